@@ -1,0 +1,311 @@
+//! What a processor can do, derived once from its [`CpuProfile`]. SDM Vol. 3D, Appendix A.
+
+use crate::field::FieldInfo;
+use crate::formats::Eptp;
+use crate::msr::{CapabilityBit, CapabilityMsr, Source};
+use crate::profile::{CpuProfile, CpuidLeaf, Quirks};
+
+/// The settings of a control word that a processor allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Bits that must be 1 (0 is not allowed).
+    pub ones: u64,
+    /// Bits that may be 1.
+    pub may: u64,
+}
+
+impl Allowed {
+    /// A 32-bit word: bits 31:0 of the MSR are the allowed-0, bits 63:32 the allowed-1 settings.
+    const fn word(msr: u64) -> Self {
+        Self { ones: msr & 0xFFFF_FFFF, may: msr >> 32 }
+    }
+
+    /// A word of allowed-1 settings only.
+    const fn allowed_1(may: u64) -> Self {
+        Self { ones: 0, may }
+    }
+
+    /// Bits of `value` that are 0 and must be 1.
+    #[must_use]
+    pub const fn missing(self, value: u64) -> u64 {
+        self.ones & !value
+    }
+
+    /// Bits of `value` that are 1 and must be 0.
+    #[must_use]
+    pub const fn forbidden(self, value: u64) -> u64 {
+        value & !self.may
+    }
+
+    /// The nearest setting to `value` that is allowed.
+    #[must_use]
+    pub const fn nearest(self, value: u64) -> u64 {
+        (value | self.ones) & (self.may | self.ones)
+    }
+}
+
+/// A register with fixed bits: IA32_VMX_CR0_FIXED0/1 and IA32_VMX_CR4_FIXED0/1. SDM A.7 and A.8.
+pub type FixedBits = Allowed;
+
+/// A set of facts, one bit each: capability MSRs by [`CapabilityMsr`], then CPUID leaves by [`CpuidLeaf`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts(u64);
+
+impl Facts {
+    /// The fact that an MSR's value is.
+    #[must_use]
+    pub const fn msr(msr: CapabilityMsr) -> Self {
+        Self(1 << msr as u64)
+    }
+
+    /// The fact that a CPUID leaf is.
+    #[must_use]
+    pub const fn cpuid(leaf: CpuidLeaf) -> Self {
+        Self(1 << (CapabilityMsr::ALL.len() as u64 + leaf as u64))
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the sets share a fact.
+    #[must_use]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What a processor can do, in the form that the checks use.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// Pin-based VM-execution controls.
+    pub pin: Allowed,
+    /// Primary processor-based VM-execution controls.
+    pub primary: Allowed,
+    /// Secondary processor-based VM-execution controls.
+    pub secondary: Allowed,
+    /// Tertiary processor-based VM-execution controls.
+    pub tertiary: Allowed,
+    /// Primary VM-exit controls.
+    pub exit: Allowed,
+    /// Secondary VM-exit controls.
+    pub secondary_exit: Allowed,
+    /// VM-entry controls.
+    pub entry: Allowed,
+    /// VM-function controls.
+    pub vm_functions: Allowed,
+    /// CR0 in VMX operation.
+    pub cr0: FixedBits,
+    /// CR4 in VMX operation.
+    pub cr4: FixedBits,
+    /// IA32_VMX_BASIC.
+    pub basic: u64,
+    /// IA32_VMX_MISC.
+    pub misc: u64,
+    /// IA32_VMX_EPT_VPID_CAP.
+    pub ept_vpid: u64,
+    /// Bits that a physical address in the VMCS must not set: 63:MAXPHYADDR, reduced by TME, or 63:32 where
+    /// IA32_VMX_BASIC\[48\] is 1. SDM 27.2.1, Checks on VMX Controls.
+    pub address_reserved: u64,
+    /// Bits 63:MAXPHYADDR as enumerated by CPUID, TME notwithstanding.
+    pub physical_reserved: u64,
+    /// Bits of the widest linear address: 48, or 57 with LA57; 32 without Intel 64.
+    pub linear_bits: u32,
+    /// CPUID leaves that gate single checks, all zero where unknown.
+    cpuid: [[u32; 4]; CpuidLeaf::ALL.len()],
+    /// What of the profile is unknown.
+    pub unknown: Facts,
+    /// Differences without a capability bit.
+    pub quirks: Quirks,
+}
+
+impl Capabilities {
+    /// Derives the capabilities. Facts that the profile does not hold count as absent and stand in
+    /// [`Self::unknown`].
+    #[must_use]
+    pub fn new(profile: &CpuProfile) -> Self {
+        let mut unknown = Facts::default();
+        let mut msr = |msr: CapabilityMsr| {
+            profile.msr(msr).or_zero().unwrap_or_else(|| {
+                unknown = unknown.and(Facts::msr(msr));
+                0
+            })
+        };
+        let basic = msr(CapabilityMsr::Basic);
+        let true_controls = basic & 1 << 55 != 0;
+        let mut word = |default: CapabilityMsr, precise: CapabilityMsr| {
+            Allowed::word(if true_controls { msr(precise) } else { msr(default) })
+        };
+        let pin = word(CapabilityMsr::Pinbased, CapabilityMsr::TruePinbased);
+        let primary = word(CapabilityMsr::Procbased, CapabilityMsr::TrueProcbased);
+        let exit = word(CapabilityMsr::Exit, CapabilityMsr::TrueExit);
+        let entry = word(CapabilityMsr::Entry, CapabilityMsr::TrueEntry);
+        // An MSR that exists only if some bit is 1 is absent, not unknown, where that bit is 0. SDM A.3, A.4, A.11.
+        let mut gated = |gate: bool, of: CapabilityMsr| if gate { msr(of) } else { 0 };
+        let secondary = Allowed::word(gated(primary.may & 1 << 31 != 0, CapabilityMsr::Procbased2));
+        let tertiary = Allowed::allowed_1(gated(primary.may & 1 << 17 != 0, CapabilityMsr::Procbased3));
+        let secondary_exit = Allowed::allowed_1(gated(exit.may & 1 << 31 != 0, CapabilityMsr::Exit2));
+        let ept_vpid = gated(secondary.may & (1 << 1 | 1 << 5) != 0, CapabilityMsr::EptVpidCap);
+        let vm_functions = Allowed::allowed_1(gated(secondary.may & 1 << 13 != 0, CapabilityMsr::Vmfunc));
+        let misc = msr(CapabilityMsr::Misc);
+        let cr0 = FixedBits { ones: msr(CapabilityMsr::Cr0Fixed0), may: msr(CapabilityMsr::Cr0Fixed1) };
+        let cr4 = FixedBits { ones: msr(CapabilityMsr::Cr4Fixed0), may: msr(CapabilityMsr::Cr4Fixed1) };
+        let mut cpuid = [[0; 4]; CpuidLeaf::ALL.len()];
+        for (registers, leaf) in cpuid.iter_mut().zip(CpuidLeaf::ALL) {
+            match profile.cpuid(leaf) {
+                Some(known) => *registers = known,
+                None => unknown = unknown.and(Facts::cpuid(leaf)),
+            }
+        }
+        let [widths, ..] = cpuid[CpuidLeaf::AddressWidths as usize];
+        // Without the leaf the width is 36. SDM Vol. 3A, 4.1.4 (Enumeration of Paging Features by CPUID).
+        let physical_bits = match widths & 0xFF {
+            0 => 36,
+            bits => bits.min(52),
+        };
+        let key_bits = if profile.tme_activate & 1 != 0 { (profile.tme_activate >> 36 & 0xF) as u32 } else { 0 };
+        let physical_reserved = u64::MAX << physical_bits;
+        let address_bits = if basic & 1 << 48 != 0 { 32 } else { physical_bits.saturating_sub(key_bits) };
+        let intel_64 = cpuid[CpuidLeaf::ExtendedFeatures as usize][3] & 1 << 29 != 0;
+        let linear_bits = match (widths >> 8 & 0xFF, intel_64) {
+            (_, false) => 32,
+            (0, true) => 48,
+            (bits, true) => bits.clamp(48, 57),
+        };
+        Self {
+            pin,
+            primary,
+            secondary,
+            tertiary,
+            exit,
+            secondary_exit,
+            entry,
+            vm_functions,
+            cr0,
+            cr4,
+            basic,
+            misc,
+            ept_vpid,
+            address_reserved: u64::MAX << address_bits,
+            physical_reserved,
+            linear_bits,
+            cpuid,
+            unknown,
+            quirks: profile.quirks,
+        }
+    }
+
+    /// The VMCS revision identifier, IA32_VMX_BASIC\[30:0\].
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "31 bits")]
+    pub const fn revision(&self) -> u32 {
+        self.basic as u32 & 0x7FFF_FFFF
+    }
+
+    /// Whether the processor has that bit. Bits of MSRs that are unknown count as 0.
+    #[must_use]
+    pub const fn has(&self, bit: CapabilityBit) -> bool {
+        // The table names allowed-1 settings of 32-bit words by their place in the MSR.
+        let (word, bit) = match bit.source {
+            Source::Pin => (self.pin.may, bit.bit - 32),
+            Source::Primary => (self.primary.may, bit.bit - 32),
+            Source::Secondary => (self.secondary.may, bit.bit - 32),
+            Source::Exit => (self.exit.may, bit.bit - 32),
+            Source::Entry => (self.entry.may, bit.bit - 32),
+            Source::Tertiary => (self.tertiary.may, bit.bit),
+            Source::SecondaryExit => (self.secondary_exit.may, bit.bit),
+            Source::VmFunctions => (self.vm_functions.may, bit.bit),
+            Source::Cpuid7_1Eax => (self.cpuid(CpuidLeaf::Extended1)[0] as u64, bit.bit),
+        };
+        word >> bit & 1 != 0
+    }
+
+    /// Whether the VMCS of the processor has that component.
+    #[must_use]
+    pub fn has_field(&self, field: &FieldInfo) -> bool {
+        field.exists_if.is_empty() || field.exists_if.iter().any(|bit| self.has(*bit))
+    }
+
+    /// A CPUID leaf, all zero if it is unknown.
+    #[must_use]
+    pub const fn cpuid(&self, leaf: CpuidLeaf) -> [u32; 4] {
+        self.cpuid[leaf as usize]
+    }
+
+    /// Intel 64: CPUID.80000001H:EDX\[29\].
+    #[must_use]
+    pub const fn intel_64(&self) -> bool {
+        self.cpuid(CpuidLeaf::ExtendedFeatures)[3] & 1 << 29 != 0
+    }
+
+    /// FRED transitions: CPUID.(07H,1):EAX\[17\].
+    #[must_use]
+    pub const fn fred(&self) -> bool {
+        self.cpuid(CpuidLeaf::Extended1)[0] & 1 << 17 != 0
+    }
+
+    /// VMWRITE can write VM-exit information fields: IA32_VMX_MISC\[29\].
+    #[must_use]
+    pub const fn writes_exit_information(&self) -> bool {
+        self.misc & 1 << 29 != 0
+    }
+
+    /// How many CR3-target values there are: IA32_VMX_MISC\[24:16\].
+    #[must_use]
+    pub const fn cr3_targets(&self) -> u32 {
+        (self.misc >> 16 & 0x1FF) as u32
+    }
+
+    /// Whether a control of VMCS shadowing exists.
+    #[must_use]
+    pub const fn vmcs_shadowing(&self) -> bool {
+        self.secondary.may & 1 << 14 != 0
+    }
+
+    /// Whether a physical address lies within the width that the VMX instructions accept.
+    #[must_use]
+    pub const fn address_fits(&self, address: u64) -> bool {
+        address & self.address_reserved == 0
+    }
+
+    /// Whether a linear address is canonical for the widest linear addresses that the processor supports.
+    #[must_use]
+    pub const fn canonical(&self, address: u64) -> bool {
+        let shift = 64 - self.linear_bits;
+        if self.linear_bits == 32 { true } else { ((address << shift) as i64 >> shift) as u64 == address }
+    }
+
+    /// The memory types an EPTP may name: bit n set for type n. IA32_VMX_EPT_VPID_CAP\[8\] and \[14\].
+    #[must_use]
+    pub const fn ept_memory_type(&self, kind: u8) -> bool {
+        match kind {
+            0 => self.ept_vpid & 1 << 8 != 0,
+            6 => self.ept_vpid & 1 << 14 != 0,
+            _ => false,
+        }
+    }
+
+    /// Whether an EPTP may ask for page walks of that length, minus 1. IA32_VMX_EPT_VPID_CAP\[6\] and \[7\].
+    #[must_use]
+    pub const fn ept_walk_length(&self, minus_1: u8) -> bool {
+        match minus_1 {
+            3 => self.ept_vpid & 1 << 6 != 0,
+            4 => self.ept_vpid & 1 << 7 != 0,
+            _ => false,
+        }
+    }
+
+    /// Whether an EPTP passes every check of a VM entry, as INVEPT and EPTP switching demand too.
+    /// SDM 27.2.1.1, VM-Execution Control Fields.
+    #[must_use]
+    pub fn eptp_valid(&self, eptp: Eptp) -> bool {
+        self.ept_memory_type(eptp.memory_type())
+            && self.ept_walk_length(eptp.walk_length_minus_1())
+            && (!eptp.accessed_dirty() || self.ept_vpid & 1 << 21 != 0)
+            && (!eptp.supervisor_shadow_stack() || self.ept_vpid & 1 << 23 != 0)
+            && eptp.reserved_11_8() == 0
+            && self.address_fits(eptp.into_bits())
+    }
+}

@@ -1,0 +1,245 @@
+//! Every check of a VM entry, one row each, in the SDM's outline.
+//!
+//! A row is the whole check: its rule, its id, the fields it reads, how the entry ends if it does not hold, and the
+//! predicate. Enums, tables, coverage and explanations derive from the rows.
+
+mod basic;
+mod entry_controls;
+mod execution_controls;
+mod exit_controls;
+mod id;
+mod smm;
+mod unchecked;
+
+pub use basic::BasicCheck;
+pub use entry_controls::EntryControlCheck;
+pub use execution_controls::ExecutionControlCheck;
+pub use exit_controls::ExitControlCheck;
+pub use id::{CHECK_COUNT, CheckId, CheckSet};
+pub use smm::SmmCheck;
+pub use unchecked::{NOT_CHECKS, NotACheck, NotACheckKind};
+
+use core::ops::ControlFlow;
+
+use crate::field::FieldId;
+use crate::outcome::{Exception, Outcome};
+
+/// The stage of a VM entry that a check belongs to. Stages follow one another; within one that is not
+/// [`Phase::Basic`], a processor may check in any order. SDM 27, VM Entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// 27.1, in the order of the rows.
+    Basic,
+    /// 27.2: VMX controls, host-state area and address-space size, in any order.
+    ControlsAndHost,
+    /// 27.3.1: guest-state area.
+    GuestState,
+    /// 27.4: the VM-entry MSR-load area.
+    MsrLoading,
+}
+
+/// How the entry ends if a check does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// The outcome; for a failed MSR load the qualification is the entry's 1-based index instead of what stands here.
+    pub outcome: Outcome,
+    /// The SDM also defines or leaves open this other outcome.
+    pub or: Option<Outcome>,
+    /// The SDM leaves open whether a processor makes this check at all; the row's doc says why.
+    pub optional: bool,
+}
+
+impl Failure {
+    /// `#UD`.
+    pub const UNDEFINED_OPCODE: Self = Self::new(Outcome::Fault(Exception::UD));
+    /// `#GP(0)`.
+    pub const GENERAL_PROTECTION: Self = Self::new(Outcome::Fault(Exception::GP0));
+    /// VMfailInvalid.
+    pub const INVALID: Self = Self::new(Outcome::FailInvalid);
+
+    /// That outcome.
+    #[must_use]
+    pub const fn new(outcome: Outcome) -> Self {
+        Self { outcome, or: None, optional: false }
+    }
+
+    /// VMfailValid with that error.
+    #[must_use]
+    pub const fn valid(error: u32) -> Self {
+        Self::new(Outcome::fail_valid(error))
+    }
+
+    /// A VM-entry failure due to invalid guest state with that qualification.
+    #[must_use]
+    pub const fn guest_state(qualification: u64) -> Self {
+        Self::new(Outcome::invalid_guest_state(qualification))
+    }
+
+    /// The SDM permits this other outcome as well.
+    #[must_use]
+    pub const fn or(self, other: Outcome) -> Self {
+        Self { or: Some(other), ..self }
+    }
+
+    /// The SDM leaves open whether the check is made.
+    #[must_use]
+    pub const fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+}
+
+/// One row, as data.
+#[derive(Debug)]
+pub struct CheckInfo {
+    /// Stable id, such as `ctl.pin.reserved-bits.allowed0`.
+    pub id: &'static str,
+    /// What has to hold, and what there is to know about it.
+    pub rule: &'static str,
+    /// What puts the rule in force; empty if it always is.
+    pub gate: &'static str,
+    /// SDM section that states it, number in the 2024 editions. The title is the stable name.
+    pub sdm: &'static str,
+    /// Title of the section.
+    pub title: &'static str,
+    /// Fields that the rule reads.
+    pub fields: &'static [FieldId],
+    /// How the entry ends if it does not hold.
+    pub failure: Failure,
+    /// Stage of the entry.
+    pub phase: Phase,
+}
+
+/// Receives the violated checks, in the order of the rows.
+pub trait Sink {
+    /// What stops the run.
+    type Break;
+
+    /// `check` does not hold.
+    fn violated(&mut self, check: CheckId) -> ControlFlow<Self::Break>;
+}
+
+/// Stops at the first violated check.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FirstViolation;
+
+impl Sink for FirstViolation {
+    type Break = CheckId;
+
+    #[inline]
+    fn violated(&mut self, check: CheckId) -> ControlFlow<CheckId> {
+        ControlFlow::Break(check)
+    }
+}
+
+impl Sink for CheckSet {
+    type Break = core::convert::Infallible;
+
+    #[inline]
+    fn violated(&mut self, check: CheckId) -> ControlFlow<Self::Break> {
+        self.insert(check);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Checks judged on an image of which not everything is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartialChecks {
+    /// Checks that do not hold, whatever the unknown values are.
+    pub violated: CheckSet,
+    /// Checks that depend on values that are not known.
+    pub undecidable: CheckSet,
+}
+
+/// Bits 11:0 are 0.
+#[inline]
+const fn aligned_4k(address: u64) -> bool {
+    address & 0xFFF == 0
+}
+
+/// Bytes of an entry of an MSR area. SDM 25.7.2, VM-Exit Controls for MSRs.
+const MSR_ENTRY_BYTES: u64 = 16;
+
+/// The last byte of an MSR area of `count` entries, `None` if it lies beyond the 64-bit address space.
+/// `count` is not 0.
+#[inline]
+fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
+    address.checked_add(u64::from(count) * MSR_ENTRY_BYTES - 1)
+}
+
+/// Declares the checks of one SDM section:
+///
+/// ```text
+/// checks! {
+///     /// What the section is about.
+///     pub enum SectionCheck, Phase, sdm "number" "title", fails <Failure>, |c|
+///     when <guard>, "<the guard in words>" => {
+///         /// The rule.
+///         Name "its.id" [FIELDS, IT_READS] -> <another Failure> => <predicate>;
+///     }
+/// }
+/// ```
+///
+/// It emits the enum of the checks, their [`CheckInfo`]s, and two functions: `run` over any reader and [`Sink`], and
+/// `run_partial`, which tells what holds whatever the unknown values are.
+macro_rules! checks {
+    (
+        $(#[doc = $doc:literal])+
+        pub enum $section:ident, $phase:ident, sdm $number:literal $title:literal, fails $default:expr, |$c:ident|
+        $(when $guard:expr, $gate:literal => {
+            $($(#[doc = $rule:literal])+ $name:ident $id:literal [$($field:ident),*] $(-> $failure:expr)? => $holds:expr;)+
+        })+
+    ) => {
+        $(#[doc = $doc])+
+        #[doc = concat!("\n\nSDM ", $number, ", ", $title, ".")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum $section { $($($(#[doc = $rule])+ $name,)+)+ }
+
+        impl $section {
+            /// The checks, in the order of the rows.
+            pub const ALL: &'static [Self] = &[$($(Self::$name),+),+];
+            /// What each is, in the same order.
+            pub const INFO: &'static [$crate::checks::CheckInfo] = &[$($($crate::checks::CheckInfo {
+                id: $id,
+                rule: concat!($($rule),+).trim_ascii(),
+                gate: $gate,
+                sdm: $number,
+                title: $title,
+                fields: &[$($crate::field::$field.id()),*],
+                failure: { let all = [$default $(, $failure)?]; all[all.len() - 1] },
+                phase: $crate::checks::Phase::$phase,
+            }),+),+];
+
+            /// Reports every violated check of the section.
+            #[inline]
+            pub(crate) fn run<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
+                $c: &$crate::context::EntryContext<'_, R, M>,
+                sink: &mut S,
+            ) -> core::ops::ControlFlow<S::Break> {
+                $(if $guard {
+                    $(if !$holds {
+                        sink.violated(Self::$name.into())?;
+                    })+
+                })+
+                core::ops::ControlFlow::Continue(())
+            }
+
+            /// Judges every check of the section over a reader that knows only a part.
+            pub(crate) fn run_partial<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory>(
+                $c: &$crate::context::EntryContext<'_, $crate::partial::Watch<'_, R>, M>,
+                into: &mut $crate::checks::PartialChecks,
+            ) {
+                $(let guard = $c.watch(|| $guard);
+                $(into.judge(Self::$name.into(), guard, || $c.watch(|| $holds));)+)+
+            }
+        }
+
+        impl From<$section> for $crate::checks::CheckId {
+            #[inline]
+            fn from(check: $section) -> Self {
+                Self::$section(check)
+            }
+        }
+    };
+}
+use checks;

@@ -1,0 +1,152 @@
+//! Names and sets of checks over all sections.
+
+use core::fmt;
+
+use super::{BasicCheck, CheckInfo, EntryControlCheck, ExecutionControlCheck, ExitControlCheck, SmmCheck};
+
+/// Declares the union of the sections and numbers their checks in order.
+macro_rules! sections {
+    ($($section:ident),+ $(,)?) => {
+        /// A check of a VM entry: the section that states it, and the row there.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum CheckId {
+            $(#[doc = concat!("A row of [`", stringify!($section), "`].")] $section($section)),+
+        }
+
+        /// How many checks there are.
+        pub const CHECK_COUNT: usize = 0 $(+ $section::ALL.len())+;
+
+        /// Every check, in the order of the sections.
+        static ALL: [CheckId; CHECK_COUNT] = {
+            let mut all = [CheckId::BasicCheck(BasicCheck::ALL[0]); CHECK_COUNT];
+            let mut n = 0;
+            $(
+                let mut i = 0;
+                while i < $section::ALL.len() {
+                    all[n] = CheckId::$section($section::ALL[i]);
+                    i += 1;
+                    n += 1;
+                }
+            )+
+            assert!(n == CHECK_COUNT);
+            all
+        };
+
+        impl CheckId {
+            /// The dense index, below [`CHECK_COUNT`].
+            #[must_use]
+            #[inline]
+            pub const fn index(self) -> usize {
+                let base = 0;
+                $(
+                    if let Self::$section(check) = self {
+                        return base + check as usize;
+                    }
+                    let base = base + $section::ALL.len();
+                )+
+                base
+            }
+
+            /// What the row says.
+            #[must_use]
+            pub const fn info(self) -> &'static CheckInfo {
+                match self { $(Self::$section(check) => &$section::INFO[check as usize]),+ }
+            }
+        }
+    };
+}
+
+sections!(BasicCheck, ExecutionControlCheck, ExitControlCheck, EntryControlCheck, SmmCheck);
+
+impl CheckId {
+    /// Every check, in the order of the SDM.
+    pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
+        ALL.iter().copied()
+    }
+
+    /// The check of that id.
+    #[must_use]
+    pub fn by_id(id: &str) -> Option<Self> {
+        Self::all().find(|check| check.info().id == id)
+    }
+}
+
+impl fmt::Debug for CheckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.info().id)
+    }
+}
+
+impl fmt::Display for CheckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.info().id)
+    }
+}
+
+const WORDS: usize = CHECK_COUNT.div_ceil(64);
+
+/// A set of checks.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct CheckSet([u64; WORDS]);
+
+impl CheckSet {
+    /// No check.
+    pub const EMPTY: Self = Self([0; WORDS]);
+
+    /// Adds `check`.
+    #[inline]
+    pub fn insert(&mut self, check: CheckId) {
+        let index = check.index();
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Whether `check` is in the set.
+    #[must_use]
+    pub fn contains(&self, check: CheckId) -> bool {
+        let index = check.index();
+        self.0[index / 64] >> (index % 64) & 1 != 0
+    }
+
+    /// Whether the set is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// How many checks are in the set.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// The checks, in the order of the SDM.
+    pub fn iter(&self) -> impl Iterator<Item = CheckId> + '_ {
+        self.0.iter().enumerate().flat_map(|(i, word)| {
+            let mut rest = *word;
+            core::iter::from_fn(move || {
+                let bit = rest.trailing_zeros();
+                if bit == 64 {
+                    return None;
+                }
+                rest &= rest - 1;
+                Some(ALL[i * 64 + bit as usize])
+            })
+        })
+    }
+}
+
+impl FromIterator<CheckId> for CheckSet {
+    fn from_iter<I: IntoIterator<Item = CheckId>>(checks: I) -> Self {
+        let mut set = Self::EMPTY;
+        for check in checks {
+            set.insert(check);
+        }
+        set
+    }
+}
+
+impl fmt::Debug for CheckSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}

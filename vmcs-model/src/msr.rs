@@ -1,0 +1,172 @@
+//! The VMX capability MSRs, and single bits of them that decide what exists.
+
+/// The first VMX capability MSR, IA32_VMX_BASIC.
+pub const IA32_VMX_BASIC: u32 = 0x480;
+
+/// The VMX capability MSRs, 480H-493H. SDM Vol. 3D, Appendix A (VMX Capability Reporting Facility).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum CapabilityMsr {
+    /// IA32_VMX_BASIC, 480H.
+    Basic,
+    /// IA32_VMX_PINBASED_CTLS, 481H.
+    Pinbased,
+    /// IA32_VMX_PROCBASED_CTLS, 482H.
+    Procbased,
+    /// IA32_VMX_EXIT_CTLS, 483H.
+    Exit,
+    /// IA32_VMX_ENTRY_CTLS, 484H.
+    Entry,
+    /// IA32_VMX_MISC, 485H.
+    Misc,
+    /// IA32_VMX_CR0_FIXED0, 486H.
+    Cr0Fixed0,
+    /// IA32_VMX_CR0_FIXED1, 487H.
+    Cr0Fixed1,
+    /// IA32_VMX_CR4_FIXED0, 488H.
+    Cr4Fixed0,
+    /// IA32_VMX_CR4_FIXED1, 489H.
+    Cr4Fixed1,
+    /// IA32_VMX_VMCS_ENUM, 48AH.
+    VmcsEnum,
+    /// IA32_VMX_PROCBASED_CTLS2, 48BH.
+    Procbased2,
+    /// IA32_VMX_EPT_VPID_CAP, 48CH.
+    EptVpidCap,
+    /// IA32_VMX_TRUE_PINBASED_CTLS, 48DH.
+    TruePinbased,
+    /// IA32_VMX_TRUE_PROCBASED_CTLS, 48EH.
+    TrueProcbased,
+    /// IA32_VMX_TRUE_EXIT_CTLS, 48FH.
+    TrueExit,
+    /// IA32_VMX_TRUE_ENTRY_CTLS, 490H.
+    TrueEntry,
+    /// IA32_VMX_VMFUNC, 491H.
+    Vmfunc,
+    /// IA32_VMX_PROCBASED_CTLS3, 492H.
+    Procbased3,
+    /// IA32_VMX_EXIT_CTLS2, 493H.
+    Exit2,
+}
+
+impl CapabilityMsr {
+    /// All of them, by number.
+    pub const ALL: [Self; 20] = [
+        Self::Basic,
+        Self::Pinbased,
+        Self::Procbased,
+        Self::Exit,
+        Self::Entry,
+        Self::Misc,
+        Self::Cr0Fixed0,
+        Self::Cr0Fixed1,
+        Self::Cr4Fixed0,
+        Self::Cr4Fixed1,
+        Self::VmcsEnum,
+        Self::Procbased2,
+        Self::EptVpidCap,
+        Self::TruePinbased,
+        Self::TrueProcbased,
+        Self::TrueExit,
+        Self::TrueEntry,
+        Self::Vmfunc,
+        Self::Procbased3,
+        Self::Exit2,
+    ];
+
+    /// The MSR's number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        IA32_VMX_BASIC + self as u32
+    }
+
+    /// The MSR of that number.
+    #[must_use]
+    pub fn by_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number.checked_sub(IA32_VMX_BASIC)? as usize).copied()
+    }
+
+    /// The SDM's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "IA32_VMX_BASIC",
+            Self::Pinbased => "IA32_VMX_PINBASED_CTLS",
+            Self::Procbased => "IA32_VMX_PROCBASED_CTLS",
+            Self::Exit => "IA32_VMX_EXIT_CTLS",
+            Self::Entry => "IA32_VMX_ENTRY_CTLS",
+            Self::Misc => "IA32_VMX_MISC",
+            Self::Cr0Fixed0 => "IA32_VMX_CR0_FIXED0",
+            Self::Cr0Fixed1 => "IA32_VMX_CR0_FIXED1",
+            Self::Cr4Fixed0 => "IA32_VMX_CR4_FIXED0",
+            Self::Cr4Fixed1 => "IA32_VMX_CR4_FIXED1",
+            Self::VmcsEnum => "IA32_VMX_VMCS_ENUM",
+            Self::Procbased2 => "IA32_VMX_PROCBASED_CTLS2",
+            Self::EptVpidCap => "IA32_VMX_EPT_VPID_CAP",
+            Self::TruePinbased => "IA32_VMX_TRUE_PINBASED_CTLS",
+            Self::TrueProcbased => "IA32_VMX_TRUE_PROCBASED_CTLS",
+            Self::TrueExit => "IA32_VMX_TRUE_EXIT_CTLS",
+            Self::TrueEntry => "IA32_VMX_TRUE_ENTRY_CTLS",
+            Self::Vmfunc => "IA32_VMX_VMFUNC",
+            Self::Procbased3 => "IA32_VMX_PROCBASED_CTLS3",
+            Self::Exit2 => "IA32_VMX_EXIT_CTLS2",
+        }
+    }
+}
+
+/// Where a capability bit is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// IA32_VMX_PINBASED_CTLS; bits 63:32 are the allowed-1 settings.
+    Pin,
+    /// IA32_VMX_PROCBASED_CTLS; bits 63:32 are the allowed-1 settings.
+    Primary,
+    /// IA32_VMX_PROCBASED_CTLS2; bits 63:32 are the allowed-1 settings.
+    Secondary,
+    /// IA32_VMX_PROCBASED_CTLS3: 64 allowed-1 settings.
+    Tertiary,
+    /// IA32_VMX_EXIT_CTLS; bits 63:32 are the allowed-1 settings.
+    Exit,
+    /// IA32_VMX_EXIT_CTLS2: 64 allowed-1 settings.
+    SecondaryExit,
+    /// IA32_VMX_ENTRY_CTLS; bits 63:32 are the allowed-1 settings.
+    Entry,
+    /// IA32_VMX_VMFUNC: 64 allowed-1 settings.
+    VmFunctions,
+    /// CPUID.(EAX=07H,ECX=1):EAX.
+    Cpuid7_1Eax,
+}
+
+/// One bit of a capability MSR or CPUID register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CapabilityBit {
+    /// The MSR or register.
+    pub source: Source,
+    /// Bit position.
+    pub bit: u8,
+}
+
+impl CapabilityBit {
+    /// Bit `bit` of `source`.
+    #[must_use]
+    pub const fn new(source: Source, bit: u8) -> Self {
+        Self { source, bit }
+    }
+}
+
+impl core::fmt::Display for CapabilityBit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let source = match self.source {
+            Source::Pin => CapabilityMsr::Pinbased.name(),
+            Source::Primary => CapabilityMsr::Procbased.name(),
+            Source::Secondary => CapabilityMsr::Procbased2.name(),
+            Source::Tertiary => CapabilityMsr::Procbased3.name(),
+            Source::Exit => CapabilityMsr::Exit.name(),
+            Source::SecondaryExit => CapabilityMsr::Exit2.name(),
+            Source::Entry => CapabilityMsr::Entry.name(),
+            Source::VmFunctions => CapabilityMsr::Vmfunc.name(),
+            Source::Cpuid7_1Eax => "CPUID.07H.01H:EAX",
+        };
+        write!(f, "{source}[{}]", self.bit)
+    }
+}

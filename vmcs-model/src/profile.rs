@@ -1,0 +1,149 @@
+//! A processor as data: raw capability MSRs and raw CPUID leaves.
+
+use crate::msr::CapabilityMsr;
+
+/// What is known of an MSR's value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MsrValue {
+    /// Nobody read it.
+    #[default]
+    Unknown,
+    /// RDMSR raises #GP: the processor does not have it.
+    Absent,
+    /// Its value.
+    Value(u64),
+}
+
+impl MsrValue {
+    /// The value, 0 for an MSR that the processor does not have, `None` if it is unknown.
+    #[must_use]
+    pub const fn or_zero(self) -> Option<u64> {
+        match self {
+            Self::Unknown => None,
+            Self::Absent => Some(0),
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+/// The CPUID leaves that checks of a VM entry depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum CpuidLeaf {
+    /// 01H: feature flags.
+    Features,
+    /// 07H.0: structured extended features.
+    Extended0,
+    /// 07H.1.
+    Extended1,
+    /// 07H.2.
+    Extended2,
+    /// 0AH: architectural performance monitoring.
+    PerformanceMonitoring,
+    /// 0DH.1: XSAVE extensions and IA32_XSS.
+    Xsave1,
+    /// 12H.0: SGX capabilities.
+    Sgx,
+    /// 14H.0: Intel Processor Trace.
+    Trace0,
+    /// 14H.1: Intel Processor Trace, address filtering and timing.
+    Trace1,
+    /// 1CH: last-branch records.
+    LastBranch,
+    /// 23H.0: architectural performance monitoring, extended.
+    PerformanceExtended,
+    /// 80000001H: extended feature flags.
+    ExtendedFeatures,
+    /// 80000008H: address widths.
+    AddressWidths,
+}
+
+impl CpuidLeaf {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Features,
+        Self::Extended0,
+        Self::Extended1,
+        Self::Extended2,
+        Self::PerformanceMonitoring,
+        Self::Xsave1,
+        Self::Sgx,
+        Self::Trace0,
+        Self::Trace1,
+        Self::LastBranch,
+        Self::PerformanceExtended,
+        Self::ExtendedFeatures,
+        Self::AddressWidths,
+    ];
+
+    /// EAX and ECX of the query.
+    #[must_use]
+    pub const fn query(self) -> (u32, u32) {
+        match self {
+            Self::Features => (0x1, 0),
+            Self::Extended0 => (0x7, 0),
+            Self::Extended1 => (0x7, 1),
+            Self::Extended2 => (0x7, 2),
+            Self::PerformanceMonitoring => (0xA, 0),
+            Self::Xsave1 => (0xD, 1),
+            Self::Sgx => (0x12, 0),
+            Self::Trace0 => (0x14, 0),
+            Self::Trace1 => (0x14, 1),
+            Self::LastBranch => (0x1C, 0),
+            Self::PerformanceExtended => (0x23, 0),
+            Self::ExtendedFeatures => (0x8000_0001, 0),
+            Self::AddressWidths => (0x8000_0008, 0),
+        }
+    }
+
+    /// The leaf of that query.
+    #[must_use]
+    pub fn by_query(leaf: u32, subleaf: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|l| l.query() == (leaf, subleaf))
+    }
+}
+
+/// EAX, EBX, ECX, EDX of a CPUID leaf.
+pub type CpuidRegisters = [u32; 4];
+
+/// Where processors legitimately differ and no capability bit says how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Quirks {
+    /// VMWRITE drops bits 11:8 and 31:17 of the guest access-rights fields. SDM 25.4.1, Guest Register State.
+    pub access_rights_drop_reserved: bool,
+}
+
+/// A processor: what its capability MSRs and CPUID say, as read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuProfile {
+    msrs: [MsrValue; CapabilityMsr::ALL.len()],
+    cpuid: [Option<CpuidRegisters>; CpuidLeaf::ALL.len()],
+    /// IA32_TME_ACTIVATE (982H), which can reduce the physical-address width. Absent unless set.
+    pub tme_activate: u64,
+    /// Differences without a capability bit.
+    pub quirks: Quirks,
+}
+
+impl CpuProfile {
+    /// What is known of that MSR.
+    #[must_use]
+    pub const fn msr(&self, msr: CapabilityMsr) -> MsrValue {
+        self.msrs[msr as usize]
+    }
+
+    /// Sets that MSR.
+    pub const fn set_msr(&mut self, msr: CapabilityMsr, value: MsrValue) {
+        self.msrs[msr as usize] = value;
+    }
+
+    /// That CPUID leaf, `None` if it is unknown.
+    #[must_use]
+    pub const fn cpuid(&self, leaf: CpuidLeaf) -> Option<CpuidRegisters> {
+        self.cpuid[leaf as usize]
+    }
+
+    /// Sets that CPUID leaf. A leaf above the processor's highest is all zero.
+    pub const fn set_cpuid(&mut self, leaf: CpuidLeaf, registers: CpuidRegisters) {
+        self.cpuid[leaf as usize] = Some(registers);
+    }
+}

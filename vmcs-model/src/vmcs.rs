@@ -1,0 +1,102 @@
+//! The contents of a VMCS, and reading them from anywhere.
+
+use crate::field::{FIELDS, Field, FieldId, FieldValue};
+
+/// Slots of the dense store: every value of the dense index has one, so that no look-up needs a bounds check.
+const SLOTS: usize = 256;
+
+/// The fields of one VMCS, densely stored; all zero at first.
+///
+/// A value never has bits above its field's width.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Vmcs {
+    values: [u64; SLOTS],
+}
+
+impl Vmcs {
+    /// All fields 0.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { values: [0; SLOTS] }
+    }
+
+    /// The value of `field`.
+    #[must_use]
+    #[inline]
+    pub fn get<T: FieldValue>(&self, field: Field<T>) -> T {
+        T::from_raw(self.raw(field.id()))
+    }
+
+    /// Sets `field`.
+    #[inline]
+    pub fn set<T: FieldValue>(&mut self, field: Field<T>, value: T) {
+        self.values[field.id().index()] = value.to_raw();
+    }
+
+    /// The raw bits of a component.
+    #[must_use]
+    #[inline]
+    pub fn raw(&self, field: FieldId) -> u64 {
+        self.values[field.index()]
+    }
+
+    /// Sets the raw bits of a component; bits above its width are dropped.
+    #[inline]
+    pub fn set_raw(&mut self, field: FieldId, value: u64) {
+        self.values[field.index()] = value & field.info().width().mask();
+    }
+
+    /// Every component and its value, in the order of Appendix B.
+    pub fn iter(&self) -> impl Iterator<Item = (FieldId, u64)> + '_ {
+        FIELDS.iter().map(|info| (info.id, self.raw(info.id)))
+    }
+}
+
+impl Default for Vmcs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl core::fmt::Debug for Vmcs {
+    /// The fields that are not 0.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_map().entries(self.iter().filter(|(_, value)| *value != 0)).finish()
+    }
+}
+
+/// Anything that can say what a VMCS field holds: a [`Vmcs`], a partial image, or VMREAD itself.
+pub trait ReadFields {
+    /// Whether some fields or facts may be unknown. Then [`Self::knows`] and [`Self::met_unknown`] count.
+    const PARTIAL: bool = false;
+
+    /// The raw bits of a component. What is not known reads as any value.
+    fn read(&self, field: FieldId) -> u64;
+
+    /// Whether the component's value is known.
+    #[inline]
+    fn knows(&self, _field: FieldId) -> bool {
+        true
+    }
+
+    /// Called when a check has used something that is not known.
+    #[inline]
+    fn met_unknown(&self) {}
+}
+
+impl ReadFields for Vmcs {
+    #[inline]
+    fn read(&self, field: FieldId) -> u64 {
+        self.raw(field)
+    }
+}
+
+/// A closure that reads a field, such as one that executes VMREAD.
+pub struct FieldReader<F>(pub F);
+
+impl<F: Fn(FieldId) -> u64> ReadFields for FieldReader<F> {
+    #[inline]
+    fn read(&self, field: FieldId) -> u64 {
+        (self.0)(field)
+    }
+}
