@@ -1,9 +1,12 @@
 //! What a processor can do, derived once from its [`CpuProfile`]. SDM Vol. 3D, Appendix A.
 
+mod reserved;
+
 use crate::field::FieldInfo;
 use crate::formats::Eptp;
 use crate::msr::{CapabilityBit, CapabilityMsr, Source};
-use crate::profile::{CpuProfile, CpuidLeaf, Quirks};
+use crate::profile::{CpuProfile, CpuidLeaf, MsrValue, Quirks};
+pub use reserved::Reserved;
 
 /// The settings of a control word that a processor allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +61,9 @@ impl Facts {
         Self(1 << msr as u64)
     }
 
+    /// The fact that IA32_PERF_CAPABILITIES is.
+    pub const PERF_CAPABILITIES: Self = Self(1 << 63);
+
     /// The fact that a CPUID leaf is.
     #[must_use]
     pub const fn cpuid(leaf: CpuidLeaf) -> Self {
@@ -68,6 +74,12 @@ impl Facts {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// This set less `other`.
+    #[must_use]
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether the sets share a fact.
@@ -113,6 +125,8 @@ pub struct Capabilities {
     pub physical_reserved: u64,
     /// Bits of the widest linear address: 48, or 57 with LA57; 32 without Intel 64.
     pub linear_bits: u32,
+    /// Bits that registers reserve.
+    pub reserved: Reserved,
     /// CPUID leaves that gate single checks, all zero where unknown.
     cpuid: [[u32; 4]; CpuidLeaf::ALL.len()],
     /// What of the profile is unknown.
@@ -174,6 +188,14 @@ impl Capabilities {
             (0, true) => 48,
             (bits, true) => bits.clamp(48, 57),
         };
+        if matches!(profile.perf_capabilities, MsrValue::Unknown) {
+            unknown = unknown.and(Facts::PERF_CAPABILITIES);
+        }
+        // A sub-leaf that leaf 23H does not announce is absent, not unknown.
+        if cpuid[CpuidLeaf::PerformanceExtended as usize][0] & 1 << 1 == 0 {
+            unknown = unknown.without(Facts::cpuid(CpuidLeaf::PerformanceCounters));
+        }
+        let reserved = Reserved::new(&cpuid, profile.perf_capabilities, physical_reserved, key_bits);
         Self {
             pin,
             primary,
@@ -191,6 +213,7 @@ impl Capabilities {
             address_reserved: u64::MAX << address_bits,
             physical_reserved,
             linear_bits,
+            reserved,
             cpuid,
             unknown,
             quirks: profile.quirks,
@@ -240,6 +263,24 @@ impl Capabilities {
         self.cpuid(CpuidLeaf::ExtendedFeatures)[3] & 1 << 29 != 0
     }
 
+    /// SGX: CPUID.(07H,0):EBX\[2\].
+    #[must_use]
+    pub const fn sgx(&self) -> bool {
+        self.cpuid(CpuidLeaf::Extended0)[1] & 1 << 2 != 0
+    }
+
+    /// Restricted transactional memory: CPUID.(07H,0):EBX\[11\].
+    #[must_use]
+    pub const fn rtm(&self) -> bool {
+        self.cpuid(CpuidLeaf::Extended0)[1] & 1 << 11 != 0
+    }
+
+    /// OS bus-lock detection: CPUID.(07H,0):ECX\[24\].
+    #[must_use]
+    pub const fn bus_lock_detection(&self) -> bool {
+        self.cpuid(CpuidLeaf::Extended0)[2] & 1 << 24 != 0
+    }
+
     /// FRED transitions: CPUID.(07H,1):EAX\[17\].
     #[must_use]
     pub const fn fred(&self) -> bool {
@@ -275,6 +316,17 @@ impl Capabilities {
     pub const fn canonical(&self, address: u64) -> bool {
         let shift = 64 - self.linear_bits;
         if self.linear_bits == 32 { true } else { ((address << shift) as i64 >> shift) as u64 == address }
+    }
+
+    /// Whether bits 63:N of a linear address are all equal, N being the widest linear address that the processor
+    /// supports. True of every canonical address, and of some that differ in bit N-1.
+    #[must_use]
+    pub const fn upper_identical(&self, address: u64) -> bool {
+        if self.linear_bits == 32 {
+            return true;
+        }
+        let upper = address >> self.linear_bits;
+        upper == 0 || upper == u64::MAX >> self.linear_bits
     }
 
     /// The memory types an EPTP may name: bit n set for type n. IA32_VMX_EPT_VPID_CAP\[8\] and \[14\].

@@ -3,19 +3,43 @@
 //! A row is the whole check: its rule, its id, the fields it reads, how the entry ends if it does not hold, and the
 //! predicate. Enums, tables, coverage and explanations derive from the rows.
 
+mod address_space;
 mod basic;
 mod entry_controls;
 mod execution_controls;
 mod exit_controls;
+mod guest_descriptor_tables;
+mod guest_non_register;
+mod guest_registers;
+mod guest_rip;
+mod guest_segments;
+mod host_registers;
+mod host_segments;
 mod id;
+mod msr_load;
+mod msr_rules;
+mod msr_write;
+mod pdptes;
 mod smm;
 mod unchecked;
 
+pub use address_space::AddressSpaceCheck;
 pub use basic::BasicCheck;
 pub use entry_controls::EntryControlCheck;
 pub use execution_controls::ExecutionControlCheck;
 pub use exit_controls::ExitControlCheck;
+pub use guest_descriptor_tables::GuestDescriptorTableCheck;
+pub use guest_non_register::GuestNonRegisterCheck;
+pub use guest_registers::GuestRegisterCheck;
+pub use guest_rip::GuestRipCheck;
+pub use guest_segments::GuestSegmentCheck;
+pub use host_registers::HostRegisterCheck;
+pub use host_segments::HostSegmentCheck;
 pub use id::{CHECK_COUNT, CheckId, CheckSet};
+pub use msr_load::MsrLoadCheck;
+pub(crate) use msr_load::{AfterEntries, EntryFate, MsrLoads, msr_failure};
+pub use msr_rules::{Exists, MSR_RULES, MsrRule, Register, Takes, msr_rule};
+pub use pdptes::PdpteCheck;
 pub use smm::SmmCheck;
 pub use unchecked::{NOT_CHECKS, NotACheck, NotACheckKind};
 
@@ -160,10 +184,10 @@ const fn aligned_4k(address: u64) -> bool {
 const MSR_ENTRY_BYTES: u64 = 16;
 
 /// The last byte of an MSR area of `count` entries, `None` if it lies beyond the 64-bit address space.
-/// `count` is not 0.
+/// An area of no entries has no last byte; its address stands in.
 #[inline]
 fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
-    address.checked_add(u64::from(count) * MSR_ENTRY_BYTES - 1)
+    address.checked_add((u64::from(count) * MSR_ENTRY_BYTES).saturating_sub(1))
 }
 
 /// Declares the checks of one SDM section:
@@ -191,6 +215,7 @@ macro_rules! checks {
     ) => {
         $(#[doc = $doc])+
         #[doc = concat!("\n\nSDM ", $number, ", ", $title, ".")]
+        #[allow(rustdoc::broken_intra_doc_links, reason = "rules name bits of MSRs as the SDM does, such as [56]")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
         pub enum $section { $($($(#[doc = $rule])+ $name,)+)+ }

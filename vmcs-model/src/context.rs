@@ -1,17 +1,22 @@
 //! What the checks of a VM entry look at: the VMCS, memory, the processor's state and its capabilities.
 
+use core::cell::Cell;
+
 use crate::capabilities::{Allowed, Capabilities, Facts};
+use crate::checks::MsrLoads;
 use crate::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary};
 use crate::cpu::{CpuState, LaunchState};
 use crate::field::{
-    Field, FieldId, FieldValue, PIN_BASED_VM_EXECUTION_CONTROLS, PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
-    PRIMARY_VM_EXIT_CONTROLS, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, SECONDARY_VM_EXIT_CONTROLS,
+    self, EXECUTIVE_VMCS_POINTER, Field, FieldId, FieldValue, PIN_BASED_VM_EXECUTION_CONTROLS,
+    PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, PRIMARY_VM_EXIT_CONTROLS,
+    SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, SECONDARY_VM_EXIT_CONTROLS,
     TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, VM_ENTRY_CONTROLS, VM_ENTRY_INTERRUPTION_INFORMATION,
 };
-use crate::formats::InterruptionInformation;
+use crate::formats::{InterruptionInformation, PendingDebug};
 use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
+use crate::registers::{Cr4, DEBUGCTL_UNCORE_PMI, Efer, Rflags};
 use crate::vmcs::ReadFields;
 
 /// The instruction that asks for a VM entry.
@@ -54,25 +59,35 @@ pub struct EntryContext<'a, R, M> {
     secondary_exit: SecondaryExit,
     entry: Entry,
     event: InterruptionInformation,
+    guest_pin: PinBased,
+    guest_secondary: Secondary,
+    /// What the MSR-load area breaks, once that is judged.
+    pub(crate) msr_loads: Cell<Option<MsrLoads>>,
 }
 
 impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Reads the control words once.
     #[inline]
     pub fn new(attempt: EntryAttempt<'a>, vmcs: &'a R, memory: &'a M) -> Self {
+        let pin = read(vmcs, PIN_BASED_VM_EXECUTION_CONTROLS);
         let primary: Primary = read(vmcs, PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS);
+        let secondary = if primary.contains(Primary::ACTIVATE_SECONDARY_CONTROLS) {
+            read(vmcs, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
+        } else {
+            Secondary::empty()
+        };
         let exit: Exit = read(vmcs, PRIMARY_VM_EXIT_CONTROLS);
+        let entry: Entry = read(vmcs, VM_ENTRY_CONTROLS);
+        let to_root = attempt.cpu.smm
+            && !entry.contains(Entry::ENTRY_TO_SMM)
+            && read(vmcs, EXECUTIVE_VMCS_POINTER) == attempt.cpu.vmxon_pointer;
         Self {
             vmcs,
             memory,
             attempt,
-            pin: read(vmcs, PIN_BASED_VM_EXECUTION_CONTROLS),
+            pin,
             primary,
-            secondary: if primary.contains(Primary::ACTIVATE_SECONDARY_CONTROLS) {
-                read(vmcs, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
-            } else {
-                Secondary::empty()
-            },
+            secondary,
             tertiary: if primary.contains(Primary::ACTIVATE_TERTIARY_CONTROLS) {
                 read(vmcs, TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
             } else {
@@ -84,8 +99,11 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             } else {
                 SecondaryExit::empty()
             },
-            entry: read(vmcs, VM_ENTRY_CONTROLS),
+            entry,
             event: read(vmcs, VM_ENTRY_INTERRUPTION_INFORMATION),
+            guest_pin: if to_root { PinBased::empty() } else { pin },
+            guest_secondary: if to_root { Secondary::empty() } else { secondary },
+            msr_loads: Cell::new(None),
         }
     }
 
@@ -221,10 +239,63 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
         self.capabilities(word(CapabilityMsr::Entry, CapabilityMsr::TrueEntry)).entry
     }
 
+    /// “IA-32e mode guest” is 1.
+    #[inline]
+    pub fn ia32e_guest(&self) -> bool {
+        self.entry().contains(Entry::IA_32E_MODE_GUEST)
+    }
+
+    /// “host address-space size” is 1.
+    #[inline]
+    pub fn host_64(&self) -> bool {
+        self.exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE)
+    }
+
     /// The entry returns from SMM: the processor is in SMM and “entry to SMM” is 0. SDM 32.15.4.
     #[inline]
     pub fn returns_from_smm(&self) -> bool {
         self.cpu().smm && !self.entry().contains(Entry::ENTRY_TO_SMM)
+    }
+
+    /// The entry returns from SMM and stays in VMX root operation: the executive-VMCS pointer is the VMXON pointer.
+    #[inline]
+    pub fn returns_to_root(&self) -> bool {
+        self.returns_from_smm() && self.get(EXECUTIVE_VMCS_POINTER) == self.cpu().vmxon_pointer
+    }
+
+    /// The pin-based controls that the checks of the guest-state area go by, see [`Self::guest_secondary`].
+    #[inline]
+    pub fn guest_pin(&self) -> PinBased {
+        if R::PARTIAL && self.executive_controls() {
+            return self.guest_pin;
+        }
+        self.used(PIN_BASED_VM_EXECUTION_CONTROLS.id());
+        self.guest_pin
+    }
+
+    /// The secondary processor-based controls that the checks of the guest-state area go by.
+    ///
+    /// An entry that returns from SMM goes by those of the executive VMCS, or by none if it stays in VMX root operation.
+    /// Of an executive VMCS the model knows nothing of the sort: this VMCS's stand in, and the check is open.
+    /// SDM 32.15.4.4, Checks on the Guest State Area.
+    #[inline]
+    pub fn guest_secondary(&self) -> Secondary {
+        if R::PARTIAL && self.executive_controls() {
+            return self.guest_secondary;
+        }
+        self.secondary();
+        self.guest_secondary
+    }
+
+    /// The checks of the guest-state area do not go by the controls of this VMCS.
+    fn executive_controls(&self) -> bool {
+        if !self.returns_from_smm() {
+            return false;
+        }
+        if !self.returns_to_root() {
+            self.met_unknown();
+        }
+        true
     }
 
     /// An event is injected and has that type.
@@ -243,14 +314,45 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn address_fits(&self, address: u64) -> bool {
         const FACTS: Facts = Facts::msr(CapabilityMsr::Basic).and(Facts::cpuid(CpuidLeaf::AddressWidths));
+        if R::PARTIAL && address >> 32 == 0 {
+            return true; // Whatever the processor.
+        }
         self.capabilities(FACTS).address_fits(address)
     }
 
     /// Whether a linear address is canonical for the processor.
     #[inline]
     pub fn canonical(&self, address: u64) -> bool {
-        const FACTS: Facts = Facts::cpuid(CpuidLeaf::ExtendedFeatures).and(Facts::cpuid(CpuidLeaf::AddressWidths));
-        self.capabilities(FACTS).canonical(address)
+        if R::PARTIAL && (address << 16).cast_signed() >> 16 == address.cast_signed() {
+            return true; // Whatever the processor.
+        }
+        self.capabilities(LINEAR_WIDTH).canonical(address)
+    }
+
+    /// Whether bits 63:N of an address are all equal, N being the widest linear address of the processor. Weaker than
+    /// canonicality: bit N-1 may differ.
+    #[inline]
+    pub fn upper_identical(&self, address: u64) -> bool {
+        if R::PARTIAL && (address << 15).cast_signed() >> 15 == address.cast_signed() {
+            return true; // Whatever the processor.
+        }
+        self.capabilities(LINEAR_WIDTH).upper_identical(address)
+    }
+
+    /// Whether `value` has no bit that the processor reserves, as `mask` says from `facts`. Bits outside of `defined`
+    /// are reserved by every processor, so that they count even where `facts` are not known.
+    #[inline]
+    pub(crate) fn reserved_clear(
+        &self,
+        value: u64,
+        defined: u64,
+        facts: Facts,
+        mask: impl FnOnce(&Capabilities) -> u64,
+    ) -> bool {
+        if R::PARTIAL && (value == 0 || value & !defined != 0) {
+            return value == 0;
+        }
+        value & mask(self.capabilities(facts)) == 0
     }
 
     /// The aligned dword at a physical address.
@@ -271,10 +373,42 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
         })
     }
 
+    /// The aligned qword at a physical address, `None` if it is not known.
+    #[inline]
+    pub(crate) fn try_read_u64(&self, address: u64) -> Option<u64> {
+        self.memory.read_u64(address)
+    }
+
+    /// Whether the value of a field is known.
+    #[inline]
+    pub(crate) fn knows(&self, field: FieldId) -> bool {
+        !R::PARTIAL || self.vmcs.knows(field)
+    }
+
     /// Something that the check depends on is not known.
     #[inline]
     pub fn met_unknown(&self) {
         self.vmcs.met_unknown();
+    }
+
+    /// The SDM leaves it to the processor whether what the check looks at fails: the check is undecidable. Always true,
+    /// so that a check over complete values does not count as violated.
+    #[inline]
+    pub(crate) fn open_question(&self) -> bool {
+        self.vmcs.met_unknown();
+        true
+    }
+
+    /// Whether the image touches on anything that the SDM leaves open, so that some check may be undecidable although
+    /// everything is known. May err towards true.
+    pub(crate) fn may_leave_open(&self) -> bool {
+        let cpu = self.cpu();
+        self.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0
+            || self.get(field::GUEST_IA32_DEBUGCTL) & DEBUGCTL_UNCORE_PMI != 0
+            || self.get(field::GUEST_PENDING_DEBUG_EXCEPTIONS).contains(PendingDebug::BLD)
+            || (self.get(field::GUEST_RFLAGS).contains(Rflags::TF) && !self.entry.contains(Entry::LOAD_DEBUG_CONTROLS))
+            || (cpu.cr4.contains(Cr4::PAE) && !cpu.efer.contains(Efer::LMA))
+            || cpu.smm
     }
 
     #[inline]
@@ -296,6 +430,9 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
 fn read<R: ReadFields, T: FieldValue>(vmcs: &R, field: Field<T>) -> T {
     T::from_raw(vmcs.read(field.id()))
 }
+
+/// What the width of linear addresses depends on.
+const LINEAR_WIDTH: Facts = Facts::cpuid(CpuidLeaf::ExtendedFeatures).and(Facts::cpuid(CpuidLeaf::AddressWidths));
 
 /// The MSRs that the allowed settings of a word depend on.
 const fn word(default: CapabilityMsr, precise: CapabilityMsr) -> Facts {

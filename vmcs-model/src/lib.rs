@@ -2,6 +2,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 pub mod capabilities;
 pub mod checks;
 pub mod context;
@@ -25,5 +26,5 @@ pub use field::{Field, FieldId, FieldValue};
 pub use memory::ReadMemory;
 pub use outcome::{Exception, Outcome};
 pub use profile::CpuProfile;
-pub use verdict::{Verdict, first_violation, judge, judge_partial, violations};
+pub use verdict::{Verdict, first_violation, judge, judge_omitting, judge_partial, violations};
 pub use vmcs::{ReadFields, Vmcs};

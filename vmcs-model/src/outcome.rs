@@ -63,6 +63,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// A VM-entry failure due to a machine check.
+    pub const MACHINE_CHECK: Self = Self::EntryFailed { reason: exit_reason::MACHINE_CHECK, qualification: 0 };
+
     /// VMfailValid with that number.
     #[must_use]
     pub const fn fail_valid(error: u32) -> Self {

@@ -52,6 +52,8 @@ pub enum CpuidLeaf {
     LastBranch,
     /// 23H.0: architectural performance monitoring, extended.
     PerformanceExtended,
+    /// 23H.1: bitmaps of the performance counters.
+    PerformanceCounters,
     /// 80000001H: extended feature flags.
     ExtendedFeatures,
     /// 80000008H: address widths.
@@ -60,7 +62,7 @@ pub enum CpuidLeaf {
 
 impl CpuidLeaf {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Features,
         Self::Extended0,
         Self::Extended1,
@@ -72,6 +74,7 @@ impl CpuidLeaf {
         Self::Trace1,
         Self::LastBranch,
         Self::PerformanceExtended,
+        Self::PerformanceCounters,
         Self::ExtendedFeatures,
         Self::AddressWidths,
     ];
@@ -91,6 +94,7 @@ impl CpuidLeaf {
             Self::Trace1 => (0x14, 1),
             Self::LastBranch => (0x1C, 0),
             Self::PerformanceExtended => (0x23, 0),
+            Self::PerformanceCounters => (0x23, 1),
             Self::ExtendedFeatures => (0x8000_0001, 0),
             Self::AddressWidths => (0x8000_0008, 0),
         }
@@ -120,6 +124,8 @@ pub struct CpuProfile {
     cpuid: [Option<CpuidRegisters>; CpuidLeaf::ALL.len()],
     /// IA32_TME_ACTIVATE (982H), which can reduce the physical-address width. Absent unless set.
     pub tme_activate: u64,
+    /// IA32_PERF_CAPABILITIES (345H): whether FREEZE_WHILE_SMM and PERF_METRICS exist.
+    pub perf_capabilities: MsrValue,
     /// Differences without a capability bit.
     pub quirks: Quirks,
 }

@@ -182,3 +182,39 @@ impl Rflags {
         (self.bits() >> 12 & 3) as u8
     }
 }
+
+/// Whether each of the eight bytes of an IA32_PAT value is a memory type: 0, 1, 4, 5, 6 or 7. SDM Vol. 3A, 12.12.2
+/// (IA32_PAT MSR).
+#[must_use]
+#[inline]
+pub const fn pat_valid(pat: u64) -> bool {
+    const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+    // Types 2 and 3 are reserved: bit 1 needs bit 2.
+    pat & (EACH_BYTE * 0xF8) == 0 && (pat >> 1 & !(pat >> 2)) & EACH_BYTE == 0
+}
+
+/// Bit 13 of IA32_DEBUGCTL, uncore PMI, which processors have or reserve without enumerating it.
+pub const DEBUGCTL_UNCORE_PMI: u64 = 1 << 13;
+
+/// Whether IA32_S_CET or IA32_U_CET suppresses a tracker that it does not hold: SUPPRESS (10) and TRACKER (11) are both
+/// 1. SDM Vol. 1, 17.2 (Control-Flow Enforcement Technology).
+#[must_use]
+#[inline]
+pub const fn cet_suppress_and_tracker(cet: u64) -> bool {
+    cet & 0xC00 == 0xC00
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pat_valid;
+
+    #[test]
+    fn every_byte_of_the_pat_is_a_memory_type() {
+        for byte in 0..8 {
+            for kind in 0..=0xFFu64 {
+                let pat = 0x0007_0406_0007_0406 & !(0xFF << (8 * byte)) | kind << (8 * byte);
+                assert_eq!(pat_valid(pat), matches!(kind, 0 | 1 | 4..=7), "{pat:#x}");
+            }
+        }
+    }
+}

@@ -4,8 +4,10 @@ use core::convert::Infallible;
 use core::ops::ControlFlow;
 
 use crate::checks::{
-    BasicCheck, CheckId, CheckSet, EntryControlCheck, ExecutionControlCheck, ExitControlCheck, FirstViolation,
-    PartialChecks, Phase, Sink, SmmCheck,
+    AddressSpaceCheck, AfterEntries, BasicCheck, CheckId, CheckSet, EntryControlCheck, EntryFate,
+    ExecutionControlCheck, ExitControlCheck, FirstViolation, GuestDescriptorTableCheck, GuestNonRegisterCheck,
+    GuestRegisterCheck, GuestRipCheck, GuestSegmentCheck, HostRegisterCheck, HostSegmentCheck, MsrLoadCheck,
+    PartialChecks, PdpteCheck, Phase, Sink, SmmCheck, msr_failure,
 };
 use crate::context::{EntryAttempt, EntryContext, EntryInstruction};
 use crate::formats::exit_reason;
@@ -19,7 +21,8 @@ use crate::vmcs::ReadFields;
 pub struct Verdict {
     /// Checks that do not hold.
     pub violated: CheckSet,
-    /// Checks that depend on values that are not known; empty for a complete image.
+    /// Checks that depend on values that are not known. For a complete image these are the checks of which the SDM leaves
+    /// open whether what the image holds fails.
     pub undecidable: CheckSet,
     /// Outcomes that the architecture permits.
     pub permitted: Permitted,
@@ -29,7 +32,7 @@ impl Verdict {
     /// Whether the architecture permits that outcome.
     #[must_use]
     pub fn permits(&self, outcome: &Outcome) -> bool {
-        self.permitted.iter().any(|permitted| permitted == *outcome)
+        self.permitted.contains(outcome)
     }
 }
 
@@ -37,11 +40,14 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permitted {
     outcomes: [Option<Outcome>; Self::MOST],
+    msr_failures_from: Option<u64>,
 }
 
 impl Permitted {
     /// More than the checks of one entry can lead to.
-    const MOST: usize = 24;
+    const MOST: usize = 32;
+    /// Entries of the MSR-load area that are listed one by one.
+    const MSR_FAILURES: u32 = 8;
 
     fn insert(&mut self, outcome: Outcome) {
         for slot in &mut self.outcomes {
@@ -56,9 +62,37 @@ impl Permitted {
         }
     }
 
-    /// The outcomes, each once, those of earlier stages first.
+    /// A failure to load MSRs at that entry of the area, or at any later one.
+    fn insert_msr_failures_from(&mut self, entry: u64) {
+        if self.msr_failures_from.is_none() {
+            self.msr_failures_from = Some(entry);
+            self.insert(msr_failure(entry));
+        }
+    }
+
+    /// Whether the outcome is in the set.
+    #[must_use]
+    pub fn contains(&self, outcome: &Outcome) -> bool {
+        let msr_failure = match (outcome, self.msr_failures_from) {
+            (Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, qualification }, Some(from)) => {
+                *qualification >= from
+            }
+            _ => false,
+        };
+        msr_failure || self.iter().any(|permitted| permitted == *outcome)
+    }
+
+    /// The outcomes, each once, those of earlier stages first. Of the failures that [`Self::msr_failures_from`] speaks
+    /// of, only the first is listed.
     pub fn iter(&self) -> impl Iterator<Item = Outcome> + '_ {
         self.outcomes.iter().flatten().copied()
+    }
+
+    /// A failure to load MSRs is permitted at that entry of the area, counted from 1, and at every later one: too many
+    /// entries are open to list them, or behaviour is undefined from there on.
+    #[must_use]
+    pub const fn msr_failures_from(&self) -> Option<u64> {
+        self.msr_failures_from
     }
 
     /// Whether the outcome is certain.
@@ -66,7 +100,7 @@ impl Permitted {
     pub fn single(&self) -> Option<Outcome> {
         let mut outcomes = self.iter();
         let first = outcomes.next()?;
-        outcomes.next().is_none().then_some(first)
+        (outcomes.next().is_none() && self.msr_failures_from.is_none()).then_some(first)
     }
 }
 
@@ -97,9 +131,37 @@ pub fn violations<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs:
 
 /// The verdict on an entry of which everything is known.
 pub fn judge<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &R, memory: &M) -> Verdict {
-    let violated = violations(attempt, vmcs, memory);
-    let undecidable = CheckSet::EMPTY;
-    Verdict { violated, undecidable, permitted: permitted(attempt.instruction, &violated, &undecidable) }
+    let context = EntryContext::new(attempt, vmcs, memory);
+    let mut violated = CheckSet::EMPTY;
+    let ControlFlow::Continue(()) = run(&context, &mut violated);
+    let undecidable = if context.may_leave_open() {
+        let verdict = judge_partial(attempt, vmcs, memory);
+        verdict.undecidable.iter().filter(|check| !violated.contains(*check)).collect()
+    } else {
+        CheckSet::EMPTY
+    };
+    Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
+}
+
+/// The verdict on an entry by a processor that does not make the checks `omitted`.
+pub fn judge_omitting<R: ReadFields, M: ReadMemory>(
+    attempt: EntryAttempt<'_>,
+    vmcs: &R,
+    memory: &M,
+    omitted: &CheckSet,
+) -> Verdict {
+    let context = EntryContext::new(attempt, vmcs, memory);
+    let Verdict { violated, undecidable, .. } = judge(attempt, vmcs, memory);
+    let made = |set: CheckSet| -> CheckSet { set.iter().filter(|check| !omitted.contains(*check)).collect() };
+    let mut permitted = permitted(&context, &made(violated), &made(undecidable));
+    // Which entry of an MSR-load area fails next is not worked out: the area may as well pass.
+    let loads_msrs = |check: CheckId| check.info().phase == Phase::MsrLoading && omitted.contains(check);
+    if violated.iter().any(loads_msrs)
+        && permitted.iter().any(|o| matches!(o, Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. }))
+    {
+        permitted.insert(Outcome::Entered);
+    }
+    Verdict { violated: made(violated), undecidable: made(undecidable), permitted }
 }
 
 /// The verdict on an entry of which some fields, capabilities or memory are not known.
@@ -116,15 +178,26 @@ pub fn judge_partial<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vm
                 // The controls are this VMCS's or the executive VMCS's: violations here may not count.
                 let mut own = PartialChecks::default();
                 ExecutionControlCheck::run_partial(&context, &mut own);
-                checks.undecidable = checks.undecidable.iter().chain(own.violated.iter()).chain(own.undecidable.iter()).collect();
+                checks.undecidable =
+                    checks.undecidable.iter().chain(own.violated.iter()).chain(own.undecidable.iter()).collect();
             }
         }
         ExitControlCheck::run_partial(&context, &mut checks);
         EntryControlCheck::run_partial(&context, &mut checks);
         SmmCheck::run_partial(&context, &mut checks);
+        HostRegisterCheck::run_partial(&context, &mut checks);
+        HostSegmentCheck::run_partial(&context, &mut checks);
+        AddressSpaceCheck::run_partial(&context, &mut checks);
+        GuestRegisterCheck::run_partial(&context, &mut checks);
+        GuestSegmentCheck::run_partial(&context, &mut checks);
+        GuestDescriptorTableCheck::run_partial(&context, &mut checks);
+        GuestRipCheck::run_partial(&context, &mut checks);
+        GuestNonRegisterCheck::run_partial(&context, &mut checks);
+        PdpteCheck::run_partial(&context, &mut checks);
+        MsrLoadCheck::run_partial(&context, &mut checks);
     }
     let PartialChecks { violated, undecidable } = checks;
-    Verdict { violated, undecidable, permitted: permitted(attempt.instruction, &violated, &undecidable) }
+    Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
 }
 
 /// Whether there is a VMCS to look at.
@@ -143,43 +216,78 @@ fn run<R: ReadFields, M: ReadMemory, S: Sink>(context: &EntryContext<'_, R, M>, 
     }
     ExitControlCheck::run(context, sink)?;
     EntryControlCheck::run(context, sink)?;
-    SmmCheck::run(context, sink)
+    SmmCheck::run(context, sink)?;
+    HostRegisterCheck::run(context, sink)?;
+    HostSegmentCheck::run(context, sink)?;
+    AddressSpaceCheck::run(context, sink)?;
+    GuestRegisterCheck::run(context, sink)?;
+    GuestSegmentCheck::run(context, sink)?;
+    GuestDescriptorTableCheck::run(context, sink)?;
+    GuestRipCheck::run(context, sink)?;
+    GuestNonRegisterCheck::run(context, sink)?;
+    PdpteCheck::run(context, sink)?;
+    MsrLoadCheck::run(context, sink)
 }
 
 /// Every outcome that the checks permit: the stages follow one another, basic checks come in order, within the other
 /// stages any violated check may be the one that is met.
-fn permitted(instruction: EntryInstruction, violated: &CheckSet, undecidable: &CheckSet) -> Permitted {
+fn permitted<R: ReadFields, M: ReadMemory>(
+    context: &EntryContext<'_, R, M>,
+    violated: &CheckSet,
+    undecidable: &CheckSet,
+) -> Permitted {
     let mut permitted = Permitted::default();
     let mut insert = |outcome: Outcome| match outcome {
         // The one row whose outcome depends on the instruction.
         Outcome::Exited { .. } => permitted.insert(Outcome::Exited {
-            reason: match instruction {
+            reason: match context.attempt().instruction {
                 EntryInstruction::Vmlaunch => exit_reason::VMLAUNCH,
                 EntryInstruction::Vmresume => exit_reason::VMRESUME,
             },
         }),
         other => permitted.insert(other),
     };
-    for phase in [Phase::Basic, Phase::ControlsAndHost, Phase::GuestState, Phase::MsrLoading] {
-        let mut certain = false;
-        for check in CheckId::all().filter(|check| check.info().phase == phase) {
-            let failure = check.info().failure;
-            let fails = violated.contains(check);
-            if fails || undecidable.contains(check) {
-                insert(failure.outcome);
-                if let Some(other) = failure.or {
-                    insert(other);
-                }
-                certain |= fails && !failure.optional;
-            }
-            if certain && phase == Phase::Basic {
-                return permitted;
-            }
+    // The order of the checks is that of the stages. The stage of MSR loading has its own function.
+    let mut failed_in = None;
+    let not_held: CheckSet = violated.union(undecidable);
+    for check in not_held.iter() {
+        let (phase, failure) = (check.info().phase, check.info().failure);
+        if phase == Phase::MsrLoading || failed_in.is_some_and(|failed| failed != phase || phase == Phase::Basic) {
+            break;
         }
-        if certain {
-            return permitted;
+        insert(failure.outcome);
+        if let Some(other) = failure.or {
+            insert(other);
+        }
+        if violated.contains(check) && !failure.optional {
+            failed_in = Some(phase);
         }
     }
-    insert(Outcome::Entered);
+    if failed_in.is_some() {
+        return permitted;
+    }
+    permit_msr_loading(context, &mut permitted);
     permitted
+}
+
+/// The last stage: the outcome depends on which entry of the area fails.
+fn permit_msr_loading<R: ReadFields, M: ReadMemory>(context: &EntryContext<'_, R, M>, permitted: &mut Permitted) {
+    let mut listed = 0;
+    let after = context.visit_msr_failures(|entry, fate| {
+        listed += 1;
+        if fate == EntryFate::Fails || listed <= Permitted::MSR_FAILURES {
+            permitted.insert(msr_failure(entry));
+        } else {
+            permitted.insert_msr_failures_from(entry);
+        }
+    });
+    if let AfterEntries::Undefined { from, machine_check } = after {
+        permitted.insert_msr_failures_from(from);
+        if machine_check {
+            permitted.insert(Outcome::MACHINE_CHECK);
+        }
+    }
+    if after != AfterEntries::Failed {
+        permitted.insert(Outcome::Entered);
+    }
 }

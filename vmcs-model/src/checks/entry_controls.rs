@@ -5,8 +5,8 @@ use crate::context::EntryContext;
 use crate::controls::{Entry, Primary};
 use crate::field::{self, FieldValue};
 use crate::formats::event_type::{
-    HARDWARE_EXCEPTION, NMI, OTHER_EVENT, PRIVILEGED_SOFTWARE_EXCEPTION, RESERVED,
-    SOFTWARE_EXCEPTION, SOFTWARE_INTERRUPT,
+    HARDWARE_EXCEPTION, NMI, OTHER_EVENT, PRIVILEGED_SOFTWARE_EXCEPTION, RESERVED, SOFTWARE_EXCEPTION,
+    SOFTWARE_INTERRUPT,
 };
 use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;

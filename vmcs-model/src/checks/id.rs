@@ -2,7 +2,11 @@
 
 use core::fmt;
 
-use super::{BasicCheck, CheckInfo, EntryControlCheck, ExecutionControlCheck, ExitControlCheck, SmmCheck};
+use super::{
+    AddressSpaceCheck, BasicCheck, CheckInfo, EntryControlCheck, ExecutionControlCheck, ExitControlCheck,
+    GuestDescriptorTableCheck, GuestNonRegisterCheck, GuestRegisterCheck, GuestRipCheck, GuestSegmentCheck,
+    HostRegisterCheck, HostSegmentCheck, MsrLoadCheck, PdpteCheck, SmmCheck,
+};
 
 /// Declares the union of the sections and numbers their checks in order.
 macro_rules! sections {
@@ -56,7 +60,23 @@ macro_rules! sections {
     };
 }
 
-sections!(BasicCheck, ExecutionControlCheck, ExitControlCheck, EntryControlCheck, SmmCheck);
+sections!(
+    BasicCheck,
+    ExecutionControlCheck,
+    ExitControlCheck,
+    EntryControlCheck,
+    SmmCheck,
+    HostRegisterCheck,
+    HostSegmentCheck,
+    AddressSpaceCheck,
+    GuestRegisterCheck,
+    GuestSegmentCheck,
+    GuestDescriptorTableCheck,
+    GuestRipCheck,
+    GuestNonRegisterCheck,
+    PdpteCheck,
+    MsrLoadCheck,
+);
 
 impl CheckId {
     /// Every check, in the order of the SDM.
@@ -105,6 +125,12 @@ impl CheckSet {
     pub fn contains(&self, check: CheckId) -> bool {
         let index = check.index();
         self.0[index / 64] >> (index % 64) & 1 != 0
+    }
+
+    /// The checks of either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(core::array::from_fn(|i| self.0[i] | other.0[i]))
     }
 
     /// Whether the set is empty.

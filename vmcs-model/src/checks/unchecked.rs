@@ -31,14 +31,7 @@ pub struct NotACheck {
 }
 
 const fn any_value(id: &'static str, rule: &'static str, fields: &'static [FieldId]) -> NotACheck {
-    NotACheck {
-        id,
-        kind: NotACheckKind::AnyValue,
-        rule,
-        sdm: "27.2.1.1",
-        title: "VM-Execution Control Fields",
-        fields,
-    }
+    NotACheck { id, kind: NotACheckKind::AnyValue, rule, sdm: "27.2.1.1", title: "VM-Execution Control Fields", fields }
 }
 
 /// Rules that no image violates.
@@ -85,7 +78,12 @@ pub static NOT_CHECKS: &[NotACheck] = &[
     any_value(
         "nocheck.eoi-exit-bitmap",
         "The EOI-exit bitmaps may hold any value.",
-        &[field::EOI_EXIT_BITMAP_0.id(), field::EOI_EXIT_BITMAP_1.id(), field::EOI_EXIT_BITMAP_2.id(), field::EOI_EXIT_BITMAP_3.id()],
+        &[
+            field::EOI_EXIT_BITMAP_0.id(),
+            field::EOI_EXIT_BITMAP_1.id(),
+            field::EOI_EXIT_BITMAP_2.id(),
+            field::EOI_EXIT_BITMAP_3.id(),
+        ],
     ),
     any_value(
         "nocheck.spec-ctrl-mask-shadow",
@@ -95,28 +93,38 @@ pub static NOT_CHECKS: &[NotACheck] = &[
     any_value(
         "nocheck.exception-bitmap",
         "The exception bitmap and the page-fault error-code mask and match may hold any value.",
-        &[field::EXCEPTION_BITMAP.id(), field::PAGE_FAULT_ERROR_CODE_MASK.id(), field::PAGE_FAULT_ERROR_CODE_MATCH.id()],
+        &[
+            field::EXCEPTION_BITMAP.id(),
+            field::PAGE_FAULT_ERROR_CODE_MASK.id(),
+            field::PAGE_FAULT_ERROR_CODE_MATCH.id(),
+        ],
     ),
     any_value(
         "nocheck.cr-masks-shadows",
         "The CR0 and CR4 guest/host masks and read shadows may hold any value.",
-        &[field::CR0_GUEST_HOST_MASK.id(), field::CR4_GUEST_HOST_MASK.id(), field::CR0_READ_SHADOW.id(), field::CR4_READ_SHADOW.id()],
+        &[
+            field::CR0_GUEST_HOST_MASK.id(),
+            field::CR4_GUEST_HOST_MASK.id(),
+            field::CR0_READ_SHADOW.id(),
+            field::CR4_READ_SHADOW.id(),
+        ],
     ),
     any_value(
         "nocheck.cr3-target-values",
         "The CR3-target values may be any.",
-        &[field::CR3_TARGET_VALUE_0.id(), field::CR3_TARGET_VALUE_1.id(), field::CR3_TARGET_VALUE_2.id(), field::CR3_TARGET_VALUE_3.id()],
+        &[
+            field::CR3_TARGET_VALUE_0.id(),
+            field::CR3_TARGET_VALUE_1.id(),
+            field::CR3_TARGET_VALUE_2.id(),
+            field::CR3_TARGET_VALUE_3.id(),
+        ],
     ),
     any_value(
         "nocheck.pml-index",
         "The PML index may be any; above 511 the first logging attempt exits with reason 62.",
         &[field::PML_INDEX.id()],
     ),
-    any_value(
-        "nocheck.guest-interrupt-status",
-        "RVI and SVI may be any.",
-        &[field::GUEST_INTERRUPT_STATUS.id()],
-    ),
+    any_value("nocheck.guest-interrupt-status", "RVI and SVI may be any.", &[field::GUEST_INTERRUPT_STATUS.id()]),
     any_value(
         "nocheck.eptp-index-hlat-prefix",
         "The EPTP index and the HLAT prefix size may be any.",
@@ -142,9 +150,5 @@ pub static NOT_CHECKS: &[NotACheck] = &[
         "IA32_FRED_STKLVLS is loaded without a check of reserved bits, in both directions.",
         &[field::HOST_IA32_FRED_STKLVLS.id(), field::GUEST_IA32_FRED_STKLVLS.id()],
     ),
-    any_value(
-        "nocheck.injected-event-data",
-        "The injected-event data may be any.",
-        &[field::INJECTED_EVENT_DATA.id()],
-    ),
+    any_value("nocheck.injected-event-data", "The injected-event data may be any.", &[field::INJECTED_EVENT_DATA.id()]),
 ];

@@ -1,0 +1,230 @@
+//! `vmcs check`: what the model says about images, one verdict a line.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use vmcs_model::capabilities::Facts;
+use vmcs_model::checks::CheckSet;
+use vmcs_model::formats::RegionHeader;
+use vmcs_model::{
+    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, Vmcs, judge,
+    judge_partial,
+};
+
+use crate::error::{CliError, Status};
+use crate::image::{FieldWrites, Image, Memory, MemoryWrites, json_message};
+use crate::target;
+
+/// Judge VMCS images: which outcomes of a VM entry the SDM permits, and every check that is violated
+///
+/// The base is an image file, JSON or TOML by its extension, of three parts that may each be missing: "fields" (a field's
+/// name or encoding: its value; 0 if not listed), "memory" ([{"address", "u32"|"u64"|"bytes"}]; zero elsewhere) and "cpu",
+/// the processor that executes the entry: cr0, cr4, efer (by default those of the host-state area), cs_l, smm,
+/// mov_ss_blocking, vmxon_pointer, vmcs_pointer. It is in VMX root operation at CPL 0.
+///
+/// A case is a line of JSON: {"id": "a", "set": {FIELD: VALUE}, "memory": […], "op": "vmlaunch"|"vmresume"}. It is the
+/// base with the fields and the memory that it names changed; all but "id" can be left out. VMLAUNCH finds the VMCS clear,
+/// VMRESUME finds it launched. Numbers are strings such as "0x6800" or integers; "u32": "revision" stands for the
+/// processor's VMCS revision identifier.
+///
+/// Each case is answered by a line, in their order. A check is undecidable if it depends on a capability that the profile
+/// leaves out. If a failure to load MSRs is permitted not only at the entries that "permitted" lists but at all later ones,
+/// "msr_failures_from" has the first.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Exit status: 0 no case violates a check, 1 some do, 2 a line was wrong; the answers before it \
+                        are valid.\n\nExample:\n  echo '{\"id\": \"a\", \"set\": {\"guest_rflags\": 0}}' |\n    vmcs \
+                        check --profile skylake-server --base guest.toml --cases - --json\n\nprints a line \
+                        like\n  {\"id\":\"a\",\"permitted\":[\"EntryFailed(33, 0)\"],\"violated\":[\"guest.rflags.bit1\"],\
+                        \"undecidable\":[]}"
+)]
+pub(crate) struct Args {
+    /// The processor: a profile's name (see `vmcs caps list`) or file
+    #[arg(long, value_name = "PROFILE")]
+    profile: String,
+    /// The image that the cases change
+    #[arg(long, value_name = "FILE.json|FILE.toml")]
+    base: PathBuf,
+    /// The cases, one a line; - for standard input. Without them the base alone is judged, under the id "base"
+    #[arg(long, value_name = "FILE.jsonl")]
+    cases: Option<PathBuf>,
+    /// Answer in JSON: {"id", "permitted": [outcomes], "violated": [check ids], "undecidable": [check ids]}
+    #[arg(long)]
+    json: bool,
+}
+
+/// The longest line that is read.
+const MAX_LINE: usize = 16 << 20;
+
+/// One line of the cases.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    id: String,
+    #[serde(default)]
+    set: FieldWrites,
+    #[serde(default)]
+    memory: MemoryWrites,
+    #[serde(default)]
+    op: Op,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Op {
+    #[default]
+    Vmlaunch,
+    Vmresume,
+}
+
+/// What is printed for a case.
+#[derive(Serialize)]
+struct Answer {
+    id: String,
+    permitted: Vec<String>,
+    /// A failure to load MSRs is permitted at every entry of the area from this one on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msr_failures_from: Option<u64>,
+    violated: Vec<&'static str>,
+    undecidable: Vec<&'static str>,
+}
+
+/// What the cases have in common.
+struct Judge {
+    capabilities: Capabilities,
+    cpu: CpuState,
+    vmcs: Vmcs,
+    memory: Memory,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    let capabilities = Capabilities::new(&target::profile(&args.profile)?.profile);
+    let judge = Judge::new(capabilities, Image::load(&args.base)?);
+    let mut out = Printer { json: args.json, found: false, out: io::BufWriter::new(io::stdout().lock()) };
+    let done = match &args.cases {
+        None => out.print(&judge.answer(Case::base())).map_err(CliError::from),
+        Some(file) => answer_all(&judge, file, &mut out),
+    };
+    // Whatever went wrong with a line, the answers before it stand.
+    out.out.flush()?;
+    done.map(|()| Status::found(out.found))
+}
+
+/// Answers line by line.
+fn answer_all(judge: &Judge, file: &Path, out: &mut Printer<impl Write>) -> Result<(), CliError> {
+    let cases: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(file).map_err(|error| CliError::file(file, &error))?)
+    };
+    let mut cases = BufReader::new(cases);
+    let mut text = Vec::new();
+    for line in 1.. {
+        if cases.buffer().is_empty() {
+            // The next line may be long in coming.
+            out.out.flush()?;
+        }
+        text.clear();
+        let most = MAX_LINE as u64 + 1;
+        if cases.by_ref().take(most).read_until(b'\n', &mut text).map_err(|error| CliError::file(file, &error))? == 0 {
+            break;
+        }
+        let wrong = |message| CliError::Line { file: file.to_owned(), line, message };
+        if text.len() > MAX_LINE {
+            return Err(wrong(format!("the line is too long: expected at most {MAX_LINE} bytes")));
+        }
+        let text = text.trim_ascii_end();
+        if text.is_empty() {
+            continue;
+        }
+        let case = serde_json::from_slice(text).map_err(|error| wrong(json_message(&error)))?;
+        out.print(&judge.answer(case))?;
+    }
+    Ok(())
+}
+
+impl Case {
+    /// The base as it is.
+    fn base() -> Self {
+        Self { id: "base".to_owned(), set: FieldWrites::default(), memory: MemoryWrites::default(), op: Op::default() }
+    }
+}
+
+impl Judge {
+    fn new(capabilities: Capabilities, image: Image) -> Self {
+        let vmcs = image.to_vmcs();
+        let memory = image.to_memory(capabilities.revision());
+        Self { capabilities, cpu: image.cpu, vmcs, memory }
+    }
+
+    fn answer(&self, case: Case) -> Answer {
+        let mut vmcs = self.vmcs.clone();
+        case.set.apply(&mut vmcs);
+        let verdict = if case.memory.0.is_empty() {
+            self.verdict(case.op, &vmcs, &self.memory)
+        } else {
+            let mut memory = self.memory.clone();
+            memory.apply(&case.memory.0, self.capabilities.revision());
+            self.verdict(case.op, &vmcs, &memory)
+        };
+        let ids = |checks: &CheckSet| checks.iter().map(|check| check.info().id).collect();
+        Answer {
+            id: case.id,
+            permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
+            msr_failures_from: verdict.permitted.msr_failures_from(),
+            violated: ids(&verdict.violated),
+            undecidable: ids(&verdict.undecidable),
+        }
+    }
+
+    fn verdict(&self, op: Op, vmcs: &Vmcs, memory: &Memory) -> Verdict {
+        let (instruction, launch_state) = match op {
+            Op::Vmlaunch => (EntryInstruction::Vmlaunch, LaunchState::Clear),
+            Op::Vmresume => (EntryInstruction::Vmresume, LaunchState::Launched),
+        };
+        let header = memory.read_u32(self.cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
+        let attempt = EntryAttempt {
+            instruction,
+            launch_state,
+            shadow: header.shadow(),
+            cpu: &self.cpu,
+            capabilities: &self.capabilities,
+        };
+        // In SMM the executive VMCS counts, too, of which an image says nothing.
+        if self.capabilities.unknown == Facts::default() && !self.cpu.smm {
+            judge(attempt, vmcs, memory)
+        } else {
+            judge_partial(attempt, vmcs, memory)
+        }
+    }
+}
+
+/// Prints answers.
+struct Printer<W: Write> {
+    json: bool,
+    /// Something was violated.
+    found: bool,
+    out: W,
+}
+
+impl<W: Write> Printer<W> {
+    fn print(&mut self, answer: &Answer) -> io::Result<()> {
+        self.found |= !answer.violated.is_empty();
+        if self.json {
+            serde_json::to_writer(&mut self.out, answer)?;
+            return writeln!(self.out);
+        }
+        write!(self.out, "{}: {}", answer.id.escape_debug(), answer.permitted.join(" or "))?;
+        if answer.msr_failures_from.is_some() {
+            write!(self.out, " or a later entry of the MSR-load area")?;
+        }
+        for (what, checks) in [("violated", &answer.violated), ("undecidable", &answer.undecidable)] {
+            if !checks.is_empty() {
+                write!(self.out, " | {what}: {}", checks.join(", "))?;
+            }
+        }
+        writeln!(self.out)
+    }
+}

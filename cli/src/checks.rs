@@ -1,0 +1,240 @@
+//! `vmcs checks`: the checks of a VM entry.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use vmcs_model::FieldId;
+use vmcs_model::checks::{CheckId, CheckInfo, NOT_CHECKS, NotACheck, NotACheckKind, Phase};
+
+use crate::error::{CliError, Status};
+use crate::near::did_you_mean;
+use crate::output;
+
+/// List the checks of a VM entry: rule, SDM section, fields, and how the entry ends if the rule does not hold
+///
+/// After them come the rules that no image can violate: fields that may hold any value, and what only qualifies other
+/// checks. Section numbers are those of the 2024 editions of the SDM; newer ones moved the chapters, but kept the titles. In
+/// EntryFailed(34, n) the number n of the entry that was not loaded counts from 1.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  vmcs checks guest.rflags.bit1\n\nPrograms that count the checks:\n  vmcs checks \
+                        --json | jq '.checks | length'")]
+pub(crate) struct Args {
+    /// Print these checks in full instead of listing all
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// Print JSON: {"checks": [{"id", "section", "title", "rule", "gate", "phase", "fields", "outcome", "alternatives",
+    /// "optional"}], "not_checks": [{"id", "section", "title", "rule", "kind", "fields"}]}
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Listing {
+    checks: Vec<Check>,
+    not_checks: Vec<NotCheck>,
+}
+
+/// A check.
+#[derive(Serialize)]
+struct Check {
+    id: &'static str,
+    section: &'static str,
+    title: &'static str,
+    rule: &'static str,
+    /// What puts the rule in force, empty if it always is.
+    gate: &'static str,
+    phase: &'static str,
+    fields: Vec<&'static str>,
+    /// With n for the number of the entry of the MSR area.
+    outcome: String,
+    /// Other outcomes that the SDM permits.
+    alternatives: Vec<String>,
+    /// The SDM leaves open whether a processor makes the check.
+    optional: bool,
+}
+
+/// A rule that cannot be violated.
+#[derive(Serialize)]
+struct NotCheck {
+    id: &'static str,
+    section: &'static str,
+    title: &'static str,
+    rule: &'static str,
+    kind: &'static str,
+    fields: Vec<&'static str>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    let listing = if args.ids.is_empty() { Listing::all() } else { Listing::of(&args.ids)? };
+    if args.json {
+        output::json_pretty(&listing)?;
+    } else if args.ids.is_empty() {
+        listing.print_table()?;
+    } else {
+        listing.print_in_full()?;
+    }
+    Ok(Status::Clean)
+}
+
+impl Listing {
+    fn all() -> Self {
+        Self {
+            checks: CheckId::all().map(|check| Check::from(check.info())).collect(),
+            not_checks: NOT_CHECKS.iter().map(NotCheck::from).collect(),
+        }
+    }
+
+    /// Those that are named, each list in the order of `ids`.
+    fn of(ids: &[String]) -> Result<Self, CliError> {
+        let mut listing = Self { checks: Vec::new(), not_checks: Vec::new() };
+        for id in ids {
+            if let Some(check) = CheckId::by_id(id) {
+                listing.checks.push(check.info().into());
+            } else if let Some(rule) = NOT_CHECKS.iter().find(|rule| rule.id == id) {
+                listing.not_checks.push(rule.into());
+            } else {
+                return Err(CliError::Usage(unknown(id)));
+            }
+        }
+        Ok(listing)
+    }
+
+    fn print_table(&self) -> io::Result<()> {
+        for section in self.checks.chunk_by(|a, b| a.section == b.section) {
+            writeln!(io::stdout(), "{} {}", section[0].section, section[0].title)?;
+            let mut table = output::table(&["check", "fails with", "rule"]);
+            for check in section {
+                table.add_row([check.id.to_owned(), check.outcomes(), check.sentence()]);
+            }
+            output::print_table(&table)?;
+            writeln!(io::stdout())?;
+        }
+        writeln!(io::stdout(), "Rules that no image violates")?;
+        let mut table = output::table(&["rule", "why", "what it says"]);
+        for rule in &self.not_checks {
+            table.add_row([rule.id, rule.kind, rule.rule]);
+        }
+        output::print_table(&table)
+    }
+
+    fn print_in_full(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let mut first = true;
+        let mut print = |id: &str, lines: &[(&str, String)]| {
+            if !first {
+                writeln!(out)?;
+            }
+            first = false;
+            writeln!(out, "{id}")?;
+            for (what, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
+                writeln!(out, "  {what:<11} {text}")?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        for check in &self.checks {
+            let optional = if check.optional { "the SDM leaves open whether a processor makes this check" } else { "" };
+            print(
+                check.id,
+                &[
+                    ("section", format!("{} {}", check.section, check.title)),
+                    ("rule", check.rule.to_owned()),
+                    ("in force if", check.gate.to_owned()),
+                    ("fields", with_encodings(&check.fields)),
+                    ("stage", check.phase.to_owned()),
+                    ("fails with", check.outcomes()),
+                    ("optional", optional.to_owned()),
+                ],
+            )?;
+        }
+        for rule in &self.not_checks {
+            print(
+                rule.id,
+                &[
+                    ("section", format!("{} {}", rule.section, rule.title)),
+                    ("rule", rule.rule.to_owned()),
+                    ("fields", with_encodings(&rule.fields)),
+                    ("no check", rule.kind.to_owned()),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Check {
+    /// Every outcome, in words.
+    fn outcomes(&self) -> String {
+        let mut text = self.outcome.clone();
+        for other in &self.alternatives {
+            text.push_str(" or ");
+            text.push_str(other);
+        }
+        text
+    }
+
+    /// The rule with what puts it in force.
+    fn sentence(&self) -> String {
+        if self.gate.is_empty() { self.rule.to_owned() } else { format!("If {}: {}", self.gate, self.rule) }
+    }
+}
+
+impl From<&CheckInfo> for Check {
+    fn from(info: &CheckInfo) -> Self {
+        let (phase, outcome) = match info.phase {
+            Phase::Basic => ("basic", info.failure.outcome.to_string()),
+            Phase::ControlsAndHost => ("controls and host state", info.failure.outcome.to_string()),
+            Phase::GuestState => ("guest state", info.failure.outcome.to_string()),
+            Phase::MsrLoading => ("MSR loading", "EntryFailed(34, n)".to_owned()),
+        };
+        Self {
+            id: info.id,
+            section: info.sdm,
+            title: info.title,
+            rule: info.rule,
+            gate: info.gate,
+            phase,
+            fields: names(info.fields),
+            outcome,
+            alternatives: info.failure.or.iter().map(ToString::to_string).collect(),
+            optional: info.failure.optional,
+        }
+    }
+}
+
+impl From<&NotACheck> for NotCheck {
+    fn from(rule: &NotACheck) -> Self {
+        Self {
+            id: rule.id,
+            section: rule.sdm,
+            title: rule.title,
+            rule: rule.rule,
+            kind: match rule.kind {
+                NotACheckKind::AnyValue => "any value is valid",
+                NotACheckKind::Modifier => "qualifies other checks",
+                NotACheckKind::Event => "depends on an event",
+            },
+            fields: names(rule.fields),
+        }
+    }
+}
+
+fn names(fields: &[FieldId]) -> Vec<&'static str> {
+    fields.iter().map(|field| field.info().name).collect()
+}
+
+/// `guest_cr0 (0x6800), guest_cr4 (0x6804)`.
+fn with_encodings(fields: &[&str]) -> String {
+    let with_encoding = |name: &&str| match FieldId::by_name(name) {
+        Some(field) => format!("{name} ({:?})", field.info().encoding),
+        None => (*name).to_owned(),
+    };
+    fields.iter().map(with_encoding).collect::<Vec<_>>().join(", ")
+}
+
+fn unknown(id: &str) -> String {
+    let ids = CheckId::all().map(|check| check.info().id).chain(NOT_CHECKS.iter().map(|rule| rule.id));
+    let near = did_you_mean(id, ids);
+    let expected = if near.is_empty() { ": `vmcs checks` lists them" } else { &near };
+    format!("unknown check {id:?}{expected}")
+}

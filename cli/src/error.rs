@@ -1,0 +1,99 @@
+//! What can go wrong in the command, and its exit status.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use vmcs_fuzz::campaign::CampaignError;
+use vmcs_fuzz::deviations::DeviationError;
+use vmcs_hw::TargetError;
+use vmcs_hw::bochs::debian::InstallError;
+use vmcs_hw::profile::{ProfileError, UnknownProfile};
+use vmcs_hw::recording::RecordingError;
+
+/// How a command that could do its work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Nothing is wrong: exit status 0.
+    Clean,
+    /// A violation or disagreement was found: exit status 1.
+    Found,
+}
+
+impl Status {
+    /// [`Status::Found`] if `found`.
+    pub(crate) fn found(found: bool) -> Self {
+        if found { Self::Found } else { Self::Clean }
+    }
+}
+
+/// The input or the machinery was at fault: exit status 2.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// A line of an input file is wrong.
+    #[error("{}:{line}: {message}", file.display())]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// An input file is wrong as a whole, or cannot be read.
+    #[error("{}: {message}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The arguments contradict each other or name something that does not exist.
+    #[error("{0}")]
+    Usage(String),
+    /// A target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A campaign.
+    #[error(transparent)]
+    Campaign(#[from] CampaignError),
+    /// A profile file.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A profile name.
+    #[error(transparent)]
+    UnknownProfile(#[from] UnknownProfile),
+    /// A recording.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// A deviation file.
+    #[error(transparent)]
+    Deviation(#[from] DeviationError),
+    /// An installation.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// Standard output.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    /// A file that cannot be read or written.
+    pub(crate) fn file(file: &Path, error: &dyn Error) -> Self {
+        Self::File { file: file.to_owned(), message: error.to_string() }
+    }
+}
+
+/// The error with its causes, on one line.
+pub(crate) fn one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.trim_end().replace('\n', " | ")
+}

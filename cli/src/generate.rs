@@ -1,0 +1,36 @@
+//! `vmcs generate`: cases as programs.
+
+use vmcs_fuzz::campaign::program_of;
+use vmcs_fuzz::{Generator, World};
+
+use crate::diff::GeneratorName;
+use crate::error::{CliError, Status};
+use crate::{output, target};
+
+/// Print generated cases as programs that `vmcs run` reads
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  vmcs generate --profile bochs-2.7-corei7-skylake-x --cases 2000 > programs.jsonl")]
+pub(crate) struct Args {
+    /// The processor: a profile's name or file
+    #[arg(long, value_name = "PROFILE")]
+    profile: String,
+    /// What the cases are
+    #[arg(long, value_enum, default_value_t = GeneratorName::Programs)]
+    generator: GeneratorName,
+    /// How many cases
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    cases: u64,
+    /// The same seed gives the same cases
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    let world = World::new(&target::profile(&args.profile)?.profile);
+    let generator = Generator::from(args.generator);
+    for index in 0..args.cases {
+        let case = generator.case(&world, args.seed, index);
+        output::json_line(&program_of(format!("{}-{index}", args.seed), &case))?;
+    }
+    Ok(Status::Clean)
+}

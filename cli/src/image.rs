@@ -1,0 +1,493 @@
+//! Image files: the fields of a VMCS, what memory holds, and the processor that executes the entry.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Unexpected, Visitor};
+use vmcs_hw::number::Number;
+use vmcs_hw::program::MemoryWrite;
+use vmcs_model::controls::Exit;
+use vmcs_model::cpu::CpuState;
+use vmcs_model::field::{
+    Encoding, FIELDS, FieldId, FieldInfo, HOST_CR0, HOST_CR4, HOST_IA32_EFER, PRIMARY_VM_EXIT_CONTROLS, Width,
+};
+use vmcs_model::registers::{Cr0, Cr4, Efer};
+use vmcs_model::{ReadMemory, Vmcs};
+
+use crate::error::CliError;
+use crate::near::did_you_mean;
+
+/// A VMCS image with its surroundings.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    /// The fields that the file lists.
+    pub(crate) fields: Vec<(FieldId, u64)>,
+    /// What memory holds; it is zero elsewhere.
+    pub(crate) memory: Vec<MemoryWrite>,
+    /// The processor that executes the entry.
+    pub(crate) cpu: CpuState,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct File {
+    fields: FieldWrites,
+    memory: MemoryWrites,
+    cpu: Cpu,
+}
+
+/// The processor as far as the file describes it.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Cpu {
+    cr0: Option<Number>,
+    cr4: Option<Number>,
+    efer: Option<Number>,
+    cs_l: Option<bool>,
+    smm: Option<bool>,
+    mov_ss_blocking: Option<bool>,
+    vmxon_pointer: Option<Number>,
+    vmcs_pointer: Option<Number>,
+}
+
+impl Image {
+    /// Reads a JSON or TOML file.
+    pub(crate) fn load(file: &Path) -> Result<Self, CliError> {
+        let wrong = |message: String| CliError::File { file: file.to_owned(), message };
+        let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
+        let parse = match extension.to_str() {
+            Some("json") => from_json,
+            Some("toml") => from_toml,
+            _ => return Err(wrong("an image is a file that ends in .json or .toml".to_owned())),
+        };
+        let text = fs::read_to_string(file).map_err(|error| CliError::file(file, &error))?;
+        let written =
+            parse(&text).map_err(|(line, message)| CliError::Line { file: file.to_owned(), line, message })?;
+        Ok(Self::new(written))
+    }
+
+    fn new(File { fields, memory, cpu }: File) -> Self {
+        let mut vmcs = Vmcs::new();
+        fields.apply(&mut vmcs);
+        let mut listed: Vec<_> = fields.0.iter().map(|write| write.target.field).collect();
+        listed.sort_unstable();
+        listed.dedup();
+        let fields = listed.into_iter().map(|field| (field, vmcs.raw(field))).collect();
+        Self { fields, memory: memory.0, cpu: cpu.state(&vmcs) }
+    }
+
+    /// The VMCS: fields that are not listed are 0.
+    pub(crate) fn to_vmcs(&self) -> Vmcs {
+        let mut vmcs = Vmcs::new();
+        for &(field, value) in &self.fields {
+            vmcs.set_raw(field, value);
+        }
+        vmcs
+    }
+
+    /// Memory, on a processor with that VMCS revision identifier.
+    pub(crate) fn to_memory(&self, revision: u32) -> Memory {
+        let mut memory = Memory::default();
+        memory.apply(&self.memory, revision);
+        memory
+    }
+}
+
+impl Cpu {
+    /// By default a 64-bit host at CPL 0 that is in the state which `vmcs` describes as the host's.
+    fn state(&self, vmcs: &Vmcs) -> CpuState {
+        let exit = vmcs.get(PRIMARY_VM_EXIT_CONTROLS);
+        let efer = if exit.contains(Exit::LOAD_IA32_EFER) {
+            vmcs.get(HOST_IA32_EFER)
+        } else if exit.contains(Exit::HOST_ADDRESS_SPACE_SIZE) {
+            Efer::LMA | Efer::LME
+        } else {
+            Efer::empty()
+        };
+        let usual = CpuState::host_64();
+        let number = |setting: Option<Number>, default| setting.map_or(default, |number| number.0);
+        CpuState {
+            cr0: self.cr0.map_or(vmcs.get(HOST_CR0), |cr0| Cr0::from_bits_retain(cr0.0)),
+            cr4: self.cr4.map_or(vmcs.get(HOST_CR4), |cr4| Cr4::from_bits_retain(cr4.0)),
+            efer: self.efer.map_or(efer, |efer| Efer::from_bits_retain(efer.0)),
+            cs_l: self.cs_l.unwrap_or(usual.cs_l),
+            smm: self.smm.unwrap_or(usual.smm),
+            mov_ss_blocking: self.mov_ss_blocking.unwrap_or(usual.mov_ss_blocking),
+            vmxon_pointer: number(self.vmxon_pointer, usual.vmxon_pointer),
+            vmcs_pointer: number(self.vmcs_pointer, usual.vmcs_pointer),
+            ..usual
+        }
+    }
+}
+
+/// Sparse physical memory, zero where nothing was written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(BTreeMap<u64, u32>);
+
+impl Memory {
+    /// Makes the writes, on a processor with that VMCS revision identifier.
+    pub(crate) fn apply(&mut self, writes: &[MemoryWrite], revision: u32) {
+        for write in writes {
+            let bytes = write.to_bytes(revision).expect("checked when the write was read");
+            for (address, byte) in (write.address.0..=u64::MAX).zip(bytes) {
+                let dword = self.0.entry(address & !3).or_default();
+                let mut bytes = dword.to_le_bytes();
+                bytes[(address & 3) as usize] = byte;
+                *dword = u32::from_le_bytes(bytes);
+            }
+        }
+    }
+}
+
+impl ReadMemory for Memory {
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        Some(self.0.get(&(address & !3)).copied().unwrap_or(0))
+    }
+}
+
+/// Values for fields, by name or encoding.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FieldWrites(Vec<FieldWrite>);
+
+#[derive(Clone, Copy, Debug)]
+struct FieldWrite {
+    target: FieldTarget,
+    value: u64,
+}
+
+/// A field, or bits 63:32 of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FieldTarget {
+    field: FieldId,
+    high: bool,
+}
+
+impl FieldWrites {
+    /// Sets the fields.
+    pub(crate) fn apply(&self, vmcs: &mut Vmcs) {
+        for &FieldWrite { target: FieldTarget { field, high }, value } in &self.0 {
+            let value = if high { value << 32 | vmcs.raw(field) & 0xFFFF_FFFF } else { value };
+            vmcs.set_raw(field, value);
+        }
+    }
+}
+
+impl FieldTarget {
+    /// The field of that name, alias or encoding.
+    fn parse(key: &str) -> Result<Self, String> {
+        if let Some(field) = FieldId::by_name(key) {
+            return Ok(Self { field, high: false });
+        }
+        if key.starts_with(|c: char| c.is_ascii_digit()) {
+            let encoding = Number::parse(key).and_then(Number::to_u32).map_err(|error| format!("{key:?}: {error}"))?;
+            let field = Encoding(encoding).field().ok_or_else(|| {
+                format!("no VMCS field has the encoding {encoding:#06x}: expected one that `vmcs fields` lists")
+            })?;
+            return Ok(Self { field, high: Encoding(encoding).is_high() });
+        }
+        let names = FIELDS.iter().flat_map(|info| info.aliases.iter().copied().chain([info.name]));
+        let near = did_you_mean(key, names);
+        let expected = if near.is_empty() {
+            ": expected a name that `vmcs fields` lists, or an encoding such as \"0x6800\""
+        } else {
+            &near
+        };
+        Err(format!("unknown VMCS field {key:?}{expected}"))
+    }
+
+    fn info(self) -> &'static FieldInfo {
+        self.field.info()
+    }
+
+    /// Bits that can be written.
+    fn bits(self) -> u32 {
+        if self.high { Width::Bits32.bits() } else { self.info().width().bits() }
+    }
+}
+
+impl fmt::Display for FieldTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.info().name;
+        if self.high { write!(f, "bits 63:32 of {name}") } else { f.write_str(name) }
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldWrites {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = FieldWrites;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("field values such as {\"guest_rip\": \"0x1000\"}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldWrites, A::Error> {
+                let mut writes: Vec<FieldWrite> = Vec::new();
+                while let Some(target) = map.next_key_seed(Key { taken: &writes })? {
+                    writes.push(FieldWrite { target, value: map.next_value_seed(Value(target))? });
+                }
+                // Whatever their order: the high half changes the full value.
+                writes.sort_by_key(|write| write.target.high);
+                Ok(FieldWrites(writes))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Reads a field's key. What is wrong is found out while the reader stands there, so that the error has the place.
+struct Key<'a> {
+    taken: &'a [FieldWrite],
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = FieldTarget;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldTarget, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = FieldTarget;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name or encoding")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<FieldTarget, E> {
+        let target = FieldTarget::parse(key).map_err(E::custom)?;
+        if self.taken.iter().any(|write| write.target == target) {
+            return Err(E::custom(format_args!("{key:?} gives {target} a second value: expected each field once")));
+        }
+        Ok(target)
+    }
+}
+
+/// Reads the value of a field.
+struct Value(FieldTarget);
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Value {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number of at most {} bits for {}, such as \"0x6800\" or 26624", self.0.bits(), self.0)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
+        if value >> (self.0.bits() - 1) > 1 {
+            let bits = self.0.bits();
+            return Err(E::custom(format_args!(
+                "{value:#x} is too wide for {}, which has {bits} bits: expected at most {:#x}",
+                self.0,
+                u64::MAX >> (64 - bits),
+            )));
+        }
+        Ok(value)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<u64, E> {
+        match u64::try_from(value) {
+            Ok(value) => self.visit_u64(value),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(value), &self)),
+        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        match Number::parse(text) {
+            Ok(number) => self.visit_u64(number.0),
+            Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+/// Memory contents that [`MemoryWrite::to_bytes`] can resolve and that end within the address space.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct MemoryWrites(#[serde(deserialize_with = "memory_writes")] pub(crate) Vec<MemoryWrite>);
+
+fn memory_writes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MemoryWrite>, D::Error> {
+    struct Checked(MemoryWrite);
+    impl<'de> Deserialize<'de> for Checked {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Piece;
+            impl<'de> Visitor<'de> for Piece {
+                type Value = MemoryWrite;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a piece of memory such as {\"address\": \"0x1000\", \"u32\": 1}")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MemoryWrite, A::Error> {
+                    let write = MemoryWrite::deserialize(MapAccessDeserializer::new(map))?;
+                    let bytes = write.to_bytes(0).map_err(A::Error::custom)?;
+                    let last = (bytes.len() as u64).saturating_sub(1);
+                    if write.address.0.checked_add(last).is_none() {
+                        let message = format!("memory at {} ends beyond the 64-bit address space", write.address);
+                        return Err(A::Error::custom(message));
+                    }
+                    Ok(write)
+                }
+            }
+            deserializer.deserialize_map(Piece).map(Self)
+        }
+    }
+    let checked = Vec::<Checked>::deserialize(deserializer)?;
+    Ok(checked.into_iter().map(|Checked(write)| write).collect())
+}
+
+fn from_json(text: &str) -> Result<File, (usize, String)> {
+    serde_json::from_str(text).map_err(|error| (error.line(), json_message(&error)))
+}
+
+/// What is wrong with a line of JSON, with the column but without the line.
+pub(crate) fn json_message(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = error.to_string();
+    format!("{} (column {})", message.strip_suffix(&place).unwrap_or(&message), error.column())
+}
+
+fn from_toml(text: &str) -> Result<File, (usize, String)> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+        (line, error.message().to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use vmcs_model::field::{GUEST_RIP, MSR_BITMAP_ADDRESS};
+
+    use super::*;
+
+    fn json(text: &str) -> Result<Image, (usize, String)> {
+        from_json(text).map(Image::new)
+    }
+
+    fn toml(text: &str) -> Result<Image, (usize, String)> {
+        from_toml(text).map(Image::new)
+    }
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let a = json(
+            r#"{"fields": {"guest_rip": "0x1000", "0x6C00": 2147483649}, "memory": [{"address": 8, "u32": 5}],
+                "cpu": {"smm": true, "efer": "0x500"}}"#,
+        )
+        .unwrap();
+        let b = toml(
+            "[fields]\nguest_rip = 0x1000\n0x6C00 = \"0x8000_0001\"\n[[memory]]\naddress = \"8\"\nu32 = 5\n\
+             [cpu]\nsmm = true\nefer = 0x500",
+        )
+        .unwrap();
+        assert_eq!(a.fields, b.fields);
+        assert_eq!((&a.memory, &a.cpu), (&b.memory, &b.cpu));
+        assert_eq!(a.to_vmcs().get(GUEST_RIP), 0x1000);
+        assert_eq!(a.cpu.cr0, Cr0::PG | Cr0::PE);
+        assert!(a.cpu.smm);
+    }
+
+    #[test]
+    fn the_high_half_changes_bits_63_to_32_in_any_order() {
+        for text in [r#"{"0x2005": 7, "0x2004": "0x1111111122222000"}"#, r#"{"0x2004": "0x22222000", "0x2005": 7}"#] {
+            let image = json(&format!("{{\"fields\": {text}}}")).unwrap();
+            assert_eq!(image.to_vmcs().get(MSR_BITMAP_ADDRESS), 0x7_2222_2000);
+            assert_eq!(image.fields, [(MSR_BITMAP_ADDRESS.id(), 0x7_2222_2000)]);
+        }
+    }
+
+    #[test]
+    fn the_processor_is_in_the_state_of_the_host() {
+        let efer = |fields: &str| json(&format!("{{\"fields\": {{{fields}}}}}")).unwrap().cpu.efer.bits();
+        assert_eq!(efer(""), 0);
+        assert_eq!(efer(r#""primary_vm_exit_controls": "0x200""#), 0x500);
+        assert_eq!(efer(r#""primary_vm_exit_controls": "0x200200", "host_ia32_efer": "0xd01""#), 0xD01);
+        let cpu = json(r#"{"fields": {"host_cr4": 5}, "cpu": {"cs_l": false, "vmcs_pointer": 4096}}"#).unwrap().cpu;
+        assert_eq!((cpu.cr4.bits(), cpu.cs_l, cpu.vmcs_pointer, cpu.cpl), (5, false, 0x1000, 0));
+    }
+
+    #[test]
+    fn memory_may_be_anywhere() {
+        let image = json(
+            r#"{"memory": [{"address": "0xfffffffffffffffd", "bytes": "a1b2c3"}, {"address": 3, "u64": "0x0102030405060708"},
+                {"address": 4096, "u32": "shadow_revision"}]}"#,
+        )
+        .unwrap();
+        let memory = image.to_memory(0x12);
+        let read = |address| memory.read_u32(address).unwrap();
+        assert_eq!((read(u64::MAX - 3), read(u64::MAX - 7)), (0xC3B2_A100, 0));
+        assert_eq!((read(0), read(4), read(8), read(12)), (0x0800_0000, 0x0405_0607, 0x0001_0203, 0));
+        assert_eq!((read(4096), read(8192)), (0x8000_0012, 0));
+    }
+
+    #[test]
+    fn errors_name_the_line_and_what_was_expected() {
+        for (text, line, words) in [
+            ("{\"fields\": {\n\"guest_rap\": 1}}", 2, "\"guest_rip\""),
+            ("{\"fields\": {\n\"0x6821\": 1}}", 2, "no VMCS field has the encoding 0x6821"),
+            ("{\"fields\": {\n\"0x1_0000_6800\": 1}}", 2, "at most 32 bits"),
+            ("{\"fields\": {\"guest_cr0\": 1,\n\"0x6800\": 1}}", 2, "gives guest_cr0 a second value"),
+            (
+                "{\"fields\":\n{\"guest_cs_selector\": 65536\n}}",
+                2,
+                "0x10000 is too wide for guest_cs_selector, which has 16",
+            ),
+            ("{\"fields\":\n{\"0x2005\": \"0x100000000\"}}", 2, "bits 63:32 of msr_bitmap_address, which has 32 bits"),
+            ("{\"fields\": {\n\"guest_rip\": \"ten\"\n}}", 2, "a number of at most 64 bits for guest_rip"),
+            ("{\"fields\": {\"guest_rip\":\n-1}}", 2, "a number of at most 64 bits"),
+            ("{\"fields\": {\"guest_rip\": true}}", 1, "a number of at most 64 bits"),
+            ("{\"fields\": []}", 1, "field values such as"),
+            ("{\n\"field\": {}}", 2, "expected one of `fields`, `memory`, `cpu`"),
+            ("{\"cpu\":\n{\"cr3\": 1}}", 2, "`cr3`"),
+            ("{\"cpu\":\n{\"smm\": 1}}", 2, "expected a boolean"),
+            ("{\"memory\": [\n{\"address\": 0}\n]}", 2, "exactly one of"),
+            ("{\"memory\": [\n{\"address\": 0, \"bytes\": \"abc\"}\n]}", 2, "even number of hexadecimal digits"),
+            (
+                "{\"memory\": [\n{\"address\": \"0xffffffffffffffff\", \"u32\": 1}\n]}",
+                2,
+                "beyond the 64-bit address space",
+            ),
+            ("{\"memory\": [\n{\"address\": 0, \"u32\": \"0x100000000\"}\n]}", 2, "32 bits"),
+            ("{\"fields\": {}}\n}", 2, "trailing characters"),
+            ("", 1, "EOF"),
+        ] {
+            let (at, message) = json(text).unwrap_err();
+            assert!(message.contains(words) && at == line, "{text}: {at}: {message}");
+            assert!(!message.contains(" at line "), "{message}");
+        }
+    }
+
+    #[test]
+    fn errors_in_toml_do_so_too() {
+        for (text, line, words) in [
+            ("[fields]\nguest_rap = 1", 2, "\"guest_rip\""),
+            ("[fields]\nguest_cs_selector = 0x10000", 2, "too wide for guest_cs_selector"),
+            ("[fields]\nguest_rip = \"ten\"", 2, "a number of at most 64 bits for guest_rip"),
+            ("[fields]\nguest_rip = -1", 2, "a number of at most 64 bits"),
+            ("[fields]\nguest_cr0 = 1\nGUEST_CR0 = 2", 3, "a second value"),
+            ("[fields]\n\n[field]", 3, "`field`"),
+            ("[cpu]\nsmm = 1", 2, "boolean"),
+            ("[fields]\n[[memory]]\naddress = 0", 2, "exactly one of"),
+            ("[fields]\nguest_rip = ", 2, ""),
+        ] {
+            let (at, message) = toml(text).unwrap_err();
+            assert!(message.contains(words) && at == line, "{text}: {at}: {message}");
+        }
+    }
+}

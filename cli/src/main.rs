@@ -1,0 +1,67 @@
+//! The `vmcs` command.
+#![forbid(unsafe_code)]
+
+mod caps;
+mod check;
+mod checks;
+mod diff;
+mod error;
+mod fields;
+mod generate;
+mod image;
+mod near;
+mod output;
+mod run;
+mod target;
+mod targets;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::{CliError, Status};
+
+/// Model, check and test Intel VMX: what VMLAUNCH and VMRESUME do with a VMCS, and whether real ones agree.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true)]
+#[command(after_help = "Exit status: 0 nothing wrong, 1 a violation or disagreement was found, 2 the input or the \
+                        machinery was at fault.\n\nExample:\n  vmcs diff --target bochs --cases 100000")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Diff(diff::Args),
+    Run(run::Args),
+    Check(check::Args),
+    Generate(generate::Args),
+    Caps(caps::Args),
+    Fields(fields::Args),
+    Checks(checks::Args),
+    Targets(targets::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Diff(args) => diff::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Caps(args) => caps::run(&args),
+        Command::Fields(args) => fields::run(&args),
+        Command::Checks(args) => checks::run(&args),
+        Command::Targets(args) => targets::run(&args),
+    };
+    match result {
+        Ok(Status::Clean) => ExitCode::SUCCESS,
+        Ok(Status::Found) => ExitCode::from(1),
+        // Whoever reads our output has seen enough.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vmcs: {}", error::one_line(&error));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `vmcs run`: programs of VMX instructions on a target.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use vmcs_fuzz::World;
+use vmcs_hw::number::Number;
+use vmcs_hw::program::{Program, ProgramError, result_text};
+use vmcs_hw::{End, Observation, StepResult};
+
+use crate::diff::stop_on_ctrl_c;
+use crate::error::{CliError, Status};
+use crate::target::{self, TargetArgs};
+
+/// Execute programs of VMX instructions on a target, one result per step
+///
+/// A program is a line of JSON: {"id", "start", "memory", "ops"}. It starts outside VMX operation ("start": "outside")
+/// or in VMX root operation with the VMXON region at 0x10000 ("vmx_root"). Memory is zero but for "memory":
+/// [{"address", "u32"|"u64"|"bytes"}]; "u32": "revision" stands for the processor's VMCS revision identifier. Operations:
+/// vmxon, vmclear, vmptrld {address}; vmxoff, vmptrst, vmcall; vmread {field}; vmwrite {field, value}; vmlaunch, vmresume
+/// {mov_ss}; vmfunc {eax, ecx}; invept {type, eptp}; invvpid {type, vpid, address}; store {address, u32|u64|bytes};
+/// image {image}: VMWRITE of every field of a valid image, 0 being a plain 64-bit guest.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  echo '{\"id\": \"a\", \"memory\": [{\"address\": \"0x10000\", \"u32\": \
+                        \"revision\"}], \"ops\": [{\"op\": \"vmxon\", \"address\": \"0x10000\"}, {\"op\": \
+                        \"vmlaunch\"}]}' |\n    vmcs run --target emu -\n\nprints {\"id\":\"a\",\"results\":[\"ok\",\
+                        \"VMfailInvalid\"],\"values\":[null,null]}")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// A file of programs, one a line; - for standard input
+    #[arg(value_name = "PROGRAM.jsonl")]
+    programs: PathBuf,
+    /// Accepted for symmetry: the answers are JSON anyway
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed for a program.
+#[derive(Serialize)]
+struct Answer {
+    id: String,
+    results: Vec<String>,
+    values: Vec<Option<Number>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
+}
+
+/// A checked program.
+struct Checked {
+    program: Program,
+    /// Operations that set up its memory.
+    setup: usize,
+    /// Operations of each of its lines.
+    lines: Vec<usize>,
+}
+
+impl Answer {
+    fn new(checked: &Checked, observation: &Observation) -> Self {
+        let mut steps = observation.steps.iter().skip(checked.setup);
+        let mut results = Vec::with_capacity(checked.lines.len());
+        let mut values = Vec::with_capacity(checked.lines.len());
+        for &ops in &checked.lines {
+            // A line of several operations ends as the first that does not succeed.
+            let parts: Vec<_> = steps.by_ref().take(ops).collect();
+            let decisive = parts.iter().find(|step| !matches!(step, StepResult::Ok)).or(parts.last());
+            results.push(decisive.map_or_else(|| result_text(&StepResult::<()>::NotRun), |step| result_text(step)));
+            values.push(match decisive {
+                Some(StepResult::Value(value)) => Some(Number(*value)),
+                _ => None,
+            });
+        }
+        let end = match &observation.end {
+            End::Completed => None,
+            End::Crashed { detail } => Some(format!("the machine crashed: {detail}")),
+            End::Hung => Some("the machine hung".to_owned()),
+        };
+        Self { id: checked.program.id.clone(), results, values, end }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    let programs = read_programs(&args.programs)?;
+    let stop = stop_on_ctrl_c();
+    let mut opened = target::open(&args.target)?;
+    let captured = opened.capture()?;
+    let world = World::with_fields(&captured.profile.profile, captured.existing());
+    let session = world.session();
+    let revision = world.capabilities.revision();
+
+    let case = |checked: &Checked| checked.program.to_case(revision).expect("the program was checked");
+    let mut cases = programs.iter().map(case);
+    let mut out = io::stdout().lock();
+    let mut failed = None;
+    opened.target.run(&session, &mut cases, &mut |index, observation| {
+        let answer = Answer::new(&programs[index], &observation);
+        let written = serde_json::to_writer(&mut out, &answer).map_err(io::Error::from).and_then(|()| writeln!(out));
+        if let Err(error) = written {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(Status::Clean),
+    }
+}
+
+/// The programs of a file, all of them checked.
+fn read_programs(file: &Path) -> Result<Vec<Checked>, CliError> {
+    let reader: Box<dyn BufRead> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(file).map_err(|error| CliError::file(file, &error))?))
+    };
+    let mut programs = Vec::new();
+    for (index, text) in reader.lines().enumerate() {
+        let text = text.map_err(|error| CliError::file(file, &error))?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let wrong = |message: String| CliError::Line { file: file.to_owned(), line: index + 1, message };
+        let program: Program = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let (setup, lines) =
+            program.extents().map_err(|error: ProgramError| wrong(format!("program {:?}: {error}", program.id)))?;
+        programs.push(Checked { program, setup, lines });
+    }
+    Ok(programs)
+}

@@ -1,0 +1,174 @@
+//! Naming and opening targets and profiles.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_hw::bochs::{self, BochsInstall, BochsTarget, BochsVersion};
+use vmcs_hw::profile::NamedProfile;
+use vmcs_hw::recording::{self, Recording};
+use vmcs_hw::{FieldReport, ProbeReport, Target, TargetError};
+use vmcs_model::FieldId;
+use vmcs_model::field::Encoding;
+use vmcs_wire::StepResult;
+
+use crate::error::CliError;
+
+/// Which machine is asked.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct TargetArgs {
+    /// The machine: `bochs` (the newest there is), `bochs@2.7`, `emu`, `replay` (the recordings that come with this
+    /// program) or `replay:FILE`
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) target: Option<TargetSpec>,
+    /// The processor: a CPU model of Bochs (see `vmcs targets`), or for `emu` a profile's name or file
+    #[arg(long, value_name = "MODEL", alias = "profile")]
+    pub(crate) cpu: Option<String>,
+}
+
+/// A target by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TargetSpec {
+    /// The emulator.
+    Emu,
+    /// A Bochs, the newest unless a version is given.
+    Bochs(Option<String>),
+    /// A recording, those of this program unless a file is given.
+    Replay(Option<PathBuf>),
+}
+
+impl FromStr for TargetSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "emu" => Ok(Self::Emu),
+            "bochs" => Ok(Self::Bochs(None)),
+            "replay" => Ok(Self::Replay(None)),
+            _ => match (text.strip_prefix("bochs@"), text.strip_prefix("replay:")) {
+                (Some(version), _) if !version.is_empty() => Ok(Self::Bochs(Some(version.to_owned()))),
+                (_, Some(file)) if !file.is_empty() => Ok(Self::Replay(Some(file.into()))),
+                _ => Err("expected emu, bochs, bochs@VERSION, replay or replay:FILE".to_owned()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for TargetSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Emu => f.write_str("emu"),
+            Self::Bochs(None) => f.write_str("bochs"),
+            Self::Bochs(Some(version)) => write!(f, "bochs@{version}"),
+            Self::Replay(None) => f.write_str("replay"),
+            Self::Replay(Some(file)) => write!(f, "replay:{}", file.display()),
+        }
+    }
+}
+
+/// A target that can be asked.
+pub(crate) struct Opened {
+    /// The target.
+    pub(crate) target: Box<dyn Target>,
+    /// The profile, for a target whose profile is given to it.
+    given: Option<NamedProfile>,
+}
+
+/// What a target's processor is.
+#[derive(Clone, Debug)]
+pub(crate) struct Captured {
+    /// Its capabilities.
+    pub(crate) profile: NamedProfile,
+    /// How it answers for the VMCS encodings.
+    pub(crate) fields: Vec<FieldReport>,
+}
+
+impl Captured {
+    /// The components that it has.
+    pub(crate) fn existing(&self) -> Vec<FieldId> {
+        let readable = |report: &&FieldReport| matches!(report.read, StepResult::Value(_));
+        self.fields.iter().filter(readable).filter_map(|report| full(report.encoding)).collect()
+    }
+}
+
+/// The component of a full (even) encoding.
+fn full(encoding: u32) -> Option<FieldId> {
+    let encoding = Encoding(encoding);
+    if encoding.is_high() { None } else { encoding.field() }
+}
+
+impl Opened {
+    /// Reads the profile out of the machine.
+    pub(crate) fn capture(&mut self) -> Result<Captured, CliError> {
+        let report: ProbeReport = self.target.capture()?;
+        let implementation = self.target.implementation();
+        let profile = self.given.clone().unwrap_or_else(|| {
+            NamedProfile::captured(implementation.to_string(), "read out of the machine by the probe", &report)
+        });
+        Ok(Captured { profile, fields: report.fields })
+    }
+}
+
+/// Opens a target other than a recording.
+pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
+    match args.target.clone().unwrap_or(TargetSpec::Bochs(None)) {
+        TargetSpec::Emu => {
+            let name = args.cpu.as_deref().unwrap_or(DEFAULT_EMULATED);
+            let given = profile(name)?;
+            let target = Box::new(EmulatorTarget::new(given.profile.clone(), given.name.clone()));
+            Ok(Opened { target, given: Some(given) })
+        }
+        TargetSpec::Bochs(version) => {
+            let install = bochs_install(version.as_deref())?;
+            let model = args.cpu.clone().unwrap_or_else(|| default_model(install.version).to_owned());
+            Ok(Opened { target: Box::new(BochsTarget::new(install, &model)?), given: None })
+        }
+        TargetSpec::Replay(_) => Err(CliError::Usage(
+            "a recording answers only the cases that are in it: use `vmcs diff --target replay` or `vmcs replay`".to_owned(),
+        )),
+    }
+}
+
+/// The profile that the emulator has unless one is named.
+const DEFAULT_EMULATED: &str = "bochs-2.7-corei7-skylake-x";
+
+/// The CPU model of a Bochs unless one is named: the most complete one that is common.
+pub(crate) fn default_model(version: BochsVersion) -> &'static str {
+    if version.major >= 3 { "wildcat_lake" } else { "corei7_skylake_x" }
+}
+
+/// The Bochs of that version, or the newest.
+pub(crate) fn bochs_install(version: Option<&str>) -> Result<BochsInstall, CliError> {
+    let mut all = bochs::installs()?;
+    match version {
+        None => all.pop().ok_or_else(|| TargetError::BochsMissing.into()),
+        Some(version) => {
+            let known: Vec<_> = all.iter().map(|install| install.version.to_string()).collect();
+            all.into_iter().rev().find(|install| install.version.to_string() == version).ok_or_else(|| {
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                CliError::Usage(format!(
+                    "there is no Bochs {version} here (there is: {known}); `vmcs targets install bochs --suite SUITE` \
+                     unpacks one: bookworm has 2.7, trixie 3.0, sid 3.1"
+                ))
+            })
+        }
+    }
+}
+
+/// The recordings that a replay target means.
+pub(crate) fn recordings(file: Option<&Path>) -> Result<Vec<Recording>, CliError> {
+    match file {
+        Some(file) => Ok(vec![Recording::load(file)?]),
+        None => Ok(recording::embedded()?),
+    }
+}
+
+/// The profile in that file or, if there is no such file, of that name.
+pub(crate) fn profile(name_or_file: &str) -> Result<NamedProfile, CliError> {
+    let file = Path::new(name_or_file);
+    if file.is_file() || file.extension().is_some_and(|extension| extension == "json") {
+        return Ok(NamedProfile::load(file)?);
+    }
+    Ok(NamedProfile::by_name(name_or_file)?.clone())
+}

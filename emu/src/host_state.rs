@@ -1,0 +1,294 @@
+//! Loading host state. SDM 28.5, Loading Host State.
+
+use vmcs_model::controls::{Exit, PinBased, SecondaryExit};
+use vmcs_model::field;
+use vmcs_model::formats::{AccessRights, ActivityState, Interruptibility, PendingDebug, Selector};
+use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
+use vmcs_model::{FieldId, VmxOperation};
+
+use crate::guest_state::CR0_KEPT;
+use crate::segments::{Name, SEGMENTS};
+use crate::{LogicalProcessor, VmxAbort};
+
+/// CS of a 64-bit host: execute/read accessed code, L = 1, G = 1.
+const CODE_64: AccessRights = AccessRights::from_bits(0xA09B);
+/// CS of a 32-bit host: execute/read accessed code, D = 1, G = 1.
+const CODE_32: AccessRights = AccessRights::from_bits(0xC09B);
+/// SS, DS, ES, FS, GS: read/write accessed data, B = 1, G = 1.
+const DATA: AccessRights = AccessRights::from_bits(0xC093);
+/// TR: busy TSS.
+const BUSY_TSS: AccessRights = AccessRights::from_bits(0x8B);
+const UNUSABLE: AccessRights = AccessRights::from_bits(1 << 16);
+/// An unusable SS still has DPL 0 and B = 1.
+const UNUSABLE_SS: AccessRights = AccessRights::from_bits(1 << 16 | 1 << 14);
+const DR7_AFTER_EXIT: u64 = 0x400;
+const TSS_LIMIT: u32 = 0x67;
+const TABLE_LIMIT: u32 = 0xFFFF;
+/// Bits of CR0 that VM exits do not load in addition to those of [`CR0_KEPT`]: 63:32.
+const CR0_UPPER: u64 = 0xFFFF_FFFF << 32;
+/// PDPTE: present, and the bits that must then be 0: 2:1 and 8:5.
+const PDPTE_PRESENT: u64 = 1 << 0;
+const PDPTE_RESERVED: u64 = 0x1E6;
+
+/// Registers that a VM-exit control loads: the register and the host-state field.
+const LOADED: &[(Exit, FieldId, FieldId)] = &[
+    (
+        Exit::LOAD_IA32_PERF_GLOBAL_CTRL,
+        field::GUEST_IA32_PERF_GLOBAL_CTRL.id(),
+        field::HOST_IA32_PERF_GLOBAL_CTRL.id(),
+    ),
+    (
+        Exit::LOAD_IA32_PAT,
+        field::GUEST_IA32_PAT.id(),
+        field::HOST_IA32_PAT.id(),
+    ),
+    (
+        Exit::LOAD_IA32_EFER,
+        field::GUEST_IA32_EFER.id(),
+        field::HOST_IA32_EFER.id(),
+    ),
+    (
+        Exit::LOAD_CET_STATE,
+        field::GUEST_IA32_S_CET.id(),
+        field::HOST_IA32_S_CET.id(),
+    ),
+    (
+        Exit::LOAD_CET_STATE,
+        field::GUEST_SSP.id(),
+        field::HOST_SSP.id(),
+    ),
+    (
+        Exit::LOAD_CET_STATE,
+        field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
+        field::HOST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
+    ),
+    (
+        Exit::LOAD_PKRS,
+        field::GUEST_IA32_PKRS.id(),
+        field::HOST_IA32_PKRS.id(),
+    ),
+];
+/// Registers that a secondary VM-exit control loads.
+const LOADED_SECONDARY: &[(SecondaryExit, FieldId, FieldId)] = &[
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_CONFIG.id(),
+        field::HOST_IA32_FRED_CONFIG.id(),
+    ),
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_RSP1.id(),
+        field::HOST_IA32_FRED_RSP1.id(),
+    ),
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_RSP2.id(),
+        field::HOST_IA32_FRED_RSP2.id(),
+    ),
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_RSP3.id(),
+        field::HOST_IA32_FRED_RSP3.id(),
+    ),
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_STKLVLS.id(),
+        field::HOST_IA32_FRED_STKLVLS.id(),
+    ),
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_SSP1.id(),
+        field::HOST_IA32_FRED_SSP1.id(),
+    ),
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_SSP2.id(),
+        field::HOST_IA32_FRED_SSP2.id(),
+    ),
+    (
+        SecondaryExit::LOAD_FRED,
+        field::GUEST_IA32_FRED_SSP3.id(),
+        field::HOST_IA32_FRED_SSP3.id(),
+    ),
+    (
+        SecondaryExit::LOAD_IA32_SPEC_CTRL,
+        field::GUEST_IA32_SPEC_CTRL.id(),
+        field::HOST_IA32_SPEC_CTRL.id(),
+    ),
+];
+/// Registers that a VM-exit control clears.
+const CLEARED: &[(Exit, FieldId)] = &[
+    (Exit::CLEAR_UINV, field::GUEST_UINV.id()),
+    (Exit::CLEAR_IA32_BNDCFGS, field::GUEST_IA32_BNDCFGS.id()),
+    (Exit::CLEAR_IA32_RTIT_CTL, field::GUEST_IA32_RTIT_CTL.id()),
+    (Exit::CLEAR_IA32_LBR_CTL, field::GUEST_IA32_LBR_CTL.id()),
+];
+
+impl LogicalProcessor {
+    /// The host state of the current VMCS becomes the processor's, which is in VMX root operation then.
+    pub(crate) fn load_host(&mut self) -> Result<(), VmxAbort> {
+        let host_64 = self.primary_exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE);
+        if self.cpu.efer.contains(Efer::LMA) && !host_64 {
+            return Err(self.shut_down(VmxAbort::HostAddressSpaceSize));
+        }
+        self.load_host_registers(host_64);
+        self.load_host_segments(host_64);
+        if self.pae_paging() && !self.load_host_pdptes() {
+            return Err(self.shut_down(VmxAbort::HostPdptes));
+        }
+        // With virtual NMIs, bit 3 was about those of the guest.
+        let virtual_nmis =
+            self.cpu.vmx == VmxOperation::NonRoot && self.pin().contains(PinBased::VIRTUAL_NMIS);
+        let kept = if virtual_nmis {
+            Interruptibility::SMI
+        } else {
+            Interruptibility::NMI | Interruptibility::SMI
+        };
+        let blocking = self.register(field::GUEST_INTERRUPTIBILITY_STATE);
+        self.set_register(field::GUEST_INTERRUPTIBILITY_STATE, blocking & kept);
+        self.cpu.vmx = VmxOperation::Root;
+        self.cpu.cpl = 0;
+        self.cpu.cs_l = host_64;
+        self.cpu.mov_ss_blocking = false;
+        self.set_register(field::GUEST_ACTIVITY_STATE, ActivityState::ACTIVE);
+        self.set_register(field::GUEST_PENDING_DEBUG_EXCEPTIONS, PendingDebug::empty());
+        self.set_register(field::GUEST_DEADLINE, 0);
+        if self.load_host_msrs() {
+            Ok(())
+        } else {
+            Err(self.shut_down(VmxAbort::LoadingHostMsrs))
+        }
+    }
+
+    /// SDM 28.5.1, Loading Host Control Registers, Debug Registers, MSRs, and 28.5.3, Loading Host RIP, RSP, RFLAGS,
+    /// and SSP.
+    fn load_host_registers(&mut self, host_64: bool) {
+        let fields = self.current_fields().clone();
+        let fixed = &self.capabilities;
+        let kept = CR0_KEPT | CR0_UPPER;
+        let cr0 = fields.get(field::HOST_CR0).bits() & !kept | self.cpu.cr0.bits() & kept;
+        let mut cr4 = Cr4::from_bits_retain(fields.get(field::HOST_CR4).bits() | fixed.cr4.ones);
+        if host_64 {
+            cr4.insert(Cr4::PAE);
+        } else {
+            cr4.remove(Cr4::PCIDE | Cr4::FRED);
+        }
+        self.cpu.cr0 = Cr0::from_bits_retain(cr0 | fixed.cr0.ones);
+        self.cpu.cr4 = cr4;
+        let beyond = fixed.physical_reserved;
+        let cr3 = fields.get(field::HOST_CR3) & !beyond | self.register(field::GUEST_CR3) & beyond;
+        self.set_register(field::GUEST_CR3, cr3);
+        self.set_register(field::GUEST_DR7, DR7_AFTER_EXIT);
+        self.set_register(field::GUEST_IA32_DEBUGCTL, 0);
+        self.set_register(
+            field::GUEST_IA32_SYSENTER_CS,
+            fields.get(field::HOST_IA32_SYSENTER_CS),
+        );
+        let esp = self.sign_extend(fields.get(field::HOST_IA32_SYSENTER_ESP));
+        let eip = self.sign_extend(fields.get(field::HOST_IA32_SYSENTER_EIP));
+        self.set_register(field::GUEST_IA32_SYSENTER_ESP, esp);
+        self.set_register(field::GUEST_IA32_SYSENTER_EIP, eip);
+        self.cpu.efer.set(Efer::LMA, host_64);
+        self.cpu.efer.set(Efer::LME, host_64);
+        let (primary, secondary) = (self.primary_exit(), self.secondary_exit());
+        for (_, register, field) in LOADED
+            .iter()
+            .filter(|(control, ..)| primary.contains(*control))
+        {
+            self.set_register_raw(*register, fields.raw(*field));
+        }
+        for (_, register, field) in LOADED_SECONDARY
+            .iter()
+            .filter(|(control, ..)| secondary.contains(*control))
+        {
+            self.set_register_raw(*register, fields.raw(*field));
+        }
+        for (_, register) in CLEARED
+            .iter()
+            .filter(|(control, _)| primary.contains(*control))
+        {
+            self.set_register_raw(*register, 0);
+        }
+        self.set_register(field::GUEST_RIP, fields.get(field::HOST_RIP));
+        self.set_register(field::GUEST_RSP, fields.get(field::HOST_RSP));
+        self.cpu.rflags = Rflags::FIXED1;
+    }
+
+    /// SDM 28.5.2, Loading Host Segment and Descriptor-Table Registers. Unusable registers get base 0 unless the
+    /// host-state area has one.
+    fn load_host_segments(&mut self, host_64: bool) {
+        let fields = self.current_fields().clone();
+        for segment in &SEGMENTS {
+            let selector = segment
+                .host_selector
+                .map_or(Selector::new(), |field| fields.get(field));
+            let base = segment
+                .host_base
+                .map_or(0, |field| self.sign_extend(fields.get(field)));
+            let null = selector == Selector::new();
+            let (limit, access_rights) = match segment.name {
+                Name::Cs => (u32::MAX, if host_64 { CODE_64 } else { CODE_32 }),
+                Name::Tr => (TSS_LIMIT, BUSY_TSS),
+                Name::Ldtr => (0, UNUSABLE),
+                Name::Ss if null && host_64 => (u32::MAX, UNUSABLE_SS),
+                Name::Es | Name::Ds | Name::Fs | Name::Gs if null => (u32::MAX, UNUSABLE),
+                _ => (u32::MAX, DATA),
+            };
+            self.set_register(segment.selector, selector);
+            self.set_register(segment.base, base);
+            self.set_register(segment.limit, limit);
+            self.set_register(segment.access_rights, access_rights);
+        }
+        let gdtr = self.sign_extend(fields.get(field::HOST_GDTR_BASE));
+        let idtr = self.sign_extend(fields.get(field::HOST_IDTR_BASE));
+        self.set_register(field::GUEST_GDTR_BASE, gdtr);
+        self.set_register(field::GUEST_IDTR_BASE, idtr);
+        self.set_register(field::GUEST_GDTR_LIMIT, TABLE_LIMIT);
+        self.set_register(field::GUEST_IDTR_LIMIT, TABLE_LIMIT);
+    }
+
+    /// Whether the host's PDPTEs are good; they are loaded then. SDM 28.5.4, Checking and Loading Host
+    /// Page-Directory-Pointer-Table Entries.
+    fn load_host_pdptes(&mut self) -> bool {
+        let table = self.register(field::GUEST_CR3) & 0xFFFF_FFE0;
+        let reserved = PDPTE_RESERVED | self.capabilities.physical_reserved;
+        let entries = [0, 8, 16, 24].map(|offset| self.memory.read_u64(table + offset));
+        if entries
+            .iter()
+            .any(|entry| entry & PDPTE_PRESENT != 0 && entry & reserved != 0)
+        {
+            return false;
+        }
+        let registers = [
+            field::GUEST_PDPTE0,
+            field::GUEST_PDPTE1,
+            field::GUEST_PDPTE2,
+            field::GUEST_PDPTE3,
+        ];
+        for (register, entry) in registers.into_iter().zip(entries) {
+            self.set_register(register, entry);
+        }
+        true
+    }
+
+    /// Bits above the linear-address width are copies of the highest bit within it.
+    fn sign_extend(&self, address: u64) -> u64 {
+        let unused = 64 - self.capabilities.linear_bits;
+        if self.capabilities.intel_64() {
+            ((address << unused).cast_signed() >> unused).cast_unsigned()
+        } else {
+            address
+        }
+    }
+
+    /// The processor stops. SDM 28.7, VMX Aborts.
+    pub(crate) fn shut_down(&mut self, abort: VmxAbort) -> VmxAbort {
+        const INDICATOR: u64 = 4;
+        self.memory.write_u32(
+            self.cpu.vmcs_pointer.wrapping_add(INDICATOR),
+            abort.indicator(),
+        );
+        self.abort = Some(abort);
+        abort
+    }
+}

@@ -1,0 +1,127 @@
+//! VMREAD and VMWRITE, with VMCS shadowing.
+
+use vmcs_model::controls::Secondary;
+use vmcs_model::cpu::NO_POINTER;
+use vmcs_model::field::{self, Area, Encoding, FieldInfo, Width};
+use vmcs_model::formats::exit_reason;
+use vmcs_model::{Field, FieldId, VmxOperation};
+
+use crate::{Failure, LogicalProcessor};
+
+/// Bits of the guest access-rights fields that some processors do not have: 11:8 and 31:17.
+const RESERVED_ACCESS_RIGHTS: u64 = 0xFFFE_0F00;
+
+impl LogicalProcessor {
+    /// VMREAD into a register: the field that `encoding` names, zero-extended. In VMX root operation it is a field of
+    /// the current VMCS, in VMX non-root operation with “VMCS shadowing” one of the VMCS at the VMCS link pointer.
+    /// Outside 64-bit mode operands have 32 bits. SDM 31.3, VMREAD Read Field from Virtual-Machine Control Structure.
+    ///
+    /// # Errors
+    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(12).
+    pub fn vmread(&mut self, encoding: u64) -> Result<u64, Failure> {
+        self.execute(|cpu| {
+            let encoding = cpu.register_operand(encoding);
+            let address =
+                cpu.accessed_vmcs(encoding, exit_reason::VMREAD, field::VMREAD_BITMAP_ADDRESS)?;
+            let (field, high) = cpu.supported_field(encoding)?;
+            let value = cpu.region_mut(address).fields.raw(field);
+            Ok(cpu.register_operand(if high { value >> 32 } else { value }))
+        })
+    }
+
+    /// VMWRITE from a register. A field that is narrower than `value` takes the lower bits; the odd encoding of a
+    /// 64-bit field changes bits 63:32 alone. SDM 31.3, VMWRITE Write Field to Virtual-Machine Control Structure.
+    ///
+    /// # Errors
+    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(12), VMfailValid(13).
+    pub fn vmwrite(&mut self, encoding: u64, value: u64) -> Result<(), Failure> {
+        self.execute(|cpu| {
+            let (encoding, value) = (cpu.register_operand(encoding), cpu.register_operand(value));
+            let address = cpu.accessed_vmcs(
+                encoding,
+                exit_reason::VMWRITE,
+                field::VMWRITE_BITMAP_ADDRESS,
+            )?;
+            let (field, high) = cpu.supported_field(encoding)?;
+            if field.info().area() == Area::ExitInformation
+                && !cpu.capabilities.writes_exit_information()
+            {
+                return Err(Failure::valid(13));
+            }
+            let value = value & cpu.writable_bits(field.info());
+            let fields = &mut cpu.region_mut(address).fields;
+            if high {
+                fields.set_raw(field, fields.raw(field) & 0xFFFF_FFFF | value << 32);
+            } else {
+                fields.set_raw(field, value);
+            }
+            Ok(())
+        })
+    }
+
+    /// Address of the VMCS that VMREAD or VMWRITE accesses.
+    fn accessed_vmcs(
+        &self,
+        encoding: u64,
+        exit_reason: u16,
+        bitmap_address: Field<u64>,
+    ) -> Result<u64, Failure> {
+        self.require_vmx_mode()?;
+        let guest = self.cpu.vmx == VmxOperation::NonRoot;
+        if guest && self.access_exits(encoding, bitmap_address) {
+            return Err(Failure::Exit {
+                reason: exit_reason,
+            });
+        }
+        self.require_cpl_0()?;
+        let address = if guest {
+            self.current_fields().get(field::VMCS_LINK_POINTER)
+        } else {
+            self.cpu.vmcs_pointer
+        };
+        if address == NO_POINTER {
+            Err(Failure::Invalid)
+        } else {
+            Ok(address)
+        }
+    }
+
+    /// The access causes a VM exit in VMX non-root operation. SDM 26.1.3, Instructions That Cause VM Exits
+    /// Conditionally, and 25.6.15, VMCS Shadowing Bitmap Addresses.
+    fn access_exits(&self, encoding: u64, bitmap_address: Field<u64>) -> bool {
+        if !self.secondary().contains(Secondary::VMCS_SHADOWING) || encoding >> 15 != 0 {
+            return true;
+        }
+        let byte = self
+            .current_fields()
+            .get(bitmap_address)
+            .wrapping_add(encoding >> 3);
+        self.memory.read_u8(byte) >> (encoding & 7) & 1 != 0
+    }
+
+    /// The component that the encoding names, and whether it names its upper half.
+    fn supported_field(&self, encoding: u64) -> Result<(FieldId, bool), Failure> {
+        let unsupported = Failure::valid(12);
+        let encoding = Encoding(u32::try_from(encoding).map_err(|_| unsupported)?);
+        let field = encoding.field().ok_or(unsupported)?;
+        if !self.capabilities.has_field(field.info()) {
+            return Err(unsupported);
+        }
+        Ok((field, encoding.is_high()))
+    }
+
+    /// Bits that VMWRITE does not drop.
+    fn writable_bits(&self, field: &FieldInfo) -> u64 {
+        let access_rights =
+            field::GUEST_ES_ACCESS_RIGHTS.encoding()..=field::GUEST_TR_ACCESS_RIGHTS.encoding();
+        if self.capabilities.quirks.access_rights_drop_reserved
+            && access_rights.contains(&field.encoding)
+        {
+            !RESERVED_ACCESS_RIGHTS
+        } else if field.width() == Width::Natural && !self.capabilities.intel_64() {
+            0xFFFF_FFFF
+        } else {
+            u64::MAX
+        }
+    }
+}

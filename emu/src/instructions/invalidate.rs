@@ -1,0 +1,75 @@
+//! INVEPT and INVVPID. There are no cached translations here, so success has no effect.
+
+use vmcs_model::controls::Secondary;
+use vmcs_model::formats::{Eptp, exit_reason};
+
+use crate::{Failure, LogicalProcessor};
+
+impl LogicalProcessor {
+    /// INVEPT of that type; `descriptor` is the EPTP and a qword that should be 0 and that nobody checks. SDM 31.3,
+    /// INVEPT Invalidate Translations Derived from EPT.
+    ///
+    /// # Errors
+    /// `#UD`, a VM exit, `#GP(0)`, VMfail(28).
+    pub fn invept(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), Failure> {
+        self.execute(|cpu| {
+            cpu.require_vmx_mode()?;
+            cpu.require_invalidation(Secondary::ENABLE_EPT, 20)?;
+            cpu.require_root(exit_reason::INVEPT)?;
+            let [eptp, _] = descriptor;
+            let valid = match cpu.register_operand(kind) {
+                1 => cpu.has_ept_vpid(25) && cpu.capabilities.eptp_valid(Eptp::from_bits(eptp)),
+                2 => cpu.has_ept_vpid(26),
+                _ => false,
+            };
+            if valid {
+                Ok(())
+            } else {
+                Err(Failure::valid(28))
+            }
+        })
+    }
+
+    /// INVVPID of that type; `descriptor` is the VPID with reserved bits 63:16, and a linear address. SDM 31.3, INVVPID
+    /// Invalidate Translations Based on VPID.
+    ///
+    /// # Errors
+    /// `#UD`, a VM exit, `#GP(0)`, VMfail(28).
+    pub fn invvpid(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), Failure> {
+        self.execute(|cpu| {
+            cpu.require_vmx_mode()?;
+            cpu.require_invalidation(Secondary::ENABLE_VPID, 32)?;
+            cpu.require_root(exit_reason::INVVPID)?;
+            let kind = cpu.register_operand(kind);
+            let [vpid, linear_address] = descriptor;
+            let valid = match kind {
+                0 => {
+                    cpu.has_ept_vpid(40) && vpid != 0 && cpu.capabilities.canonical(linear_address)
+                }
+                1 => cpu.has_ept_vpid(41) && vpid != 0,
+                2 => cpu.has_ept_vpid(42),
+                3 => cpu.has_ept_vpid(43) && vpid != 0,
+                _ => false,
+            };
+            if valid && vpid >> 16 == 0 {
+                Ok(())
+            } else {
+                Err(Failure::valid(28))
+            }
+        })
+    }
+
+    /// `#UD` unless the processor has the control, and the instruction's bit in IA32_VMX_EPT_VPID_CAP.
+    fn require_invalidation(&self, control: Secondary, instruction: u32) -> Result<(), Failure> {
+        let supported = self.capabilities.secondary.may & u64::from(control.bits()) != 0;
+        if supported && self.has_ept_vpid(instruction) {
+            Ok(())
+        } else {
+            Err(Failure::UNDEFINED_OPCODE)
+        }
+    }
+
+    fn has_ept_vpid(&self, bit: u32) -> bool {
+        self.capabilities.ept_vpid >> bit & 1 != 0
+    }
+}

@@ -1,0 +1,76 @@
+//! VMFUNC: EPTP switching.
+
+use vmcs_model::VmxOperation;
+use vmcs_model::controls::{Secondary, VmFunctions};
+use vmcs_model::field;
+use vmcs_model::formats::{Eptp, exit_reason};
+
+use crate::{Failure, LogicalProcessor};
+
+/// VM function 0.
+const EPTP_SWITCHING: u32 = 0;
+/// Entries of the EPTP list.
+const EPTP_LIST_ENTRIES: u32 = 512;
+
+impl LogicalProcessor {
+    /// VMFUNC: invoke VM function `eax`. No CPL is required, and no flag changes. SDM 31.3, VMFUNC Invoke VM Function,
+    /// and 26.5.6, VM Functions.
+    ///
+    /// # Errors
+    /// `#UD`, a VM exit.
+    pub fn vmfunc(&mut self, eax: u32, ecx: u32) -> Result<(), Failure> {
+        self.attempt(|cpu| {
+            if cpu.cpu.vmx != VmxOperation::NonRoot
+                || !cpu.secondary().contains(Secondary::ENABLE_VM_FUNCTIONS)
+                || eax >= u64::BITS
+            {
+                return Err(Failure::UNDEFINED_OPCODE);
+            }
+            let enabled = cpu.current_fields().get(field::VM_FUNCTION_CONTROLS);
+            if !enabled.intersects(VmFunctions::from_bits_retain(1 << eax)) || eax != EPTP_SWITCHING
+            {
+                return Err(Failure::Exit {
+                    reason: exit_reason::VMFUNC,
+                });
+            }
+            cpu.switch_eptp(ecx)?;
+            cpu.end_blocking();
+            Ok(())
+        })
+    }
+
+    /// SDM 26.5.6.3, EPTP Switching.
+    fn switch_eptp(&mut self, ecx: u32) -> Result<(), Failure> {
+        let exit = Failure::Exit {
+            reason: exit_reason::VMFUNC,
+        };
+        if ecx >= EPTP_LIST_ENTRIES {
+            return Err(exit);
+        }
+        let fields = self.current_fields();
+        let entry = fields
+            .get(field::EPTP_LIST_ADDRESS)
+            .wrapping_add(8 * u64::from(ecx));
+        let eptp = Eptp::from_bits(self.memory.read_u64(entry));
+        let current = fields.get(field::EPT_POINTER);
+        if !self.capabilities.eptp_valid(eptp)
+            || eptp.walk_length_minus_1() != current.walk_length_minus_1()
+        {
+            return Err(exit);
+        }
+        if self
+            .secondary()
+            .contains(Secondary::INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES)
+            && self.cpu.trace_enabled
+        {
+            return Err(exit);
+        }
+        let index_exists = self.capabilities.has_field(field::EPTP_INDEX.id().info());
+        let fields = &mut self.current_mut().fields;
+        fields.set(field::EPT_POINTER, eptp);
+        if index_exists {
+            fields.set_raw(field::EPTP_INDEX.id(), u64::from(ecx));
+        }
+        Ok(())
+    }
+}

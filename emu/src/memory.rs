@@ -1,0 +1,173 @@
+//! Physical memory.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+
+use vmcs_model::ReadMemory;
+
+const PAGE_BYTES: usize = 4096;
+const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
+
+/// Sparse physical memory, little-endian. Pages come into being when they are written.
+///
+/// What was never written reads as the background byte, 0 at first. Beyond the physical-address width there is
+/// nothing: it reads as all ones, and writes are lost.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
+    background: u8,
+    beyond: u64,
+}
+
+impl Memory {
+    /// Empty memory; bits of `beyond` are those that no address can have.
+    #[must_use]
+    pub const fn new(beyond: u64) -> Self {
+        Self {
+            pages: BTreeMap::new(),
+            background: 0,
+            beyond,
+        }
+    }
+
+    /// Sets what memory that was never written reads as. Real machines often answer with FFH.
+    pub fn set_background(&mut self, byte: u8) {
+        self.background = byte;
+    }
+
+    /// The bytes from `address` on; they wrap around at the end of the 64-bit address space.
+    pub fn read_bytes(&self, address: u64, into: &mut [u8]) {
+        let mut address = address;
+        for byte in into {
+            *byte = self.read_u8(address);
+            address = address.wrapping_add(1);
+        }
+    }
+
+    /// The byte at `address`.
+    #[must_use]
+    pub fn read_u8(&self, address: u64) -> u8 {
+        if address & self.beyond != 0 {
+            return 0xFF;
+        }
+        self.pages
+            .get(&(address >> PAGE_SHIFT))
+            .map_or(self.background, |page| page[offset(address)])
+    }
+
+    /// The dword at `address`, aligned or not.
+    #[must_use]
+    pub fn read_u32(&self, address: u64) -> u32 {
+        u32::from_le_bytes(self.read(address))
+    }
+
+    /// The qword at `address`, aligned or not.
+    #[must_use]
+    pub fn read_u64(&self, address: u64) -> u64 {
+        u64::from_le_bytes(self.read(address))
+    }
+
+    /// Writes one byte.
+    pub fn write_u8(&mut self, address: u64, value: u8) {
+        self.write_bytes(address, &[value]);
+    }
+
+    /// Writes two bytes.
+    pub fn write_u16(&mut self, address: u64, value: u16) {
+        self.write_bytes(address, &value.to_le_bytes());
+    }
+
+    /// Writes four bytes.
+    pub fn write_u32(&mut self, address: u64, value: u32) {
+        self.write_bytes(address, &value.to_le_bytes());
+    }
+
+    /// Writes eight bytes.
+    pub fn write_u64(&mut self, address: u64, value: u64) {
+        self.write_bytes(address, &value.to_le_bytes());
+    }
+
+    /// Writes `bytes` from `address` on; they wrap around at the end of the 64-bit address space.
+    pub fn write_bytes(&mut self, address: u64, bytes: &[u8]) {
+        let mut address = address;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let start = offset(address);
+            let (now, later) = rest.split_at(rest.len().min(PAGE_BYTES - start));
+            if address & self.beyond == 0 {
+                let background = self.background;
+                let page = self
+                    .pages
+                    .entry(address >> PAGE_SHIFT)
+                    .or_insert_with(|| Box::new([background; PAGE_BYTES]));
+                page[start..start + now.len()].copy_from_slice(now);
+            }
+            address = address.wrapping_add(now.len() as u64);
+            rest = later;
+        }
+    }
+
+    fn read<const N: usize>(&self, address: u64) -> [u8; N] {
+        let mut bytes = [0; N];
+        let start = offset(address);
+        if address & self.beyond == 0 && start + N <= PAGE_BYTES {
+            match self.pages.get(&(address >> PAGE_SHIFT)) {
+                Some(page) => bytes.copy_from_slice(&page[start..start + N]),
+                None => bytes.fill(self.background),
+            }
+        } else {
+            self.read_bytes(address, &mut bytes);
+        }
+        bytes
+    }
+}
+
+impl ReadMemory for Memory {
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        Some(self.read_u32(address))
+    }
+
+    fn read_u64(&self, address: u64) -> Option<u64> {
+        Some(self.read_u64(address))
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the offset has 12 bits")]
+const fn offset(address: u64) -> usize {
+    address as usize & (PAGE_BYTES - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    #[test]
+    fn what_was_never_written_reads_as_the_background() {
+        let mut memory = Memory::new(u64::MAX << 36);
+        assert_eq!(memory.read_u64(0x1234), 0);
+        memory.set_background(0xFF);
+        assert_eq!(memory.read_u32(0x1234), u32::MAX);
+        memory.write_u8(0x1234, 0);
+        assert_eq!(memory.read_u32(0x1234), 0xFFFF_FF00);
+    }
+
+    #[test]
+    fn values_are_little_endian_and_cross_pages() {
+        let mut memory = Memory::new(u64::MAX << 36);
+        memory.write_u64(0x1FFC, 0x1122_3344_5566_7788);
+        assert_eq!(memory.read_u8(0x1FFC), 0x88);
+        assert_eq!(memory.read_u32(0x2000), 0x1122_3344);
+        assert_eq!(memory.read_u64(0x1FFC), 0x1122_3344_5566_7788);
+        memory.write_u16(0x1FFF, 0xABCD);
+        assert_eq!(memory.read_u64(0x1FFC), 0x1122_33AB_CD66_7788);
+    }
+
+    #[test]
+    fn beyond_the_width_there_is_nothing() {
+        let mut memory = Memory::new(u64::MAX << 36);
+        memory.write_u32(1 << 36, 7);
+        assert_eq!(memory.read_u32(1 << 36), u32::MAX);
+        memory.write_u64((1 << 36) - 4, 0x7777_7777_1111_1111);
+        assert_eq!(memory.read_u64((1 << 36) - 4), 0xFFFF_FFFF_1111_1111);
+    }
+}

@@ -1,0 +1,163 @@
+//! MSRs, and the areas that VM entries and VM exits load and store. SDM 27.4, Loading MSRs, 28.4, Saving MSRs, and 28.6,
+//! Loading MSRs.
+
+use vmcs_model::checks::Phase;
+use vmcs_model::controls::Entry;
+use vmcs_model::field;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::registers::Efer;
+use vmcs_model::{EntryAttempt, EntryInstruction, FieldId, LaunchState, Vmcs, violations};
+
+use crate::LogicalProcessor;
+
+const IA32_FEATURE_CONTROL: u32 = 0x3A;
+const IA32_SMM_MONITOR_CTL: u32 = 0x9B;
+const IA32_SMBASE: u32 = 0x9E;
+const IA32_EFER: u32 = 0xC000_0080;
+const IA32_FS_BASE: u32 = 0xC000_0100;
+const IA32_GS_BASE: u32 = 0xC000_0101;
+/// Bits 31:8 of the MSRs of an x2APIC.
+const X2APIC: u32 = 0x8;
+const ENTRY_BYTES: u64 = 16;
+
+/// MSRs that are registers of the guest-state area.
+const REGISTERS: &[(u32, FieldId)] = &[
+    (0x48, field::GUEST_IA32_SPEC_CTRL.id()),
+    (0x174, field::GUEST_IA32_SYSENTER_CS.id()),
+    (0x175, field::GUEST_IA32_SYSENTER_ESP.id()),
+    (0x176, field::GUEST_IA32_SYSENTER_EIP.id()),
+    (0x1CD, field::GUEST_IA32_FRED_RSP1.id()),
+    (0x1CE, field::GUEST_IA32_FRED_RSP2.id()),
+    (0x1CF, field::GUEST_IA32_FRED_RSP3.id()),
+    (0x1D0, field::GUEST_IA32_FRED_STKLVLS.id()),
+    (0x1D1, field::GUEST_IA32_FRED_SSP1.id()),
+    (0x1D2, field::GUEST_IA32_FRED_SSP2.id()),
+    (0x1D3, field::GUEST_IA32_FRED_SSP3.id()),
+    (0x1D4, field::GUEST_IA32_FRED_CONFIG.id()),
+    (0x1D9, field::GUEST_IA32_DEBUGCTL.id()),
+    (0x277, field::GUEST_IA32_PAT.id()),
+    (0x38F, field::GUEST_IA32_PERF_GLOBAL_CTRL.id()),
+    (0x570, field::GUEST_IA32_RTIT_CTL.id()),
+    (0x6A2, field::GUEST_IA32_S_CET.id()),
+    (0x6A8, field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id()),
+    (0x6E1, field::GUEST_IA32_PKRS.id()),
+    (0xD90, field::GUEST_IA32_BNDCFGS.id()),
+    (0x14CE, field::GUEST_IA32_LBR_CTL.id()),
+    (IA32_EFER, field::GUEST_IA32_EFER.id()),
+    (IA32_FS_BASE, field::GUEST_FS_BASE.id()),
+    (IA32_GS_BASE, field::GUEST_GS_BASE.id()),
+];
+
+impl LogicalProcessor {
+    /// What RDMSR gives. An MSR that the processor holds nowhere else and nobody wrote is 0.
+    #[must_use]
+    pub fn msr(&self, index: u32) -> u64 {
+        if let Some(field) = register_of(index) {
+            return self.register_raw(field);
+        }
+        match (index, CapabilityMsr::by_number(index)) {
+            (IA32_FEATURE_CONTROL, _) => self.platform.feature_control,
+            (IA32_SMM_MONITOR_CTL, _) => self.platform.smm_monitor_ctl,
+            (_, Some(CapabilityMsr::Basic)) => self.capabilities.basic,
+            (_, Some(CapabilityMsr::Misc)) => self.capabilities.misc,
+            (_, Some(CapabilityMsr::EptVpidCap)) => self.capabilities.ept_vpid,
+            _ => self.msrs.get(&index).copied().unwrap_or(0),
+        }
+    }
+
+    /// Sets an MSR without a check of the value. IA32_EFER.LMA stays as it is.
+    pub fn set_msr(&mut self, index: u32, value: u64) {
+        let value = if index == IA32_EFER {
+            let lma = Efer::LMA.bits();
+            value & !lma | self.cpu.efer.bits() & lma
+        } else {
+            value
+        };
+        match register_of(index) {
+            Some(field) => self.set_register_raw(field, value),
+            None if index == IA32_FEATURE_CONTROL => self.platform.feature_control = value,
+            None if index == IA32_SMM_MONITOR_CTL => self.platform.smm_monitor_ctl = value,
+            None => {
+                self.msrs.insert(index, value);
+            }
+        }
+    }
+
+    /// Loads the MSRs of an area's first `count` entries, which are known to be good.
+    pub(crate) fn load_msrs(&mut self, address: u64, count: u32) {
+        for entry in self.area(address, count) {
+            let index = self.memory.read_u32(entry);
+            let value = self.memory.read_u64(entry + 8);
+            self.set_msr(index, value);
+        }
+    }
+
+    /// Loads the MSRs of the VM-exit MSR-load area, and says whether all can be loaded; if not, none is. The rules are
+    /// those of the VM-entry MSR-load area, in the state of the host. SDM 28.6, Loading MSRs.
+    pub(crate) fn load_host_msrs(&mut self) -> bool {
+        let fields = self.current_fields();
+        let (address, count) = (
+            fields.get(field::VM_EXIT_MSR_LOAD_ADDRESS),
+            fields.get(field::VM_EXIT_MSR_LOAD_COUNT),
+        );
+        if count == 0 {
+            return true;
+        }
+        let mut as_entry = Vmcs::new();
+        as_entry.set(field::VM_ENTRY_MSR_LOAD_ADDRESS, address);
+        as_entry.set(field::VM_ENTRY_MSR_LOAD_COUNT, count);
+        as_entry.set(field::GUEST_CR0, self.cpu.cr0);
+        let mut controls = Entry::empty();
+        controls.set(Entry::IA_32E_MODE_GUEST, self.cpu.efer.contains(Efer::LMA));
+        as_entry.set(field::VM_ENTRY_CONTROLS, controls);
+        let attempt = EntryAttempt {
+            instruction: EntryInstruction::Vmresume,
+            launch_state: LaunchState::Launched,
+            shadow: false,
+            cpu: &self.cpu,
+            capabilities: &self.capabilities,
+        };
+        let refused = violations(attempt, &as_entry, &self.memory)
+            .iter()
+            .any(|check| check.info().phase == Phase::MsrLoading && !check.info().failure.optional);
+        if !refused {
+            self.load_msrs(address, count);
+        }
+        !refused
+    }
+
+    /// Stores the MSRs of the VM-exit MSR-store area in order, and says whether all could be stored. SDM 28.4, Saving
+    /// MSRs.
+    pub(crate) fn store_msrs(&mut self) -> bool {
+        let fields = self.current_fields();
+        let (address, count) = (
+            fields.get(field::VM_EXIT_MSR_STORE_ADDRESS),
+            fields.get(field::VM_EXIT_MSR_STORE_COUNT),
+        );
+        for entry in self.area(address, count) {
+            let Ok(index) = u32::try_from(self.memory.read_u64(entry)) else {
+                return false;
+            };
+            if index >> 8 == X2APIC || (index == IA32_SMBASE && !self.cpu.smm) {
+                return false;
+            }
+            let value = self.msr(index);
+            self.memory.write_u64(entry + 8, value);
+        }
+        true
+    }
+
+    /// Addresses of an area's entries. Beyond the recommended maximum, 512 × (IA32_VMX_MISC\[27:25\] + 1), behaviour is
+    /// undefined; here those entries are left out.
+    fn area(&self, address: u64, count: u32) -> impl Iterator<Item = u64> + use<> {
+        let maximum = 512 * ((self.capabilities.misc >> 25 & 7) + 1);
+        (0..u64::from(count).min(maximum)).map(move |n| address.wrapping_add(n * ENTRY_BYTES))
+    }
+}
+
+fn register_of(index: u32) -> Option<FieldId> {
+    REGISTERS
+        .iter()
+        .find(|(msr, _)| *msr == index)
+        .map(|(_, field)| *field)
+}

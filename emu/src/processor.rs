@@ -1,0 +1,326 @@
+//! The logical processor.
+
+use alloc::collections::BTreeMap;
+
+use vmcs_model::cpu::NO_POINTER;
+use vmcs_model::field::{self, FieldId, FieldValue};
+use vmcs_model::formats::Interruptibility;
+use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, Field, LaunchState, Vmcs, VmxOperation};
+
+use crate::exit::VmExit;
+use crate::memory::Memory;
+use crate::outcome::{Failure, VmxAbort};
+use crate::region::Region;
+
+/// What the VMX instructions look at besides the processor's own state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// IA32_FEATURE_CONTROL (3AH): bit 0 lock, bit 1 VMXON inside, bit 2 VMXON outside SMX operation.
+    pub feature_control: u64,
+    /// IA32_SMM_MONITOR_CTL (9BH): bit 0 valid, bits 31:12 MSEG base. SDM 32.15.5, Enabling the Dual-Monitor
+    /// Treatment.
+    pub smm_monitor_ctl: u64,
+    /// The dual-monitor treatment of SMIs and SMM is active.
+    pub dual_monitor_active: bool,
+    /// The SMM-transfer VMCS pointer, meaningful while the dual-monitor treatment is active.
+    pub smm_transfer_pointer: u64,
+    /// The processor is in SMX operation.
+    pub smx: bool,
+    /// The processor is in A20M mode.
+    pub a20m: bool,
+}
+
+impl Default for Platform {
+    /// As firmware leaves a machine that allows VMX: IA32_FEATURE_CONTROL locked, VMXON allowed outside SMX operation.
+    fn default() -> Self {
+        Self {
+            feature_control: 0b101,
+            smm_monitor_ctl: 0,
+            dual_monitor_active: false,
+            smm_transfer_pointer: NO_POINTER,
+            smx: false,
+            a20m: false,
+        }
+    }
+}
+
+/// A logical processor with its physical memory. The instructions are methods; the crate's documentation lists the
+/// choices made where the SDM leaves something open.
+#[derive(Clone, Debug)]
+pub struct LogicalProcessor {
+    pub(crate) capabilities: Capabilities,
+    pub(crate) cpu: CpuState,
+    pub(crate) platform: Platform,
+    pub(crate) memory: Memory,
+    pub(crate) regions: BTreeMap<u64, Region>,
+    /// Registers that [`CpuState`] does not hold, each under the guest-state field that stands for it in a VMCS.
+    pub(crate) registers: Vmcs,
+    pub(crate) msrs: BTreeMap<u32, u64>,
+    pub(crate) abort: Option<VmxAbort>,
+}
+
+impl LogicalProcessor {
+    /// A processor of that profile outside VMX operation, about to execute VMXON: 64-bit code at CPL 0, CR4.VMXE set.
+    #[must_use]
+    pub fn new(profile: &CpuProfile) -> Self {
+        let capabilities = Capabilities::new(profile);
+        let cpu = CpuState {
+            vmx: VmxOperation::Outside,
+            vmxon_pointer: NO_POINTER,
+            vmcs_pointer: NO_POINTER,
+            ..CpuState::host_64()
+        };
+        Self {
+            memory: Memory::new(capabilities.physical_reserved),
+            capabilities,
+            cpu,
+            platform: Platform::default(),
+            regions: BTreeMap::new(),
+            registers: Vmcs::new(),
+            msrs: BTreeMap::new(),
+            abort: None,
+        }
+    }
+
+    /// What the processor can do.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The processor's state. [`CpuState::executive`] is filled in by an instruction that needs it.
+    #[must_use]
+    pub fn cpu(&self) -> &CpuState {
+        &self.cpu
+    }
+
+    /// The processor's state, to be set up at will.
+    pub fn cpu_mut(&mut self) -> &mut CpuState {
+        &mut self.cpu
+    }
+
+    /// What surrounds the processor.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// What surrounds the processor, to be set up at will.
+    pub fn platform_mut(&mut self) -> &mut Platform {
+        &mut self.platform
+    }
+
+    /// Physical memory.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Physical memory, to be set up at will.
+    pub fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// The VMCS at `address`, `None` if no instruction has touched it yet.
+    #[must_use]
+    pub fn region(&self, address: u64) -> Option<&Region> {
+        self.regions.get(&address)
+    }
+
+    /// The VMCS at `address`, to be set up at will; in particular its fields without a VMWRITE for each.
+    pub fn region_mut(&mut self, address: u64) -> &mut Region {
+        self.regions.entry(address).or_default()
+    }
+
+    /// The current VMCS, if there is one.
+    #[must_use]
+    pub fn current(&self) -> Option<&Region> {
+        self.region(self.cpu.vmcs_pointer)
+    }
+
+    /// The register that a guest-state field stands for, such as `GUEST_RIP` for RIP: its live value, in a guest as in
+    /// a host.
+    #[must_use]
+    pub fn register<T: FieldValue>(&self, field: Field<T>) -> T {
+        T::from_raw(self.register_raw(field.id()))
+    }
+
+    /// Sets the register that a guest-state field stands for. This is how a guest changes its state before it exits.
+    pub fn set_register<T: FieldValue>(&mut self, field: Field<T>, value: T) {
+        self.set_register_raw(field.id(), value.to_raw());
+    }
+
+    /// The VMX abort that has shut the processor down.
+    #[must_use]
+    pub fn abort(&self) -> Option<VmxAbort> {
+        self.abort
+    }
+
+    pub(crate) fn register_raw(&self, field: FieldId) -> u64 {
+        if field == field::GUEST_CR0.id() {
+            self.cpu.cr0.bits()
+        } else if field == field::GUEST_CR4.id() {
+            self.cpu.cr4.bits()
+        } else if field == field::GUEST_IA32_EFER.id() {
+            self.cpu.efer.bits()
+        } else if field == field::GUEST_RFLAGS.id() {
+            self.cpu.rflags.bits()
+        } else {
+            self.registers.raw(field)
+        }
+    }
+
+    pub(crate) fn set_register_raw(&mut self, field: FieldId, value: u64) {
+        if field == field::GUEST_CR0.id() {
+            self.cpu.cr0 = Cr0::from_bits_retain(value);
+        } else if field == field::GUEST_CR4.id() {
+            self.cpu.cr4 = Cr4::from_bits_retain(value);
+        } else if field == field::GUEST_IA32_EFER.id() {
+            self.cpu.efer = Efer::from_bits_retain(value);
+        } else if field == field::GUEST_RFLAGS.id() {
+            self.cpu.rflags = Rflags::from_bits_retain(value);
+        } else {
+            self.registers.set_raw(field, value);
+            if field == field::GUEST_IA32_RTIT_CTL.id() {
+                self.cpu.trace_enabled = value & 1 != 0;
+            }
+        }
+    }
+
+    /// The processor executes 64-bit code.
+    pub(crate) fn in_64_bit_mode(&self) -> bool {
+        self.cpu.efer.contains(Efer::LMA) && self.cpu.cs_l
+    }
+
+    /// A register operand has 64 bits in 64-bit mode and 32 outside it.
+    pub(crate) fn register_operand(&self, value: u64) -> u64 {
+        if self.in_64_bit_mode() {
+            value
+        } else {
+            value & 0xFFFF_FFFF
+        }
+    }
+
+    /// The fields of the current VMCS, all 0 without one.
+    pub(crate) fn current_fields(&self) -> &Vmcs {
+        static NONE: Vmcs = Vmcs::new();
+        self.current().map_or(&NONE, |region| &region.fields)
+    }
+
+    /// The current VMCS; an instruction comes here only if there is one.
+    pub(crate) fn current_mut(&mut self) -> &mut Region {
+        self.regions.entry(self.cpu.vmcs_pointer).or_default()
+    }
+
+    /// A 4-KByte aligned address within the physical-address width.
+    pub(crate) fn is_region_address(&self, address: u64) -> bool {
+        address & 0xFFF == 0 && self.capabilities.address_fits(address)
+    }
+
+    /// Executes an instruction that reports by VMsucceed, VMfailInvalid and VMfailValid. SDM 31.2, Conventions.
+    pub(crate) fn execute<T>(
+        &mut self,
+        instruction: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.attempt(|cpu| {
+            let value = instruction(cpu)?;
+            cpu.set_status_flags(Rflags::empty());
+            cpu.end_blocking();
+            Ok(value)
+        })
+    }
+
+    /// Executes an instruction that leaves the flags alone when it succeeds.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        instruction: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if self.abort.is_some() {
+            return Err(Failure::Shutdown);
+        }
+        instruction(self).map_err(|failure| self.fail(failure))
+    }
+
+    /// Makes the failure's effects; VMfailValid becomes VMfailInvalid without a current VMCS.
+    fn fail(&mut self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {
+                self.set_status_flags(Rflags::ZF);
+                self.current_mut()
+                    .fields
+                    .set(field::VM_INSTRUCTION_ERROR, error);
+            }
+            Failure::Valid(_) | Failure::Invalid => {
+                self.set_status_flags(Rflags::CF);
+                self.end_blocking();
+                return Failure::Invalid;
+            }
+            Failure::Exit { reason } if self.cpu.vmx == VmxOperation::NonRoot => {
+                if self.vm_exit(VmExit::instruction(reason)).is_err() {
+                    return Failure::Shutdown;
+                }
+            }
+            Failure::Fault(_) | Failure::Exit { .. } | Failure::Shutdown => {}
+        }
+        self.end_blocking();
+        failure
+    }
+
+    /// Blocking by STI and by MOV SS lasts for one instruction.
+    pub(crate) fn end_blocking(&mut self) {
+        self.cpu.mov_ss_blocking = false;
+        let blocking = self.registers.get(field::GUEST_INTERRUPTIBILITY_STATE);
+        let ended = Interruptibility::STI | Interruptibility::MOV_SS;
+        self.registers
+            .set(field::GUEST_INTERRUPTIBILITY_STATE, blocking - ended);
+    }
+
+    /// CF, PF, AF, ZF, SF and OF become those of `set`.
+    fn set_status_flags(&mut self, set: Rflags) {
+        let status = Rflags::CF | Rflags::PF | Rflags::AF | Rflags::ZF | Rflags::SF | Rflags::OF;
+        self.cpu.rflags = (self.cpu.rflags - status) | set;
+    }
+
+    /// The mode in which all VMX instructions but VMXON, VMCALL and VMFUNC are defined.
+    pub(crate) fn require_vmx_mode(&self) -> Result<(), Failure> {
+        if self.cpu.vmx == VmxOperation::Outside
+            || !self.cpu.cr0.contains(Cr0::PE)
+            || self.cpu.rflags.contains(Rflags::VM)
+            || self.cpu.compatibility_mode()
+        {
+            return Err(Failure::UNDEFINED_OPCODE);
+        }
+        Ok(())
+    }
+
+    /// The first rows of most instructions: `#UD`, then a VM exit in VMX non-root operation, then `#GP(0)`.
+    pub(crate) fn require_root(&self, exit_reason: u16) -> Result<(), Failure> {
+        self.require_vmx_mode()?;
+        if self.cpu.vmx == VmxOperation::NonRoot {
+            return Err(Failure::Exit {
+                reason: exit_reason,
+            });
+        }
+        self.require_cpl_0()
+    }
+
+    /// `#GP(0)` unless CPL is 0.
+    pub(crate) fn require_cpl_0(&self) -> Result<(), Failure> {
+        if self.cpu.cpl > 0 {
+            Err(Failure::GENERAL_PROTECTION)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Every VMCS ceases to be active, as VMXOFF leaves them.
+    pub(crate) fn deactivate_all(&mut self) {
+        for region in self.regions.values_mut() {
+            region.active = false;
+            if region.launch_state == LaunchState::Launched {
+                region.launch_state = LaunchState::LaunchedBeforeVmxoff;
+            }
+        }
+    }
+}

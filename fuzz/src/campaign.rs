@@ -1,0 +1,203 @@
+//! A campaign: cases go to a target, observations come back and are judged.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+use vmcs_hw::{Case, End, Observation, Session, TargetError};
+use vmcs_hw::program::{OpLine, Program, StartState};
+use vmcs_hw::recording::Recorder;
+use vmcs_hw::{Implementation, Target};
+use vmcs_wire::Start;
+
+use crate::deviations::Deviations;
+use crate::generators::Generator;
+use crate::oracle::{Disagreement, Judgement, Oracle};
+use crate::World;
+
+/// Findings that a report holds in full; further ones are counted.
+const MOST_FINDINGS: usize = 100;
+
+/// Where cases come from.
+pub enum Cases<'a> {
+    /// A generator: cases `0..count` of `seed`.
+    Generated {
+        /// The generator.
+        generator: Generator,
+        /// The seed.
+        seed: u64,
+        /// How many.
+        count: u64,
+    },
+    /// A list.
+    Listed(&'a mut dyn Iterator<Item = Case>),
+}
+
+/// What a campaign found. It depends on nothing but the cases and the target's answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Who was asked.
+    pub implementation: Implementation,
+    /// Cases that were observed.
+    pub cases: u64,
+    /// Cases in which every step ended as the architecture says.
+    pub agreed: u64,
+    /// Cases that the architecture does not decide, by reason.
+    pub unspecified: BTreeMap<String, u64>,
+    /// Cases that a reviewed deviation accounts for, by deviation.
+    pub deviations: BTreeMap<String, u64>,
+    /// Cases that disagree.
+    pub disagreed: u64,
+    /// The first of them.
+    pub findings: Vec<Finding>,
+    /// Cases that brought the machine down, and those that hung it.
+    pub crashed: u64,
+    /// Cases that hung it.
+    pub hung: u64,
+    /// Outcomes of the last VM entry of each case.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Checks that entries violated, and in how many cases.
+    pub checks: BTreeMap<String, u64>,
+    /// The campaign was interrupted.
+    pub interrupted: bool,
+}
+
+/// A case that disagrees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    #[serde(flatten)]
+    pub disagreement: Disagreement,
+    /// The case, as `vmcs run` reads it.
+    pub program: Program,
+}
+
+/// Runs a campaign on `target`.
+///
+/// `progress` is told the number of observed cases after each. The campaign ends early, with what was observed so far,
+/// once `stop` is set.
+///
+/// # Errors
+/// [`CampaignError`].
+pub fn run(
+    target: &mut dyn Target,
+    world: &World,
+    session: &Session,
+    deviations: &Deviations,
+    cases: Cases<'_>,
+    mut recorder: Option<&mut Recorder>,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Report, CampaignError> {
+    let implementation = target.implementation();
+    let oracle = Oracle::new(world, session, deviations.of(&implementation));
+    let mut report = Report::new(implementation);
+    let mut failed = None;
+    // Cases that were handed out and not observed yet.
+    let pending = std::cell::RefCell::new(VecDeque::new());
+    {
+        let mut generated;
+        let source: &mut dyn Iterator<Item = Case> = match cases {
+            Cases::Generated { generator, seed, count } => {
+                generated = (0..count).map(move |index| generator.case(world, seed, index));
+                &mut generated
+            }
+            Cases::Listed(list) => list,
+        };
+        let mut handed_out = source.inspect(|case| pending.borrow_mut().push_back(case.clone()));
+        target.run(session, &mut handed_out, &mut |_, observation| {
+            let case = pending.borrow_mut().pop_front().expect("an observation has a case");
+            if let Some(recorder) = recorder.as_mut() {
+                if let Err(error) = recorder.record(&case, &observation) {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            report.add(&oracle, case, &observation);
+            progress(report.cases);
+            if stop.load(Ordering::Relaxed) {
+                report.interrupted = true;
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    match failed {
+        Some(error) => Err(CampaignError::Record(error)),
+        None => Ok(report),
+    }
+}
+
+/// A campaign that could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CampaignError {
+    /// The machinery of the target failed.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The recording could not be written.
+    #[error("cannot write the recording: {0}")]
+    Record(#[source] std::io::Error),
+}
+
+impl Report {
+    /// The report of no cases.
+    fn new(implementation: Implementation) -> Self {
+        Self {
+            implementation,
+            cases: 0,
+            agreed: 0,
+            unspecified: BTreeMap::new(),
+            deviations: BTreeMap::new(),
+            disagreed: 0,
+            findings: Vec::new(),
+            crashed: 0,
+            hung: 0,
+            outcomes: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            interrupted: false,
+        }
+    }
+
+    fn add(&mut self, oracle: &Oracle<'_>, case: Case, observation: &Observation) {
+        self.cases += 1;
+        match observation.end {
+            End::Completed => {}
+            End::Crashed { .. } => self.crashed += 1,
+            End::Hung => self.hung += 1,
+        }
+        let judged = oracle.judge(&case, observation);
+        if let Some(outcome) = judged.outcome {
+            *self.outcomes.entry(outcome.to_string()).or_default() += 1;
+        }
+        for check in judged.violated.iter() {
+            *self.checks.entry(check.to_string()).or_default() += 1;
+        }
+        match judged.judgement {
+            Judgement::Agree => self.agreed += 1,
+            Judgement::Unspecified(why) => *self.unspecified.entry(why.to_owned()).or_default() += 1,
+            Judgement::Deviates(id) => *self.deviations.entry(id).or_default() += 1,
+            Judgement::Disagree(disagreement) => {
+                self.disagreed += 1;
+                if self.findings.len() < MOST_FINDINGS {
+                    let id = format!("case-{}", self.cases - 1);
+                    self.findings.push(Finding { disagreement, program: program_of(id, &case) });
+                }
+            }
+        }
+    }
+}
+
+/// A case as a program line.
+#[must_use]
+pub fn program_of(id: String, case: &Case) -> Program {
+    Program {
+        id,
+        start: match case.start {
+            Start::OutsideVmx => StartState::Outside,
+            Start::VmxRoot => StartState::VmxRoot,
+        },
+        memory: Vec::new(),
+        ops: case.ops.iter().map(OpLine::of).collect(),
+    }
+}

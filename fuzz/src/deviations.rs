@@ -1,0 +1,232 @@
+//! What implementations do otherwise than the SDM, reviewed: files that say who, when, what and with which evidence.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vmcs_hw::number::Number;
+use vmcs_hw::program::FieldKey;
+use vmcs_hw::Implementation;
+use vmcs_model::Vmcs;
+use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_model::field::{Encoding, FieldId};
+
+/// Deviations that this crate knows, by file name.
+const FILES: &[(&str, &str)] =
+    &[("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml"))];
+
+/// One deviation of an implementation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// Stable id.
+    pub id: String,
+    /// The implementation's name, such as `Bochs`.
+    pub implementation: String,
+    /// Its versions; all if there are none.
+    #[serde(default)]
+    pub versions: Vec<String>,
+    /// Its CPU models; all if there are none.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Checks of a VM entry that it does not make.
+    #[serde(default)]
+    pub omits: Vec<String>,
+    /// What a VM entry ends in there although the SDM does not permit it, such as `VMfailValid(7)`.
+    #[serde(default)]
+    pub entry: Option<String>,
+    /// The instruction other than a VM entry that ends differently, such as `invvpid`.
+    #[serde(default)]
+    pub instruction: Option<String>,
+    /// What that instruction ends in there.
+    #[serde(default)]
+    pub result: Option<String>,
+    /// What it should end in.
+    #[serde(default)]
+    pub instead_of: Option<String>,
+    /// Components that it lacks although its capabilities promise them.
+    #[serde(default)]
+    pub fields_missing: Vec<String>,
+    /// Components that it has although its capabilities do not promise them.
+    #[serde(default)]
+    pub fields_extra: Vec<String>,
+    /// It takes the machine down.
+    #[serde(default)]
+    pub crashes: bool,
+    /// What has to hold of the current VMCS, all of it.
+    #[serde(default)]
+    pub when: Vec<Condition>,
+    /// What the implementation does.
+    pub behaviour: String,
+    /// What the SDM says.
+    pub sdm: String,
+    /// How one can see it.
+    pub evidence: String,
+}
+
+/// A condition on a field of the current VMCS: `field & mask == equals`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// The field.
+    pub field: FieldKey,
+    /// Bits that are compared.
+    pub mask: Number,
+    /// What they are.
+    pub equals: Number,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    deviation: Vec<Deviation>,
+}
+
+/// A deviation file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviationError {
+    /// It cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what a deviation file looks like.
+    #[error("{file}: {message}")]
+    Parse {
+        /// The file.
+        file: String,
+        /// Line and reason.
+        message: String,
+    },
+    /// A deviation names something that does not exist.
+    #[error("{file}: deviation {id}: unknown {what} {name:?}")]
+    Unknown {
+        /// The file.
+        file: String,
+        /// The deviation.
+        id: String,
+        /// Check or field.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+/// The reviewed deviations of all implementations.
+#[derive(Clone, Debug, Default)]
+pub struct Deviations(Vec<Deviation>);
+
+impl Deviations {
+    /// Those that come with this crate.
+    ///
+    /// # Errors
+    /// [`DeviationError`], never for the files as committed: a test reads them.
+    pub fn embedded() -> Result<Self, DeviationError> {
+        let mut all = Vec::new();
+        for (file, text) in FILES {
+            all.extend(parse(file, text)?);
+        }
+        Ok(Self(all))
+    }
+
+    /// Those of a file.
+    ///
+    /// # Errors
+    /// [`DeviationError`].
+    pub fn read(path: &Path) -> Result<Self, DeviationError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| DeviationError::Read { file: file.clone(), source })?;
+        parse(&file, &text).map(Self)
+    }
+
+    /// Those that apply to `implementation`.
+    #[must_use]
+    pub fn of(&self, implementation: &Implementation) -> Vec<&Deviation> {
+        let matches = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
+        self.0
+            .iter()
+            .filter(|deviation| {
+                deviation.implementation == implementation.name
+                    && matches(&deviation.versions, &implementation.version)
+                    && matches(&deviation.models, &implementation.model)
+            })
+            .collect()
+    }
+}
+
+impl Deviation {
+    /// Whether the current VMCS meets its conditions.
+    #[must_use]
+    pub fn applies(&self, vmcs: &Vmcs) -> bool {
+        self.when.iter().all(|condition| {
+            condition.field_id().is_some_and(|field| vmcs.raw(field) & condition.mask.0 == condition.equals.0)
+        })
+    }
+
+    /// The checks that it omits.
+    #[must_use]
+    pub fn omitted(&self) -> CheckSet {
+        self.omits.iter().filter_map(|id| CheckId::by_id(id)).collect()
+    }
+}
+
+impl Condition {
+    fn field_id(&self) -> Option<FieldId> {
+        Encoding(u32::try_from(self.field.encoding().ok()?).ok()?).field()
+    }
+}
+
+fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
+    let parsed: File = toml::from_str(text)
+        .map_err(|error| DeviationError::Parse { file: file.to_owned(), message: error.to_string() })?;
+    for deviation in &parsed.deviation {
+        let unknown = |what, name: &str| DeviationError::Unknown {
+            file: file.to_owned(),
+            id: deviation.id.clone(),
+            what,
+            name: name.to_owned(),
+        };
+        if let Some(id) = deviation.omits.iter().find(|id| CheckId::by_id(id).is_none()) {
+            return Err(unknown("check", id));
+        }
+        let mut fields = deviation.fields_missing.iter().chain(&deviation.fields_extra);
+        if let Some(name) = fields.find(|name| FieldId::by_name(name).is_none()) {
+            return Err(unknown("field", name));
+        }
+        if let Some(condition) = deviation.when.iter().find(|condition| condition.field_id().is_none()) {
+            return Err(unknown("field", &format!("{:?}", condition.field)));
+        }
+    }
+    Ok(parsed.deviation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_files_are_valid() {
+        let all = Deviations::embedded().unwrap();
+        let mut ids: Vec<_> = all.0.iter().map(|deviation| &deviation.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), all.0.len(), "two deviations share an id");
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused() {
+        let file = |line: &str| {
+            format!(
+                "[[deviation]]\nid = 'x'\nimplementation = 'Bochs'\nbehaviour = ''\nsdm = ''\nevidence = ''\n{line}\n"
+            )
+        };
+        assert!(parse("f", &file("")).is_ok());
+        assert!(matches!(parse("f", &file("omits = ['ctl.none']")), Err(DeviationError::Unknown { .. })));
+        assert!(matches!(parse("f", &file("omit = []")), Err(DeviationError::Parse { .. })));
+        let condition = "when = [{field = 'guest_rax', mask = 1, equals = 1}]";
+        assert!(matches!(parse("f", &file(condition)), Err(DeviationError::Unknown { .. })));
+    }
+}

@@ -1,0 +1,51 @@
+//! From bytes to cases. Every generator is a pure function of its bytes and the [`World`](crate::World), so that the
+//! driver's random numbers, a fuzzer's input and a replayed seed all mean the same cases.
+
+pub mod bases;
+mod controls;
+mod programs;
+mod values;
+
+use arbitrary::Unstructured;
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use vmcs_hw::Case;
+
+use crate::World;
+
+/// What kind of cases a campaign makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generator {
+    /// A valid image with one or two control fields changed, launched.
+    Controls,
+    /// Sequences of up to 20 VMX instructions over several VMCS regions.
+    Programs,
+}
+
+impl Generator {
+    /// Bytes that a case is made of.
+    const BYTES: usize = 256;
+
+    /// Case number `index` of the campaign with that seed.
+    #[must_use]
+    pub fn case(self, world: &World, seed: u64, index: u64) -> Case {
+        let mut bytes = [0; Self::BYTES];
+        // The golden ratio keeps the streams of neighbouring indexes apart.
+        let stream = seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Xoshiro256PlusPlus::seed_from_u64(stream).fill_bytes(&mut bytes);
+        self.from_bytes(world, &bytes)
+    }
+
+    /// The case that `bytes` mean.
+    #[must_use]
+    pub fn from_bytes(self, world: &World, bytes: &[u8]) -> Case {
+        let mut u = Unstructured::new(bytes);
+        let case = match self {
+            Self::Controls => controls::case(world, &mut u),
+            Self::Programs => programs::case(world, &mut u),
+        };
+        // An exhausted `Unstructured` yields zeros, not errors, for everything that generators ask of it.
+        case.unwrap_or_default()
+    }
+}

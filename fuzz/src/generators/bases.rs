@@ -1,0 +1,184 @@
+//! Valid images that cases start from.
+
+use vmcs_model::capabilities::Capabilities;
+use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};
+use vmcs_model::field::{self, Field, FieldValue};
+use vmcs_model::formats::{AccessRights, Eptp, InterruptionInformation, Selector, event_type};
+use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
+use vmcs_model::{Vmcs, baseline};
+use vmcs_wire::layout;
+
+use crate::world::{Base, is_valid};
+
+/// The images for a processor: always the plain 64-bit guest, then those that it can run.
+pub(crate) fn all(capabilities: &Capabilities) -> Vec<Base> {
+    let plain = with_pointers(baseline::plain_64bit(capabilities));
+    let rich = with_features(capabilities, plain.clone());
+    let real = unrestricted_real_mode(capabilities, plain.clone());
+    let injecting = injecting_gp(plain.clone());
+    let candidates = [
+        ("plain", plain),
+        ("rich", rich),
+        ("real-mode", real),
+        ("injecting", injecting),
+    ];
+    candidates
+        .into_iter()
+        .enumerate()
+        .filter(|(i, (_, vmcs))| *i == 0 || is_valid(capabilities, vmcs))
+        .map(|(_, (name, vmcs))| Base { name, vmcs })
+        .collect()
+}
+
+/// The image with every pointer at a page of its own, so that a control that comes into force finds what it needs,
+/// and with a guest IDT of no size: whatever event reaches the guest ends in a triple-fault exit.
+fn with_pointers(mut vmcs: Vmcs) -> Vmcs {
+    for (field, page) in [
+        (field::IO_BITMAP_A_ADDRESS, layout::IO_BITMAPS),
+        (field::IO_BITMAP_B_ADDRESS, layout::IO_BITMAPS + 0x1000),
+        (field::MSR_BITMAP_ADDRESS, layout::MSR_BITMAPS),
+        (field::VIRTUAL_APIC_ADDRESS, layout::VIRTUAL_APIC),
+        (field::APIC_ACCESS_ADDRESS, layout::APIC_ACCESS),
+        (field::PML_ADDRESS, layout::PML),
+        (field::SUB_PAGE_PERMISSION_TABLE_POINTER, layout::SPP_TABLE),
+        (field::EPTP_LIST_ADDRESS, layout::EPTP_LIST),
+        (field::VMREAD_BITMAP_ADDRESS, layout::VMREAD_BITMAP),
+        (field::VMWRITE_BITMAP_ADDRESS, layout::VMREAD_BITMAP + 0x1000),
+        (field::VIRTUALIZATION_EXCEPTION_INFORMATION_ADDRESS, layout::VE_INFORMATION),
+        (field::POSTED_INTERRUPT_DESCRIPTOR_ADDRESS, layout::POSTED_INTERRUPT),
+        (field::PID_POINTER_TABLE_ADDRESS, layout::PID_POINTERS),
+        (field::VM_ENTRY_MSR_LOAD_ADDRESS, layout::ENTRY_MSR_LOAD),
+        (field::VM_EXIT_MSR_STORE_ADDRESS, layout::EXIT_MSR_STORE),
+        (field::VM_EXIT_MSR_LOAD_ADDRESS, layout::EXIT_MSR_LOAD),
+    ] {
+        vmcs.set(field, page);
+    }
+    vmcs.set(
+        field::EPT_POINTER,
+        Eptp::new().with_memory_type(6).with_walk_length_minus_1(3).with_page(layout::EPT_PML4 >> 12),
+    );
+    vmcs.set(field::VIRTUAL_PROCESSOR_IDENTIFIER, 1);
+    vmcs.set(field::TSC_MULTIPLIER, 1 << 48);
+    vmcs.set(field::POSTED_INTERRUPT_NOTIFICATION_VECTOR, 0xF2);
+    vmcs.set(field::GUEST_IDTR_LIMIT, 0);
+    vmcs
+}
+
+/// The image with every feature in force that the processor has and that leaves the image valid.
+fn with_features(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
+    let mut rich = vmcs;
+    // What a control requires comes before it.
+    enable(capabilities, &mut rich, field::PIN_BASED_VM_EXECUTION_CONTROLS, &[
+        PinBased::EXTERNAL_INTERRUPT_EXITING,
+        PinBased::NMI_EXITING,
+        PinBased::VIRTUAL_NMIS,
+    ]);
+    enable(capabilities, &mut rich, field::PRIMARY_VM_EXIT_CONTROLS, &[
+        Exit::ACKNOWLEDGE_INTERRUPT_ON_EXIT,
+        Exit::SAVE_VMX_PREEMPTION_TIMER_VALUE,
+        Exit::ACTIVATE_SECONDARY_CONTROLS,
+    ]);
+    enable(capabilities, &mut rich, field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, &[
+        Primary::USE_TPR_SHADOW,
+        Primary::USE_I_O_BITMAPS,
+        Primary::USE_MSR_BITMAPS,
+        Primary::USE_TSC_OFFSETTING,
+        Primary::ACTIVATE_SECONDARY_CONTROLS,
+        Primary::ACTIVATE_TERTIARY_CONTROLS,
+    ]);
+    enable(capabilities, &mut rich, field::VM_FUNCTION_CONTROLS, &[VmFunctions::EPTP_SWITCHING]);
+    enable(capabilities, &mut rich, field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, &[
+        Secondary::ENABLE_EPT,
+        Secondary::ENABLE_VPID,
+        Secondary::VIRTUALIZE_APIC_ACCESSES,
+        Secondary::APIC_REGISTER_VIRTUALIZATION,
+        Secondary::VIRTUAL_INTERRUPT_DELIVERY,
+        Secondary::ENABLE_VM_FUNCTIONS,
+        Secondary::VMCS_SHADOWING,
+        Secondary::ENABLE_PML,
+        Secondary::EPT_VIOLATION_VE,
+        Secondary::USE_TSC_SCALING,
+        Secondary::SUB_PAGE_WRITE_PERMISSIONS_FOR_EPT,
+        Secondary::MODE_BASED_EXECUTE_CONTROL_FOR_EPT,
+        Secondary::PASID_TRANSLATION,
+        Secondary::PAUSE_LOOP_EXITING,
+    ]);
+    enable(capabilities, &mut rich, field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, &[
+        Tertiary::ENABLE_HLAT,
+        Tertiary::IPI_VIRTUALIZATION,
+        Tertiary::ENABLE_MSR_LIST_INSTRUCTIONS,
+        Tertiary::VIRTUALIZE_IA32_SPEC_CTRL,
+    ]);
+    enable(capabilities, &mut rich, field::SECONDARY_VM_EXIT_CONTROLS, &[
+        SecondaryExit::LOAD_IA32_SPEC_CTRL,
+        SecondaryExit::PREMATURELY_BUSY_SHADOW_STACK,
+    ]);
+    enable(capabilities, &mut rich, field::PIN_BASED_VM_EXECUTION_CONTROLS, &[PinBased::PROCESS_POSTED_INTERRUPTS]);
+    rich
+}
+
+/// Sets each of `bits` in turn where the image stays valid with it.
+fn enable<T: FieldValue + core::ops::BitOr<Output = T>>(
+    capabilities: &Capabilities,
+    vmcs: &mut Vmcs,
+    word: Field<T>,
+    bits: &[T],
+) {
+    for &bit in bits {
+        let old = vmcs.get(word);
+        vmcs.set(word, old | bit);
+        if !is_valid(capabilities, vmcs) {
+            vmcs.set(word, old);
+        }
+    }
+}
+
+/// A guest in real-address mode, for a processor with “unrestricted guest”.
+fn unrestricted_real_mode(capabilities: &Capabilities, mut vmcs: Vmcs) -> Vmcs {
+    vmcs.set(
+        field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
+        vmcs.get(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS) | Primary::ACTIVATE_SECONDARY_CONTROLS,
+    );
+    vmcs.set(
+        field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
+        Secondary::ENABLE_EPT | Secondary::UNRESTRICTED_GUEST,
+    );
+    vmcs.set(field::VM_ENTRY_CONTROLS, vmcs.get(field::VM_ENTRY_CONTROLS).difference(Entry::IA_32E_MODE_GUEST));
+    let cr0 = Cr0::from_bits_retain(capabilities.cr0.ones).difference(Cr0::PE | Cr0::PG) | Cr0::NE | Cr0::ET;
+    vmcs.set(field::GUEST_CR0, cr0);
+    vmcs.set(field::GUEST_CR4, Cr4::from_bits_retain(capabilities.cr4.ones));
+    vmcs.set(field::GUEST_IA32_EFER, Efer::empty());
+    vmcs.set(field::GUEST_RFLAGS, Rflags::FIXED1);
+    let data = AccessRights::new().with_kind(3).with_code_or_data(true).with_present(true);
+    for (selector, base, limit, rights) in [
+        (field::GUEST_ES_SELECTOR, field::GUEST_ES_BASE, field::GUEST_ES_LIMIT, field::GUEST_ES_ACCESS_RIGHTS),
+        (field::GUEST_CS_SELECTOR, field::GUEST_CS_BASE, field::GUEST_CS_LIMIT, field::GUEST_CS_ACCESS_RIGHTS),
+        (field::GUEST_SS_SELECTOR, field::GUEST_SS_BASE, field::GUEST_SS_LIMIT, field::GUEST_SS_ACCESS_RIGHTS),
+        (field::GUEST_DS_SELECTOR, field::GUEST_DS_BASE, field::GUEST_DS_LIMIT, field::GUEST_DS_ACCESS_RIGHTS),
+        (field::GUEST_FS_SELECTOR, field::GUEST_FS_BASE, field::GUEST_FS_LIMIT, field::GUEST_FS_ACCESS_RIGHTS),
+        (field::GUEST_GS_SELECTOR, field::GUEST_GS_BASE, field::GUEST_GS_LIMIT, field::GUEST_GS_ACCESS_RIGHTS),
+    ] {
+        vmcs.set(selector, Selector::new());
+        vmcs.set(base, 0);
+        vmcs.set(limit, 0xFFFF);
+        vmcs.set(rights, data);
+    }
+    vmcs.set(field::GUEST_CS_BASE, layout::PROBE);
+    vmcs.set(field::GUEST_CS_ACCESS_RIGHTS, data.with_kind(11));
+    vmcs.set(field::GUEST_RIP, layout::GUEST_RIP - layout::PROBE);
+    vmcs
+}
+
+/// The image with a #GP injected.
+fn injecting_gp(mut vmcs: Vmcs) -> Vmcs {
+    vmcs.set(
+        field::VM_ENTRY_INTERRUPTION_INFORMATION,
+        InterruptionInformation::new()
+            .with_vector(13)
+            .with_event_type(event_type::HARDWARE_EXCEPTION)
+            .with_deliver_error_code(true)
+            .with_valid(true),
+    );
+    vmcs.set(field::VM_ENTRY_INSTRUCTION_LENGTH, 2);
+    vmcs
+}

@@ -1,0 +1,166 @@
+//! What holds for every input, as functions that panic where it does not: fuzz targets and property tests call them.
+
+use arbitrary::{Result, Unstructured};
+use vmcs_model::capabilities::Capabilities;
+use vmcs_model::field::FieldId;
+use vmcs_model::memory::ReadMemory;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::partial::PartialVmcs;
+use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
+use vmcs_model::{
+    CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, ReadFields, first_violation, judge, judge_partial,
+};
+use vmcs_wire::{Op, Start, StepResult, layout};
+
+use crate::generators::Generator;
+use crate::machine::Machine;
+use crate::World;
+
+/// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
+pub fn entry(bytes: &[u8]) {
+    let _ = try_entry(&mut Unstructured::new(bytes));
+}
+
+fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
+    let profile = any_profile(u)?;
+    let capabilities = Capabilities::new(&profile);
+    let memory = PatternMemory(u.arbitrary()?);
+    let mut cpu = CpuState::host_64();
+    cpu.smm = u.ratio(1u8, 8u8)?;
+    cpu.seam = u.ratio(1u8, 16u8)?;
+    let attempt = EntryAttempt {
+        instruction: *u.choose(&[EntryInstruction::Vmlaunch, EntryInstruction::Vmresume])?,
+        launch_state: *u.choose(&[LaunchState::Clear, LaunchState::Launched, LaunchState::LaunchedBeforeVmxoff])?,
+        shadow: u.ratio(1u8, 16u8)?,
+        cpu: &cpu,
+        capabilities: &capabilities,
+    };
+    let mut vmcs = World::new(&profile).bases[0].vmcs.clone();
+    let mut partial = PartialVmcs::new();
+    for field in FieldId::all() {
+        if u.ratio(1u8, 24u8)? {
+            vmcs.set_raw(field, u.arbitrary()?);
+        }
+        if !u.ratio(1u8, 24u8)? {
+            partial.set_raw(field, vmcs.raw(field));
+        }
+    }
+
+    let verdict = judge(attempt, &vmcs, &memory);
+    let first = first_violation(attempt, &vmcs, &memory);
+    assert_eq!(first.is_none(), verdict.violated.is_empty(), "first violation against all violations");
+    assert!(first.is_none_or(|check| verdict.violated.contains(check)), "{first:?} is not among all violations");
+    assert!(verdict.permitted.iter().next().is_some(), "something must happen");
+    assert!(!verdict.violated.is_empty() || verdict.permits(&Outcome::Entered));
+
+    let told = judge_partial(attempt, &partial, &memory);
+    for check in told.violated.iter() {
+        assert!(verdict.violated.contains(check), "{check} was called violated and holds");
+    }
+    for check in verdict.violated.iter() {
+        let said = told.violated.contains(check) || told.undecidable.contains(check);
+        assert!(said, "{check} was called good and is violated");
+    }
+    if FieldId::all().all(|field| partial.knows(field)) && capabilities.unknown == Default::default() {
+        assert_eq!(told.violated, verdict.violated);
+        assert!(told.undecidable.is_empty());
+    }
+    for outcome in verdict.permitted.iter() {
+        assert!(told.permits(&outcome), "{outcome} is permitted and was excluded while values were unknown");
+    }
+    Ok(())
+}
+
+/// A processor whose MSRs are mostly those that hardware reports, and sometimes anything.
+fn any_profile(u: &mut Unstructured<'_>) -> Result<CpuProfile> {
+    let known = vmcs_hw::profile::NamedProfile::embedded();
+    let mut profile = u.choose(known)?.profile.clone();
+    for msr in CapabilityMsr::ALL {
+        match u.int_in_range(0..=15u8)? {
+            0 => profile.set_msr(msr, MsrValue::Value(u.arbitrary()?)),
+            1 => profile.set_msr(msr, MsrValue::Absent),
+            _ => {}
+        }
+    }
+    for leaf in CpuidLeaf::ALL {
+        if u.ratio(1u8, 16u8)? {
+            profile.set_cpuid(leaf, u.arbitrary()?);
+        }
+    }
+    Ok(profile)
+}
+
+/// Memory in which every dword follows from its address.
+struct PatternMemory(u64);
+
+impl ReadMemory for PatternMemory {
+    #[allow(clippy::cast_possible_truncation, reason = "some bits of a hash")]
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        Some((address ^ self.0).wrapping_mul(0x9E37_79B9_7F4A_7C15) as u32 >> 3)
+    }
+}
+
+/// Any program of VMX instructions: no panic, and the rules of the launch state hold.
+///
+/// VMLAUNCH succeeds only on a VMCS whose launch state is clear, VMRESUME only on one that is launched, and VMCLEAR makes
+/// it clear again.
+pub fn program(bytes: &[u8]) {
+    let profiles = vmcs_hw::profile::NamedProfile::embedded();
+    let (choice, rest) = bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first), rest));
+    let profile = &profiles[choice % profiles.len()].profile;
+    let world = World::new(profile);
+    let session = world.session();
+    let case = Generator::Programs.from_bytes(&world, rest);
+    let mut machine = Machine::new(profile, case.start);
+    for op in &case.ops {
+        let before = machine.processor().current().map(|region| region.launch_state);
+        let result = machine.step(&session, op);
+        let after = machine.processor().current().map(|region| region.launch_state);
+        match (op, &result) {
+            (Op::Vmlaunch { .. }, StepResult::Exit { reason, .. }) => {
+                assert_eq!(before, Some(LaunchState::Clear), "VMLAUNCH got past a launch state that is not clear");
+                let entered = reason >> 31 == 0;
+                let expected = if entered { LaunchState::Launched } else { LaunchState::Clear };
+                assert_eq!(after, Some(expected), "the launch state after VMLAUNCH");
+            }
+            (Op::Vmresume { .. }, StepResult::Exit { .. }) => {
+                assert_ne!(before, Some(LaunchState::Clear), "VMRESUME got past a clear launch state");
+                assert_eq!(after, before, "VMRESUME changed the launch state");
+            }
+            (Op::Vmclear { address }, StepResult::Ok) => {
+                let region = machine.processor().region(*address);
+                assert_eq!(region.map(|r| r.launch_state), Some(LaunchState::Clear), "the launch state after VMCLEAR");
+            }
+            _ => {}
+        }
+    }
+    // The probe's standard regions still answer: VMCLEAR, VMPTRLD, VMRESUME is error 5 on any of them.
+    let mut fresh = Machine::new(profile, Start::VmxRoot);
+    let region = layout::VMCS_REGIONS;
+    let revision = u64::from(world.capabilities.revision());
+    fresh.step(&session, &Op::Store { address: region, size: 4, value: revision });
+    if fresh.step(&session, &Op::Vmclear { address: region }) == StepResult::Ok
+        && fresh.step(&session, &Op::Vmptrld { address: region }) == StepResult::Ok
+    {
+        assert_eq!(fresh.step(&session, &Op::Vmresume { after_mov_ss: false }), StepResult::FailValid(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn entries(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
+            super::entry(&bytes);
+        }
+
+        #[test]
+        fn programs(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            super::program(&bytes);
+        }
+    }
+}

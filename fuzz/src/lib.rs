@@ -1,0 +1,14 @@
+//! Differential testing of [`vmcs_model`] against machines: generators of cases, the oracle that judges what a target
+//! did, and campaigns over many cases.
+#![forbid(unsafe_code)]
+
+pub mod campaign;
+pub mod deviations;
+pub mod generators;
+pub mod invariants;
+pub mod machine;
+pub mod oracle;
+mod world;
+
+pub use generators::Generator;
+pub use world::{Base, World};

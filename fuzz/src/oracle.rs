@@ -1,0 +1,256 @@
+//! Whether what a target did is what the architecture permits.
+//!
+//! The emulator goes through the case beside the observation. Where the SDM defines one result it must be the observed
+//! one; a VM entry must end in a permitted outcome, and then the emulator takes that outcome too, so that what follows
+//! is judged in the state that the target is in.
+
+use vmcs_hw::{Case, End, Observation, Session};
+use vmcs_hw::program::{entry_outcome, result_text};
+use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_model::field::{self, Area, Encoding};
+use vmcs_model::formats::ExitReason;
+use vmcs_model::{Outcome, Verdict};
+use vmcs_wire::{Op, StepResult};
+
+use crate::World;
+use crate::deviations::Deviation;
+use crate::machine::{Machine, Step};
+
+/// What the comparison of one case came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Every step ended as the architecture says.
+    Agree,
+    /// The target did something that the architecture leaves open, or that nobody could see.
+    Unspecified(&'static str),
+    /// The target deviated as a reviewed deviation of it says.
+    Deviates(String),
+    /// The target did what the architecture does not permit.
+    Disagree(Disagreement),
+}
+
+/// A step that ended as the architecture does not permit.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Disagreement {
+    /// Index of the operation.
+    pub step: usize,
+    /// What the architecture permits.
+    pub permitted: Vec<String>,
+    /// What the target did.
+    pub observed: String,
+    /// Checks that the entry violates, for an entry.
+    pub violated: Vec<String>,
+}
+
+/// A judged case.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The judgement.
+    pub judgement: Judgement,
+    /// Checks that its entries violated.
+    pub violated: CheckSet,
+    /// Outcome of its last VM entry as observed.
+    pub outcome: Option<Outcome>,
+}
+
+/// Judges observations of one target.
+#[derive(Debug)]
+pub struct Oracle<'a> {
+    world: &'a World,
+    session: &'a Session,
+    deviations: Vec<&'a Deviation>,
+}
+
+impl<'a> Oracle<'a> {
+    /// For observations of cases of `world` and `session` on a target that has those deviations.
+    #[must_use]
+    pub fn new(world: &'a World, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
+        Self { world, session, deviations }
+    }
+
+    /// Judges one observation.
+    #[must_use]
+    pub fn judge(&self, case: &Case, observation: &Observation) -> Judged {
+        let mut machine = Machine::new(&self.world.profile, case.start);
+        let mut judged = Judged { judgement: Judgement::Agree, violated: CheckSet::EMPTY, outcome: None };
+        for (step, op) in case.ops.iter().enumerate() {
+            let observed = observation.steps.get(step);
+            if let Some(verdict) = machine.verdict(op) {
+                judged.violated = judged.violated.iter().chain(verdict.violated.iter()).collect();
+                judged.outcome = observed.and_then(entry_outcome);
+                match self.entry(&mut machine, op, &verdict, observed, &observation.end) {
+                    Ok(()) => {}
+                    Err(judgement) => {
+                        judged.judgement = judgement.at(step);
+                        return judged;
+                    }
+                }
+                continue;
+            }
+            let Some(observed) = observed else {
+                judged.judgement = Judgement::Unspecified("the machine went down before");
+                return judged;
+            };
+            let expected = machine.step(self.session, op);
+            if expected != *observed && !is_open(op, &expected, observed) {
+                judged.judgement = self.instruction(op, &expected, observed, step);
+                return judged;
+            }
+        }
+        judged
+    }
+
+    /// Compares a VM entry and takes the machine where the target went.
+    fn entry(
+        &self,
+        machine: &mut Machine,
+        op: &Op,
+        verdict: &Verdict,
+        observed: Option<&Step>,
+        end: &End,
+    ) -> Result<(), Judgement> {
+        let Some(step) = observed else {
+            return Err(self.down(machine, verdict, end));
+        };
+        let Some(outcome) = entry_outcome(step) else {
+            return Err(Judgement::disagree(verdict, result_text(step)));
+        };
+        if !verdict.permits(&outcome) {
+            return Err(self.explained(machine, op, verdict, outcome));
+        }
+        let (reason, qualification) = match *step {
+            StepResult::Exit { reason, qualification, .. } => (ExitReason::from_bits(reason), qualification),
+            _ => (ExitReason::new(), 0),
+        };
+        machine.follow(op, outcome, reason, qualification);
+        Ok(())
+    }
+
+    /// The machine went down at a VM entry.
+    fn down(&self, machine: &Machine, verdict: &Verdict, end: &End) -> Judgement {
+        let (text, open) = match end {
+            End::Completed => return Judgement::disagree(verdict, "no result".to_owned()),
+            End::Crashed { .. } => ("crashed", "the machine crashed after an entry"),
+            End::Hung => ("hung", "the machine hung after an entry"),
+        };
+        if let Some(deviation) = self.applicable(machine).find(|deviation| deviation.crashes) {
+            return Judgement::Deviates(deviation.id.clone());
+        }
+        // A guest, or host state that was loaded, can take a machine down; an instruction that fails cannot.
+        let leaves = |outcome: Outcome| matches!(outcome, Outcome::Entered | Outcome::EntryFailed { .. });
+        if verdict.permitted.iter().any(leaves) {
+            return Judgement::Unspecified(open);
+        }
+        Judgement::disagree(verdict, text.to_owned())
+    }
+
+    /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
+    fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
+        let text = observed.to_string();
+        let applicable: Vec<_> = self.applicable(machine).collect();
+        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
+            return Judgement::Deviates(deviation.id.clone());
+        }
+        let omits = |deviation: &&Deviation| {
+            deviation.omitted().iter().any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
+        };
+        let omitting: Vec<_> = applicable.into_iter().filter(omits).collect();
+        let permits = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| v.permits(&observed));
+        // One deviation alone, or else all of them together.
+        if let Some(deviation) = omitting.iter().find(|deviation| permits(&deviation.omitted())) {
+            return Judgement::Deviates(deviation.id.clone());
+        }
+        let all = omitting.iter().flat_map(|deviation| &deviation.omits).filter_map(|id| CheckId::by_id(id)).collect();
+        if !omitting.is_empty() && permits(&all) {
+            let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
+            return Judgement::Deviates(ids.join(" + "));
+        }
+        Judgement::disagree(verdict, text)
+    }
+
+    /// The judgement on an instruction that ended differently.
+    fn instruction(&self, op: &Op, expected: &Step, observed: &Step, step: usize) -> Judgement {
+        let (expected, observed) = (describe(expected), describe(observed));
+        let matching = self.deviations.iter().find(|deviation| {
+            deviation.instruction.as_deref() == Some(mnemonic(op))
+                && deviation.result.as_ref() == Some(&observed)
+                && deviation.instead_of.as_ref() == Some(&expected)
+        });
+        match matching {
+            Some(deviation) => Judgement::Deviates(deviation.id.clone()),
+            None => Judgement::Disagree(Disagreement { step, permitted: vec![expected], observed, violated: vec![] }),
+        }
+    }
+
+    /// The deviations whose conditions the current VMCS meets.
+    fn applicable<'b>(&'b self, machine: &'b Machine) -> impl Iterator<Item = &'a Deviation> + 'b {
+        let current = machine.processor().current();
+        self.deviations
+            .iter()
+            .copied()
+            .filter(move |deviation| current.is_some_and(|region| deviation.applies(&region.fields)))
+    }
+}
+
+impl Judgement {
+    fn disagree(verdict: &Verdict, observed: String) -> Self {
+        Self::Disagree(Disagreement {
+            step: 0,
+            permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
+            observed,
+            violated: verdict.violated.iter().map(|check| check.to_string()).collect(),
+        })
+    }
+
+    fn at(mut self, step: usize) -> Self {
+        if let Self::Disagree(disagreement) = &mut self {
+            disagreement.step = step;
+        }
+        self
+    }
+}
+
+/// A result with its value.
+fn describe(step: &Step) -> String {
+    match step {
+        StepResult::Value(value) => format!("ok {value:#x}"),
+        other => result_text(other),
+    }
+}
+
+/// The instruction's name as programs have it.
+#[must_use]
+pub fn mnemonic(op: &Op) -> &'static str {
+    match op {
+        Op::Vmxon { .. } => "vmxon",
+        Op::Vmxoff => "vmxoff",
+        Op::Vmclear { .. } => "vmclear",
+        Op::Vmptrld { .. } => "vmptrld",
+        Op::Vmptrst => "vmptrst",
+        Op::Vmread { .. } => "vmread",
+        Op::Vmwrite { .. } => "vmwrite",
+        Op::Vmlaunch { .. } => "vmlaunch",
+        Op::Vmresume { .. } => "vmresume",
+        Op::Vmcall => "vmcall",
+        Op::Vmfunc { .. } => "vmfunc",
+        Op::Invept { .. } => "invept",
+        Op::Invvpid { .. } => "invvpid",
+        Op::WriteImage { .. } => "image",
+        Op::Store { .. } => "store",
+    }
+}
+
+/// Whether two values differ only where the SDM says nothing about the field: VM-exit information that the exit before
+/// did not define keeps whatever a processor left there, and VMCLEAR initialises no field.
+fn is_open(op: &Op, expected: &Step, observed: &Step) -> bool {
+    let (Op::Vmread { encoding }, StepResult::Value(_), StepResult::Value(_)) = (op, expected, observed) else {
+        return false;
+    };
+    let field = u32::try_from(*encoding).ok().map(|encoding| Encoding(encoding).full()).and_then(|e| e.field());
+    field.is_some_and(|field| {
+        field.info().area() == Area::ExitInformation
+            && field != field::VM_INSTRUCTION_ERROR.id()
+            && field != field::EXIT_REASON.id()
+            && field != field::EXIT_QUALIFICATION.id()
+    })
+}

@@ -1,0 +1,93 @@
+//! The processor that a campaign is about, and the images that its cases start from.
+
+use vmcs_hw::Session;
+use vmcs_model::field::{self, FIELDS, FieldId};
+use vmcs_model::memory::ZeroMemory;
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs, violations};
+use vmcs_wire::layout;
+
+use crate::generators::bases;
+
+/// A processor as its target reported it, and valid images for it.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The raw capabilities.
+    pub profile: CpuProfile,
+    /// What they mean.
+    pub capabilities: Capabilities,
+    /// The components that the target's VMCS has.
+    pub fields: Vec<FieldId>,
+    /// Valid images, by name; their order is the images' order in [`World::session`].
+    pub bases: Vec<Base>,
+}
+
+/// An image to start from.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// What is special about it.
+    pub name: &'static str,
+    /// All fields.
+    pub vmcs: Vmcs,
+}
+
+impl World {
+    /// The world of a processor whose VMCS has the components that its capabilities promise.
+    #[must_use]
+    pub fn new(profile: &CpuProfile) -> Self {
+        let capabilities = Capabilities::new(profile);
+        let fields = FIELDS.iter().filter(|info| capabilities.has_field(info)).map(|info| info.id).collect();
+        Self::with_fields(profile, fields)
+    }
+
+    /// The world of a processor whose VMCS has the components `fields`, as found by VMREAD and VMWRITE.
+    #[must_use]
+    pub fn with_fields(profile: &CpuProfile, fields: Vec<FieldId>) -> Self {
+        let capabilities = Capabilities::new(profile);
+        let bases = bases::all(&capabilities);
+        Self { profile: profile.clone(), capabilities, fields, bases }
+    }
+
+    /// The session of a campaign's cases: the bases as images, without the fields that the target lacks.
+    ///
+    /// Read-only fields are left out: they are exit information and no input of an entry.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        let image = |base: &Base| {
+            let writable = |field: &&FieldId| field.info().area() != field::Area::ExitInformation;
+            self.fields.iter().filter(writable).map(|f| (f.info().encoding.0, base.vmcs.raw(*f))).collect()
+        };
+        Session {
+            images: self.bases.iter().map(image).collect(),
+            observed_fields: Vec::new(),
+            volatile_pages: vec![
+                layout::VIRTUAL_APIC,
+                layout::PML,
+                layout::VE_INFORMATION,
+                layout::POSTED_INTERRUPT,
+                layout::EXIT_MSR_STORE,
+            ],
+        }
+    }
+
+    /// An attempt to launch a VMCS with the processor's usual state.
+    #[must_use]
+    pub fn launch<'a>(&'a self, cpu: &'a CpuState) -> EntryAttempt<'a> {
+        launch(&self.capabilities, cpu)
+    }
+}
+
+/// An attempt to launch a clear, ordinary VMCS.
+pub(crate) fn launch<'a>(capabilities: &'a Capabilities, cpu: &'a CpuState) -> EntryAttempt<'a> {
+    EntryAttempt {
+        instruction: EntryInstruction::Vmlaunch,
+        launch_state: LaunchState::Clear,
+        shadow: false,
+        cpu,
+        capabilities,
+    }
+}
+
+/// Whether an image is valid on memory that is zero, executed by a 64-bit host.
+pub(crate) fn is_valid(capabilities: &Capabilities, vmcs: &Vmcs) -> bool {
+    violations(launch(capabilities, &CpuState::host_64()), vmcs, &ZeroMemory).is_empty()
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs what the tests need from Debian's packages, and runs them all.
+#
+# Needs Rust (cargo, rustfmt, clippy) and a Debian or a derivative of it. Where it is not run by root it uses sudo; where
+# there is no sudo either, Bochs is unpacked into the user's cache directory instead of being installed.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf '\n== %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    if have sudo && sudo -n true 2>/dev/null; then as_root=(sudo -n); else as_root=(false); fi
+fi
+
+say "Debian packages: Bochs 2.7 or newer, a C++ compiler for libFuzzer"
+missing=()
+{ have bochs || have bochs-bin; } || missing+=(bochs bochs-term bochsbios vgabios)
+have g++ || missing+=(g++)
+if [ ${#missing[@]} -gt 0 ]; then
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    echo "installed: ${missing[*]}"
+fi
+
+export RUSTFLAGS="${RUSTFLAGS:-} -Dwarnings" RUSTDOCFLAGS="-Dwarnings"
+
+say "format"
+cargo fmt --all --check
+
+say "lints"
+cargo clippy --workspace --all-targets --quiet
+
+say "documentation"
+cargo doc --workspace --no-deps --quiet
+
+say "the model without std: the probe links it on bare metal, without an allocator"
+cargo build --release --quiet
+if rustc --print target-libdir --target x86_64-unknown-none >/dev/null 2>&1 &&
+    [ -d "$(rustc --print target-libdir --target x86_64-unknown-none)" ]; then
+    cargo build -p vmcs-model --target x86_64-unknown-none --quiet
+fi
+
+say "Bochs 3.1 of Debian sid, unpacked for this user"
+target/release/vmcs targets install bochs --suite sid
+target/release/vmcs targets
+
+say "tests"
+cargo test --workspace --quiet --no-fail-fast
+
+say "a short run of each fuzz target"
+cargo build --release --quiet -p vmcs-fuzz-targets
+for target in entry_check instructions; do
+    target/release/"$target" -runs=20000 -max_len=2048 -seed=1 -verbosity=0
+done
+
+say "the model against recorded and live machines"
+target/release/vmcs diff --target replay
+target/release/vmcs diff --target bochs@2.7 --cpu corei7_skylake_x --cases 20000
+target/release/vmcs diff --target bochs@3.1 --cpu wildcat_lake --cases 5000
+target/release/vmcs diff --target bochs@3.1 --cpu arrow_lake --generator programs --cases 2000
+
+say "all passed"

@@ -1,0 +1,283 @@
+//! Execution of case programs, and the clean state between them.
+
+use vmcs_wire::codec::{BufferFull, Writer};
+use vmcs_wire::layout::{ARENA, HOST_RIP, VMXON_REGION};
+use vmcs_wire::session::SessionView;
+use vmcs_wire::{Op, Start, StepResult};
+
+use crate::memory::{self, Buffer, PAGE};
+use crate::vmx::{self, Entered, Flags};
+
+/// VMXON region for tidying up when the arena's is not to be used.
+static SPARE_VMXON: Buffer<4096> = Buffer::new();
+
+const EXIT_REASON: u64 = 0x4402;
+const EXIT_QUALIFICATION: u64 = 0x6400;
+const HOST_RIP_FIELD: u64 = 0x6C16;
+const NO_VMCS: u64 = u64::MAX;
+
+/// Memory of the probe, which VMXON, VMCLEAR and VMPTRLD must not take for a region.
+const PROBE_MEMORY: core::ops::Range<u64> = ARENA.end..0x200_0000;
+
+/// End of the identity mapping.
+const MAPPED: u64 = 1 << 32;
+
+/// A set of pages of the arena.
+#[derive(Clone, Copy, Default)]
+struct Pages(u128);
+
+const _: () = assert!((ARENA.end - ARENA.start) / PAGE <= 128);
+
+impl Pages {
+    const ALL: Self = Self((1 << ((ARENA.end - ARENA.start) / PAGE)) - 1);
+
+    fn bit(address: u64) -> u128 {
+        if ARENA.contains(&address) {
+            1 << ((address - ARENA.start) / PAGE)
+        } else {
+            0
+        }
+    }
+
+    fn insert(&mut self, address: u64) {
+        self.0 |= Self::bit(address);
+    }
+
+    fn remove(&mut self, address: u64) {
+        self.0 &= !Self::bit(address);
+    }
+
+    fn contains(self, address: u64) -> bool {
+        self.0 & Self::bit(address) != 0
+    }
+
+    fn iter(self) -> impl Iterator<Item = u64> {
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            (left != 0).then(|| {
+                let index = left.trailing_zeros();
+                left &= left - 1;
+                ARENA.start + u64::from(index) * PAGE
+            })
+        })
+    }
+}
+
+/// The processor as the cases leave it.
+pub(crate) struct Machine<'a> {
+    session: SessionView<'a>,
+    volatile: Pages,
+    /// VMCS revision identifier.
+    revision: u32,
+    spare_vmxon: u64,
+    /// The VMXON pointer while in VMX operation.
+    vmx: Option<u64>,
+    /// Pages to be zeroed before the next case.
+    dirty: Pages,
+    /// Pages whose VMCS may be active.
+    active: Pages,
+}
+
+impl<'a> Machine<'a> {
+    /// A machine outside VMX operation, whose arena is to be zeroed.
+    pub(crate) fn new(session: SessionView<'a>, revision: u32) -> Self {
+        let spare = SPARE_VMXON.take();
+        spare[..4].copy_from_slice(&revision.to_le_bytes());
+        let mut volatile = Pages::default();
+        session
+            .volatile_pages()
+            .for_each(|page| volatile.insert(page));
+        Self {
+            session,
+            volatile,
+            revision,
+            spare_vmxon: spare.as_ptr() as u64,
+            vmx: None,
+            dirty: Pages::ALL,
+            active: Pages::default(),
+        }
+    }
+
+    /// Brings memory and processor into the state in which every case starts.
+    pub(crate) fn reset(&mut self, start: Start) {
+        self.clear_active();
+        let keep = start == Start::VmxRoot
+            && self.vmx == Some(VMXON_REGION)
+            && !self.dirty.contains(VMXON_REGION);
+        if self.vmx.is_some() && !keep {
+            self.vmxoff();
+        }
+        let zero = Pages(self.dirty.0 | self.volatile.0 & !Pages::bit(VMXON_REGION));
+        zero.iter().for_each(memory::zero_page);
+        self.dirty = Pages::default();
+        match start {
+            Start::VmxRoot if !keep => {
+                memory::store(VMXON_REGION, 4, self.revision.into());
+                self.vmxon(VMXON_REGION);
+            }
+            Start::VmxRoot => {}
+            // The page holds no revision identifier then.
+            Start::OutsideVmx => memory::zero_page(VMXON_REGION),
+        }
+    }
+
+    /// Makes every VMCS inactive and none current.
+    fn clear_active(&mut self) {
+        if let (Some(pointer), false) = (self.vmx, self.active.0 == 0) {
+            // VMCLEAR refuses the VMXON region.
+            if self.active.contains(pointer) {
+                self.vmxoff();
+            }
+        }
+        if self.active.0 != 0 && self.vmx.is_none() {
+            self.vmxon(self.spare_vmxon);
+        }
+        for page in self.active.iter() {
+            vmx::vmclear(page);
+        }
+        self.active = Pages::default();
+        if self.vmx.is_some() {
+            // A VMCS outside of the arena.
+            let (_, current) = vmx::vmptrst();
+            if current != NO_VMCS {
+                vmx::vmclear(current);
+            }
+        }
+    }
+
+    fn vmxon(&mut self, region: u64) {
+        let flags = vmx::vmxon(region);
+        assert!(flags == Flags::Succeed, "VMXON fails: {:?}", flags.result());
+        self.vmx = Some(region);
+    }
+
+    fn vmxoff(&mut self) {
+        let flags = vmx::vmxoff();
+        assert!(
+            flags == Flags::Succeed,
+            "VMXOFF fails: {:?}",
+            flags.result()
+        );
+        self.vmx = None;
+    }
+
+    /// Executes one step and writes its result. `false` ends the case: the operation would harm the probe.
+    ///
+    /// # Errors
+    /// [`BufferFull`] when the answer does not fit.
+    pub(crate) fn step(&mut self, op: Op, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
+        let result = match op {
+            Op::Vmxon { address } | Op::Vmclear { address } | Op::Vmptrld { address }
+                if address % PAGE == 0 && PROBE_MEMORY.contains(&address) =>
+            {
+                StepResult::NotRun
+            }
+            Op::Vmxon { address } => {
+                self.dirty.insert(address);
+                let flags = vmx::vmxon(address);
+                // VMXON in VMX operation fails or faults.
+                if flags == Flags::Succeed {
+                    self.vmx = Some(address);
+                }
+                flags.result()
+            }
+            Op::Vmxoff => {
+                let flags = vmx::vmxoff();
+                if flags == Flags::Succeed {
+                    self.vmx = None;
+                }
+                flags.result()
+            }
+            Op::Vmclear { address } => {
+                self.dirty.insert(address);
+                let flags = vmx::vmclear(address);
+                if flags == Flags::Succeed {
+                    self.active.remove(address);
+                }
+                flags.result()
+            }
+            Op::Vmptrld { address } => {
+                self.dirty.insert(address);
+                let flags = vmx::vmptrld(address);
+                if flags == Flags::Succeed {
+                    self.active.insert(address);
+                }
+                flags.result()
+            }
+            Op::Vmptrst => value(vmx::vmptrst()),
+            Op::Vmread { encoding } => value(vmx::vmread(encoding)),
+            Op::Vmwrite { encoding, value } => vmx::vmwrite(encoding, value).result(),
+            Op::Vmlaunch { after_mov_ss } => return self.enter(false, after_mov_ss, answer),
+            Op::Vmresume { after_mov_ss } => return self.enter(true, after_mov_ss, answer),
+            Op::Vmcall => vmx::vmcall().result(),
+            Op::Vmfunc { eax, ecx } => vmx::vmfunc(eax, ecx).result(),
+            Op::Invept { kind, descriptor } => vmx::invept(kind, descriptor).result(),
+            Op::Invvpid { kind, descriptor } => vmx::invvpid(kind, descriptor).result(),
+            Op::WriteImage { image } => match self.session.image(image) {
+                Some(entries) => vmx::vmwrite_all(entries).result(),
+                None => StepResult::NotRun,
+            },
+            Op::Store {
+                address,
+                size,
+                value,
+            } => {
+                self.dirty.insert(address);
+                if memory::store(address, size, value) {
+                    StepResult::Ok
+                } else {
+                    StepResult::NotRun
+                }
+            }
+        };
+        result.map_fields(|()| core::iter::empty()).encode(answer)?;
+        Ok(result != StepResult::NotRun)
+    }
+
+    fn enter(
+        &self,
+        resume: bool,
+        after_mov_ss: bool,
+        answer: &mut Writer<'_>,
+    ) -> Result<bool, BufferFull> {
+        // An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not
+        // get control back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on
+        // HOST_RIP ask for a canonical address only, so the exit path stands in for the former without a difference.
+        let (read, host_rip) = vmx::vmread(HOST_RIP_FIELD);
+        let astray = read == Flags::Succeed && host_rip < MAPPED && host_rip != HOST_RIP;
+        if astray {
+            vmx::vmwrite(HOST_RIP_FIELD, HOST_RIP);
+        }
+        let entered = vmx::enter(resume, after_mov_ss);
+        let entered = match entered {
+            // Its number is in a field that the next VMWRITE may change.
+            Entered::Here(flags) => Ok(flags.result()),
+            Entered::ThroughHostState => Err(()),
+        };
+        if astray {
+            vmx::vmwrite(HOST_RIP_FIELD, host_rip);
+        }
+        match entered {
+            Ok(result) => result.map_fields(|()| core::iter::empty()).encode(answer)?,
+            Err(()) => {
+                StepResult::Exit {
+                    reason: vmx::vmread(EXIT_REASON).1 as u32,
+                    qualification: vmx::vmread(EXIT_QUALIFICATION).1,
+                    fields: core::iter::empty(),
+                }
+                .encode(answer)?;
+                let observed = self.session.observed();
+                vmx::vmread_all(observed, answer.reserve(8 * observed.len())?);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn value((flags, value): (Flags, u64)) -> StepResult<()> {
+    if flags == Flags::Succeed {
+        StepResult::Value(value)
+    } else {
+        flags.result()
+    }
+}

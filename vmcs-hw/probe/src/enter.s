@@ -1,0 +1,134 @@
+# VMLAUNCH and VMRESUME with the way back.
+#
+# vmx_enter(edi): bit 0 chooses VMRESUME, bit 1 executes it directly after MOV SS. Returns in eax:
+# bit 0 = CF, bit 1 = ZF, 4 = exception, 8 = control came back through the host-state area.
+.section .text.enter, "ax"
+.global vmx_enter
+vmx_enter:
+    push rbp
+    push rbx
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rip + vmx_stack], rsp
+    mov byte ptr [rip + vmx_entering], 1
+    mov eax, 4
+    mov ecx, {DATA}
+    test edi, 2
+    jnz 3f
+    test edi, 1
+    jnz 2f
+22: vmlaunch
+    jmp 5f
+2:
+23: vmresume
+    jmp 5f
+3:  test edi, 1
+    jnz 4f
+    mov ss, ecx
+24: vmlaunch
+    jmp 5f
+4:  mov ss, ecx
+25: vmresume
+5:  setc al
+    setz cl
+    movzx eax, al
+    movzx ecx, cl
+    lea eax, [rax + rcx * 2]
+6:  mov byte ptr [rip + vmx_entering], 0
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbx
+    pop rbp
+    ret
+.global vmx_enter_end
+vmx_enter_end:
+
+.section .fixups, "a"
+    .quad 22b, 6b
+    .quad 23b, 6b
+    .quad 24b, 6b
+    .quad 25b, 6b
+
+# HOST_RIP of every image. The host-state area under test chose CR0, CR3, CR4, the segments, the descriptor tables,
+# FS, GS, IA32_EFER, IA32_PAT, CET and PKRS: none of it is relied upon. Registers and immediates only, until CR4 is
+# ours (no CET, SMAP, protection keys) and then CR0 and CR3.
+.section .host_rip, "ax"
+.global host_rip
+host_rip:
+    # Survives indirect-branch tracking in WAIT_FOR_ENDBRANCH; a NOP otherwise.
+    endbr64
+    # A write flushes the TLB, so what is as it should be stays.
+    mov ecx, {CR4}
+    mov rax, cr4
+    cmp rax, rcx
+    je 2f
+    mov cr4, rcx
+2:  mov ecx, {CR0}
+    mov rax, cr0
+    cmp rax, rcx
+    je 3f
+    mov cr0, rcx
+3:  mov ecx, {PML4}
+    mov rax, cr3
+    cmp rax, rcx
+    je 4f
+    mov cr3, rcx
+4:  mov ecx, 0xC0000080
+    mov eax, {EFER}
+    xor edx, edx
+    wrmsr
+    # IA32_PAT, as after reset.
+    mov ecx, 0x277
+    mov eax, 0x00070406
+    mov edx, eax
+    wrmsr
+    lgdt [rip + host_gdtr]
+    lidt [rip + host_idtr]
+    mov eax, {DATA}
+    mov ss, eax
+    mov rsp, [rip + vmx_stack]
+    mov ds, eax
+    mov es, eax
+    mov fs, eax
+    mov gs, eax
+    push {CODE}
+    lea rax, [rip + 7f]
+    push rax
+    retfq
+7:  xor eax, eax
+    lldt ax
+    # LTR wants an available TSS: clear the busy bit.
+    and byte ptr [{GDT} + {TR} + 5], 0xFD
+    mov eax, {TR}
+    ltr ax
+    mov eax, 0x400
+    mov dr7, rax
+    mov eax, 8
+    jmp 6b
+.balign 8
+host_gdtr:
+    .word {GDT_LIMIT}
+    .quad {GDT}
+host_idtr:
+    .word {IDT_LIMIT}
+    .quad {IDT}
+
+# GUEST_RIP of plain guests; the same in 16-, 32- and 64-bit code.
+.section .guest_rip, "ax"
+guest_rip:
+    vmcall
+    hlt
+    jmp guest_rip
+
+.section .bss.enter, "aw", @nobits
+.balign 8
+vmx_stack:
+    .skip 8
+.global vmx_entering
+vmx_entering:
+    .skip 8
+.text

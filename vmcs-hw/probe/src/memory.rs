@@ -1,0 +1,188 @@
+//! Physical memory, which the probe sees identity-mapped: the pages of cases, the probe's buffers, and the
+//! memory functions that the compiler calls.
+// UNSAFETY: physical addresses are turned into pointers, and the compiler's memory functions are defined.
+#![allow(
+    unsafe_code,
+    reason = "the only module that turns physical addresses into pointers"
+)]
+
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use vmcs_wire::layout::ARENA;
+
+/// Size of a page.
+pub(crate) const PAGE: u64 = 4096;
+
+/// Stores the low `size` bytes of `value` at `address`; refuses what is not within one page of the arena.
+pub(crate) fn store(address: u64, size: u8, value: u64) -> bool {
+    let size = usize::from(size);
+    let fits = matches!(size, 1 | 2 | 4 | 8)
+        && ARENA.contains(&address)
+        && address % PAGE + size as u64 <= PAGE;
+    if fits {
+        let bytes = value.to_le_bytes();
+        // SAFETY: the target lies in ARENA (its end is a page boundary), which is identity-mapped RAM (boot.s) that
+        // holds no Rust object; the source is a local array of 8 bytes and size is at most 8.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, size) };
+    }
+    fits
+}
+
+/// Fills the page at `page` with zeros; ignores what is not a page of the arena.
+pub(crate) fn zero_page(page: u64) {
+    if ARENA.contains(&page) && page.is_multiple_of(PAGE) {
+        // Straight-line code: an emulator with a debugger built in executes REP STOSQ one quadword at a time.
+        // SAFETY: as in `store`; the 256 aligned stores of 16 bytes cover exactly the page.
+        unsafe {
+            asm!(
+                "xorps {zero}, {zero}",
+                ".set zeroed, 0",
+                ".rept 256",
+                "movaps [{page} + zeroed], {zero}",
+                ".set zeroed, zeroed + 16",
+                ".endr",
+                page = in(reg) page,
+                zero = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+/// Writes `words` to consecutive quadwords of the probe's own low memory (80000H-9FFFFH: tables and stacks).
+pub(crate) fn write_table(address: u64, words: impl Iterator<Item = u64>) {
+    for (index, word) in (0u64..).zip(words) {
+        let place = address + 8 * index;
+        assert!((0x8_0000..0xA_0000).contains(&place) && place.is_multiple_of(8));
+        // SAFETY: asserted to lie, aligned, in the part of low memory that the layout gives to the probe's tables;
+        // it is identity-mapped RAM that holds no Rust object.
+        unsafe { core::ptr::write_volatile(place as *mut u64, word) };
+    }
+}
+
+/// Sum of the probe's code and constants.
+pub(crate) fn image_checksum() -> u64 {
+    unsafe extern "C" {
+        static image_start: u64;
+        static constants_end: u64;
+    }
+    // SAFETY: linker.ld puts the symbols around the loaded code and constants, aligned to 16 bytes; nothing writes there.
+    let words = unsafe {
+        let (start, end) = (&raw const image_start, &raw const constants_end);
+        core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<u64>())
+    };
+    let (blocks, _) = words.as_chunks::<8>();
+    blocks.iter().fold(0, |sum, [a, b, c, d, e, f, g, h]| {
+        [a, b, c, d, e, f, g, h]
+            .into_iter()
+            .fold(sum, |sum: u64, word| sum.wrapping_add(*word))
+    })
+}
+
+/// A page-aligned buffer that is lent out once.
+#[repr(C, align(4096))]
+pub(crate) struct Buffer<const N: usize> {
+    bytes: UnsafeCell<[u8; N]>,
+    taken: AtomicBool,
+}
+
+// SAFETY: `take` hands the content out once, guarded by an atomic flag.
+unsafe impl<const N: usize> Sync for Buffer<N> {}
+
+impl<const N: usize> Buffer<N> {
+    /// A buffer of zeros.
+    pub(crate) const fn new() -> Self {
+        Self {
+            bytes: UnsafeCell::new([0; N]),
+            taken: AtomicBool::new(false),
+        }
+    }
+
+    /// The content.
+    ///
+    /// # Panics
+    /// When it is asked for again.
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "only the first caller gets a reference"
+    )]
+    pub(crate) fn take(&'static self) -> &'static mut [u8; N] {
+        assert!(
+            !self.taken.swap(true, Ordering::Relaxed),
+            "a buffer is lent out once"
+        );
+        // SAFETY: the flag lets one caller through, so this exclusive reference is the only one.
+        unsafe { &mut *self.bytes.get() }
+    }
+}
+
+/// # Safety
+/// As memcpy of the C standard: `n` bytes readable at `source`, writable at `target`, not overlapping.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcpy(target: *mut u8, source: *const u8, n: usize) -> *mut u8 {
+    // SAFETY: the caller's contract; DF is 0 by the ABI.
+    unsafe {
+        asm!("rep movsb", inout("rcx") n => _, inout("rdi") target => _, inout("rsi") source => _,
+            options(nostack, preserves_flags));
+    }
+    target
+}
+
+/// # Safety
+/// As memmove of the C standard: `n` bytes readable at `source`, writable at `target`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memmove(target: *mut u8, source: *const u8, n: usize) -> *mut u8 {
+    if (target as usize).wrapping_sub(source as usize) >= n {
+        // SAFETY: `target` does not lie within the source, so copying upwards reads every byte before it is written.
+        unsafe { memcpy(target, source, n) };
+    } else {
+        // SAFETY: the caller's contract; copying downwards reads every byte before it is written; DF is restored.
+        unsafe {
+            asm!("std", "rep movsb", "cld", inout("rcx") n => _,
+                inout("rdi") target.wrapping_add(n).wrapping_sub(1) => _,
+                inout("rsi") source.wrapping_add(n).wrapping_sub(1) => _, options(nostack));
+        }
+    }
+    target
+}
+
+/// # Safety
+/// As memset of the C standard: `n` bytes writable at `target`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memset(target: *mut u8, value: i32, n: usize) -> *mut u8 {
+    // SAFETY: the caller's contract; DF is 0 by the ABI.
+    unsafe {
+        asm!("rep stosb", inout("rcx") n => _, inout("rdi") target => _, in("eax") value,
+            options(nostack, preserves_flags));
+    }
+    target
+}
+
+/// # Safety
+/// As memcmp of the C standard: `n` bytes readable at both places.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, n: usize) -> i32 {
+    for index in 0..n {
+        // SAFETY: the caller's contract; volatile reads keep the compiler from turning the loop into memcmp.
+        let (a, b) = unsafe {
+            (
+                left.add(index).read_volatile(),
+                right.add(index).read_volatile(),
+            )
+        };
+        if a != b {
+            return i32::from(a) - i32::from(b);
+        }
+    }
+    0
+}
+
+/// # Safety
+/// As [`memcmp`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, n: usize) -> i32 {
+    // SAFETY: the caller's contract.
+    unsafe { memcmp(left, right, n) }
+}

@@ -1,0 +1,257 @@
+//! The VMX instructions, RDMSR and CPUID: one function each. CF and ZF are read in the asm block that executes the
+//! instruction, and an exception in it is a result (see the table `.fixups`).
+// UNSAFETY: every instruction here is privileged.
+#![allow(unsafe_code, reason = "privileged instructions")]
+
+use core::arch::asm;
+
+use vmcs_wire::StepResult;
+use vmcs_wire::session::{ENTRY_BYTES, OBSERVED_BYTES};
+
+use crate::tables::last_fault;
+
+/// Encoding of the VM-instruction error field.
+const VM_INSTRUCTION_ERROR: u64 = 0x4400;
+
+/// How an instruction ended; without the number of a VMfailValid, which takes another VMREAD.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flags {
+    Succeed,
+    FailInvalid,
+    FailValid,
+    Fault,
+}
+
+/// The value of CF's register when an exception kept SETC from being executed.
+const FAULTED: u8 = 2;
+
+impl Flags {
+    fn new(cf: u8, zf: u8) -> Self {
+        match (cf, zf) {
+            (FAULTED, _) => Self::Fault,
+            (0, 0) => Self::Succeed,
+            (0, _) => Self::FailValid,
+            _ => Self::FailInvalid,
+        }
+    }
+
+    /// The result of the instruction that has just ended this way.
+    pub(crate) fn result(self) -> StepResult<()> {
+        match self {
+            Self::Succeed => StepResult::Ok,
+            Self::FailInvalid => StepResult::FailInvalid,
+            // VMREAD yields 64 bits; the field has 32.
+            Self::FailValid => StepResult::FailValid(vmread(VM_INSTRUCTION_ERROR).1 as u32),
+            Self::Fault => {
+                let (vector, error_code) = last_fault();
+                StepResult::Fault { vector, error_code }
+            }
+        }
+    }
+}
+
+/// `execute!("instruction", operands…)`: the instruction, its flags, its entry in the fixup table.
+macro_rules! execute {
+    ($instruction:literal $(, $($operands:tt)*)?) => {{
+        let (cf, zf): (u8, u8);
+        asm!(
+            concat!("2: ", $instruction),
+            "setc {cf}",
+            "setz {zf}",
+            "3:",
+            ".pushsection .fixups, \"a\"",
+            ".quad 2b, 3b",
+            ".popsection",
+            cf = inout(reg_byte) FAULTED => cf,
+            zf = inout(reg_byte) 0u8 => zf,
+            $($($operands)*)?
+        );
+        Flags::new(cf, zf)
+    }};
+}
+
+/// VMXON.
+pub(crate) fn vmxon(address: u64) -> Flags {
+    // SAFETY: the operand is a local; the region belongs to the arena or the probe (`run` refuses others); faults are
+    // caught. VMXON changes no state that Rust code depends on (SDM Vol. 3, "VMXON").
+    unsafe { execute!("vmxon qword ptr [{operand}]", operand = in(reg) &raw const address) }
+}
+
+/// VMXOFF.
+pub(crate) fn vmxoff() -> Flags {
+    // SAFETY: leaves VMX operation, in which no guest runs; faults are caught.
+    unsafe { execute!("vmxoff") }
+}
+
+/// VMCLEAR.
+pub(crate) fn vmclear(address: u64) -> Flags {
+    // SAFETY: as for `vmxon`.
+    unsafe { execute!("vmclear qword ptr [{operand}]", operand = in(reg) &raw const address) }
+}
+
+/// VMPTRLD.
+pub(crate) fn vmptrld(address: u64) -> Flags {
+    // SAFETY: as for `vmxon`.
+    unsafe { execute!("vmptrld qword ptr [{operand}]", operand = in(reg) &raw const address) }
+}
+
+/// VMPTRST, and the pointer it stored.
+pub(crate) fn vmptrst() -> (Flags, u64) {
+    let mut pointer = 0u64;
+    // SAFETY: writes eight bytes to a local; faults are caught.
+    let flags =
+        unsafe { execute!("vmptrst qword ptr [{operand}]", operand = in(reg) &raw mut pointer) };
+    (flags, pointer)
+}
+
+/// VMREAD, and the value, which is 0 when it failed.
+pub(crate) fn vmread(encoding: u64) -> (Flags, u64) {
+    let mut value = 0u64;
+    // SAFETY: reads a field into a register; faults are caught.
+    let flags = unsafe {
+        execute!("vmread {value}, {encoding}", value = inout(reg) value, encoding = in(reg) encoding,
+            options(nomem, nostack))
+    };
+    (flags, value)
+}
+
+/// VMWRITE.
+pub(crate) fn vmwrite(encoding: u64, value: u64) -> Flags {
+    // SAFETY: writes a field of the current VMCS, which lies in the arena; faults are caught.
+    unsafe {
+        execute!("vmwrite {encoding}, {value}", value = in(reg) value, encoding = in(reg) encoding, options(nostack))
+    }
+}
+
+/// VMWRITE of each entry (encoding, value), until one fails. The loop is in assembly for the sake of emulators, on which
+/// its instructions are what a case costs.
+pub(crate) fn vmwrite_all(entries: &[[u8; ENTRY_BYTES]]) -> Flags {
+    if entries.is_empty() {
+        return Flags::Succeed;
+    }
+    let (cf, zf): (u8, u8);
+    // SAFETY: as for `vmwrite`; the loop reads exactly the `len` entries of 16 bytes, of which there is at least one.
+    unsafe {
+        asm!(
+            "2: mov {encoding}, [{at}]",
+            "22: vmwrite {encoding}, [{at} + 8]",
+            "jbe 23f",
+            "add {at}, 16",
+            "dec {left}",
+            "jnz 2b",
+            "xor {cf}, {cf}",
+            "jmp 24f",
+            "23: setc {cf}",
+            "setz {zf}",
+            "24:",
+            ".pushsection .fixups, \"a\"",
+            ".quad 22b, 24b",
+            ".popsection",
+            encoding = out(reg) _,
+            at = inout(reg) entries.as_ptr() => _,
+            left = inout(reg) entries.len() => _,
+            cf = inout(reg_byte) FAULTED => cf,
+            zf = inout(reg_byte) 0u8 => zf,
+            options(nostack),
+        );
+    }
+    Flags::new(cf, zf)
+}
+
+/// VMREAD of each encoding into `values`, 0 for those that fail.
+///
+/// # Panics
+/// When the lengths differ.
+pub(crate) fn vmread_all(encodings: &[[u8; OBSERVED_BYTES]], values: &mut [u8]) {
+    assert!(values.len() == 8 * encodings.len());
+    if encodings.is_empty() {
+        return;
+    }
+    // SAFETY: the loop reads exactly the `len` encodings of 8 bytes, of which there is at least one, and writes as many
+    // bytes to `values`, which has them; faults are caught.
+    unsafe {
+        asm!(
+            "2: mov {encoding}, [{from}]",
+            "22: vmread [{to}], {encoding}",
+            "jbe 24f",
+            "23: add {from}, 8",
+            "add {to}, 8",
+            "dec {left}",
+            "jnz 2b",
+            "jmp 25f",
+            "24: mov qword ptr [{to}], 0",
+            "jmp 23b",
+            "25:",
+            ".pushsection .fixups, \"a\"",
+            ".quad 22b, 24b",
+            ".popsection",
+            encoding = out(reg) _,
+            from = inout(reg) encodings.as_ptr() => _,
+            to = inout(reg) values.as_mut_ptr() => _,
+            left = inout(reg) encodings.len() => _,
+            options(nostack),
+        );
+    }
+}
+
+/// VMCALL outside of a guest.
+pub(crate) fn vmcall() -> Flags {
+    // SAFETY: in VMX root operation it fails unless a dual-monitor treatment is armed, which the probe never does.
+    unsafe { execute!("vmcall") }
+}
+
+/// VMFUNC outside of a guest.
+pub(crate) fn vmfunc(eax: u32, ecx: u32) -> Flags {
+    // SAFETY: raises #UD outside of VMX non-root operation.
+    unsafe { execute!("vmfunc", in("eax") eax, in("ecx") ecx) }
+}
+
+/// INVEPT.
+pub(crate) fn invept(kind: u64, descriptor: [u64; 2]) -> Flags {
+    // SAFETY: reads 16 bytes of a local and invalidates cached mappings only.
+    unsafe {
+        execute!("invept {kind}, xmmword ptr [{operand}]", kind = in(reg) kind, operand = in(reg) descriptor.as_ptr())
+    }
+}
+
+/// INVVPID.
+pub(crate) fn invvpid(kind: u64, descriptor: [u64; 2]) -> Flags {
+    // SAFETY: as for `invept`.
+    unsafe {
+        execute!("invvpid {kind}, xmmword ptr [{operand}]", kind = in(reg) kind, operand = in(reg) descriptor.as_ptr())
+    }
+}
+
+/// How VMLAUNCH or VMRESUME ended.
+pub(crate) enum Entered {
+    /// Without an exit.
+    Here(Flags),
+    /// Through the host-state area.
+    ThroughHostState,
+}
+
+/// VMLAUNCH, or VMRESUME if `resume`.
+pub(crate) fn enter(resume: bool, after_mov_ss: bool) -> Entered {
+    unsafe extern "C" {
+        fn vmx_enter(kind: u32) -> u32;
+    }
+    // SAFETY: vmx_enter keeps the C ABI on each of its ways out: it saves the callee-saved registers and restores
+    // them from its own stack, and the exit path reloads every piece of state that a VM exit replaces.
+    let flags = unsafe { vmx_enter(u32::from(resume) | u32::from(after_mov_ss) << 1) };
+    match flags {
+        8 => Entered::ThroughHostState,
+        4 => Entered::Here(Flags::Fault),
+        _ => Entered::Here(Flags::new(flags as u8 & 1, flags as u8 >> 1 & 1)),
+    }
+}
+
+/// RDMSR; `None` when it raised an exception.
+pub(crate) fn rdmsr(msr: u32) -> Option<u64> {
+    let (low, high): (u32, u32);
+    // SAFETY: reading an MSR has no effect on memory; faults are caught.
+    let flags = unsafe {
+        execute!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nomem, nostack))
+    };
+    // RDMSR leaves CF and ZF as they were: only the exception counts.
+    (flags != Flags::Fault).then_some(u64::from(high) << 32 | u64::from(low))
+}

@@ -1,0 +1,21 @@
+//! Targets that execute the real VMX instructions.
+//!
+//! A [`Target`] takes [`Case`]s, which are short programs of VMX instructions, and answers each with an
+//! [`Observation`]. [`bochs::BochsTarget`] is an emulated processor; the probe that executes the cases there is embedded
+//! in this crate ([`probe_image`]).
+
+pub mod bochs;
+mod case;
+mod error;
+pub mod number;
+pub mod probe_image;
+pub mod profile;
+pub mod program;
+pub mod recording;
+mod target;
+
+pub use case::{Case, End, Observation, Session};
+pub use error::TargetError;
+pub use target::{CpuidReading, Implementation, ProbeReport, Target};
+pub use vmcs_wire::profile::FieldReport;
+pub use vmcs_wire::{Op, Start, StepResult, layout};

@@ -1,0 +1,74 @@
+//! A machine that executes cases.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use vmcs_wire::profile::FieldReport;
+
+use crate::case::{Case, Observation, Session};
+use crate::error::TargetError;
+
+/// Which machine answered. Its [`Display`](fmt::Display) is what reports quote: `Bochs 2.7 corei7_skylake_x`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Implementation {
+    /// Name of the implementation.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// CPU model that it implements.
+    pub model: String,
+}
+
+impl fmt::Display for Implementation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.name, self.version, self.model)
+    }
+}
+
+/// What a processor says about itself, unprocessed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// MSR number and value; `None` when RDMSR raised #GP.
+    pub msrs: Vec<(u32, Option<u64>)>,
+    /// CPUID.
+    pub cpuid: Vec<CpuidReading>,
+    /// Every VMCS encoding that VMREAD or VMWRITE answers otherwise than with "unsupported component".
+    pub fields: Vec<FieldReport>,
+}
+
+/// One leaf of CPUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuidReading {
+    /// EAX before the instruction.
+    pub leaf: u32,
+    /// ECX before the instruction.
+    pub subleaf: u32,
+    /// EAX, EBX, ECX, EDX; `None` above the highest leaf.
+    pub registers: Option<[u32; 4]>,
+}
+
+/// A machine that executes cases with real VMX instructions.
+pub trait Target {
+    /// Which machine it is.
+    fn implementation(&self) -> Implementation;
+
+    /// Asks the processor for its capabilities and VMCS fields.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the machine does not get that far.
+    fn capture(&mut self) -> Result<ProbeReport, TargetError>;
+
+    /// Executes `cases` and hands each observation, with the number of its case counted from 0, to `observe`, in the
+    /// order of the cases. Cases are taken from the iterator as they are needed. Every case that was taken is observed,
+    /// unless `observe` breaks off, which ends the run.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the machinery fails. What a case does to the machine is not an error but [`crate::case::End`].
+    fn run(
+        &mut self,
+        session: &Session,
+        cases: &mut dyn Iterator<Item = Case>,
+        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+    ) -> Result<(), TargetError>;
+}

@@ -1,0 +1,229 @@
+//! Values as bytes and back, little-endian, without allocation.
+
+use core::fmt;
+
+/// Bytes that do not say what they should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The bytes end within a value.
+    Truncated,
+    /// A tag or flag byte that means nothing.
+    BadTag(u8),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("the bytes end within a value"),
+            Self::BadTag(tag) => write!(f, "{tag:#04x} is not a known tag"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// The buffer has no room for what was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferFull;
+
+impl fmt::Display for BufferFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the buffer is full")
+    }
+}
+
+impl core::error::Error for BufferFull {}
+
+/// Appends values to a buffer.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    buffer: &'a mut [u8],
+    used: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer that starts at the beginning of `buffer`.
+    pub fn new(buffer: &'a mut [u8]) -> Self {
+        Self { buffer, used: 0 }
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Whether nothing has been written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Appends `bytes` as they are.
+    ///
+    /// # Errors
+    /// [`BufferFull`], and then nothing is written.
+    #[inline]
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), BufferFull> {
+        self.reserve(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Appends `count` bytes, which the caller fills in.
+    ///
+    /// # Errors
+    /// [`BufferFull`], and then nothing is appended.
+    #[inline]
+    pub fn reserve(&mut self, count: usize) -> Result<&mut [u8], BufferFull> {
+        let room = self
+            .buffer
+            .get_mut(self.used..)
+            .and_then(|rest| rest.get_mut(..count))
+            .ok_or(BufferFull)?;
+        self.used += count;
+        Ok(room)
+    }
+
+    /// Replaces the two bytes at `position`, which must have been written before.
+    ///
+    /// # Errors
+    /// [`BufferFull`] when they have not been.
+    pub fn patch_u16(&mut self, position: usize, value: u16) -> Result<(), BufferFull> {
+        let place = self.buffer[..self.used]
+            .get_mut(position..)
+            .and_then(|rest| rest.get_mut(..2));
+        place
+            .ok_or(BufferFull)?
+            .copy_from_slice(&value.to_le_bytes());
+        Ok(())
+    }
+
+    /// Appends one byte.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    #[inline]
+    pub fn u8(&mut self, value: u8) -> Result<(), BufferFull> {
+        self.bytes(&[value])
+    }
+
+    /// Appends two bytes.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    #[inline]
+    pub fn u16(&mut self, value: u16) -> Result<(), BufferFull> {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Appends four bytes.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    #[inline]
+    pub fn u32(&mut self, value: u32) -> Result<(), BufferFull> {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Appends eight bytes.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    #[inline]
+    pub fn u64(&mut self, value: u64) -> Result<(), BufferFull> {
+        self.bytes(&value.to_le_bytes())
+    }
+}
+
+/// Takes values from the front of a byte slice.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that starts at the beginning of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What has not been read yet.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Takes `count` bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`] when fewer are left.
+    #[inline]
+    pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (taken, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    /// Takes one byte.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    #[inline]
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    /// Takes two bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    #[inline]
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// Takes four bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    #[inline]
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Takes eight bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    #[inline]
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// Takes a byte that is 0 or 1.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`], [`DecodeError::BadTag`] for any other byte.
+    #[inline]
+    pub fn flag(&mut self) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(DecodeError::BadTag(other)),
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! Operations and step results as bytes.
+//!
+//! An operation is a tag byte and its operands; a VMWRITE whose encoding fits into 16 bits, which is nearly every one,
+//! has a short form. A case is `start: u8, ops: u16, op…`; the answer to it is `steps: u16, result…`, where the values of
+//! the observed fields follow an exit without a count, because the session fixes it.
+
+use crate::codec::{BufferFull, DecodeError, Reader, Writer};
+use crate::{Op, Start, StepResult};
+
+/// Most bytes that one encoded [`Op`] takes.
+pub const MAX_OP_BYTES: usize = 25;
+/// Bytes before the operations of a case.
+pub const CASE_HEADER_BYTES: usize = 3;
+/// Bytes before the results of a case.
+pub const ANSWER_HEADER_BYTES: usize = 2;
+
+/// Tag bytes of operations.
+mod tag {
+    pub(super) const VMXON: u8 = 1;
+    pub(super) const VMXOFF: u8 = 2;
+    pub(super) const VMCLEAR: u8 = 3;
+    pub(super) const VMPTRLD: u8 = 4;
+    pub(super) const VMPTRST: u8 = 5;
+    pub(super) const VMREAD: u8 = 6;
+    pub(super) const VMWRITE: u8 = 7;
+    pub(super) const VMWRITE_SHORT: u8 = 8;
+    pub(super) const VMLAUNCH: u8 = 9;
+    pub(super) const VMRESUME: u8 = 10;
+    pub(super) const VMCALL: u8 = 11;
+    pub(super) const VMFUNC: u8 = 12;
+    pub(super) const INVEPT: u8 = 13;
+    pub(super) const INVVPID: u8 = 14;
+    pub(super) const WRITE_IMAGE: u8 = 15;
+    pub(super) const STORE: u8 = 16;
+}
+
+impl Start {
+    /// Writes it as one byte.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    pub fn encode(self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
+        writer.u8(match self {
+            Self::OutsideVmx => 0,
+            Self::VmxRoot => 1,
+        })
+    }
+
+    /// Reads what [`Start::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(if reader.flag()? {
+            Self::VmxRoot
+        } else {
+            Self::OutsideVmx
+        })
+    }
+}
+
+impl Op {
+    /// Writes it, in at most [`MAX_OP_BYTES`] bytes.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    pub fn encode(&self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
+        let tagged_u64 = |writer: &mut Writer<'_>, tag, value| {
+            writer.u8(tag)?;
+            writer.u64(value)
+        };
+        match *self {
+            Self::Vmxon { address } => tagged_u64(writer, tag::VMXON, address),
+            Self::Vmxoff => writer.u8(tag::VMXOFF),
+            Self::Vmclear { address } => tagged_u64(writer, tag::VMCLEAR, address),
+            Self::Vmptrld { address } => tagged_u64(writer, tag::VMPTRLD, address),
+            Self::Vmptrst => writer.u8(tag::VMPTRST),
+            Self::Vmread { encoding } => tagged_u64(writer, tag::VMREAD, encoding),
+            Self::Vmwrite { encoding, value } => {
+                if let Ok(short) = u16::try_from(encoding) {
+                    writer.u8(tag::VMWRITE_SHORT)?;
+                    writer.u16(short)?;
+                } else {
+                    tagged_u64(writer, tag::VMWRITE, encoding)?;
+                }
+                writer.u64(value)
+            }
+            Self::Vmlaunch { after_mov_ss } => {
+                writer.bytes(&[tag::VMLAUNCH, u8::from(after_mov_ss)])
+            }
+            Self::Vmresume { after_mov_ss } => {
+                writer.bytes(&[tag::VMRESUME, u8::from(after_mov_ss)])
+            }
+            Self::Vmcall => writer.u8(tag::VMCALL),
+            Self::Vmfunc { eax, ecx } => {
+                writer.u8(tag::VMFUNC)?;
+                writer.u32(eax)?;
+                writer.u32(ecx)
+            }
+            Self::Invept {
+                kind,
+                descriptor: [low, high],
+            } => {
+                tagged_u64(writer, tag::INVEPT, kind)?;
+                writer.u64(low)?;
+                writer.u64(high)
+            }
+            Self::Invvpid {
+                kind,
+                descriptor: [low, high],
+            } => {
+                tagged_u64(writer, tag::INVVPID, kind)?;
+                writer.u64(low)?;
+                writer.u64(high)
+            }
+            Self::WriteImage { image } => {
+                writer.u8(tag::WRITE_IMAGE)?;
+                writer.u16(image)
+            }
+            Self::Store {
+                address,
+                size,
+                value,
+            } => {
+                tagged_u64(writer, tag::STORE, address)?;
+                writer.u8(size)?;
+                writer.u64(value)
+            }
+        }
+    }
+
+    /// Reads what [`Op::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    #[inline]
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.u8()? {
+            tag::VMXON => Self::Vmxon {
+                address: reader.u64()?,
+            },
+            tag::VMXOFF => Self::Vmxoff,
+            tag::VMCLEAR => Self::Vmclear {
+                address: reader.u64()?,
+            },
+            tag::VMPTRLD => Self::Vmptrld {
+                address: reader.u64()?,
+            },
+            tag::VMPTRST => Self::Vmptrst,
+            tag::VMREAD => Self::Vmread {
+                encoding: reader.u64()?,
+            },
+            tag::VMWRITE => Self::Vmwrite {
+                encoding: reader.u64()?,
+                value: reader.u64()?,
+            },
+            tag::VMWRITE_SHORT => Self::Vmwrite {
+                encoding: reader.u16()?.into(),
+                value: reader.u64()?,
+            },
+            tag::VMLAUNCH => Self::Vmlaunch {
+                after_mov_ss: reader.flag()?,
+            },
+            tag::VMRESUME => Self::Vmresume {
+                after_mov_ss: reader.flag()?,
+            },
+            tag::VMCALL => Self::Vmcall,
+            tag::VMFUNC => Self::Vmfunc {
+                eax: reader.u32()?,
+                ecx: reader.u32()?,
+            },
+            tag::INVEPT => Self::Invept {
+                kind: reader.u64()?,
+                descriptor: [reader.u64()?, reader.u64()?],
+            },
+            tag::INVVPID => Self::Invvpid {
+                kind: reader.u64()?,
+                descriptor: [reader.u64()?, reader.u64()?],
+            },
+            tag::WRITE_IMAGE => Self::WriteImage {
+                image: reader.u16()?,
+            },
+            tag::STORE => Self::Store {
+                address: reader.u64()?,
+                size: reader.u8()?,
+                value: reader.u64()?,
+            },
+            other => return Err(DecodeError::BadTag(other)),
+        })
+    }
+
+    /// Most bytes that the encoded result of this operation takes in a session that observes `fields` fields.
+    #[must_use]
+    pub const fn max_result_bytes(&self, fields: usize) -> usize {
+        match self {
+            Self::Vmlaunch { .. } | Self::Vmresume { .. } => 13 + 8 * fields,
+            _ => 9,
+        }
+    }
+}
+
+/// Tag bytes of step results.
+mod answer {
+    pub(super) const OK: u8 = 0;
+    pub(super) const VALUE: u8 = 1;
+    pub(super) const FAIL_INVALID: u8 = 2;
+    pub(super) const FAIL_VALID: u8 = 3;
+    pub(super) const FAULT: u8 = 4;
+    pub(super) const FAULT_WITH_CODE: u8 = 5;
+    pub(super) const EXIT: u8 = 6;
+    pub(super) const NOT_RUN: u8 = 7;
+}
+
+/// The observed fields of an exit, still as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawFields<'a>(&'a [u8]);
+
+impl<'a> RawFields<'a> {
+    /// The values, in the order of the session's observed fields.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = u64> + 'a {
+        let (values, _) = self.0.as_chunks::<8>();
+        values.iter().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+impl<Fields: Iterator<Item = u64>> StepResult<Fields> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    pub fn encode(self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
+        match self {
+            Self::Ok => writer.u8(answer::OK),
+            Self::Value(value) => {
+                writer.u8(answer::VALUE)?;
+                writer.u64(value)
+            }
+            Self::FailInvalid => writer.u8(answer::FAIL_INVALID),
+            Self::FailValid(number) => {
+                writer.u8(answer::FAIL_VALID)?;
+                writer.u32(number)
+            }
+            Self::Fault {
+                vector,
+                error_code: None,
+            } => writer.bytes(&[answer::FAULT, vector]),
+            Self::Fault {
+                vector,
+                error_code: Some(code),
+            } => {
+                writer.bytes(&[answer::FAULT_WITH_CODE, vector])?;
+                writer.u32(code)
+            }
+            Self::Exit {
+                reason,
+                qualification,
+                mut fields,
+            } => {
+                writer.u8(answer::EXIT)?;
+                writer.u32(reason)?;
+                writer.u64(qualification)?;
+                fields.try_for_each(|value| writer.u64(value))
+            }
+            Self::NotRun => writer.u8(answer::NOT_RUN),
+        }
+    }
+}
+
+impl<'a> StepResult<RawFields<'a>> {
+    /// Reads what [`StepResult::encode`] wrote in a session that observes `fields` fields.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(reader: &mut Reader<'a>, fields: usize) -> Result<Self, DecodeError> {
+        Ok(match reader.u8()? {
+            answer::OK => Self::Ok,
+            answer::VALUE => Self::Value(reader.u64()?),
+            answer::FAIL_INVALID => Self::FailInvalid,
+            answer::FAIL_VALID => Self::FailValid(reader.u32()?),
+            answer::FAULT => Self::Fault {
+                vector: reader.u8()?,
+                error_code: None,
+            },
+            answer::FAULT_WITH_CODE => Self::Fault {
+                vector: reader.u8()?,
+                error_code: Some(reader.u32()?),
+            },
+            answer::EXIT => Self::Exit {
+                reason: reader.u32()?,
+                qualification: reader.u64()?,
+                fields: RawFields(reader.bytes(8 * fields)?),
+            },
+            answer::NOT_RUN => Self::NotRun,
+            other => return Err(DecodeError::BadTag(other)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPS: [Op; 18] = [
+        Op::Vmxon { address: 0x1_0000 },
+        Op::Vmxoff,
+        Op::Vmclear { address: u64::MAX },
+        Op::Vmptrld { address: 0x1_1001 },
+        Op::Vmptrst,
+        Op::Vmread {
+            encoding: 0x1_0000_4402,
+        },
+        Op::Vmwrite {
+            encoding: 0x6C16,
+            value: u64::MAX,
+        },
+        Op::Vmwrite {
+            encoding: 0xFFFF_FFFF_0000_6C16,
+            value: 1,
+        },
+        Op::Vmlaunch {
+            after_mov_ss: false,
+        },
+        Op::Vmlaunch { after_mov_ss: true },
+        Op::Vmresume {
+            after_mov_ss: false,
+        },
+        Op::Vmresume { after_mov_ss: true },
+        Op::Vmcall,
+        Op::Vmfunc {
+            eax: 1,
+            ecx: u32::MAX,
+        },
+        Op::Invept {
+            kind: 2,
+            descriptor: [3, 4],
+        },
+        Op::Invvpid {
+            kind: u64::MAX,
+            descriptor: [u64::MAX, u64::MAX],
+        },
+        Op::WriteImage { image: 0xFFFF },
+        Op::Store {
+            address: 0x1_1000,
+            size: 8,
+            value: 0x1234_5678_9ABC_DEF0,
+        },
+    ];
+
+    #[test]
+    fn every_operation_survives_the_round_trip() {
+        for op in OPS {
+            let mut buffer = [0xA5; MAX_OP_BYTES];
+            let mut writer = Writer::new(&mut buffer);
+            op.encode(&mut writer)
+                .expect("MAX_OP_BYTES holds every operation");
+            let used = writer.len();
+            let mut reader = Reader::new(&buffer[..used]);
+            assert_eq!(Op::decode(&mut reader), Ok(op));
+            assert!(reader.rest().is_empty());
+            for short in 0..used {
+                assert_eq!(
+                    Op::decode(&mut Reader::new(&buffer[..short])),
+                    Err(DecodeError::Truncated),
+                    "{op:?}"
+                );
+                assert_eq!(
+                    op.encode(&mut Writer::new(&mut [0; MAX_OP_BYTES][..short])),
+                    Err(BufferFull)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_result_survives_the_round_trip() {
+        let fields = vec![1, u64::MAX, 0x1234];
+        let results = [
+            StepResult::Ok,
+            StepResult::Value(u64::MAX),
+            StepResult::FailInvalid,
+            StepResult::FailValid(7),
+            StepResult::Fault {
+                vector: 6,
+                error_code: None,
+            },
+            StepResult::Fault {
+                vector: 13,
+                error_code: Some(0x118),
+            },
+            StepResult::Exit {
+                reason: 0x8000_0021,
+                qualification: 4,
+                fields,
+            },
+            StepResult::NotRun,
+        ];
+        for result in results {
+            let mut buffer = [0; 64];
+            let mut writer = Writer::new(&mut buffer);
+            result
+                .clone()
+                .map_fields(Vec::into_iter)
+                .encode(&mut writer)
+                .expect("room");
+            let used = writer.len();
+            assert!(
+                used <= Op::Vmlaunch {
+                    after_mov_ss: false
+                }
+                .max_result_bytes(3)
+            );
+            let decoded =
+                StepResult::decode(&mut Reader::new(&buffer[..used]), 3).expect("decodes");
+            assert_eq!(
+                decoded.map_fields(|raw| raw.iter().collect::<Vec<_>>()),
+                result
+            );
+            assert_eq!(
+                StepResult::decode(&mut Reader::new(&buffer[..used - 1]), 3),
+                Err(DecodeError::Truncated)
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_tags_are_reported() {
+        assert_eq!(
+            Op::decode(&mut Reader::new(&[0xEE])),
+            Err(DecodeError::BadTag(0xEE))
+        );
+        assert_eq!(
+            StepResult::decode(&mut Reader::new(&[0xEE]), 0),
+            Err(DecodeError::BadTag(0xEE))
+        );
+        assert_eq!(
+            Start::decode(&mut Reader::new(&[2])),
+            Err(DecodeError::BadTag(2))
+        );
+    }
+}

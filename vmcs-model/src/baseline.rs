@@ -1,0 +1,139 @@
+//! A valid VMCS to start from: change a field and see which checks it breaks.
+
+use crate::capabilities::Capabilities;
+use crate::controls::{Entry, Exit, PinBased};
+use crate::field::{self, Field, FieldValue};
+use crate::formats::{AccessRights, Selector};
+use crate::registers::{Cr0, Cr4, Efer, Rflags};
+use crate::vmcs::Vmcs;
+
+/// What the IA32_PAT MSR holds after a reset.
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+const CODE: u16 = 0x08;
+const DATA: u16 = 0x10;
+const TASK: u16 = 0x18;
+const TASK_BASE: u64 = 0x9_1000;
+
+/// The smallest valid image of a 64-bit guest and a 64-bit host on that processor: no control beyond those it demands,
+/// but for the address-space sizes, IA32_EFER and IA32_PAT where it can load and save them, and a VMX-preemption timer
+/// that expires at once. On a processor without Intel 64, guest and host are 32-bit.
+///
+/// Guest and host share their page tables (80000H), GDT (90000H), TSS (91000H) and IDT (92000H). The host starts at
+/// 101000H with RSP 98000H, the guest at 101800H with RSP 9A000H. No check looks at what lies there.
+///
+/// ```
+/// use vmcs_model::{Capabilities, CpuProfile, baseline};
+///
+/// let capabilities = Capabilities::new(&CpuProfile::default());
+/// let vmcs = baseline::plain_64bit(&capabilities);
+/// assert_eq!(vmcs.get(vmcs_model::field::GUEST_RIP), 0x10_1800);
+/// ```
+#[must_use]
+pub fn plain_64bit(capabilities: &Capabilities) -> Vmcs {
+    let mut vmcs = Vmcs::new();
+    let wide = controls(&mut vmcs, capabilities);
+    host(&mut vmcs, capabilities, wide);
+    guest(&mut vmcs, capabilities, wide);
+    vmcs
+}
+
+/// Sets the control words. Whether the guest is 64-bit.
+fn controls(vmcs: &mut Vmcs, has: &Capabilities) -> bool {
+    let mut set = |word: crate::field::FieldId, value: u64| vmcs.set_raw(word, value);
+    let exit = Exit::HOST_ADDRESS_SPACE_SIZE
+        | Exit::SAVE_IA32_EFER
+        | Exit::LOAD_IA32_EFER
+        | Exit::SAVE_IA32_PAT
+        | Exit::LOAD_IA32_PAT;
+    let entry = Entry::IA_32E_MODE_GUEST | Entry::LOAD_IA32_EFER | Entry::LOAD_IA32_PAT;
+    let timer = PinBased::ACTIVATE_VMX_PREEMPTION_TIMER.to_raw();
+    set(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), has.pin.nearest(timer));
+    set(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.primary.nearest(0));
+    set(field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.secondary.nearest(0));
+    set(field::PRIMARY_VM_EXIT_CONTROLS.id(), has.exit.nearest(exit.to_raw()));
+    set(field::VM_ENTRY_CONTROLS.id(), has.entry.nearest(entry.to_raw()));
+    vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::IA_32E_MODE_GUEST)
+}
+
+fn cr0(has: &Capabilities) -> Cr0 {
+    Cr0::from_bits_retain(has.cr0.nearest(0x8001_0033))
+}
+
+fn cr4(has: &Capabilities) -> Cr4 {
+    Cr4::from_bits_retain(has.cr4.nearest(0x2620))
+}
+
+fn host(vmcs: &mut Vmcs, has: &Capabilities, wide: bool) {
+    vmcs.set(field::HOST_CR0, cr0(has));
+    vmcs.set(field::HOST_CR3, 0x8_0000);
+    vmcs.set(field::HOST_CR4, cr4(has));
+    vmcs.set(field::HOST_CS_SELECTOR, Selector::from_bits(CODE));
+    for data in [
+        field::HOST_ES_SELECTOR,
+        field::HOST_SS_SELECTOR,
+        field::HOST_DS_SELECTOR,
+        field::HOST_FS_SELECTOR,
+        field::HOST_GS_SELECTOR,
+    ] {
+        vmcs.set(data, Selector::from_bits(DATA));
+    }
+    vmcs.set(field::HOST_TR_SELECTOR, Selector::from_bits(TASK));
+    vmcs.set(field::HOST_TR_BASE, TASK_BASE);
+    vmcs.set(field::HOST_GDTR_BASE, 0x9_0000);
+    vmcs.set(field::HOST_IDTR_BASE, 0x9_2000);
+    vmcs.set(field::HOST_RSP, 0x9_8000);
+    vmcs.set(field::HOST_RIP, 0x10_1000);
+    vmcs.set(field::HOST_IA32_PAT, PAT_RESET);
+    vmcs.set(field::HOST_IA32_EFER, efer(wide));
+}
+
+fn efer(wide: bool) -> Efer {
+    if wide { Efer::LMA | Efer::LME } else { Efer::empty() }
+}
+
+/// A segment register of the guest: its fields.
+type Segment = (Field<Selector>, Field<u64>, Field<u32>, Field<AccessRights>);
+
+fn guest(vmcs: &mut Vmcs, has: &Capabilities, wide: bool) {
+    // Flat, accessed: read/write data, and 64-bit or 32-bit code.
+    const DATA_RIGHTS: u32 = 0xC093;
+    let code_rights = if wide { 0xA09B } else { 0xC09B };
+    let data: [Segment; 5] = [
+        (field::GUEST_ES_SELECTOR, field::GUEST_ES_BASE, field::GUEST_ES_LIMIT, field::GUEST_ES_ACCESS_RIGHTS),
+        (field::GUEST_SS_SELECTOR, field::GUEST_SS_BASE, field::GUEST_SS_LIMIT, field::GUEST_SS_ACCESS_RIGHTS),
+        (field::GUEST_DS_SELECTOR, field::GUEST_DS_BASE, field::GUEST_DS_LIMIT, field::GUEST_DS_ACCESS_RIGHTS),
+        (field::GUEST_FS_SELECTOR, field::GUEST_FS_BASE, field::GUEST_FS_LIMIT, field::GUEST_FS_ACCESS_RIGHTS),
+        (field::GUEST_GS_SELECTOR, field::GUEST_GS_BASE, field::GUEST_GS_LIMIT, field::GUEST_GS_ACCESS_RIGHTS),
+    ];
+    let code: Segment =
+        (field::GUEST_CS_SELECTOR, field::GUEST_CS_BASE, field::GUEST_CS_LIMIT, field::GUEST_CS_ACCESS_RIGHTS);
+    let task: Segment =
+        (field::GUEST_TR_SELECTOR, field::GUEST_TR_BASE, field::GUEST_TR_LIMIT, field::GUEST_TR_ACCESS_RIGHTS);
+    let mut set = |segment: Segment, selector: u16, base: u64, limit: u32, rights: u32| {
+        vmcs.set(segment.0, Selector::from_bits(selector));
+        vmcs.set(segment.1, base);
+        vmcs.set(segment.2, limit);
+        vmcs.set(segment.3, AccessRights::from_bits(rights));
+    };
+    set(code, CODE, 0, u32::MAX, code_rights);
+    for segment in data {
+        set(segment, DATA, 0, u32::MAX, DATA_RIGHTS);
+    }
+    set(task, TASK, TASK_BASE, 0x67, 0x8B);
+    vmcs.set(field::GUEST_LDTR_ACCESS_RIGHTS, AccessRights::new().with_unusable(true));
+    vmcs.set(field::GUEST_CR0, cr0(has));
+    vmcs.set(field::GUEST_CR3, 0x8_0000);
+    // PAE paging would make a 32-bit guest depend on memory.
+    vmcs.set(field::GUEST_CR4, if wide { cr4(has) } else { cr4(has) - Cr4::PAE });
+    vmcs.set(field::GUEST_GDTR_BASE, 0x9_0000);
+    vmcs.set(field::GUEST_GDTR_LIMIT, 0x27);
+    vmcs.set(field::GUEST_IDTR_BASE, 0x9_2000);
+    vmcs.set(field::GUEST_IDTR_LIMIT, 0xFFF);
+    vmcs.set(field::GUEST_DR7, 0x400);
+    vmcs.set(field::GUEST_RSP, 0x9_A000);
+    vmcs.set(field::GUEST_RIP, 0x10_1800);
+    vmcs.set(field::GUEST_RFLAGS, Rflags::FIXED1);
+    vmcs.set(field::GUEST_IA32_PAT, PAT_RESET);
+    vmcs.set(field::GUEST_IA32_EFER, efer(wide));
+    vmcs.set(field::VMCS_LINK_POINTER, u64::MAX);
+}

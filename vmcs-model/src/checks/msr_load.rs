@@ -1,0 +1,223 @@
+//! The VM-entry MSR-load area.
+
+use super::msr_rules::msr_rule;
+use super::msr_write::{LoadedState, Write, write};
+use super::{Failure, MSR_ENTRY_BYTES, checks, msr_area_last_byte};
+use crate::capabilities::{Capabilities, Facts};
+use crate::context::EntryContext;
+use crate::controls::Entry;
+use crate::field;
+use crate::formats::exit_reason;
+use crate::memory::ReadMemory;
+use crate::msr::CapabilityMsr;
+use crate::outcome::Outcome;
+use crate::profile::CpuidLeaf;
+use crate::registers::Cr0;
+use crate::vmcs::ReadFields;
+
+checks! {
+    /// The loading of MSRs at VM entry. Entries are processed in order, with the guest state already loaded; the first that
+    /// cannot be loaded ends the VM entry, and its number, counted from 1, is the exit qualification. Only the rules that
+    /// this entry breaks count as violated.
+    pub enum MsrLoadCheck, MsrLoading, sdm "27.4" "Loading MSRs", fails Failure::new(msr_failure(0)), |c|
+    when c.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0, "the VM-entry MSR-load count is not 0" => {
+        /// Bits 63:32 of the first qword of an entry are 0.
+        Reserved "msrload.reserved-63-32" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::RESERVED);
+        /// An entry does not name IA32_FS_BASE (C0000100H) or IA32_GS_BASE (C0000101H).
+        FsGsBase "msrload.fs-gs-base" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::FS_GS_BASE);
+        /// An entry does not name an MSR from 800H to 8FFH, an x2APIC register, whatever the mode of the APIC.
+        X2apic "msrload.x2apic" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::X2APIC);
+        /// An entry does not name an MSR that can be written in SMM only, IA32_SMM_MONITOR_CTL (9BH), unless the VM entry
+        /// began in SMM.
+        SmmOnly "msrload.smm-only" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::SMM_ONLY);
+        /// An entry does not name an MSR that the processor refuses to load at VM entry. The SDM says that a processor may
+        /// refuse IA32_BIOS_UPDT_TRIG (79H) and IA32_BIOS_SIGN_ID (8BH), and leaves it to the processor.
+        ModelSpecific "msrload.model-specific" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] -> Failure::new(msr_failure(0)).optional() =>
+            keeps(c, Rules::MODEL_SPECIFIC);
+        /// WRMSR of the value at CPL 0 would not raise #GP. MSRs that the model has no rule for, and values that depend on what no profile knows, leave the check open.
+        Wrmsr "msrload.wrmsr-gp" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] =>
+            keeps(c, Rules::WRMSR);
+        /// The count does not exceed the recommended maximum, 512 × (IA32_VMX_MISC[27:25] + 1). Beyond it the behaviour is
+        /// undefined: from the first entry beyond, every outcome is permitted.
+        CountLimit "msrload.count-limit" [VM_ENTRY_MSR_LOAD_COUNT] -> Failure::new(msr_failure(0)).or(Outcome::MACHINE_CHECK).optional() =>
+            c.get(field::VM_ENTRY_MSR_LOAD_COUNT) <= recommended_maximum(c.msr(CapabilityMsr::Misc));
+    }
+}
+
+/// A VM-entry failure due to MSR loading at the entry of that number.
+pub(crate) const fn msr_failure(entry: u64) -> Outcome {
+    Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, qualification: entry }
+}
+
+bitflags::bitflags! {
+    /// Rules that an entry of the area can break.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Rules: u8 {
+        const RESERVED = 1 << 0;
+        const FS_GS_BASE = 1 << 1;
+        const X2APIC = 1 << 2;
+        const SMM_ONLY = 1 << 3;
+        const MODEL_SPECIFIC = 1 << 4;
+        const WRMSR = 1 << 5;
+    }
+}
+
+/// What the entries of the area break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MsrLoads {
+    broken: Rules,
+    open: Rules,
+}
+
+/// What one entry of the area may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryFate {
+    /// The VM entry fails here.
+    Fails,
+    /// The VM entry may fail here.
+    MayFail,
+}
+
+/// What follows the entries that were judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterEntries {
+    /// Nothing: the VM entry failed.
+    Failed,
+    /// The MSRs are loaded.
+    Loaded,
+    /// From that entry on nothing is known of the area, or nothing is defined.
+    Undefined { from: u64, machine_check: bool },
+}
+
+/// IA32_VMX_MISC\[27:25\] gives it.
+const fn recommended_maximum(has: &Capabilities) -> u32 {
+    512 * ((has.misc >> 25 & 7) as u32 + 1)
+}
+
+fn keeps<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, rule: Rules) -> bool {
+    let loads = c.msr_loads();
+    if loads.open.intersects(rule) && !loads.broken.intersects(rule) {
+        c.met_unknown();
+    }
+    !loads.broken.intersects(rule)
+}
+
+impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
+    /// What the area breaks, judged once.
+    fn msr_loads(&self) -> MsrLoads {
+        if let Some(loads) = self.msr_loads.get() {
+            return loads;
+        }
+        let mut loads = MsrLoads::default();
+        let after = self.walk_msr_loads(|_, broken, open| {
+            loads.broken |= broken;
+            loads.open |= open;
+        });
+        if let AfterEntries::Undefined { machine_check: false, .. } = after {
+            loads.open = Rules::all();
+        }
+        self.msr_loads.set(Some(loads));
+        loads
+    }
+
+    /// Tells `visit` of every entry at which the VM entry fails or may fail, by number from 1.
+    pub(crate) fn visit_msr_failures(&self, mut visit: impl FnMut(u64, EntryFate)) -> AfterEntries {
+        self.walk_msr_loads(|entry, broken, _| {
+            let certain = !(broken - Rules::MODEL_SPECIFIC).is_empty();
+            visit(entry, if certain { EntryFate::Fails } else { EntryFate::MayFail });
+        })
+    }
+
+    /// Judges the entries up to the first that certainly fails, at most the recommended maximum, and tells `visit` of
+    /// those that break a rule, or may.
+    fn walk_msr_loads(&self, mut visit: impl FnMut(u64, Rules, Rules)) -> AfterEntries {
+        if !self.knows(field::VM_ENTRY_MSR_LOAD_COUNT.id()) || !self.knows(field::VM_ENTRY_MSR_LOAD_ADDRESS.id()) {
+            return AfterEntries::Undefined { from: 1, machine_check: false };
+        }
+        let count = self.get(field::VM_ENTRY_MSR_LOAD_COUNT);
+        let area = self.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
+        if count == 0 {
+            return AfterEntries::Loaded;
+        }
+        let has = self.attempt().capabilities;
+        // Where the address is bad the checks on controls fail, and there is no area.
+        let Some(last) = msr_area_last_byte(area, count).filter(|_| area & 0xF == 0) else {
+            return AfterEntries::Loaded;
+        };
+        if !has.address_fits(last) {
+            let width = Facts::msr(CapabilityMsr::Basic).and(Facts::cpuid(CpuidLeaf::AddressWidths));
+            return if has.unknown.intersects(width) {
+                AfterEntries::Undefined { from: 1, machine_check: false }
+            } else {
+                AfterEntries::Loaded
+            };
+        }
+        let limit = recommended_maximum(has);
+        let mut state = self.loaded_state();
+        for i in 0..u64::from(count.min(limit)) {
+            let (broken, open) = self.judge_entry(&mut state, area + i * MSR_ENTRY_BYTES);
+            if !(broken | open).is_empty() {
+                visit(i + 1, broken, open);
+            }
+            if !(broken - Rules::MODEL_SPECIFIC).is_empty() {
+                return AfterEntries::Failed;
+            }
+        }
+        if count > limit {
+            return AfterEntries::Undefined { from: u64::from(limit) + 1, machine_check: true };
+        }
+        AfterEntries::Loaded
+    }
+
+    /// What the entry at `address` breaks, and what it may break.
+    fn judge_entry(&self, state: &mut LoadedState, address: u64) -> (Rules, Rules) {
+        let (Some(first), Some(value)) = (self.try_read_u64(address), self.try_read_u64(address + 8)) else {
+            return (Rules::empty(), Rules::all());
+        };
+        #[allow(clippy::cast_possible_truncation, reason = "bits 31:0 are the MSR's number")]
+        let number = first as u32;
+        let mut broken = Rules::empty();
+        broken.set(Rules::RESERVED, first >> 32 != 0);
+        broken.set(Rules::FS_GS_BASE, matches!(number, 0xC000_0100 | 0xC000_0101));
+        broken.set(Rules::X2APIC, number >> 8 == 8);
+        broken.set(Rules::SMM_ONLY, number == 0x9B && !self.cpu().smm);
+        broken.set(Rules::MODEL_SPECIFIC, matches!(number, 0x79 | 0x8B));
+        if !(broken - Rules::MODEL_SPECIFIC).is_empty() {
+            return (broken, Rules::empty());
+        }
+        let written = match msr_rule(number) {
+            Some(rule) => write(self.attempt().capabilities, state, rule, number, value),
+            None => Write::Open,
+        };
+        if number == IA32_RTIT_CTL {
+            state.trace_enabled = Some(value & 1 != 0);
+        }
+        match written {
+            Write::Loads => (broken, Rules::empty()),
+            Write::Fails => (broken | Rules::WRMSR, Rules::empty()),
+            Write::Open => (broken, Rules::WRMSR),
+        }
+    }
+
+    /// The guest state as loaded.
+    fn loaded_state(&self) -> LoadedState {
+        let locked_lme = if !self.knows(field::GUEST_CR0.id()) {
+            None
+        } else if self.get(field::GUEST_CR0).contains(Cr0::PG) {
+            // With paging LME is LMA, which is “IA-32e mode guest”.
+            self.knows(field::VM_ENTRY_CONTROLS.id()).then(|| Some(self.ia32e_guest()))
+        } else {
+            Some(None)
+        };
+        let trace_enabled = if !self.knows(field::VM_ENTRY_CONTROLS.id()) {
+            None
+        } else if !self.entry().contains(Entry::LOAD_IA32_RTIT_CTL) {
+            Some(self.cpu().trace_enabled)
+        } else {
+            self.knows(field::GUEST_IA32_RTIT_CTL.id()).then(|| self.get(field::GUEST_IA32_RTIT_CTL) & 1 != 0)
+        };
+        LoadedState { locked_lme, trace_enabled }
+    }
+}
+
+const IA32_RTIT_CTL: u32 = 0x570;

@@ -1,0 +1,250 @@
+//! Whether WRMSR at CPL 0 would take a value, judged by the rules of the MSR.
+
+use super::msr_rules::{Exists, MsrRule, Takes};
+use crate::capabilities::{Capabilities, Facts, Reserved};
+use crate::msr::CapabilityMsr;
+use crate::profile::CpuidLeaf;
+use crate::registers::{DEBUGCTL_UNCORE_PMI, Efer, cet_suppress_and_tracker, pat_valid};
+
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    /// The MSR takes the value.
+    Loads,
+    /// WRMSR would raise #GP.
+    Fails,
+    /// It depends on facts that are not known, or on the processor.
+    Open,
+}
+
+impl Write {
+    const fn loads_if(loads: bool) -> Self {
+        if loads { Self::Loads } else { Self::Fails }
+    }
+
+    const fn open_if(open: bool) -> Self {
+        if open { Self::Open } else { Self::Loads }
+    }
+
+    /// Loads only if both do, fails if either does.
+    fn and(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Fails => Self::Fails,
+            Self::Loads => other(),
+            Self::Open => match other() {
+                Self::Fails => Self::Fails,
+                _ => Self::Open,
+            },
+        }
+    }
+}
+
+/// Guest state that MSR writes depend on, as it is when MSRs are loaded. What is not known is `None`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoadedState {
+    /// IA32_EFER.LME if CR0.PG is 1, where it cannot change; outer `None` if not known.
+    pub(super) locked_lme: Option<Option<bool>>,
+    /// IA32_RTIT_CTL.TraceEn.
+    pub(super) trace_enabled: Option<bool>,
+}
+
+/// Whether `value` can be written to the MSR `number`, whose rule is `rule`.
+pub(super) fn write(has: &Capabilities, state: &LoadedState, rule: &MsrRule, number: u32, value: u64) -> Write {
+    // The order puts what fails on every processor first, so that it does where facts are missing.
+    let n = number - rule.first;
+    match takes(has, state, rule.takes, n, value) {
+        Write::Fails if rule.takes == Takes::Nothing => Write::Fails,
+        taken => exists(has, rule.exists, n).and(|| taken),
+    }
+}
+
+fn known(has: &Capabilities, facts: Facts, answer: impl FnOnce() -> Write) -> Write {
+    if has.unknown.intersects(facts) { Write::Open } else { answer() }
+}
+
+fn exists(has: &Capabilities, exists: Exists, n: u32) -> Write {
+    let bits = |(leaf, register, mask): (CpuidLeaf, usize, u32)| {
+        known(has, Facts::cpuid(leaf), || {
+            Write::loads_if(has.cpuid(leaf).get(register).is_some_and(|value| value & mask != 0))
+        })
+    };
+    let counters = |mask: u64| {
+        known(has, Reserved::PERF_GLOBAL_CTRL_FACTS.without(Facts::PERF_CAPABILITIES), || {
+            Write::loads_if(has.reserved.perf_global_ctrl & mask == 0)
+        })
+    };
+    let version = |least: u32| {
+        known(has, Facts::cpuid(CpuidLeaf::PerformanceMonitoring), || {
+            Write::loads_if(has.cpuid(CpuidLeaf::PerformanceMonitoring)[0] & 0xFF >= least)
+        })
+    };
+    match exists {
+        Exists::Always => Write::Loads,
+        Exists::NotKnown => Write::Open,
+        Exists::Cpuid(leaf, register, mask) => bits((leaf, register, mask)),
+        Exists::Either(a, b) => match (bits(a), bits(b)) {
+            (Write::Loads, _) | (_, Write::Loads) => Write::Loads,
+            (Write::Fails, Write::Fails) => Write::Fails,
+            _ => Write::Open,
+        },
+        Exists::PerformanceMonitoring(least) => version(least),
+        // Version 1 has counters but no IA32_PERF_GLOBAL_CTRL.
+        Exists::GeneralCounter | Exists::FixedCounter if version(2) != Write::Loads => version(1).and(|| Write::Open),
+        Exists::GeneralCounter => counters(1 << (n & 31)),
+        Exists::FixedCounter => counters(1 << (32 + (n & 15))),
+        Exists::TraceRange => {
+            known(has, Facts::cpuid(CpuidLeaf::Trace1), || Write::loads_if(n / 2 < has.cpuid(CpuidLeaf::Trace1)[0] & 7))
+        }
+        Exists::DualMonitor => {
+            known(has, Facts::msr(CapabilityMsr::Basic), || Write::loads_if(has.basic & 1 << 49 != 0))
+        }
+    }
+}
+
+fn takes(has: &Capabilities, state: &LoadedState, takes: Takes, n: u32, value: u64) -> Write {
+    match takes {
+        Takes::Any => Write::Loads,
+        Takes::Nothing => Write::Fails,
+        Takes::Without(reserved) => Write::loads_if(value & reserved == 0),
+        Takes::Canonical(reserved) => Write::loads_if(value & reserved == 0).and(|| canonical(has, value)),
+        Takes::WithoutOrOpen(reserved, open) => {
+            Write::loads_if(value & reserved == 0).and(|| Write::open_if(value & open != 0))
+        }
+        Takes::MtrrDefType => Write::loads_if(mtrr_type(value & 0xFF) && value & !0xCFF == 0),
+        Takes::MtrrVariable if n & 1 == 0 => {
+            Write::loads_if(mtrr_type(value & 0xFF) && value & 0xF00 == 0).and(|| physical(has, value))
+        }
+        Takes::MtrrVariable => Write::loads_if(value & 0x7FF == 0).and(|| physical(has, value)),
+        Takes::MtrrFixed => Write::loads_if(value.to_le_bytes().into_iter().all(|byte| mtrr_type(byte.into()))),
+        Takes::Pat => Write::loads_if(pat_valid(value)),
+        Takes::ApicBase => apic_base(has, value),
+        Takes::SmmMonitorControl => Write::loads_if(value & (u64::MAX << 32 | 0xFF8 | 1 << 1) == 0).and(|| {
+            known(has, Facts::msr(CapabilityMsr::Misc), || {
+                Write::loads_if(value & 1 << 2 == 0 || has.misc & 1 << 28 != 0)
+            })
+        }),
+        Takes::SpecCtrl => {
+            reserved(has, value, Reserved::SPEC_CTRL_DEFINED, Reserved::SPEC_CTRL_FACTS, has.reserved.spec_ctrl)
+        }
+        Takes::Debugctl => {
+            let value_ = value & !DEBUGCTL_UNCORE_PMI;
+            reserved(has, value_, Reserved::DEBUGCTL_DEFINED, Reserved::DEBUGCTL_FACTS, has.reserved.debugctl)
+                .and(|| Write::open_if(value_ != value))
+        }
+        Takes::PerfGlobalCtrl => reserved(
+            has,
+            value,
+            Reserved::PERF_GLOBAL_CTRL_DEFINED,
+            Reserved::PERF_GLOBAL_CTRL_FACTS,
+            has.reserved.perf_global_ctrl,
+        ),
+        // Bit 21 (any thread) is deprecated, and newer bits lie in the upper dword.
+        Takes::PerfEventSelect => Write::open_if(value & !0xFFDF_FFFF != 0),
+        Takes::FixedCounter => known(has, Facts::cpuid(CpuidLeaf::PerformanceMonitoring), || {
+            let width = has.cpuid(CpuidLeaf::PerformanceMonitoring)[3] >> 5 & 0xFF;
+            Write::loads_if(value.checked_shr(width).unwrap_or(0) == 0)
+        }),
+        Takes::FixedCounterControl => fixed_counter_control(has, value),
+        Takes::TraceWithout(reserved) => Write::loads_if(value & reserved == 0).and(|| trace_stopped(state)),
+        Takes::TraceOutputBase => {
+            Write::loads_if(value & 0x7F == 0).and(|| physical(has, value)).and(|| trace_stopped(state))
+        }
+        Takes::TraceAddress => canonical(has, value).and(|| trace_stopped(state)),
+        Takes::TraceControl => trace_control(has, value),
+        Takes::Cet => Write::loads_if(!cet_suppress_and_tracker(value))
+            .and(|| reserved(has, value, Reserved::CET_DEFINED, Reserved::CET_FACTS, has.reserved.cet))
+            .and(|| canonical(has, value)),
+        Takes::Xss => known(has, Facts::cpuid(CpuidLeaf::Xsave1), || {
+            let [_, _, ecx, edx] = has.cpuid(CpuidLeaf::Xsave1);
+            Write::loads_if(value & !(u64::from(edx) << 32 | u64::from(ecx)) == 0)
+        }),
+        Takes::LbrControl => {
+            reserved(has, value, Reserved::LBR_CTL_DEFINED, Reserved::LBR_CTL_FACTS, has.reserved.lbr_ctl)
+        }
+        Takes::LbrDepth => known(has, Facts::cpuid(CpuidLeaf::LastBranch), || {
+            let depths = has.cpuid(CpuidLeaf::LastBranch)[0];
+            Write::loads_if((1..=8).any(|k| value == 8 * k && depths >> (k - 1) & 1 != 0))
+        }),
+        Takes::Efer => efer(has, state, value),
+    }
+}
+
+/// No bit that the processor reserves is 1; bits outside of `defined` are reserved by every processor.
+fn reserved(has: &Capabilities, value: u64, defined: u64, facts: Facts, reserved: u64) -> Write {
+    if value == 0 || value & !defined != 0 {
+        return Write::loads_if(value == 0);
+    }
+    known(has, facts, || Write::loads_if(value & reserved == 0))
+}
+
+fn canonical(has: &Capabilities, value: u64) -> Write {
+    let facts = Facts::cpuid(CpuidLeaf::ExtendedFeatures).and(Facts::cpuid(CpuidLeaf::AddressWidths));
+    if value >> 47 == 0 {
+        return Write::Loads;
+    }
+    known(has, facts, || Write::loads_if(has.canonical(value)))
+}
+
+/// Memory types of MTRRs: UC, WC, WT, WP, WB.
+const fn mtrr_type(kind: u64) -> bool {
+    matches!(kind, 0 | 1 | 4 | 5 | 6)
+}
+
+/// Whether memory encryption reduces the width here is open.
+fn physical(has: &Capabilities, value: u64) -> Write {
+    known(has, Facts::cpuid(CpuidLeaf::AddressWidths), || {
+        Write::loads_if(value & has.physical_reserved == 0).and(|| Write::open_if(value & has.reserved.physical != 0))
+    })
+}
+
+/// Bits 7:0, 9 and those beyond the physical-address width are reserved, and bit 10 (x2APIC mode) needs bit 11 (enabled)
+/// and x2APIC. Which changes of mode are allowed depends on the mode, which the model does not know.
+fn apic_base(has: &Capabilities, value: u64) -> Write {
+    Write::loads_if(value & 0x2FF == 0 && value & 0xC00 != 0x400).and(|| physical(has, value)).and(|| {
+        known(has, Facts::cpuid(CpuidLeaf::Features), || {
+            let x2apic = has.cpuid(CpuidLeaf::Features)[2] & 1 << 21 != 0;
+            Write::loads_if(x2apic || value & 0x400 == 0).and(|| Write::open_if(x2apic))
+        })
+    })
+}
+
+/// Each nibble is a counter: bits 1:0 enable, bit 3 interrupts. Bit 2 (any thread) is deprecated; newer bits lie above.
+fn fixed_counter_control(has: &Capabilities, value: u64) -> Write {
+    known(has, Reserved::PERF_GLOBAL_CTRL_FACTS.without(Facts::PERF_CAPABILITIES), || {
+        let absent = has.reserved.perf_global_ctrl >> 32;
+        let open = (0..16)
+            .filter(|k| value >> (4 * k) & 0xF != 0)
+            .any(|k| absent >> k & 1 != 0 || value >> (4 * k) & 1 << 2 != 0);
+        Write::open_if(open)
+    })
+}
+
+/// MSRs of Processor Trace other than its control cannot be written while it runs.
+const fn trace_stopped(state: &LoadedState) -> Write {
+    match state.trace_enabled {
+        Some(false) => Write::Loads,
+        Some(true) => Write::Fails,
+        None => Write::Open,
+    }
+}
+
+/// In VMX operation the MSR can be written only where IA32_VMX_MISC\[14\] is 1. Encodings of frequencies and ranges, and
+/// what may be changed while TraceEn stays 1, are open.
+fn trace_control(has: &Capabilities, value: u64) -> Write {
+    const ENCODINGS: u64 = 0xFFFF << 32 | 0xF << 24 | 0xF << 19 | 0xF << 14;
+    known(has, Facts::msr(CapabilityMsr::Misc), || Write::loads_if(has.misc & 1 << 14 != 0))
+        .and(|| reserved(has, value, Reserved::RTIT_CTL_DEFINED, Reserved::RTIT_CTL_FACTS, has.reserved.rtit_ctl))
+        .and(|| Write::open_if(value & (ENCODINGS | 1) != 0))
+}
+
+/// LMA is ignored; LME cannot change while CR0.PG is 1.
+fn efer(has: &Capabilities, state: &LoadedState, value: u64) -> Write {
+    let written = value & !Efer::LMA.bits();
+    reserved(has, written, Reserved::EFER_DEFINED, Reserved::EFER_FACTS, has.reserved.efer).and(|| {
+        match state.locked_lme {
+            None => Write::Open,
+            Some(None) => Write::Loads,
+            Some(Some(lme)) => Write::loads_if(lme == (value & Efer::LME.bits() != 0)),
+        }
+    })
+}
