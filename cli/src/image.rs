@@ -480,7 +480,7 @@ mod tests {
             ("[fields]\nguest_cs_selector = 0x10000", 2, "too wide for guest_cs_selector"),
             ("[fields]\nguest_rip = \"ten\"", 2, "a number of at most 64 bits for guest_rip"),
             ("[fields]\nguest_rip = -1", 2, "a number of at most 64 bits"),
-            ("[fields]\nguest_cr0 = 1\nGUEST_CR0 = 2", 3, "a second value"),
+            ("[fields]\nguest_cr0 = 1\n0x6800 = 2", 2, "a second value"),
             ("[fields]\n\n[field]", 3, "`field`"),
             ("[cpu]\nsmm = 1", 2, "boolean"),
             ("[fields]\n[[memory]]\naddress = 0", 2, "exactly one of"),

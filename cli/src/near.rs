@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(question("guest_activity"), "; did you mean \"guest_activity_state\"?");
         assert!(question("HOST_CR").contains("\"host_cr0\""));
         assert!(question("vm_entry_control").starts_with("; did you mean \"vm_entry_controls\""));
-        assert!(question("cr4").contains("\"host_cr4\""));
+        assert!(question("cr4").contains("\"cr4_read_shadow\""));
     }
 
     #[test]

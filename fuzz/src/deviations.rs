@@ -63,16 +63,25 @@ pub struct Deviation {
     pub evidence: String,
 }
 
-/// A condition on a field of the current VMCS: `field & mask == equals`.
+/// A condition on a field of the current VMCS: `field & mask == equals`, or at least a value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// The field.
     pub field: FieldKey,
-    /// Bits that are compared.
+    /// Bits that are compared; all if there is no mask.
+    #[serde(default = "all_ones")]
     pub mask: Number,
     /// What they are.
-    pub equals: Number,
+    #[serde(default)]
+    pub equals: Option<Number>,
+    /// What they are at least, as a number.
+    #[serde(default)]
+    pub at_least: Option<Number>,
+}
+
+fn all_ones() -> Number {
+    Number(u64::MAX)
 }
 
 #[derive(Deserialize)]
@@ -162,7 +171,11 @@ impl Deviation {
     #[must_use]
     pub fn applies(&self, vmcs: &Vmcs) -> bool {
         self.when.iter().all(|condition| {
-            condition.field_id().is_some_and(|field| vmcs.raw(field) & condition.mask.0 == condition.equals.0)
+            condition.field_id().is_some_and(|field| {
+                let bits = vmcs.raw(field) & condition.mask.0;
+                condition.equals.is_none_or(|equals| bits == equals.0)
+                    && condition.at_least.is_none_or(|least| bits >= least.0)
+            })
         })
     }
 

@@ -70,11 +70,11 @@ impl Machine {
 
     /// Executes `op`. A VM entry takes the first permitted outcome, and its guest exits at once.
     pub fn step(&mut self, session: &Session, op: &Op) -> Step {
-        let Some(verdict) = self.verdict(op) else {
+        let Some(instruction) = Self::entry_instruction(op) else {
             return self.execute(session, op);
         };
-        let first = verdict.permitted.iter().next();
-        let outcome = first.expect("an entry has at least one outcome");
+        self.block_by_mov_ss(op);
+        let outcome = self.processor.decide(instruction);
         let (reason, qualification) = self.exit_of_plain_guest();
         self.follow(op, outcome, ExitReason::new().with_basic(reason), qualification)
     }

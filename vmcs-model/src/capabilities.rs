@@ -191,9 +191,16 @@ impl Capabilities {
         if matches!(profile.perf_capabilities, MsrValue::Unknown) {
             unknown = unknown.and(Facts::PERF_CAPABILITIES);
         }
-        // A sub-leaf that leaf 23H does not announce is absent, not unknown.
+        // A sub-leaf beyond those that its leaf announces is absent, not unknown.
+        let facts = |leaf: CpuidLeaf| Facts::cpuid(leaf);
+        if !unknown.intersects(facts(CpuidLeaf::Extended0)) {
+            let [last, ..] = cpuid[CpuidLeaf::Extended0 as usize];
+            let beyond_1 = if last < 1 { facts(CpuidLeaf::Extended1) } else { Facts::default() };
+            let beyond_2 = if last < 2 { facts(CpuidLeaf::Extended2) } else { Facts::default() };
+            unknown = unknown.without(beyond_1.and(beyond_2));
+        }
         if cpuid[CpuidLeaf::PerformanceExtended as usize][0] & 1 << 1 == 0 {
-            unknown = unknown.without(Facts::cpuid(CpuidLeaf::PerformanceCounters));
+            unknown = unknown.without(facts(CpuidLeaf::PerformanceCounters));
         }
         let reserved = Reserved::new(&cpuid, profile.perf_capabilities, physical_reserved, key_bits);
         Self {

@@ -1,4 +1,5 @@
 //! Running the command.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -7,30 +8,30 @@ use serde_json::Value;
 
 /// What the command did.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     /// Exit status.
-    pub status: i32,
+    pub(crate) status: i32,
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub err: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
     /// Standard output as one JSON value.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Standard output as a JSON value a line.
-    pub fn json_lines(&self) -> Vec<Value> {
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
         let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         self.out.lines().map(line).collect()
     }
 
     /// That the command failed with one line on standard error that contains all of `words`.
     #[track_caller]
-    pub fn refused(&self, words: &[&str]) {
+    pub(crate) fn refused(&self, words: &[&str]) {
         assert_eq!(self.status, 2, "{self:?}");
         assert_eq!(self.err.lines().count(), 1, "{self:?}");
         assert!(words.iter().all(|word| self.err.contains(word)), "{words:?} in {self:?}");
@@ -38,7 +39,7 @@ impl Ran {
 }
 
 /// Runs `vmcs` with `input` on standard input.
-pub fn vmcs_with(args: &[&str], input: &str) -> Ran {
+pub(crate) fn vmcs_with(args: &[&str], input: &str) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vmcs"))
         .args(args)
         .stdin(Stdio::piped())
@@ -57,6 +58,6 @@ pub fn vmcs_with(args: &[&str], input: &str) -> Ran {
 }
 
 /// Runs `vmcs`.
-pub fn vmcs(args: &[&str]) -> Ran {
+pub(crate) fn vmcs(args: &[&str]) -> Ran {
     vmcs_with(args, "")
 }

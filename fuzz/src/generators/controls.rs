@@ -3,6 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use vmcs_hw::Case;
 use vmcs_model::field::{self, Area, FieldId};
+use vmcs_model::controls::Primary;
 use vmcs_model::formats::{InterruptionInformation, event_type};
 use vmcs_model::{FieldValue, Vmcs};
 use vmcs_wire::{Op, Start, layout};
@@ -19,7 +20,7 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     let base = &world.bases[image].vmcs;
     let mut changes = Vec::new();
     if u.ratio(1u8, 5u8)? {
-        injection(u, &mut changes)?;
+        injection(world, u, &mut changes)?;
     } else {
         control(world, u, base, &mut changes)?;
     }
@@ -98,7 +99,8 @@ fn msr_area_change(
         0 => (u.arbitrary()?, 0),
         1 => (layout::SCRATCH | 1 << u.int_in_range(0..=3u8)?, entries),
         2 => (top.wrapping_add(u64::from(u.arbitrary::<u16>()? & 0xFFF0)), entries),
-        // The last byte lies just beyond the width.
+        // The last byte lies just beyond the width. A processor that misses it walks the whole area: mostly a short one.
+        3 if entries > 512 && !u.ratio(1u8, 64u8)? => (top.wrapping_sub(16), 2),
         3 => (top.wrapping_sub(entries * 16).wrapping_add(16), entries),
         _ => (u64::MAX & !0xF, entries),
     };
@@ -108,8 +110,13 @@ fn msr_area_change(
 }
 
 /// Injects an event, mostly one that is almost legal.
-fn injection(u: &mut Unstructured<'_>, changes: &mut Vec<(FieldId, u64)>) -> Result<()> {
+fn injection(world: &World, u: &mut Unstructured<'_>, changes: &mut Vec<(FieldId, u64)>) -> Result<()> {
     let mut event = InterruptionInformation::new().with_valid(true).with_event_type(u.int_in_range(0..=7)?);
+    // On a processor with neither the monitor trap flag nor FRED all events of type 7 are alike.
+    let mtf = world.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0;
+    if event.event_type() == event_type::OTHER_EVENT && !mtf && !world.capabilities.fred() && !u.ratio(1u8, 200u8)? {
+        event.set_event_type(event_type::HARDWARE_EXCEPTION);
+    }
     event.set_vector(match (event.event_type(), u.int_in_range(0..=3u8)?) {
         (event_type::NMI, 0..=2) => 2,
         (event_type::OTHER_EVENT, 0..=2) => u.int_in_range(0..=3)?,

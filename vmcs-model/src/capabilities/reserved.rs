@@ -30,6 +30,9 @@ pub struct Reserved {
     pub lbr_ctl: u64,
 }
 
+/// Every processor has 32 address bits.
+const UPPER: u64 = u64::MAX << 32;
+
 /// `bits` if bit `n` of `register` is 1.
 const fn if_bit(register: u32, n: u32, bits: u64) -> u64 {
     if register >> n & 1 != 0 { bits } else { 0 }
@@ -40,8 +43,6 @@ impl Reserved {
     pub const CR3_FACTS: Facts = Facts::cpuid(CpuidLeaf::AddressWidths)
         .and(Facts::cpuid(CpuidLeaf::Extended1))
         .and(Facts::cpuid(CpuidLeaf::ExtendedFeatures));
-    /// Bits of CR3 that some processor defines, or that do not exist without Intel 64.
-    pub const CR3_DEFINED: u64 = u64::MAX;
     /// What [`Self::efer`] depends on.
     pub const EFER_FACTS: Facts = Facts::cpuid(CpuidLeaf::ExtendedFeatures);
     /// Bits of IA32_EFER that some processor defines.
@@ -90,8 +91,8 @@ impl Reserved {
         let physical = (physical_reserved.cast_signed() >> key_bits).cast_unsigned();
         Self {
             physical,
-            cr3: physical & !lam & wide,
-            cr3_with_ept: physical_reserved & !lam & wide,
+            cr3: physical & !lam & wide & UPPER,
+            cr3_with_ept: physical_reserved & !lam & wide & UPPER,
             efer: efer(leaf(CpuidLeaf::ExtendedFeatures)),
             debugctl: debugctl(
                 leaf(CpuidLeaf::Features),

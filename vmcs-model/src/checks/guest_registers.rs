@@ -176,9 +176,7 @@ fn debugctl_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> b
 }
 
 fn cr3_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    let without = |mask: fn(&Reserved) -> u64| {
-        c.reserved_clear(c.get(field::GUEST_CR3), Reserved::CR3_DEFINED, Reserved::CR3_FACTS, |has| mask(&has.reserved))
-    };
-    without(|reserved| reserved.cr3)
-        || (c.guest_secondary().contains(Secondary::ENABLE_EPT) && without(|reserved| reserved.cr3_with_ept))
+    let cr3 = c.get(field::GUEST_CR3);
+    c.cr3_valid(cr3, |reserved| reserved.cr3)
+        || (c.guest_secondary().contains(Secondary::ENABLE_EPT) && c.cr3_valid(cr3, |reserved| reserved.cr3_with_ept))
 }

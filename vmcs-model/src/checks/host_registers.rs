@@ -34,7 +34,7 @@ checks! {
         /// The reserved bits of CR3 are 0: those beyond the physical-address width, 63 included, but for the
         /// linear-address masking bits 62:61 where they exist.
         Cr3 "host.cr3.reserved" [HOST_CR3] =>
-            c.reserved_clear(c.get(field::HOST_CR3), Reserved::CR3_DEFINED, Reserved::CR3_FACTS, |has| has.reserved.cr3);
+            c.cr3_valid(c.get(field::HOST_CR3), |reserved| reserved.cr3);
         /// IA32_SYSENTER_ESP is canonical, for the widest linear address that the processor supports whatever CR4.LA57.
         SysenterEsp "host.sysenter-esp.canonical" [HOST_IA32_SYSENTER_ESP] =>
             c.canonical(c.get(field::HOST_IA32_SYSENTER_ESP));
@@ -113,6 +113,12 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     pub(super) fn perf_global_ctrl_valid(&self, value: u64) -> bool {
         let facts = Reserved::PERF_GLOBAL_CTRL_FACTS;
         self.reserved_clear(value, Reserved::PERF_GLOBAL_CTRL_DEFINED, facts, |has| has.reserved.perf_global_ctrl)
+    }
+
+    /// Bits 31:0 are not reserved, or not checked, by any processor.
+    #[inline]
+    pub(super) fn cr3_valid(&self, value: u64, mask: impl FnOnce(&Reserved) -> u64) -> bool {
+        self.reserved_clear(value & !0xFFFF_FFFF, u64::MAX, Reserved::CR3_FACTS, |has| mask(&has.reserved))
     }
 
     pub(super) fn efer_valid(&self, efer: Efer) -> bool {

@@ -1,6 +1,7 @@
 //! The field table: one row per component.
 //!
 //! `NAME: type = encoding, [aliases], [capability bits, one of which makes it exist];`
+#![allow(rustdoc::broken_intra_doc_links, reason = "rows name bits of MSRs as the SDM does, such as [4:0]")]
 
 use super::{Encoding, Field, FieldId, FieldInfo, fields};
 use crate::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};
