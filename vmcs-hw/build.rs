@@ -53,16 +53,7 @@ fn build(manifest: &Path, target: &Path) -> PathBuf {
     let mut cargo = Command::new(variable("CARGO"));
     cargo
         .current_dir(manifest)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "vmcs-probe",
-            "--features",
-            "bare-metal",
-            "--profile",
-            "probe",
-        ])
+        .args(["build", "--quiet", "--package", "vmcs-probe", "--features", "bare-metal", "--profile", "probe"])
         .args(["--target", TRIPLE, "--target-dir"])
         .arg(target);
     for name in OUTER_SETTINGS {

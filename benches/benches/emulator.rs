@@ -6,8 +6,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vmcs_benches::sapphire_rapids;
 use vmcs_emu::VmExit;
 use vmcs_fuzz::machine::Machine;
-use vmcs_model::formats::{ExitReason, exit_reason};
 use vmcs_model::field;
+use vmcs_model::formats::{ExitReason, exit_reason};
 use vmcs_wire::{Op, Start, layout};
 
 fn emulator(c: &mut Criterion) {

@@ -106,7 +106,7 @@ fn list(json: bool, hint: bool) -> Result<Status, CliError> {
         output::json_pretty(&profiles.iter().map(listed).collect::<Vec<_>>())?;
         return Ok(Status::Clean);
     }
-    let mut table = output::table(&["profile", "processor", "values", "source"]);
+    let mut table = output::table(&["PROFILE", "PROCESSOR", "VALUES", "SOURCE"]);
     for profile in profiles {
         table.add_row([&profile.slug(), &profile.name, confidence(profile), &profile.source]);
     }

@@ -14,20 +14,23 @@ use vmcs_model::{
 };
 
 use crate::error::{CliError, Status};
-use crate::image::{FieldWrites, Image, Memory, MemoryWrites, json_message};
+use crate::image::{FieldWrites, Image, Memory, MemoryWrites, json_message, json_object};
 use crate::target;
 
 /// Judge VMCS images: which outcomes of a VM entry the SDM permits, and every check that is violated
 ///
-/// The base is an image file, JSON or TOML by its extension, of three parts that may each be missing: "fields" (a field's
-/// name or encoding: its value; 0 if not listed), "memory" ([{"address", "u32"|"u64"|"bytes"}]; zero elsewhere) and "cpu",
-/// the processor that executes the entry: cr0, cr4, efer (by default those of the host-state area), cs_l, smm,
-/// mov_ss_blocking, vmxon_pointer, vmcs_pointer. It is in VMX root operation at CPL 0.
+/// The base is an image file, JSON or TOML by its extension, of three parts that may each be missing. "fields": a field's
+/// name or encoding (see `vmcs fields`) and its value; a field that is not listed is 0. "memory": a list of {"address",
+/// "u32"|"u64"|"bytes"}; memory is zero elsewhere. "cpu": the processor that executes the entry, which is in VMX root
+/// operation at CPL 0: cr0, cr4, efer (by default as the host-state area has them), cs_l, smm, mov_ss_blocking,
+/// vmxon_pointer, vmcs_pointer.
 ///
 /// A case is a line of JSON: {"id": "a", "set": {FIELD: VALUE}, "memory": […], "op": "vmlaunch"|"vmresume"}. It is the
-/// base with the fields and the memory that it names changed; all but "id" can be left out. VMLAUNCH finds the VMCS clear,
-/// VMRESUME finds it launched. Numbers are strings such as "0x6800" or integers; "u32": "revision" stands for the
-/// processor's VMCS revision identifier.
+/// base with these fields and this memory changed; all but "id" can be left out. VMLAUNCH finds the VMCS clear, VMRESUME
+/// finds it launched; it is a shadow VMCS if memory at the vmcs_pointer says so.
+///
+/// Numbers are strings such as "0x6800" or integers. "u32" can also be "revision", the processor's VMCS revision
+/// identifier, or "shadow_revision", the same with the shadow-VMCS indicator.
 ///
 /// Each case is answered by a line, in their order. A check is undecidable if it depends on a capability that the profile
 /// leaves out. If a failure to load MSRs is permitted not only at the entries that "permitted" lists but at all later ones,
@@ -35,9 +38,11 @@ use crate::target;
 #[derive(clap::Args)]
 #[command(
     after_help = "Exit status: 0 no case violates a check, 1 some do, 2 a line was wrong; the answers before it \
-                        are valid.\n\nExample:\n  echo '{\"id\": \"a\", \"set\": {\"guest_rflags\": 0}}' |\n    vmcs \
-                        check --profile skylake-server --base guest.toml --cases - --json\n\nprints a line \
-                        like\n  {\"id\":\"a\",\"permitted\":[\"EntryFailed(33, 0)\"],\"violated\":[\"guest.rflags.bit1\"],\
+                        are valid.\n\nA base image in TOML begins like\n  [fields]\n  guest_rip = 0x1000\n  \
+                        vmcs_link_pointer = \"0xffffffffffffffff\"\n\nExample:\n  echo '{\"id\": \"a\", \"set\": \
+                        {\"guest_rflags\": 0}}' |\n    vmcs check --profile tiger-lake --base guest.toml --cases - \
+                        --json\n\nprints, if the rest of the image is as it should be,\n  \
+                        {\"id\":\"a\",\"permitted\":[\"EntryFailed(33, 0)\"],\"violated\":[\"guest.rflags.bit1\"],\
                         \"undecidable\":[]}"
 )]
 pub(crate) struct Args {
@@ -139,7 +144,7 @@ fn answer_all(judge: &Judge, file: &Path, out: &mut Printer<impl Write>) -> Resu
         if text.is_empty() {
             continue;
         }
-        let case = serde_json::from_slice(text).map_err(|error| wrong(json_message(&error)))?;
+        let case = json_object(text).map_err(|error| wrong(json_message(&error)))?;
         out.print(&judge.answer(case))?;
     }
     Ok(())

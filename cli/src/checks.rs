@@ -103,7 +103,7 @@ impl Listing {
     fn print_table(&self) -> io::Result<()> {
         for section in self.checks.chunk_by(|a, b| a.section == b.section) {
             writeln!(io::stdout(), "{} {}", section[0].section, section[0].title)?;
-            let mut table = output::table(&["check", "fails with", "rule"]);
+            let mut table = output::table(&["CHECK", "FAILS WITH", "RULE"]);
             for check in section {
                 table.add_row([check.id.to_owned(), check.outcomes(), check.sentence()]);
             }
@@ -111,7 +111,7 @@ impl Listing {
             writeln!(io::stdout())?;
         }
         writeln!(io::stdout(), "Rules that no image violates")?;
-        let mut table = output::table(&["rule", "why", "what it says"]);
+        let mut table = output::table(&["ID", "WHY", "RULE"]);
         for rule in &self.not_checks {
             table.add_row([rule.id, rule.kind, rule.rule]);
         }

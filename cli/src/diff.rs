@@ -12,8 +12,6 @@ use vmcs_fuzz::{Generator, World};
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording::{Header, Recorder, Recording};
 use vmcs_hw::{Session, Target};
-use vmcs_model::FieldId;
-use vmcs_model::field::Encoding;
 
 use crate::error::{CliError, Status};
 use crate::output;
@@ -137,15 +135,14 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
 fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBool) -> Result<Report, CliError> {
     let mut opened = target::open(&TargetArgs { target: Some(spec), cpu: args.target.cpu.clone() })?;
     let captured = opened.capture()?;
-    let world = World::with_fields(&captured.profile.profile, captured.existing());
+    let world = World::new(&captured.profile.profile);
     let session = world.session();
     let mut recorder = match &args.record {
         None => None,
         Some(file) => {
-            let fields = world.fields.iter().map(|field| field.info().encoding.0);
             let implementation = opened.target.implementation();
             let generator = args.generator.as_str();
-            let header = Header::new(implementation, generator, args.seed, captured.profile.clone(), fields, &session);
+            let header = Header::new(implementation, generator, args.seed, captured.profile.clone(), &session);
             Some(Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?)
         }
     };
@@ -162,9 +159,7 @@ fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBoo
 fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Result<Vec<Report>, CliError> {
     let mut reports = Vec::new();
     for mut recording in recordings {
-        let known = |number: &vmcs_hw::number::Number| Encoding(u32::try_from(number.0).ok()?).field();
-        let fields: Vec<FieldId> = recording.header.fields.iter().filter_map(known).collect();
-        let world = World::with_fields(&recording.header.profile.profile, fields);
+        let world = World::new(&recording.header.profile.profile);
         let session = recording.session();
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;

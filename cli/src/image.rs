@@ -1,25 +1,27 @@
 //! Image files: the fields of a VMCS, what memory holds, and the processor that executes the entry.
 
+mod fields;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use vmcs_hw::number::Number;
 use vmcs_hw::program::MemoryWrite;
 use vmcs_model::controls::Exit;
 use vmcs_model::cpu::CpuState;
-use vmcs_model::field::{
-    Encoding, FIELDS, FieldId, FieldInfo, HOST_CR0, HOST_CR4, HOST_IA32_EFER, PRIMARY_VM_EXIT_CONTROLS, Width,
-};
+use vmcs_model::field::{FieldId, HOST_CR0, HOST_CR4, HOST_IA32_EFER, PRIMARY_VM_EXIT_CONTROLS};
 use vmcs_model::registers::{Cr0, Cr4, Efer};
 use vmcs_model::{ReadMemory, Vmcs};
 
 use crate::error::CliError;
-use crate::near::did_you_mean;
+
+pub(crate) use fields::FieldWrites;
 
 /// A VMCS image with its surroundings.
 #[derive(Clone, Debug)]
@@ -33,12 +35,12 @@ pub(crate) struct Image {
 }
 
 /// The file as it is written.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[derive(Default)]
 struct File {
     fields: FieldWrites,
     memory: MemoryWrites,
+    #[serde(deserialize_with = "object")]
     cpu: Cpu,
 }
 
@@ -75,10 +77,7 @@ impl Image {
     fn new(File { fields, memory, cpu }: File) -> Self {
         let mut vmcs = Vmcs::new();
         fields.apply(&mut vmcs);
-        let mut listed: Vec<_> = fields.0.iter().map(|write| write.target.field).collect();
-        listed.sort_unstable();
-        listed.dedup();
-        let fields = listed.into_iter().map(|field| (field, vmcs.raw(field))).collect();
+        let fields = fields.listed().into_iter().map(|field| (field, vmcs.raw(field))).collect();
         Self { fields, memory: memory.0, cpu: cpu.state(&vmcs) }
     }
 
@@ -151,171 +150,6 @@ impl ReadMemory for Memory {
     }
 }
 
-/// Values for fields, by name or encoding.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FieldWrites(Vec<FieldWrite>);
-
-#[derive(Clone, Copy, Debug)]
-struct FieldWrite {
-    target: FieldTarget,
-    value: u64,
-}
-
-/// A field, or bits 63:32 of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FieldTarget {
-    field: FieldId,
-    high: bool,
-}
-
-impl FieldWrites {
-    /// Sets the fields.
-    pub(crate) fn apply(&self, vmcs: &mut Vmcs) {
-        for &FieldWrite { target: FieldTarget { field, high }, value } in &self.0 {
-            let value = if high { value << 32 | vmcs.raw(field) & 0xFFFF_FFFF } else { value };
-            vmcs.set_raw(field, value);
-        }
-    }
-}
-
-impl FieldTarget {
-    /// The field of that name, alias or encoding.
-    fn parse(key: &str) -> Result<Self, String> {
-        if let Some(field) = FieldId::by_name(key) {
-            return Ok(Self { field, high: false });
-        }
-        if key.starts_with(|c: char| c.is_ascii_digit()) {
-            let encoding = Number::parse(key).and_then(Number::to_u32).map_err(|error| format!("{key:?}: {error}"))?;
-            let field = Encoding(encoding).field().ok_or_else(|| {
-                format!("no VMCS field has the encoding {encoding:#06x}: expected one that `vmcs fields` lists")
-            })?;
-            return Ok(Self { field, high: Encoding(encoding).is_high() });
-        }
-        let names = FIELDS.iter().flat_map(|info| info.aliases.iter().copied().chain([info.name]));
-        let near = did_you_mean(key, names);
-        let expected = if near.is_empty() {
-            ": expected a name that `vmcs fields` lists, or an encoding such as \"0x6800\""
-        } else {
-            &near
-        };
-        Err(format!("unknown VMCS field {key:?}{expected}"))
-    }
-
-    fn info(self) -> &'static FieldInfo {
-        self.field.info()
-    }
-
-    /// Bits that can be written.
-    fn bits(self) -> u32 {
-        if self.high { Width::Bits32.bits() } else { self.info().width().bits() }
-    }
-}
-
-impl fmt::Display for FieldTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.info().name;
-        if self.high { write!(f, "bits 63:32 of {name}") } else { f.write_str(name) }
-    }
-}
-
-impl<'de> Deserialize<'de> for FieldWrites {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = FieldWrites;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("field values such as {\"guest_rip\": \"0x1000\"}")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldWrites, A::Error> {
-                let mut writes: Vec<FieldWrite> = Vec::new();
-                while let Some(target) = map.next_key_seed(Key { taken: &writes })? {
-                    writes.push(FieldWrite { target, value: map.next_value_seed(Value(target))? });
-                }
-                // Whatever their order: the high half changes the full value.
-                writes.sort_by_key(|write| write.target.high);
-                Ok(FieldWrites(writes))
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
-}
-
-/// Reads a field's key. What is wrong is found out while the reader stands there, so that the error has the place.
-struct Key<'a> {
-    taken: &'a [FieldWrite],
-}
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = FieldTarget;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldTarget, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = FieldTarget;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field's name or encoding")
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<FieldTarget, E> {
-        let target = FieldTarget::parse(key).map_err(E::custom)?;
-        if self.taken.iter().any(|write| write.target == target) {
-            return Err(E::custom(format_args!("{key:?} gives {target} a second value: expected each field once")));
-        }
-        Ok(target)
-    }
-}
-
-/// Reads the value of a field.
-struct Value(FieldTarget);
-
-impl<'de> DeserializeSeed<'de> for Value {
-    type Value = u64;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for Value {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a number of at most {} bits for {}, such as \"0x6800\" or 26624", self.0.bits(), self.0)
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
-        if value >> (self.0.bits() - 1) > 1 {
-            let bits = self.0.bits();
-            return Err(E::custom(format_args!(
-                "{value:#x} is too wide for {}, which has {bits} bits: expected at most {:#x}",
-                self.0,
-                u64::MAX >> (64 - bits),
-            )));
-        }
-        Ok(value)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<u64, E> {
-        match u64::try_from(value) {
-            Ok(value) => self.visit_u64(value),
-            Err(_) => Err(E::invalid_value(Unexpected::Signed(value), &self)),
-        }
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
-        match Number::parse(text) {
-            Ok(number) => self.visit_u64(number.0),
-            Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
-        }
-    }
-}
-
 /// Memory contents that [`MemoryWrite::to_bytes`] can resolve and that end within the address space.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
@@ -351,8 +185,32 @@ fn memory_writes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Memor
     Ok(checked.into_iter().map(|Checked(write)| write).collect())
 }
 
+/// Reads an object. What serde derives would take a list of the values, too.
+fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_map(Object(PhantomData))
+}
+
+/// Reads a JSON text that is one object.
+pub(crate) fn json_object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> serde_json::Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = object(&mut deserializer)?;
+    deserializer.end().map(|()| value)
+}
+
 fn from_json(text: &str) -> Result<File, (usize, String)> {
-    serde_json::from_str(text).map_err(|error| (error.line(), json_message(&error)))
+    json_object(text.as_bytes()).map_err(|error| (error.line(), json_message(&error)))
 }
 
 /// What is wrong with a line of JSON, with the column but without the line.
@@ -465,6 +323,9 @@ mod tests {
             ),
             ("{\"memory\": [\n{\"address\": 0, \"u32\": \"0x100000000\"}\n]}", 2, "32 bits"),
             ("{\"fields\": {}}\n}", 2, "trailing characters"),
+            ("[{}, [], {}]", 1, "expected an object"),
+            ("{\"cpu\": [1]}", 1, "expected an object"),
+            ("{\"memory\": [[1]]}", 1, "expected a piece of memory"),
             ("", 1, "EOF"),
         ] {
             let (at, message) = json(text).unwrap_err();

@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let stop = stop_on_ctrl_c();
     let mut opened = target::open(&args.target)?;
     let captured = opened.capture()?;
-    let world = World::with_fields(&captured.profile.profile, captured.existing());
+    let world = World::new(&captured.profile.profile);
     let session = world.session();
     let revision = world.capabilities.revision();
 

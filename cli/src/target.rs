@@ -9,9 +9,6 @@ use vmcs_hw::bochs::{self, BochsInstall, BochsTarget, BochsVersion};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::recording::{self, Recording};
 use vmcs_hw::{FieldReport, ProbeReport, Target, TargetError};
-use vmcs_model::FieldId;
-use vmcs_model::field::Encoding;
-use vmcs_wire::StepResult;
 
 use crate::error::CliError;
 
@@ -84,20 +81,6 @@ pub(crate) struct Captured {
     pub(crate) fields: Vec<FieldReport>,
 }
 
-impl Captured {
-    /// The components that it has.
-    pub(crate) fn existing(&self) -> Vec<FieldId> {
-        let readable = |report: &&FieldReport| matches!(report.read, StepResult::Value(_));
-        self.fields.iter().filter(readable).filter_map(|report| full(report.encoding)).collect()
-    }
-}
-
-/// The component of a full (even) encoding.
-fn full(encoding: u32) -> Option<FieldId> {
-    let encoding = Encoding(encoding);
-    if encoding.is_high() { None } else { encoding.field() }
-}
-
 impl Opened {
     /// Reads the profile out of the machine.
     pub(crate) fn capture(&mut self) -> Result<Captured, CliError> {
@@ -125,7 +108,8 @@ pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
             Ok(Opened { target: Box::new(BochsTarget::new(install, &model)?), given: None })
         }
         TargetSpec::Replay(_) => Err(CliError::Usage(
-            "a recording answers only the cases that are in it: use `vmcs diff --target replay` or `vmcs replay`".to_owned(),
+            "a recording answers only the cases that are in it: use `vmcs diff --target replay` or `vmcs replay`"
+                .to_owned(),
         )),
     }
 }

@@ -51,7 +51,7 @@ fn a_profile_says_which_exist() {
     // IA32_VMX_PROCBASED_CTLS3 exists there, and was not read.
     assert_eq!(field(&ran, "hlat_prefix_size")["exists"], "unknown");
     let text = vmcs(&["fields", "--profile", "tiger lake"]);
-    assert!(text.out.lines().next().expect("a header").contains(" exists "), "{}", text.out);
+    assert!(text.out.lines().next().expect("a header").contains(" EXISTS "), "{}", text.out);
 }
 
 /// A profile file that says whether tertiary controls exist, so that the emulator and the capabilities know the same.

@@ -7,22 +7,16 @@ use crate::LogicalProcessor;
 
 impl LogicalProcessor {
     pub(crate) fn pin(&self) -> PinBased {
-        self.current_fields()
-            .get(field::PIN_BASED_VM_EXECUTION_CONTROLS)
+        self.current_fields().get(field::PIN_BASED_VM_EXECUTION_CONTROLS)
     }
 
     pub(crate) fn primary(&self) -> Primary {
-        self.current_fields()
-            .get(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
+        self.current_fields().get(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
     }
 
     pub(crate) fn secondary(&self) -> Secondary {
-        if self
-            .primary()
-            .contains(Primary::ACTIVATE_SECONDARY_CONTROLS)
-        {
-            self.current_fields()
-                .get(field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
+        if self.primary().contains(Primary::ACTIVATE_SECONDARY_CONTROLS) {
+            self.current_fields().get(field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
         } else {
             Secondary::empty()
         }
@@ -30,8 +24,7 @@ impl LogicalProcessor {
 
     pub(crate) fn tertiary(&self) -> Tertiary {
         if self.primary().contains(Primary::ACTIVATE_TERTIARY_CONTROLS) {
-            self.current_fields()
-                .get(field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
+            self.current_fields().get(field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
         } else {
             Tertiary::empty()
         }
@@ -42,10 +35,7 @@ impl LogicalProcessor {
     }
 
     pub(crate) fn secondary_exit(&self) -> SecondaryExit {
-        if self
-            .primary_exit()
-            .contains(Exit::ACTIVATE_SECONDARY_CONTROLS)
-        {
+        if self.primary_exit().contains(Exit::ACTIVATE_SECONDARY_CONTROLS) {
             self.current_fields().get(field::SECONDARY_VM_EXIT_CONTROLS)
         } else {
             SecondaryExit::empty()

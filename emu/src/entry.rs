@@ -6,8 +6,7 @@ use vmcs_model::cpu::ExecutiveVmcs;
 use vmcs_model::field;
 use vmcs_model::formats::{ExitReason, exit_reason};
 use vmcs_model::{
-    EntryAttempt, EntryInstruction, LaunchState, Outcome, Verdict, VmxOperation, judge,
-    judge_omitting, violations,
+    EntryAttempt, EntryInstruction, LaunchState, Outcome, Verdict, VmxOperation, judge, judge_omitting, violations,
 };
 
 use crate::{Entry, Failure, LogicalProcessor};
@@ -34,31 +33,21 @@ impl LogicalProcessor {
     /// What the model says of the entry that `instruction` would attempt now.
     #[must_use]
     pub fn verdict(&self, instruction: EntryInstruction) -> Verdict {
-        self.with_attempt(instruction, |attempt| {
-            judge(attempt, self.current_fields(), &self.memory)
-        })
+        self.with_attempt(instruction, |attempt| judge(attempt, self.current_fields(), &self.memory))
     }
 
     /// What the model says of that entry on a processor that does not make the checks `omitted`.
     #[must_use]
     pub fn verdict_omitting(&self, instruction: EntryInstruction, omitted: &CheckSet) -> Verdict {
-        self.with_attempt(instruction, |attempt| {
-            judge_omitting(attempt, self.current_fields(), &self.memory, omitted)
-        })
+        self.with_attempt(instruction, |attempt| judge_omitting(attempt, self.current_fields(), &self.memory, omitted))
     }
 
-    fn with_attempt<T>(
-        &self,
-        instruction: EntryInstruction,
-        judge: impl FnOnce(EntryAttempt<'_>) -> T,
-    ) -> T {
+    fn with_attempt<T>(&self, instruction: EntryInstruction, judge: impl FnOnce(EntryAttempt<'_>) -> T) -> T {
         let mut cpu = self.cpu.clone();
         cpu.executive = self.executive_vmcs();
         judge(EntryAttempt {
             instruction,
-            launch_state: self
-                .current()
-                .map_or(LaunchState::Clear, |region| region.launch_state),
+            launch_state: self.current().map_or(LaunchState::Clear, |region| region.launch_state),
             shadow: self.current().is_some_and(|region| region.shadow),
             cpu: &cpu,
             capabilities: &self.capabilities,
@@ -70,11 +59,7 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// Those that `outcome` stands for.
-    pub fn enter_as(
-        &mut self,
-        instruction: EntryInstruction,
-        outcome: Outcome,
-    ) -> Result<Entry, Failure> {
+    pub fn enter_as(&mut self, instruction: EntryInstruction, outcome: Outcome) -> Result<Entry, Failure> {
         self.attempt(|cpu| cpu.end_entry(instruction, outcome))
     }
 
@@ -82,20 +67,13 @@ impl LogicalProcessor {
         self.end_entry(instruction, self.decide(instruction))
     }
 
-    fn end_entry(
-        &mut self,
-        instruction: EntryInstruction,
-        outcome: Outcome,
-    ) -> Result<Entry, Failure> {
+    fn end_entry(&mut self, instruction: EntryInstruction, outcome: Outcome) -> Result<Entry, Failure> {
         match outcome {
             Outcome::Fault(exception) => Err(Failure::Fault(exception)),
             Outcome::Exited { reason } => Err(Failure::Exit { reason }),
             Outcome::FailInvalid => Err(Failure::Invalid),
             Outcome::FailValid(error) => Err(Failure::Valid(error)),
-            Outcome::EntryFailed {
-                reason,
-                qualification,
-            } => Ok(self.fail_entry(reason, qualification)),
+            Outcome::EntryFailed { reason, qualification } => Ok(self.fail_entry(reason, qualification)),
             Outcome::Entered => Ok(self.complete_entry(instruction)),
         }
     }
@@ -105,27 +83,16 @@ impl LogicalProcessor {
     #[must_use]
     pub fn decide(&self, instruction: EntryInstruction) -> Outcome {
         let verdict = self.verdict(instruction);
-        let Some(first) = verdict
-            .violated
-            .iter()
-            .min_by_key(|check| check.info().phase)
-        else {
+        let Some(first) = verdict.violated.iter().min_by_key(|check| check.info().phase) else {
             return Outcome::Entered;
         };
         let outcome = match (first.info().failure.outcome, instruction) {
-            (Outcome::Exited { .. }, EntryInstruction::Vmlaunch) => Outcome::Exited {
-                reason: exit_reason::VMLAUNCH,
-            },
-            (Outcome::Exited { .. }, EntryInstruction::Vmresume) => Outcome::Exited {
-                reason: exit_reason::VMRESUME,
-            },
+            (Outcome::Exited { .. }, EntryInstruction::Vmlaunch) => Outcome::Exited { reason: exit_reason::VMLAUNCH },
+            (Outcome::Exited { .. }, EntryInstruction::Vmresume) => Outcome::Exited { reason: exit_reason::VMRESUME },
             // The row does not know which entry of the area it is: the last one that the verdict names.
-            (outcome, _) if is_msr_failure(&outcome) => verdict
-                .permitted
-                .iter()
-                .filter(is_msr_failure)
-                .last()
-                .unwrap_or(outcome),
+            (outcome, _) if is_msr_failure(&outcome) => {
+                verdict.permitted.iter().filter(is_msr_failure).last().unwrap_or(outcome)
+            }
             (outcome, _) => outcome,
         };
         debug_assert!(verdict.permits(&outcome), "{outcome} is not permitted");
@@ -136,16 +103,12 @@ impl LogicalProcessor {
     fn complete_entry(&mut self, instruction: EntryInstruction) -> Entry {
         self.load_guest_state();
         let fields = self.current_fields();
-        let (area, count) = (
-            fields.get(field::VM_ENTRY_MSR_LOAD_ADDRESS),
-            fields.get(field::VM_ENTRY_MSR_LOAD_COUNT),
-        );
+        let (area, count) = (fields.get(field::VM_ENTRY_MSR_LOAD_ADDRESS), fields.get(field::VM_ENTRY_MSR_LOAD_COUNT));
         self.load_msrs(area, count);
         if instruction == EntryInstruction::Vmlaunch {
             self.current_mut().launch_state = LaunchState::Launched;
         }
-        let returns_from_smm =
-            self.cpu.smm && !self.entry_controls().contains(EntryControls::ENTRY_TO_SMM);
+        let returns_from_smm = self.cpu.smm && !self.entry_controls().contains(EntryControls::ENTRY_TO_SMM);
         self.cpu.vmx = VmxOperation::NonRoot;
         if returns_from_smm {
             self.return_from_smm();
@@ -158,10 +121,7 @@ impl LogicalProcessor {
         let fields = self.current_fields();
         let executive = fields.get(field::EXECUTIVE_VMCS_POINTER);
         let link = fields.get(field::VMCS_LINK_POINTER);
-        if self
-            .entry_controls()
-            .contains(EntryControls::DEACTIVATE_DUAL_MONITOR_TREATMENT)
-        {
+        if self.entry_controls().contains(EntryControls::DEACTIVATE_DUAL_MONITOR_TREATMENT) {
             self.platform.dual_monitor_active = false;
         } else {
             self.platform.smm_transfer_pointer = self.cpu.vmcs_pointer;
@@ -186,23 +146,15 @@ impl LogicalProcessor {
         if reason == exit_reason::MSR_LOADING {
             self.load_guest_state();
             let loaded = u32::try_from(qualification.saturating_sub(1)).unwrap_or(u32::MAX);
-            self.load_msrs(
-                self.current_fields().get(field::VM_ENTRY_MSR_LOAD_ADDRESS),
-                loaded,
-            );
+            self.load_msrs(self.current_fields().get(field::VM_ENTRY_MSR_LOAD_ADDRESS), loaded);
         }
-        let exit_reason = ExitReason::new()
-            .with_basic(reason)
-            .with_entry_failure(true);
+        let exit_reason = ExitReason::new().with_basic(reason).with_entry_failure(true);
         let fields = &mut self.current_mut().fields;
         fields.set(field::EXIT_REASON, exit_reason);
         fields.set(field::EXIT_QUALIFICATION, qualification);
         self.set_register(field::GUEST_INTERRUPTIBILITY_STATE, blocking);
         match self.load_host() {
-            Ok(()) => Entry::Failed {
-                reason,
-                qualification,
-            },
+            Ok(()) => Entry::Failed { reason, qualification },
             Err(abort) => Entry::Aborted(abort),
         }
     }
@@ -214,17 +166,10 @@ impl LogicalProcessor {
         }
         let pointer = self.current_fields().get(field::EXECUTIVE_VMCS_POINTER);
         let Some(executive) = self.region(pointer) else {
-            return Some(ExecutiveVmcs {
-                launched: false,
-                controls_valid: false,
-            });
+            return Some(ExecutiveVmcs { launched: false, controls_valid: false });
         };
         // Its VM-execution controls are judged as for an entry outside SMM.
-        let cpu = vmcs_model::CpuState {
-            smm: false,
-            vmcs_pointer: pointer,
-            ..self.cpu.clone()
-        };
+        let cpu = vmcs_model::CpuState { smm: false, vmcs_pointer: pointer, ..self.cpu.clone() };
         let attempt = EntryAttempt {
             instruction: EntryInstruction::Vmresume,
             launch_state: executive.launch_state,
@@ -235,19 +180,11 @@ impl LogicalProcessor {
         let violated = violations(attempt, &executive.fields, &self.memory);
         Some(ExecutiveVmcs {
             launched: executive.launch_state == LaunchState::Launched,
-            controls_valid: !violated
-                .iter()
-                .any(|check| matches!(check, CheckId::ExecutionControlCheck(_))),
+            controls_valid: !violated.iter().any(|check| matches!(check, CheckId::ExecutionControlCheck(_))),
         })
     }
 }
 
 fn is_msr_failure(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::EntryFailed {
-            reason: exit_reason::MSR_LOADING,
-            ..
-        }
-    )
+    matches!(outcome, Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. })
 }

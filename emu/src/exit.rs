@@ -69,10 +69,7 @@ impl VmExit {
             exit_reason::INVEPT | exit_reason::INVVPID => 5,
             _ => 3,
         };
-        Self {
-            instruction_length: Some(length),
-            ..Self::new(reason, 0)
-        }
+        Self { instruction_length: Some(length), ..Self::new(reason, 0) }
     }
 }
 
@@ -120,10 +117,7 @@ impl LogicalProcessor {
         self.load_host()?;
         if exit.event.valid() && exit.event.event_type() == NMI {
             let blocking = self.register(field::GUEST_INTERRUPTIBILITY_STATE);
-            self.set_register(
-                field::GUEST_INTERRUPTIBILITY_STATE,
-                blocking | Interruptibility::NMI,
-            );
+            self.set_register(field::GUEST_INTERRUPTIBILITY_STATE, blocking | Interruptibility::NMI);
         }
         Ok(())
     }
@@ -131,15 +125,10 @@ impl LogicalProcessor {
     fn record_exit(&mut self, exit: &VmExit) {
         let lma = self.cpu.efer.contains(Efer::LMA);
         let stores_lma = self.capabilities.misc & STORES_LMA != 0;
-        let has_guest_physical_address = self
-            .capabilities
-            .has_field(field::GUEST_PHYSICAL_ADDRESS.id().info());
+        let has_guest_physical_address = self.capabilities.has_field(field::GUEST_PHYSICAL_ADDRESS.id().info());
         let fields = &mut self.current_mut().fields;
         let injected = fields.get(field::VM_ENTRY_INTERRUPTION_INFORMATION);
-        fields.set(
-            field::VM_ENTRY_INTERRUPTION_INFORMATION,
-            injected.with_valid(false),
-        );
+        fields.set(field::VM_ENTRY_INTERRUPTION_INFORMATION, injected.with_valid(false));
         if stores_lma {
             let mut controls = fields.get(field::VM_ENTRY_CONTROLS);
             controls.set(Entry::IA_32E_MODE_GUEST, lma);
@@ -149,37 +138,13 @@ impl LogicalProcessor {
         fields.set(field::EXIT_QUALIFICATION, exit.qualification);
         fields.set(field::VM_EXIT_INTERRUPTION_INFORMATION, exit.event);
         fields.set(field::IDT_VECTORING_INFORMATION, exit.original_event);
-        set_if_defined(
-            fields,
-            field::VM_EXIT_INTERRUPTION_ERROR_CODE,
-            exit.event_error_code,
-        );
-        set_if_defined(
-            fields,
-            field::IDT_VECTORING_ERROR_CODE,
-            exit.original_event_error_code,
-        );
-        set_if_defined(
-            fields,
-            field::VM_EXIT_INSTRUCTION_LENGTH,
-            exit.instruction_length,
-        );
-        set_if_defined(
-            fields,
-            field::VM_EXIT_INSTRUCTION_INFORMATION,
-            exit.instruction_information,
-        );
-        set_if_defined(
-            fields,
-            field::GUEST_LINEAR_ADDRESS,
-            exit.guest_linear_address,
-        );
+        set_if_defined(fields, field::VM_EXIT_INTERRUPTION_ERROR_CODE, exit.event_error_code);
+        set_if_defined(fields, field::IDT_VECTORING_ERROR_CODE, exit.original_event_error_code);
+        set_if_defined(fields, field::VM_EXIT_INSTRUCTION_LENGTH, exit.instruction_length);
+        set_if_defined(fields, field::VM_EXIT_INSTRUCTION_INFORMATION, exit.instruction_information);
+        set_if_defined(fields, field::GUEST_LINEAR_ADDRESS, exit.guest_linear_address);
         if has_guest_physical_address {
-            set_if_defined(
-                fields,
-                field::GUEST_PHYSICAL_ADDRESS,
-                exit.guest_physical_address,
-            );
+            set_if_defined(fields, field::GUEST_PHYSICAL_ADDRESS, exit.guest_physical_address);
         }
     }
 }

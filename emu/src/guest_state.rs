@@ -33,11 +33,8 @@ const ALWAYS: [FieldId; 11] = [
     field::GUEST_RSP.id(),
     field::GUEST_CR4.id(),
 ];
-const CET: [FieldId; 3] = [
-    field::GUEST_IA32_S_CET.id(),
-    field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
-    field::GUEST_SSP.id(),
-];
+const CET: [FieldId; 3] =
+    [field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()];
 const FRED: [FieldId; 8] = [
     field::GUEST_IA32_FRED_CONFIG.id(),
     field::GUEST_IA32_FRED_RSP1.id(),
@@ -50,29 +47,17 @@ const FRED: [FieldId; 8] = [
 ];
 /// Registers that a VM-entry control loads.
 const LOADED: &[(Entry, &[FieldId])] = &[
-    (
-        Entry::LOAD_IA32_PERF_GLOBAL_CTRL,
-        &[field::GUEST_IA32_PERF_GLOBAL_CTRL.id()],
-    ),
+    (Entry::LOAD_IA32_PERF_GLOBAL_CTRL, &[field::GUEST_IA32_PERF_GLOBAL_CTRL.id()]),
     (Entry::LOAD_IA32_PAT, &[field::GUEST_IA32_PAT.id()]),
     (Entry::LOAD_IA32_EFER, &[field::GUEST_IA32_EFER.id()]),
     (Entry::LOAD_IA32_BNDCFGS, &[field::GUEST_IA32_BNDCFGS.id()]),
-    (
-        Entry::LOAD_IA32_RTIT_CTL,
-        &[field::GUEST_IA32_RTIT_CTL.id()],
-    ),
+    (Entry::LOAD_IA32_RTIT_CTL, &[field::GUEST_IA32_RTIT_CTL.id()]),
     (Entry::LOAD_UINV, &[field::GUEST_UINV.id()]),
     (Entry::LOAD_CET_STATE, &CET),
-    (
-        Entry::LOAD_GUEST_IA32_LBR_CTL,
-        &[field::GUEST_IA32_LBR_CTL.id()],
-    ),
+    (Entry::LOAD_GUEST_IA32_LBR_CTL, &[field::GUEST_IA32_LBR_CTL.id()]),
     (Entry::LOAD_PKRS, &[field::GUEST_IA32_PKRS.id()]),
     (Entry::LOAD_FRED, &FRED),
-    (
-        Entry::LOAD_IA32_SPEC_CTRL,
-        &[field::GUEST_IA32_SPEC_CTRL.id()],
-    ),
+    (Entry::LOAD_IA32_SPEC_CTRL, &[field::GUEST_IA32_SPEC_CTRL.id()]),
 ];
 /// Registers that a VM-exit control saves.
 const SAVED: &[(Exit, FieldId)] = &[
@@ -80,10 +65,7 @@ const SAVED: &[(Exit, FieldId)] = &[
     (Exit::SAVE_DEBUG_CONTROLS, field::GUEST_IA32_DEBUGCTL.id()),
     (Exit::SAVE_IA32_PAT, field::GUEST_IA32_PAT.id()),
     (Exit::SAVE_IA32_EFER, field::GUEST_IA32_EFER.id()),
-    (
-        Exit::SAVE_IA32_PERF_GLOBAL_CTRL,
-        field::GUEST_IA32_PERF_GLOBAL_CTRL.id(),
-    ),
+    (Exit::SAVE_IA32_PERF_GLOBAL_CTRL, field::GUEST_IA32_PERF_GLOBAL_CTRL.id()),
 ];
 /// Registers that every exit saves if the processor has the field at all, which exists with the controls that load or
 /// clear the register.
@@ -98,12 +80,8 @@ const SAVED_IF_SUPPORTED: [FieldId; 9] = [
     field::GUEST_UINV.id(),
     field::GUEST_IA32_SPEC_CTRL.id(),
 ];
-const PDPTES: [FieldId; 4] = [
-    field::GUEST_PDPTE0.id(),
-    field::GUEST_PDPTE1.id(),
-    field::GUEST_PDPTE2.id(),
-    field::GUEST_PDPTE3.id(),
-];
+const PDPTES: [FieldId; 4] =
+    [field::GUEST_PDPTE0.id(), field::GUEST_PDPTE1.id(), field::GUEST_PDPTE2.id(), field::GUEST_PDPTE3.id()];
 
 impl LogicalProcessor {
     /// The guest state of the current VMCS becomes the processor's.
@@ -115,10 +93,7 @@ impl LogicalProcessor {
         self.load_non_register_state();
         let fields = self.current_fields();
         self.cpu.cs_l = fields.get(field::GUEST_CS_ACCESS_RIGHTS).long();
-        self.cpu.cpl = self
-            .current_fields()
-            .get(field::GUEST_SS_ACCESS_RIGHTS)
-            .dpl();
+        self.cpu.cpl = self.current_fields().get(field::GUEST_SS_ACCESS_RIGHTS).dpl();
     }
 
     fn load(&mut self, field: FieldId) {
@@ -145,10 +120,7 @@ impl LogicalProcessor {
         if self.cpu.cr0.contains(Cr0::PG) {
             self.cpu.efer.set(Efer::LME, ia32e);
         }
-        for (_, registers) in LOADED
-            .iter()
-            .filter(|(control, _)| controls.contains(*control))
-        {
+        for (_, registers) in LOADED.iter().filter(|(control, _)| controls.contains(*control)) {
             for field in *registers {
                 self.load(*field);
             }
@@ -188,17 +160,11 @@ impl LogicalProcessor {
         if self.pin().contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) {
             self.load(field::VMX_PREEMPTION_TIMER_VALUE.id());
         }
-        if self
-            .secondary()
-            .contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY)
-        {
+        if self.secondary().contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY) {
             self.load(field::GUEST_INTERRUPT_STATUS.id());
             self.virtualize_ppr();
         }
-        if self
-            .tertiary()
-            .contains(Tertiary::APIC_TIMER_VIRTUALIZATION)
-        {
+        if self.tertiary().contains(Tertiary::APIC_TIMER_VIRTUALIZATION) {
             self.load(field::GUEST_DEADLINE.id());
         }
         let fields = self.current_fields();
@@ -218,11 +184,9 @@ impl LogicalProcessor {
             }
         }
         self.cpu.mov_ss_blocking = interruptibility.contains(Interruptibility::MOV_SS);
-        self.registers
-            .set(field::GUEST_INTERRUPTIBILITY_STATE, interruptibility);
+        self.registers.set(field::GUEST_INTERRUPTIBILITY_STATE, interruptibility);
         self.registers.set(field::GUEST_ACTIVITY_STATE, activity);
-        self.registers
-            .set(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
+        self.registers.set(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
     }
 
     /// VPPR becomes the greater of VTPR and the class of SVI. SDM 30.1.3, PPR Virtualization.
@@ -232,11 +196,7 @@ impl LogicalProcessor {
         let page = self.current_fields().get(field::VIRTUAL_APIC_ADDRESS);
         let vtpr = self.memory.read_u32(page.wrapping_add(VTPR)) & 0xFF;
         let svi = u32::from(self.register(field::GUEST_INTERRUPT_STATUS)) >> 8;
-        let vppr = if vtpr & 0xF0 >= svi & 0xF0 {
-            vtpr
-        } else {
-            svi & 0xF0
-        };
+        let vppr = if vtpr & 0xF0 >= svi & 0xF0 { vtpr } else { svi & 0xF0 };
         self.memory.write_u32(page.wrapping_add(VPPR), vppr);
     }
 
@@ -255,9 +215,7 @@ impl LogicalProcessor {
 
     /// Paging is on, with PAE, outside IA-32e mode.
     pub(crate) fn pae_paging(&self) -> bool {
-        self.cpu.cr0.contains(Cr0::PG)
-            && self.cpu.cr4.contains(Cr4::PAE)
-            && !self.cpu.efer.contains(Efer::LMA)
+        self.cpu.cr0.contains(Cr0::PG) && self.cpu.cr4.contains(Cr4::PAE) && !self.cpu.efer.contains(Efer::LMA)
     }
 
     fn save(&mut self, field: FieldId) {
@@ -269,19 +227,13 @@ impl LogicalProcessor {
 
     /// The processor's state is saved in the guest-state area of the current VMCS.
     pub(crate) fn save_guest_state(&mut self, exit: &VmExit) {
-        debug_assert!(
-            self.cpu.vmx == VmxOperation::NonRoot,
-            "only a guest's state is saved"
-        );
+        debug_assert!(self.cpu.vmx == VmxOperation::NonRoot, "only a guest's state is saved");
         self.save(field::GUEST_CR0.id());
         for field in ALWAYS {
             self.save(field);
         }
         let controls = self.primary_exit();
-        for (_, field) in SAVED
-            .iter()
-            .filter(|(control, _)| controls.contains(*control))
-        {
+        for (_, field) in SAVED.iter().filter(|(control, _)| controls.contains(*control)) {
             self.save(*field);
         }
         for field in SAVED_IF_SUPPORTED {
@@ -333,22 +285,15 @@ impl LogicalProcessor {
         if !self.cpu.smm {
             interruptibility.remove(Interruptibility::SMI);
         }
-        self.current_mut()
-            .fields
-            .set(field::GUEST_INTERRUPTIBILITY_STATE, interruptibility);
+        self.current_mut().fields.set(field::GUEST_INTERRUPTIBILITY_STATE, interruptibility);
         let blocked = self.cpu.mov_ss_blocking && !is_debug_exception(exit);
         let pending = if keeps_pending_debug(reason.basic()) || blocked {
             self.register(field::GUEST_PENDING_DEBUG_EXCEPTIONS)
         } else {
             PendingDebug::empty()
         };
-        self.current_mut()
-            .fields
-            .set(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
-        if self
-            .primary_exit()
-            .contains(Exit::SAVE_VMX_PREEMPTION_TIMER_VALUE)
-        {
+        self.current_mut().fields.set(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
+        if self.primary_exit().contains(Exit::SAVE_VMX_PREEMPTION_TIMER_VALUE) {
             if reason.basic() == vmcs_model::formats::exit_reason::PREEMPTION_TIMER {
                 self.set_register(field::VMX_PREEMPTION_TIMER_VALUE, 0);
             }
@@ -359,10 +304,7 @@ impl LogicalProcessor {
                 self.save(field);
             }
         }
-        if self
-            .secondary()
-            .contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY)
-        {
+        if self.secondary().contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY) {
             self.save(field::GUEST_INTERRUPT_STATUS.id());
         }
         self.save(field::GUEST_DEADLINE.id());

@@ -32,89 +32,29 @@ const PDPTE_RESERVED: u64 = 0x1E6;
 
 /// Registers that a VM-exit control loads: the register and the host-state field.
 const LOADED: &[(Exit, FieldId, FieldId)] = &[
-    (
-        Exit::LOAD_IA32_PERF_GLOBAL_CTRL,
-        field::GUEST_IA32_PERF_GLOBAL_CTRL.id(),
-        field::HOST_IA32_PERF_GLOBAL_CTRL.id(),
-    ),
-    (
-        Exit::LOAD_IA32_PAT,
-        field::GUEST_IA32_PAT.id(),
-        field::HOST_IA32_PAT.id(),
-    ),
-    (
-        Exit::LOAD_IA32_EFER,
-        field::GUEST_IA32_EFER.id(),
-        field::HOST_IA32_EFER.id(),
-    ),
-    (
-        Exit::LOAD_CET_STATE,
-        field::GUEST_IA32_S_CET.id(),
-        field::HOST_IA32_S_CET.id(),
-    ),
-    (
-        Exit::LOAD_CET_STATE,
-        field::GUEST_SSP.id(),
-        field::HOST_SSP.id(),
-    ),
+    (Exit::LOAD_IA32_PERF_GLOBAL_CTRL, field::GUEST_IA32_PERF_GLOBAL_CTRL.id(), field::HOST_IA32_PERF_GLOBAL_CTRL.id()),
+    (Exit::LOAD_IA32_PAT, field::GUEST_IA32_PAT.id(), field::HOST_IA32_PAT.id()),
+    (Exit::LOAD_IA32_EFER, field::GUEST_IA32_EFER.id(), field::HOST_IA32_EFER.id()),
+    (Exit::LOAD_CET_STATE, field::GUEST_IA32_S_CET.id(), field::HOST_IA32_S_CET.id()),
+    (Exit::LOAD_CET_STATE, field::GUEST_SSP.id(), field::HOST_SSP.id()),
     (
         Exit::LOAD_CET_STATE,
         field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
         field::HOST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
     ),
-    (
-        Exit::LOAD_PKRS,
-        field::GUEST_IA32_PKRS.id(),
-        field::HOST_IA32_PKRS.id(),
-    ),
+    (Exit::LOAD_PKRS, field::GUEST_IA32_PKRS.id(), field::HOST_IA32_PKRS.id()),
 ];
 /// Registers that a secondary VM-exit control loads.
 const LOADED_SECONDARY: &[(SecondaryExit, FieldId, FieldId)] = &[
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_CONFIG.id(),
-        field::HOST_IA32_FRED_CONFIG.id(),
-    ),
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_RSP1.id(),
-        field::HOST_IA32_FRED_RSP1.id(),
-    ),
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_RSP2.id(),
-        field::HOST_IA32_FRED_RSP2.id(),
-    ),
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_RSP3.id(),
-        field::HOST_IA32_FRED_RSP3.id(),
-    ),
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_STKLVLS.id(),
-        field::HOST_IA32_FRED_STKLVLS.id(),
-    ),
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_SSP1.id(),
-        field::HOST_IA32_FRED_SSP1.id(),
-    ),
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_SSP2.id(),
-        field::HOST_IA32_FRED_SSP2.id(),
-    ),
-    (
-        SecondaryExit::LOAD_FRED,
-        field::GUEST_IA32_FRED_SSP3.id(),
-        field::HOST_IA32_FRED_SSP3.id(),
-    ),
-    (
-        SecondaryExit::LOAD_IA32_SPEC_CTRL,
-        field::GUEST_IA32_SPEC_CTRL.id(),
-        field::HOST_IA32_SPEC_CTRL.id(),
-    ),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_CONFIG.id(), field::HOST_IA32_FRED_CONFIG.id()),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_RSP1.id(), field::HOST_IA32_FRED_RSP1.id()),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_RSP2.id(), field::HOST_IA32_FRED_RSP2.id()),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_RSP3.id(), field::HOST_IA32_FRED_RSP3.id()),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_STKLVLS.id(), field::HOST_IA32_FRED_STKLVLS.id()),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_SSP1.id(), field::HOST_IA32_FRED_SSP1.id()),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_SSP2.id(), field::HOST_IA32_FRED_SSP2.id()),
+    (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_SSP3.id(), field::HOST_IA32_FRED_SSP3.id()),
+    (SecondaryExit::LOAD_IA32_SPEC_CTRL, field::GUEST_IA32_SPEC_CTRL.id(), field::HOST_IA32_SPEC_CTRL.id()),
 ];
 /// Registers that a VM-exit control clears.
 const CLEARED: &[(Exit, FieldId)] = &[
@@ -137,13 +77,8 @@ impl LogicalProcessor {
             return Err(self.shut_down(VmxAbort::HostPdptes));
         }
         // With virtual NMIs, bit 3 was about those of the guest.
-        let virtual_nmis =
-            self.cpu.vmx == VmxOperation::NonRoot && self.pin().contains(PinBased::VIRTUAL_NMIS);
-        let kept = if virtual_nmis {
-            Interruptibility::SMI
-        } else {
-            Interruptibility::NMI | Interruptibility::SMI
-        };
+        let virtual_nmis = self.cpu.vmx == VmxOperation::NonRoot && self.pin().contains(PinBased::VIRTUAL_NMIS);
+        let kept = if virtual_nmis { Interruptibility::SMI } else { Interruptibility::NMI | Interruptibility::SMI };
         let blocking = self.register(field::GUEST_INTERRUPTIBILITY_STATE);
         self.set_register(field::GUEST_INTERRUPTIBILITY_STATE, blocking & kept);
         self.cpu.vmx = VmxOperation::Root;
@@ -153,11 +88,7 @@ impl LogicalProcessor {
         self.set_register(field::GUEST_ACTIVITY_STATE, ActivityState::ACTIVE);
         self.set_register(field::GUEST_PENDING_DEBUG_EXCEPTIONS, PendingDebug::empty());
         self.set_register(field::GUEST_DEADLINE, 0);
-        if self.load_host_msrs() {
-            Ok(())
-        } else {
-            Err(self.shut_down(VmxAbort::LoadingHostMsrs))
-        }
+        if self.load_host_msrs() { Ok(()) } else { Err(self.shut_down(VmxAbort::LoadingHostMsrs)) }
     }
 
     /// SDM 28.5.1, Loading Host Control Registers, Debug Registers, MSRs, and 28.5.3, Loading Host RIP, RSP, RFLAGS,
@@ -180,10 +111,7 @@ impl LogicalProcessor {
         self.set_register(field::GUEST_CR3, cr3);
         self.set_register(field::GUEST_DR7, DR7_AFTER_EXIT);
         self.set_register(field::GUEST_IA32_DEBUGCTL, 0);
-        self.set_register(
-            field::GUEST_IA32_SYSENTER_CS,
-            fields.get(field::HOST_IA32_SYSENTER_CS),
-        );
+        self.set_register(field::GUEST_IA32_SYSENTER_CS, fields.get(field::HOST_IA32_SYSENTER_CS));
         let esp = self.sign_extend(fields.get(field::HOST_IA32_SYSENTER_ESP));
         let eip = self.sign_extend(fields.get(field::HOST_IA32_SYSENTER_EIP));
         self.set_register(field::GUEST_IA32_SYSENTER_ESP, esp);
@@ -191,22 +119,13 @@ impl LogicalProcessor {
         self.cpu.efer.set(Efer::LMA, host_64);
         self.cpu.efer.set(Efer::LME, host_64);
         let (primary, secondary) = (self.primary_exit(), self.secondary_exit());
-        for (_, register, field) in LOADED
-            .iter()
-            .filter(|(control, ..)| primary.contains(*control))
-        {
+        for (_, register, field) in LOADED.iter().filter(|(control, ..)| primary.contains(*control)) {
             self.set_register_raw(*register, fields.raw(*field));
         }
-        for (_, register, field) in LOADED_SECONDARY
-            .iter()
-            .filter(|(control, ..)| secondary.contains(*control))
-        {
+        for (_, register, field) in LOADED_SECONDARY.iter().filter(|(control, ..)| secondary.contains(*control)) {
             self.set_register_raw(*register, fields.raw(*field));
         }
-        for (_, register) in CLEARED
-            .iter()
-            .filter(|(control, _)| primary.contains(*control))
-        {
+        for (_, register) in CLEARED.iter().filter(|(control, _)| primary.contains(*control)) {
             self.set_register_raw(*register, 0);
         }
         self.set_register(field::GUEST_RIP, fields.get(field::HOST_RIP));
@@ -219,12 +138,8 @@ impl LogicalProcessor {
     fn load_host_segments(&mut self, host_64: bool) {
         let fields = self.current_fields().clone();
         for segment in &SEGMENTS {
-            let selector = segment
-                .host_selector
-                .map_or(Selector::new(), |field| fields.get(field));
-            let base = segment
-                .host_base
-                .map_or(0, |field| self.sign_extend(fields.get(field)));
+            let selector = segment.host_selector.map_or(Selector::new(), |field| fields.get(field));
+            let base = segment.host_base.map_or(0, |field| self.sign_extend(fields.get(field)));
             let null = selector == Selector::new();
             let (limit, access_rights) = match segment.name {
                 Name::Cs => (u32::MAX, if host_64 { CODE_64 } else { CODE_32 }),
@@ -253,18 +168,10 @@ impl LogicalProcessor {
         let table = self.register(field::GUEST_CR3) & 0xFFFF_FFE0;
         let reserved = PDPTE_RESERVED | self.capabilities.physical_reserved;
         let entries = [0, 8, 16, 24].map(|offset| self.memory.read_u64(table + offset));
-        if entries
-            .iter()
-            .any(|entry| entry & PDPTE_PRESENT != 0 && entry & reserved != 0)
-        {
+        if entries.iter().any(|entry| entry & PDPTE_PRESENT != 0 && entry & reserved != 0) {
             return false;
         }
-        let registers = [
-            field::GUEST_PDPTE0,
-            field::GUEST_PDPTE1,
-            field::GUEST_PDPTE2,
-            field::GUEST_PDPTE3,
-        ];
+        let registers = [field::GUEST_PDPTE0, field::GUEST_PDPTE1, field::GUEST_PDPTE2, field::GUEST_PDPTE3];
         for (register, entry) in registers.into_iter().zip(entries) {
             self.set_register(register, entry);
         }
@@ -284,10 +191,7 @@ impl LogicalProcessor {
     /// The processor stops. SDM 28.7, VMX Aborts.
     pub(crate) fn shut_down(&mut self, abort: VmxAbort) -> VmxAbort {
         const INDICATOR: u64 = 4;
-        self.memory.write_u32(
-            self.cpu.vmcs_pointer.wrapping_add(INDICATOR),
-            abort.indicator(),
-        );
+        self.memory.write_u32(self.cpu.vmcs_pointer.wrapping_add(INDICATOR), abort.indicator());
         self.abort = Some(abort);
         abort
     }

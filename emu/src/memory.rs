@@ -23,11 +23,7 @@ impl Memory {
     /// Empty memory; bits of `beyond` are those that no address can have.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
-        Self {
-            pages: BTreeMap::new(),
-            background: 0,
-            beyond,
-        }
+        Self { pages: BTreeMap::new(), background: 0, beyond }
     }
 
     /// Sets what memory that was never written reads as. Real machines often answer with FFH.
@@ -50,9 +46,7 @@ impl Memory {
         if address & self.beyond != 0 {
             return 0xFF;
         }
-        self.pages
-            .get(&(address >> PAGE_SHIFT))
-            .map_or(self.background, |page| page[offset(address)])
+        self.pages.get(&(address >> PAGE_SHIFT)).map_or(self.background, |page| page[offset(address)])
     }
 
     /// The dword at `address`, aligned or not.
@@ -96,10 +90,8 @@ impl Memory {
             let (now, later) = rest.split_at(rest.len().min(PAGE_BYTES - start));
             if address & self.beyond == 0 {
                 let background = self.background;
-                let page = self
-                    .pages
-                    .entry(address >> PAGE_SHIFT)
-                    .or_insert_with(|| Box::new([background; PAGE_BYTES]));
+                let page =
+                    self.pages.entry(address >> PAGE_SHIFT).or_insert_with(|| Box::new([background; PAGE_BYTES]));
                 page[start..start + now.len()].copy_from_slice(now);
             }
             address = address.wrapping_add(now.len() as u64);

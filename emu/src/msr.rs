@@ -96,10 +96,7 @@ impl LogicalProcessor {
     /// those of the VM-entry MSR-load area, in the state of the host. SDM 28.6, Loading MSRs.
     pub(crate) fn load_host_msrs(&mut self) -> bool {
         let fields = self.current_fields();
-        let (address, count) = (
-            fields.get(field::VM_EXIT_MSR_LOAD_ADDRESS),
-            fields.get(field::VM_EXIT_MSR_LOAD_COUNT),
-        );
+        let (address, count) = (fields.get(field::VM_EXIT_MSR_LOAD_ADDRESS), fields.get(field::VM_EXIT_MSR_LOAD_COUNT));
         if count == 0 {
             return true;
         }
@@ -130,10 +127,8 @@ impl LogicalProcessor {
     /// MSRs.
     pub(crate) fn store_msrs(&mut self) -> bool {
         let fields = self.current_fields();
-        let (address, count) = (
-            fields.get(field::VM_EXIT_MSR_STORE_ADDRESS),
-            fields.get(field::VM_EXIT_MSR_STORE_COUNT),
-        );
+        let (address, count) =
+            (fields.get(field::VM_EXIT_MSR_STORE_ADDRESS), fields.get(field::VM_EXIT_MSR_STORE_COUNT));
         for entry in self.area(address, count) {
             let Ok(index) = u32::try_from(self.memory.read_u64(entry)) else {
                 return false;
@@ -156,8 +151,5 @@ impl LogicalProcessor {
 }
 
 fn register_of(index: u32) -> Option<FieldId> {
-    REGISTERS
-        .iter()
-        .find(|(msr, _)| *msr == index)
-        .map(|(_, field)| *field)
+    REGISTERS.iter().find(|(msr, _)| *msr == index).map(|(_, field)| *field)
 }

@@ -95,13 +95,7 @@ impl Entry {
     pub const fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Entered => Some(Outcome::Entered),
-            Self::Failed {
-                reason,
-                qualification,
-            } => Some(Outcome::EntryFailed {
-                reason,
-                qualification,
-            }),
+            Self::Failed { reason, qualification } => Some(Outcome::EntryFailed { reason, qualification }),
             Self::Aborted(_) => None,
         }
     }

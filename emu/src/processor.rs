@@ -195,11 +195,7 @@ impl LogicalProcessor {
 
     /// A register operand has 64 bits in 64-bit mode and 32 outside it.
     pub(crate) fn register_operand(&self, value: u64) -> u64 {
-        if self.in_64_bit_mode() {
-            value
-        } else {
-            value & 0xFFFF_FFFF
-        }
+        if self.in_64_bit_mode() { value } else { value & 0xFFFF_FFFF }
     }
 
     /// The fields of the current VMCS, all 0 without one.
@@ -247,9 +243,7 @@ impl LogicalProcessor {
         match failure {
             Failure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {
                 self.set_status_flags(Rflags::ZF);
-                self.current_mut()
-                    .fields
-                    .set(field::VM_INSTRUCTION_ERROR, error);
+                self.current_mut().fields.set(field::VM_INSTRUCTION_ERROR, error);
             }
             Failure::Valid(_) | Failure::Invalid => {
                 self.set_status_flags(Rflags::CF);
@@ -272,8 +266,7 @@ impl LogicalProcessor {
         self.cpu.mov_ss_blocking = false;
         let blocking = self.registers.get(field::GUEST_INTERRUPTIBILITY_STATE);
         let ended = Interruptibility::STI | Interruptibility::MOV_SS;
-        self.registers
-            .set(field::GUEST_INTERRUPTIBILITY_STATE, blocking - ended);
+        self.registers.set(field::GUEST_INTERRUPTIBILITY_STATE, blocking - ended);
     }
 
     /// CF, PF, AF, ZF, SF and OF become those of `set`.
@@ -298,20 +291,14 @@ impl LogicalProcessor {
     pub(crate) fn require_root(&self, exit_reason: u16) -> Result<(), Failure> {
         self.require_vmx_mode()?;
         if self.cpu.vmx == VmxOperation::NonRoot {
-            return Err(Failure::Exit {
-                reason: exit_reason,
-            });
+            return Err(Failure::Exit { reason: exit_reason });
         }
         self.require_cpl_0()
     }
 
     /// `#GP(0)` unless CPL is 0.
     pub(crate) fn require_cpl_0(&self) -> Result<(), Failure> {
-        if self.cpu.cpl > 0 {
-            Err(Failure::GENERAL_PROTECTION)
-        } else {
-            Ok(())
-        }
+        if self.cpu.cpl > 0 { Err(Failure::GENERAL_PROTECTION) } else { Ok(()) }
     }
 
     /// Every VMCS ceases to be active, as VMXOFF leaves them.

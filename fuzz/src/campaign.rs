@@ -5,16 +5,16 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use vmcs_hw::{Case, End, Observation, Session, TargetError};
 use vmcs_hw::program::{OpLine, Program, StartState};
 use vmcs_hw::recording::Recorder;
+use vmcs_hw::{Case, End, Observation, Session, TargetError};
 use vmcs_hw::{Implementation, Target};
 use vmcs_wire::Start;
 
+use crate::World;
 use crate::deviations::Deviations;
 use crate::generators::Generator;
 use crate::oracle::{Disagreement, Judgement, Oracle};
-use crate::World;
 
 /// Findings that a report holds in full; further ones are counted.
 const MOST_FINDINGS: usize = 100;

@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use vmcs_hw::Implementation;
 use vmcs_hw::number::Number;
 use vmcs_hw::program::FieldKey;
-use vmcs_hw::Implementation;
 use vmcs_model::Vmcs;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{Encoding, FieldId};
 
 /// Deviations that this crate knows, by file name.
-const FILES: &[(&str, &str)] =
-    &[("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml"))];
+const FILES: &[(&str, &str)] = &[("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml"))];
 
 /// One deviation of an implementation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -147,7 +146,8 @@ impl Deviations {
     /// [`DeviationError`].
     pub fn read(path: &Path) -> Result<Self, DeviationError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| DeviationError::Read { file: file.clone(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| DeviationError::Read { file: file.clone(), source })?;
         parse(&file, &text).map(Self)
     }
 

@@ -12,9 +12,9 @@ use vmcs_model::{
 };
 use vmcs_wire::{Op, Start, StepResult, layout};
 
+use crate::World;
 use crate::generators::Generator;
 use crate::machine::Machine;
-use crate::World;
 
 /// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
 pub fn entry(bytes: &[u8]) {

@@ -92,12 +92,10 @@ impl Machine {
                 fields: Vec::new(),
             },
             Ok(Entry::Aborted(_)) => StepResult::NotRun,
-            Ok(Entry::Entered) => {
-                match self.processor.vm_exit(VmExit { reason, ..VmExit::new(0, qualification) }) {
-                    Ok(()) => StepResult::Exit { reason: reason.into_bits(), qualification, fields: Vec::new() },
-                    Err(_) => StepResult::NotRun,
-                }
-            }
+            Ok(Entry::Entered) => match self.processor.vm_exit(VmExit { reason, ..VmExit::new(0, qualification) }) {
+                Ok(()) => StepResult::Exit { reason: reason.into_bits(), qualification, fields: Vec::new() },
+                Err(_) => StepResult::NotRun,
+            },
         }
     }
 

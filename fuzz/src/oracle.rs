@@ -4,8 +4,8 @@
 //! one; a VM entry must end in a permitted outcome, and then the emulator takes that outcome too, so that what follows
 //! is judged in the state that the target is in.
 
-use vmcs_hw::{Case, End, Observation, Session};
 use vmcs_hw::program::{entry_outcome, result_text};
+use vmcs_hw::{Case, End, Observation, Session};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, Area, Encoding};
 use vmcs_model::formats::ExitReason;
@@ -152,7 +152,10 @@ impl<'a> Oracle<'a> {
             return Judgement::Deviates(deviation.id.clone());
         }
         let omits = |deviation: &&Deviation| {
-            deviation.omitted().iter().any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
+            deviation
+                .omitted()
+                .iter()
+                .any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
         };
         let omitting: Vec<_> = applicable.into_iter().filter(omits).collect();
         let permits = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| v.permits(&observed));

@@ -31,18 +31,11 @@ pub struct Base {
 }
 
 impl World {
-    /// The world of a processor whose VMCS has the components that its capabilities promise.
+    /// The world of a processor.
     #[must_use]
     pub fn new(profile: &CpuProfile) -> Self {
         let capabilities = Capabilities::new(profile);
         let fields = FIELDS.iter().filter(|info| capabilities.has_field(info)).map(|info| info.id).collect();
-        Self::with_fields(profile, fields)
-    }
-
-    /// The world of a processor whose VMCS has the components `fields`, as found by VMREAD and VMWRITE.
-    #[must_use]
-    pub fn with_fields(profile: &CpuProfile, fields: Vec<FieldId>) -> Self {
-        let capabilities = Capabilities::new(profile);
         let bases = bases::all(&capabilities);
         Self { profile: profile.clone(), capabilities, fields, bases }
     }

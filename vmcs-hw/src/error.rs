@@ -30,10 +30,7 @@ pub enum TargetError {
         path: PathBuf,
     },
     /// The version of Bochs is older than what is supported.
-    #[error(
-        "Bochs {found} is too old: {} or newer is needed",
-        BochsVersion::OLDEST
-    )]
+    #[error("Bochs {found} is too old: {} or newer is needed", BochsVersion::OLDEST)]
     BochsTooOld {
         /// Version that was found.
         found: BochsVersion,

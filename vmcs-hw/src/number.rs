@@ -16,10 +16,7 @@ impl Number {
     /// The text is neither, or exceeds 64 bits.
     pub fn parse(text: &str) -> Result<Self, NotANumber> {
         let digits = text.replace('_', "");
-        match digits
-            .strip_prefix("0x")
-            .or_else(|| digits.strip_prefix("0X"))
-        {
+        match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
             Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
             _ if digits.starts_with('+') => return Err(NotANumber(text.to_owned())),
             _ => digits.parse(),
@@ -69,9 +66,7 @@ impl<'de> Deserialize<'de> for Number {
             }
 
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<Number, E> {
-                u64::try_from(value)
-                    .map(Number)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
+                u64::try_from(value).map(Number).map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
@@ -88,32 +83,15 @@ mod tests {
 
     #[test]
     fn reads_both_forms() {
-        for (text, value) in [
-            ("\"0x6800\"", 0x6800),
-            ("26624", 0x6800),
-            ("\"0xffff_ffff_ffff_ffff\"", u64::MAX),
-        ] {
-            assert_eq!(
-                serde_json::from_str::<Number>(text).unwrap(),
-                Number(value),
-                "{text}"
-            );
+        for (text, value) in [("\"0x6800\"", 0x6800), ("26624", 0x6800), ("\"0xffff_ffff_ffff_ffff\"", u64::MAX)] {
+            assert_eq!(serde_json::from_str::<Number>(text).unwrap(), Number(value), "{text}");
         }
     }
 
     #[test]
     fn refuses_what_is_no_number() {
-        for text in [
-            "\"\"",
-            "\"0x\"",
-            "\"+5\"",
-            "\"0x+5\"",
-            "-1",
-            "1.5",
-            "\"0x1_0000_0000_0000_0000\"",
-            "true",
-            "null",
-        ] {
+        for text in ["\"\"", "\"0x\"", "\"+5\"", "\"0x+5\"", "-1", "1.5", "\"0x1_0000_0000_0000_0000\"", "true", "null"]
+        {
             assert!(serde_json::from_str::<Number>(text).is_err(), "{text}");
         }
     }

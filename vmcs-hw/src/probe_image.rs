@@ -21,11 +21,7 @@ const STUB_PARAMETERS: usize = 0xE0;
 /// # Errors
 /// [`TargetError::NoProbe`].
 pub fn elf() -> Result<&'static [u8], TargetError> {
-    if ELF.is_empty() {
-        Err(TargetError::NoProbe)
-    } else {
-        Ok(ELF)
-    }
+    if ELF.is_empty() { Err(TargetError::NoProbe) } else { Ok(ELF) }
 }
 
 /// A system ROM that starts the probe at reset: the payload, and in the last 256 bytes the stub that copies it to
@@ -46,13 +42,8 @@ fn rom_of(elf: &[u8]) -> Result<Vec<u8>, TargetError> {
         if segment.p_type(endian) != object::elf::PT_LOAD {
             continue;
         }
-        let data = segment
-            .data(endian, elf)
-            .map_err(|()| bad("a segment lies outside of the file"))?;
-        let offset = segment
-            .p_paddr(endian)
-            .checked_sub(PROBE)
-            .and_then(|offset| usize::try_from(offset).ok());
+        let data = segment.data(endian, elf).map_err(|()| bad("a segment lies outside of the file"))?;
+        let offset = segment.p_paddr(endian).checked_sub(PROBE).and_then(|offset| usize::try_from(offset).ok());
         let offset = offset.ok_or(bad("a segment lies below its load address"))?;
         if offset + data.len() > ROM_SIZES[3] {
             return Err(bad("it does not fit into a ROM"));
@@ -61,19 +52,12 @@ fn rom_of(elf: &[u8]) -> Result<Vec<u8>, TargetError> {
         payload[offset..offset + data.len()].copy_from_slice(data);
     }
     payload.resize(payload.len().next_multiple_of(4), 0);
-    let stub = file
-        .section_by_name(".rom_stub")
-        .and_then(|section| section.data().ok());
-    let stub = stub
-        .filter(|stub| stub.len() == STUB)
-        .ok_or(bad("its boot stub has not 256 bytes"))?;
+    let stub = file.section_by_name(".rom_stub").and_then(|section| section.data().ok());
+    let stub = stub.filter(|stub| stub.len() == STUB).ok_or(bad("its boot stub has not 256 bytes"))?;
 
-    let size = ROM_SIZES
-        .into_iter()
-        .find(|size| payload.len() + STUB <= *size);
+    let size = ROM_SIZES.into_iter().find(|size| payload.len() + STUB <= *size);
     let size = size.ok_or(bad("it does not fit into a ROM"))?;
-    let as_u32 =
-        |value: u64| u32::try_from(value).map_err(|_| bad("an address does not fit into 32 bits"));
+    let as_u32 = |value: u64| u32::try_from(value).map_err(|_| bad("an address does not fit into 32 bits"));
     let source = as_u32((1 << 32) - size as u64)?;
     let dwords = as_u32(payload.len() as u64 / 4)?;
     let entry = as_u32(file.entry())?;
@@ -107,9 +91,6 @@ mod tests {
 
     #[test]
     fn what_is_no_probe_is_refused() {
-        assert!(matches!(
-            rom_of(b"not an ELF file"),
-            Err(TargetError::BadProbe(_))
-        ));
+        assert!(matches!(rom_of(b"not an ELF file"), Err(TargetError::BadProbe(_))));
     }
 }

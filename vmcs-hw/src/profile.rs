@@ -25,12 +25,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vmcs_model::Capabilities;
+use vmcs_model::field::{Encoding, FIELDS, FieldSet};
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 
 pub use embedded::UnknownProfile;
 
 use crate::target::ProbeReport;
+use vmcs_wire::StepResult;
+use vmcs_wire::profile::FieldReport;
 
 /// IA32_PERF_CAPABILITIES.
 const PERF_CAPABILITIES: u32 = 0x345;
@@ -75,10 +79,7 @@ impl NamedProfile {
     /// [`ProfileError`].
     pub fn load(file: &Path) -> Result<Self, ProfileError> {
         let text = fs::read_to_string(file);
-        let text = text.map_err(|source| ProfileError::Read {
-            file: file.to_owned(),
-            source,
-        })?;
+        let text = text.map_err(|source| ProfileError::Read { file: file.to_owned(), source })?;
         Self::from_json(&text, file)
     }
 
@@ -94,13 +95,10 @@ impl NamedProfile {
         slug(&self.name)
     }
 
-    /// What a target's processor reported. Leaves and MSRs that no check depends on are left out.
+    /// What a target's processor reported. Leaves and MSRs that no check depends on are left out; a VMCS component that
+    /// exists without being promised by a capability, or does not although it is, becomes a quirk.
     #[must_use]
-    pub fn captured(
-        name: impl Into<String>,
-        source: impl Into<String>,
-        report: &ProbeReport,
-    ) -> Self {
+    pub fn captured(name: impl Into<String>, source: impl Into<String>, report: &ProbeReport) -> Self {
         let mut profile = CpuProfile::default();
         for &(number, value) in &report.msrs {
             set_msr(&mut profile, number, value);
@@ -110,12 +108,18 @@ impl NamedProfile {
                 profile.set_cpuid(leaf, reading.registers.unwrap_or_default());
             }
         }
-        Self {
-            name: name.into(),
-            source: source.into(),
-            confidence: Some(Confidence::Exact),
-            profile,
+        let found = |field: &FieldReport| matches!(field.read, StepResult::Value(_));
+        let found = report.fields.iter().filter(|field| found(field));
+        let found: FieldSet = found.filter_map(|field| Encoding(field.encoding).field()).collect();
+        let capabilities = Capabilities::new(&profile);
+        for info in &FIELDS {
+            match (capabilities.promises_field(info), found.contains(info.id)) {
+                (false, true) => profile.quirks.fields_extra.insert(info.id),
+                (true, false) => profile.quirks.fields_missing.insert(info.id),
+                _ => {}
+            }
         }
+        Self { name: name.into(), source: source.into(), confidence: Some(Confidence::Exact), profile }
     }
 }
 
@@ -134,9 +138,7 @@ fn set_msr(profile: &mut CpuProfile, number: u32, value: Option<u64>) {
 /// Lower case, with one `-` for each run of other characters than letters and digits.
 fn slug(name: &str) -> String {
     let lower = name.to_lowercase();
-    let words = lower
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
+    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
 }
 
@@ -188,23 +190,10 @@ mod tests {
 
     #[test]
     fn a_report_becomes_a_profile() {
-        let cpuid = |leaf, subleaf, registers| CpuidReading {
-            leaf,
-            subleaf,
-            registers,
-        };
+        let cpuid = |leaf, subleaf, registers| CpuidReading { leaf, subleaf, registers };
         let report = ProbeReport {
-            msrs: vec![
-                (0x3A, Some(5)),
-                (0x480, Some(0x10)),
-                (0x491, None),
-                (0x982, Some(1)),
-            ],
-            cpuid: vec![
-                cpuid(0, 0, Some([1; 4])),
-                cpuid(7, 1, Some([2; 4])),
-                cpuid(0x23, 0, None),
-            ],
+            msrs: vec![(0x3A, Some(5)), (0x480, Some(0x10)), (0x491, None), (0x982, Some(1))],
+            cpuid: vec![cpuid(0, 0, Some([1; 4])), cpuid(7, 1, Some([2; 4])), cpuid(0x23, 0, None)],
             fields: Vec::new(),
         };
         let captured = NamedProfile::captured("a", "b", &report).profile;
@@ -219,10 +208,7 @@ mod tests {
 
     #[test]
     fn slugs() {
-        assert_eq!(
-            slug("Sandy Bridge-E/EP i7-3930K"),
-            "sandy-bridge-e-ep-i7-3930k"
-        );
+        assert_eq!(slug("Sandy Bridge-E/EP i7-3930K"), "sandy-bridge-e-ep-i7-3930k");
         assert_eq!(slug("Core 2 (Conroe)"), "core-2-conroe");
     }
 }

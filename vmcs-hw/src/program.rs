@@ -119,10 +119,7 @@ impl FieldKey {
 /// An operation: `{"op": "vmwrite", "field": "guest_rip", "value": "0x1000"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "one variant per instruction, its operands by their names"
-)]
+#[allow(missing_docs, reason = "one variant per instruction, its operands by their names")]
 pub enum OpLine {
     Vmxon {
         address: Number,
@@ -177,9 +174,7 @@ pub enum OpLine {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
     /// No field has that name.
-    #[error(
-        "unknown field {0:?}: expected a name that `vmcs fields` lists, or an encoding such as \"0x6800\""
-    )]
+    #[error("unknown field {0:?}: expected a name that `vmcs fields` lists, or an encoding such as \"0x6800\"")]
     UnknownField(String),
     /// A number does not fit.
     #[error(transparent)]
@@ -276,11 +271,7 @@ impl MemoryWrite {
             value[..chunk.len()].copy_from_slice(chunk);
             #[allow(clippy::cast_possible_truncation, reason = "at most 8")]
             let size = width as u8;
-            ops.push(Op::Store {
-                address: start + (i * width) as u64,
-                size,
-                value: u64::from_le_bytes(value),
-            });
+            ops.push(Op::Store { address: start + (i * width) as u64, size, value: u64::from_le_bytes(value) });
         }
         Ok(())
     }
@@ -305,40 +296,14 @@ impl OpLine {
             Self::Vmclear { address } => Op::Vmclear { address: address.0 },
             Self::Vmptrld { address } => Op::Vmptrld { address: address.0 },
             Self::Vmptrst {} => Op::Vmptrst,
-            Self::Vmread { field } => Op::Vmread {
-                encoding: field.encoding()?,
-            },
-            Self::Vmwrite { field, value } => Op::Vmwrite {
-                encoding: field.encoding()?,
-                value: value.0,
-            },
-            Self::Vmlaunch { mov_ss } => Op::Vmlaunch {
-                after_mov_ss: *mov_ss,
-            },
-            Self::Vmresume { mov_ss } => Op::Vmresume {
-                after_mov_ss: *mov_ss,
-            },
+            Self::Vmread { field } => Op::Vmread { encoding: field.encoding()? },
+            Self::Vmwrite { field, value } => Op::Vmwrite { encoding: field.encoding()?, value: value.0 },
+            Self::Vmlaunch { mov_ss } => Op::Vmlaunch { after_mov_ss: *mov_ss },
+            Self::Vmresume { mov_ss } => Op::Vmresume { after_mov_ss: *mov_ss },
             Self::Vmcall {} => Op::Vmcall,
-            Self::Vmfunc { eax, ecx } => Op::Vmfunc {
-                eax: eax.to_u32()?,
-                ecx: ecx.to_u32()?,
-            },
-            Self::Invept {
-                r#type,
-                eptp,
-                reserved,
-            } => Op::Invept {
-                kind: r#type.0,
-                descriptor: [eptp.0, reserved.0],
-            },
-            Self::Invvpid {
-                r#type,
-                vpid,
-                address,
-            } => Op::Invvpid {
-                kind: r#type.0,
-                descriptor: [vpid.0, address.0],
-            },
+            Self::Vmfunc { eax, ecx } => Op::Vmfunc { eax: eax.to_u32()?, ecx: ecx.to_u32()? },
+            Self::Invept { r#type, eptp, reserved } => Op::Invept { kind: r#type.0, descriptor: [eptp.0, reserved.0] },
+            Self::Invvpid { r#type, vpid, address } => Op::Invvpid { kind: r#type.0, descriptor: [vpid.0, address.0] },
             Self::Image { image } => Op::WriteImage { image: *image },
             Self::Store(write) => return write.stores(revision, ops),
         });
@@ -349,75 +314,32 @@ impl OpLine {
     #[must_use]
     pub fn of(op: &Op) -> Self {
         match *op {
-            Op::Vmxon { address } => Self::Vmxon {
-                address: Number(address),
-            },
+            Op::Vmxon { address } => Self::Vmxon { address: Number(address) },
             Op::Vmxoff => Self::Vmxoff {},
-            Op::Vmclear { address } => Self::Vmclear {
-                address: Number(address),
-            },
-            Op::Vmptrld { address } => Self::Vmptrld {
-                address: Number(address),
-            },
+            Op::Vmclear { address } => Self::Vmclear { address: Number(address) },
+            Op::Vmptrld { address } => Self::Vmptrld { address: Number(address) },
             Op::Vmptrst => Self::Vmptrst {},
-            Op::Vmread { encoding } => Self::Vmread {
-                field: FieldKey::of(encoding),
-            },
-            Op::Vmwrite { encoding, value } => Self::Vmwrite {
-                field: FieldKey::of(encoding),
-                value: Number(value),
-            },
-            Op::Vmlaunch { after_mov_ss } => Self::Vmlaunch {
-                mov_ss: after_mov_ss,
-            },
-            Op::Vmresume { after_mov_ss } => Self::Vmresume {
-                mov_ss: after_mov_ss,
-            },
+            Op::Vmread { encoding } => Self::Vmread { field: FieldKey::of(encoding) },
+            Op::Vmwrite { encoding, value } => Self::Vmwrite { field: FieldKey::of(encoding), value: Number(value) },
+            Op::Vmlaunch { after_mov_ss } => Self::Vmlaunch { mov_ss: after_mov_ss },
+            Op::Vmresume { after_mov_ss } => Self::Vmresume { mov_ss: after_mov_ss },
             Op::Vmcall => Self::Vmcall {},
-            Op::Vmfunc { eax, ecx } => Self::Vmfunc {
-                eax: Number(eax.into()),
-                ecx: Number(ecx.into()),
-            },
-            Op::Invept {
-                kind,
-                descriptor: [eptp, reserved],
-            } => Self::Invept {
-                r#type: Number(kind),
-                eptp: Number(eptp),
-                reserved: Number(reserved),
-            },
-            Op::Invvpid {
-                kind,
-                descriptor: [vpid, address],
-            } => Self::Invvpid {
-                r#type: Number(kind),
-                vpid: Number(vpid),
-                address: Number(address),
-            },
+            Op::Vmfunc { eax, ecx } => Self::Vmfunc { eax: Number(eax.into()), ecx: Number(ecx.into()) },
+            Op::Invept { kind, descriptor: [eptp, reserved] } => {
+                Self::Invept { r#type: Number(kind), eptp: Number(eptp), reserved: Number(reserved) }
+            }
+            Op::Invvpid { kind, descriptor: [vpid, address] } => {
+                Self::Invvpid { r#type: Number(kind), vpid: Number(vpid), address: Number(address) }
+            }
             Op::WriteImage { image } => Self::Image { image },
-            Op::Store {
-                address,
-                size,
-                value,
-            } => {
-                let mut write = MemoryWrite {
-                    address: Number(address),
-                    u32: None,
-                    u64: None,
-                    bytes: None,
-                };
+            Op::Store { address, size, value } => {
+                let mut write = MemoryWrite { address: Number(address), u32: None, u64: None, bytes: None };
                 match size {
                     4 => write.u32 = Some(Dword::Number(Number(value))),
                     8 => write.u64 = Some(Number(value)),
                     _ => {
                         let bytes = value.to_le_bytes();
-                        write.bytes = Some(
-                            bytes
-                                .iter()
-                                .take(size.into())
-                                .map(|byte| format!("{byte:02x}"))
-                                .collect(),
-                        );
+                        write.bytes = Some(bytes.iter().take(size.into()).map(|byte| format!("{byte:02x}")).collect());
                     }
                 }
                 Self::Store(write)
@@ -446,23 +368,11 @@ pub fn entry_outcome<F>(result: &StepResult<F>) -> Option<Outcome> {
         StepResult::Ok | StepResult::Value(_) | StepResult::NotRun => None,
         StepResult::FailInvalid => Some(Outcome::FailInvalid),
         StepResult::FailValid(error) => Some(Outcome::fail_valid(error)),
-        StepResult::Fault { vector, error_code } => {
-            Some(Outcome::Fault(Exception { vector, error_code }))
-        }
-        StepResult::Exit {
-            reason,
-            qualification,
-            ..
-        } if reason & ENTRY_FAILURE != 0 => {
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "bits 15:0 are the basic reason"
-            )]
+        StepResult::Fault { vector, error_code } => Some(Outcome::Fault(Exception { vector, error_code })),
+        StepResult::Exit { reason, qualification, .. } if reason & ENTRY_FAILURE != 0 => {
+            #[allow(clippy::cast_possible_truncation, reason = "bits 15:0 are the basic reason")]
             let basic = reason as u16;
-            Some(Outcome::EntryFailed {
-                reason: basic,
-                qualification,
-            })
+            Some(Outcome::EntryFailed { reason: basic, qualification })
         }
         StepResult::Exit { .. } => Some(Outcome::Entered),
     }
@@ -481,20 +391,11 @@ mod tests {
         assert_eq!(
             program.to_case(0x2B).unwrap().ops,
             [
-                Op::Store {
-                    address: 0x10000,
-                    size: 4,
-                    value: 0x2B
-                },
+                Op::Store { address: 0x10000, size: 4, value: 0x2B },
                 Op::Vmxon { address: 0x10000 },
                 Op::Vmread { encoding: 0x6800 },
-                Op::Vmwrite {
-                    encoding: 0x681E,
-                    value: 1
-                },
-                Op::Vmlaunch {
-                    after_mov_ss: false
-                },
+                Op::Vmwrite { encoding: 0x681E, value: 1 },
+                Op::Vmlaunch { after_mov_ss: false },
             ]
         );
     }
@@ -511,24 +412,16 @@ mod tests {
             assert!(serde_json::from_str::<Program>(line).is_err(), "{line}");
         }
         let line = r#"{"id": "a", "ops": [{"op": "vmread", "field": "guest_rax"}]}"#;
-        let error = serde_json::from_str::<Program>(line)
-            .unwrap()
-            .to_case(0)
-            .unwrap_err();
+        let error = serde_json::from_str::<Program>(line).unwrap().to_case(0).unwrap_err();
         assert_eq!(error, ProgramError::UnknownField("guest_rax".to_owned()));
     }
 
     #[test]
     fn memory_outside_the_arena_is_refused() {
         for address in [0xFFFF_u64, 0x7_FFFD, u64::MAX] {
-            let line = format!(
-                r#"{{"id": "a", "ops": [], "memory": [{{"address": {address}, "u32": 1}}]}}"#
-            );
+            let line = format!(r#"{{"id": "a", "ops": [], "memory": [{{"address": {address}, "u32": 1}}]}}"#);
             let program: Program = serde_json::from_str(&line).unwrap();
-            assert!(
-                matches!(program.to_case(0), Err(ProgramError::OutsideArena(_))),
-                "{address:#x}"
-            );
+            assert!(matches!(program.to_case(0), Err(ProgramError::OutsideArena(_))), "{address:#x}");
         }
     }
 
@@ -540,34 +433,17 @@ mod tests {
             Op::Vmclear { address: 2 },
             Op::Vmptrld { address: 3 },
             Op::Vmptrst,
-            Op::Vmread {
-                encoding: 0x1_0000_6800,
-            },
+            Op::Vmread { encoding: 0x1_0000_6800 },
             Op::Vmread { encoding: 0x2801 },
-            Op::Vmwrite {
-                encoding: 0x6800,
-                value: u64::MAX,
-            },
+            Op::Vmwrite { encoding: 0x6800, value: u64::MAX },
             Op::Vmlaunch { after_mov_ss: true },
-            Op::Vmresume {
-                after_mov_ss: false,
-            },
+            Op::Vmresume { after_mov_ss: false },
             Op::Vmcall,
             Op::Vmfunc { eax: 1, ecx: 2 },
-            Op::Invept {
-                kind: 1,
-                descriptor: [2, 3],
-            },
-            Op::Invvpid {
-                kind: 1,
-                descriptor: [2, 3],
-            },
+            Op::Invept { kind: 1, descriptor: [2, 3] },
+            Op::Invvpid { kind: 1, descriptor: [2, 3] },
             Op::WriteImage { image: 4 },
-            Op::Store {
-                address: 0x1_0000,
-                size: 2,
-                value: 0x1234,
-            },
+            Op::Store { address: 0x1_0000, size: 2, value: 0x1234 },
         ];
         let lines: Vec<_> = ops.iter().map(OpLine::of).collect();
         let text = serde_json::to_string(&Program {
@@ -577,24 +453,13 @@ mod tests {
             ops: lines,
         })
         .unwrap();
-        let back = serde_json::from_str::<Program>(&text)
-            .unwrap()
-            .to_case(0)
-            .unwrap();
+        let back = serde_json::from_str::<Program>(&text).unwrap().to_case(0).unwrap();
         assert_eq!(back.ops[..15], ops[..15]);
         assert_eq!(
             back.ops[15..],
             [
-                Op::Store {
-                    address: 0x1_0000,
-                    size: 1,
-                    value: 0x34
-                },
-                Op::Store {
-                    address: 0x1_0001,
-                    size: 1,
-                    value: 0x12
-                }
+                Op::Store { address: 0x1_0000, size: 1, value: 0x34 },
+                Op::Store { address: 0x1_0001, size: 1, value: 0x12 }
             ]
         );
     }

@@ -38,8 +38,6 @@ pub struct Header {
     pub seed: u64,
     /// The machine's capabilities, read out of it.
     pub profile: NamedProfile,
-    /// Encodings of the VMCS components that the machine has.
-    pub fields: Vec<Number>,
     /// Images of the session: encodings and values.
     pub images: Vec<Vec<(Number, Number)>>,
 }
@@ -52,14 +50,10 @@ impl Header {
         generator: &str,
         seed: u64,
         profile: NamedProfile,
-        fields: impl Iterator<Item = u32>,
         session: &Session,
     ) -> Self {
         let image = |image: &Vec<(u32, u64)>| {
-            image
-                .iter()
-                .map(|(encoding, value)| (Number(u64::from(*encoding)), Number(*value)))
-                .collect()
+            image.iter().map(|(encoding, value)| (Number(u64::from(*encoding)), Number(*value))).collect()
         };
         Self {
             format: FORMAT.to_owned(),
@@ -67,7 +61,6 @@ impl Header {
             generator: generator.to_owned(),
             seed,
             profile,
-            fields: fields.map(|encoding| Number(u64::from(encoding))).collect(),
             images: session.images.iter().map(image).collect(),
         }
     }
@@ -104,19 +97,12 @@ impl Recorder {
     /// # Errors
     /// The directory cannot be written.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::NamedTempFile::new_in(directory)?;
         let mut stream = GzEncoder::new(Vec::new(), Compression::best());
         serde_json::to_writer(&mut stream, header)?;
         stream.write_all(b"\n")?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            stream,
-        })
+        Ok(Self { path: path.to_owned(), file, stream })
     }
 
     /// Adds a case.
@@ -153,9 +139,7 @@ impl Recorder {
     pub fn finish(self) -> io::Result<()> {
         let mut writer = BufWriter::new(self.file);
         writer.write_all(&self.stream.finish()?)?;
-        let file = writer
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
+        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.persist(&self.path)?;
         Ok(())
     }
@@ -202,11 +186,7 @@ impl Recording {
         let file = path.display().to_string();
         match File::open(path) {
             Ok(stream) => Self::read(stream, &file),
-            Err(error) => Err(RecordingError {
-                file,
-                line: 0,
-                message: error.to_string(),
-            }),
+            Err(error) => Err(RecordingError { file, line: 0, message: error.to_string() }),
         }
     }
 
@@ -215,31 +195,22 @@ impl Recording {
     /// # Errors
     /// [`RecordingError`].
     pub fn read(stream: impl Read, file: &str) -> Result<Self, RecordingError> {
-        let wrong = |line: usize, message: String| RecordingError {
-            file: file.to_owned(),
-            line,
-            message,
-        };
+        let wrong = |line: usize, message: String| RecordingError { file: file.to_owned(), line, message };
         let mut lines = BufReader::new(GzDecoder::new(stream)).lines();
         let first = match lines.next() {
             Some(Ok(text)) => text,
             Some(Err(error)) => return Err(wrong(0, format!("not a gzipped recording: {error}"))),
             None => return Err(wrong(0, "the recording is empty".to_owned())),
         };
-        let header: Header =
-            serde_json::from_str(&first).map_err(|error| wrong(1, error.to_string()))?;
+        let header: Header = serde_json::from_str(&first).map_err(|error| wrong(1, error.to_string()))?;
         if header.format != FORMAT {
-            return Err(wrong(
-                1,
-                format!("expected the format {FORMAT:?}, found {:?}", header.format),
-            ));
+            return Err(wrong(1, format!("expected the format {FORMAT:?}, found {:?}", header.format)));
         }
         let mut cases = Vec::new();
         for (index, text) in lines.enumerate() {
             let number = index + 2;
             let text = text.map_err(|error| wrong(number, error.to_string()))?;
-            let line: Line =
-                serde_json::from_str(&text).map_err(|error| wrong(number, error.to_string()))?;
+            let line: Line = serde_json::from_str(&text).map_err(|error| wrong(number, error.to_string()))?;
             cases.push(line.read().map_err(|message| wrong(number, message))?);
         }
         Ok(Self { header, cases })
@@ -248,16 +219,9 @@ impl Recording {
     /// The session that the cases were executed in.
     #[must_use]
     pub fn session(&self) -> Session {
-        let field = |(encoding, value): &(Number, Number)| {
-            (u32::try_from(encoding.0).unwrap_or(u32::MAX), value.0)
-        };
+        let field = |(encoding, value): &(Number, Number)| (u32::try_from(encoding.0).unwrap_or(u32::MAX), value.0);
         Session {
-            images: self
-                .header
-                .images
-                .iter()
-                .map(|image| image.iter().map(field).collect())
-                .collect(),
+            images: self.header.images.iter().map(|image| image.iter().map(field).collect()).collect(),
             ..Session::default()
         }
     }
@@ -276,36 +240,22 @@ impl Line {
             .steps
             .split_whitespace()
             .map(|text| {
-                unword(text).ok_or_else(|| {
-                    format!("expected a result such as \"ok\" or \"v7\", found {text:?}")
-                })
+                unword(text).ok_or_else(|| format!("expected a result such as \"ok\" or \"v7\", found {text:?}"))
             })
             .collect::<Result<_, _>>()?;
         if steps.len() > case.ops.len() {
-            return Err(format!(
-                "{} results for {} operations",
-                steps.len(),
-                case.ops.len()
-            ));
+            return Err(format!("{} results for {} operations", steps.len(), case.ops.len()));
         }
         let end = match self.end.as_deref() {
             None if steps.len() == case.ops.len() => End::Completed,
             None => {
-                return Err(format!(
-                    "{} results for {} operations",
-                    steps.len(),
-                    case.ops.len()
-                ));
+                return Err(format!("{} results for {} operations", steps.len(), case.ops.len()));
             }
             Some("hung") => End::Hung,
             Some(text) => match text.strip_prefix("crashed: ") {
-                Some(detail) => End::Crashed {
-                    detail: detail.to_owned(),
-                },
+                Some(detail) => End::Crashed { detail: detail.to_owned() },
                 None => {
-                    return Err(format!(
-                        "expected \"hung\" or \"crashed: …\", found {text:?}"
-                    ));
+                    return Err(format!("expected \"hung\" or \"crashed: …\", found {text:?}"));
                 }
             },
         };
@@ -321,19 +271,9 @@ fn word(step: &StepResult<Vec<u64>>) -> String {
         StepResult::Value(value) => format!("={value:x}"),
         StepResult::FailInvalid => "i".to_owned(),
         StepResult::FailValid(error) => format!("v{error}"),
-        StepResult::Fault {
-            vector,
-            error_code: None,
-        } => format!("#{vector}"),
-        StepResult::Fault {
-            vector,
-            error_code: Some(code),
-        } => format!("#{vector}:{code:x}"),
-        StepResult::Exit {
-            reason,
-            qualification,
-            ..
-        } => format!("x{reason:x}:{qualification:x}"),
+        StepResult::Fault { vector, error_code: None } => format!("#{vector}"),
+        StepResult::Fault { vector, error_code: Some(code) } => format!("#{vector}:{code:x}"),
+        StepResult::Exit { reason, qualification, .. } => format!("x{reason:x}:{qualification:x}"),
         StepResult::NotRun => "-".to_owned(),
     }
 }
@@ -350,25 +290,16 @@ fn unword(text: &str) -> Option<StepResult<Vec<u64>>> {
         ("-", "") => StepResult::NotRun,
         ("v", _) => StepResult::FailValid(rest.parse().ok()?),
         ("#", _) => {
-            let (vector, code) = rest
-                .split_once(':')
-                .map_or((rest, None), |(vector, code)| (vector, Some(code)));
+            let (vector, code) = rest.split_once(':').map_or((rest, None), |(vector, code)| (vector, Some(code)));
             let error_code = match code {
                 Some(code) => Some(hex32(code)?),
                 None => None,
             };
-            StepResult::Fault {
-                vector: vector.parse().ok()?,
-                error_code,
-            }
+            StepResult::Fault { vector: vector.parse().ok()?, error_code }
         }
         ("x", _) => {
             let (reason, qualification) = rest.split_once(':')?;
-            StepResult::Exit {
-                reason: hex32(reason)?,
-                qualification: hex(qualification)?,
-                fields: Vec::new(),
-            }
+            StepResult::Exit { reason: hex32(reason)?, qualification: hex(qualification)?, fields: Vec::new() }
         }
         _ => return None,
     })
@@ -379,7 +310,7 @@ impl Target for Recording {
         self.header.implementation.clone()
     }
 
-    /// The recorded capabilities do not include a field report: [`Header::fields`] lists what exists.
+    /// A recording has the profile only: [`Header::profile`].
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
         Err(TargetError::NotRecorded("a probe report"))
     }
@@ -416,19 +347,9 @@ mod tests {
             StepResult::Value(u64::MAX),
             StepResult::FailInvalid,
             StepResult::FailValid(28),
-            StepResult::Fault {
-                vector: 6,
-                error_code: None,
-            },
-            StepResult::Fault {
-                vector: 13,
-                error_code: Some(0x18),
-            },
-            StepResult::Exit {
-                reason: 0x8000_0021,
-                qualification: 4,
-                fields: vec![],
-            },
+            StepResult::Fault { vector: 6, error_code: None },
+            StepResult::Fault { vector: 13, error_code: Some(0x18) },
+            StepResult::Exit { reason: 0x8000_0021, qualification: 4, fields: vec![] },
             StepResult::NotRun,
         ] {
             assert_eq!(unword(&word(&step)), Some(step));

@@ -22,10 +22,7 @@ fn mutations(report: &ProbeReport, count: usize) -> Vec<Case> {
         let mut changes = vec![(0x4000, base[0].1 | 1 << 6)];
         for _ in 0..1 + random.below(2) {
             let encoding = fields[random.below(fields.len())];
-            let old = base
-                .iter()
-                .find(|entry| entry.0 == encoding)
-                .map_or(0, |entry| entry.1);
+            let old = base.iter().find(|entry| entry.0 == encoding).map_or(0, |entry| entry.1);
             let value = match random.below(3) {
                 0 => old ^ 1 << random.below(64),
                 1 => random.next(),
@@ -62,8 +59,7 @@ fn a_case_does_not_depend_on_its_neighbours() {
     let mut target = BochsTarget::new(install, &model).expect("the model exists");
     let report = target.capture().expect("the probe answers");
     let session = session(&report);
-    let count =
-        std::env::var("VMCS_MUTATIONS").map_or(2_000, |count| count.parse().expect("a number"));
+    let count = std::env::var("VMCS_MUTATIONS").map_or(2_000, |count| count.parse().expect("a number"));
     let mut cases = mutations(&report, count);
     let forwards = run(&mut target, &session, cases.clone());
     cases.reverse();
@@ -74,18 +70,10 @@ fn a_case_does_not_depend_on_its_neighbours() {
     for (index, case) in cases.iter().enumerate() {
         if forwards[index] != backwards[index] {
             different += 1;
-            println!(
-                "{:x?}\n  {:x?}\n  {:x?}",
-                &case.ops[4..],
-                forwards[index],
-                backwards[index]
-            );
+            println!("{:x?}\n  {:x?}\n  {:x?}", &case.ops[4..], forwards[index], backwards[index]);
         }
     }
-    let stopped = forwards
-        .iter()
-        .filter(|observation| observation.end != End::Completed)
-        .count();
+    let stopped = forwards.iter().filter(|observation| observation.end != End::Completed).count();
     println!("{} cases, {stopped} stopped the machine", cases.len());
     assert_eq!(different, 0);
 }

@@ -28,11 +28,7 @@ fn cases_per_cpu_second() {
     let mut target = BochsTarget::new(install, &model).expect("the model exists");
     let begin = (children_cpu_seconds().unwrap_or(0.0), Instant::now());
     let report = target.capture().expect("the probe answers");
-    println!(
-        "profile: {:.2} s CPU, {:?} wall",
-        children_cpu_seconds().unwrap_or(0.0) - begin.0,
-        begin.1.elapsed()
-    );
+    println!("profile: {:.2} s CPU, {:?} wall", children_cpu_seconds().unwrap_or(0.0) - begin.0, begin.1.elapsed());
 
     // Every field that can be written, by its full encoding.
     let base = base_image(&report);
@@ -42,14 +38,7 @@ fn cases_per_cpu_second() {
         .filter(|field| field.write == StepResult::Ok && field.encoding & 1 == 0)
         .map(|field| field.encoding)
         .filter(|encoding| (encoding >> 10 & 3) != 1)
-        .map(|encoding| {
-            (
-                encoding,
-                base.iter()
-                    .find(|entry| entry.0 == encoding)
-                    .map_or(0, |entry| entry.1),
-            )
-        })
+        .map(|encoding| (encoding, base.iter().find(|entry| entry.0 == encoding).map_or(0, |entry| entry.1)))
         .collect();
     let mut session = session(&report);
     session.observed_fields = image
@@ -59,11 +48,7 @@ fn cases_per_cpu_second() {
         .take(56)
         .chain([0x4404, 0x440C, 0x6400])
         .collect();
-    println!(
-        "{} fields written, {} read",
-        image.len(),
-        session.observed_fields.len()
-    );
+    println!("{} fields written, {} read", image.len(), session.observed_fields.len());
     session.images = vec![image];
 
     for count in [1_000, 50_000, 100_000] {
@@ -76,16 +61,11 @@ fn cases_per_cpu_second() {
                 seen += 1;
                 return ControlFlow::Continue(());
             }
-            assert_eq!(
-                (exit_reason(&observation), &observation.end),
-                (Some(18), &End::Completed)
-            );
+            assert_eq!((exit_reason(&observation), &observation.end), (Some(18), &End::Completed));
             seen += 1;
             ControlFlow::Continue(())
         };
-        target
-            .run(&session, &mut cases, &mut observe)
-            .expect("the target works");
+        target.run(&session, &mut cases, &mut observe).expect("the target works");
         let cpu = children_cpu_seconds().unwrap_or(0.0) - begin.0;
         println!(
             "Bochs {version} {model}: {seen} cases in {cpu:.2} s CPU, {:.2?} wall: {:.0} per CPU-second",

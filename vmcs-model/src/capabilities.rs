@@ -252,10 +252,17 @@ impl Capabilities {
         word >> bit & 1 != 0
     }
 
-    /// Whether the VMCS of the processor has that component.
+    /// Whether the capability bits promise that component of the VMCS.
+    #[must_use]
+    pub fn promises_field(&self, field: &FieldInfo) -> bool {
+        field.exists_if.is_empty() || field.exists_if.iter().any(|bit| self.has(*bit))
+    }
+
+    /// Whether the VMCS of the processor has that component: promised, or found to be otherwise.
     #[must_use]
     pub fn has_field(&self, field: &FieldInfo) -> bool {
-        field.exists_if.is_empty() || field.exists_if.iter().any(|bit| self.has(*bit))
+        let Quirks { fields_extra, fields_missing, .. } = &self.quirks;
+        fields_extra.contains(field.id) || self.promises_field(field) && !fields_missing.contains(field.id)
     }
 
     /// A CPUID leaf, all zero if it is unknown.

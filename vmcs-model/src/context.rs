@@ -314,7 +314,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn address_fits(&self, address: u64) -> bool {
         const FACTS: Facts = Facts::msr(CapabilityMsr::Basic).and(Facts::cpuid(CpuidLeaf::AddressWidths));
-        if R::PARTIAL && address >> 32 == 0 {
+        if R::PARTIAL && address >> 32 == 0 && self.attempt.capabilities.unknown.intersects(FACTS) {
             return true; // Whatever the processor.
         }
         self.capabilities(FACTS).address_fits(address)

@@ -183,6 +183,44 @@ impl fmt::Debug for FieldId {
     }
 }
 
+/// A set of components.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct FieldSet([u64; 4]);
+
+impl FieldSet {
+    /// Adds a component.
+    pub const fn insert(&mut self, field: FieldId) {
+        self.0[field.index() / 64] |= 1 << (field.index() % 64);
+    }
+
+    /// Whether the component is in the set.
+    #[must_use]
+    pub const fn contains(&self, field: FieldId) -> bool {
+        self.0[field.index() / 64] >> (field.index() % 64) & 1 != 0
+    }
+
+    /// The components, in the order of Appendix B.
+    pub fn iter(&self) -> impl Iterator<Item = FieldId> + '_ {
+        FieldId::all().filter(|field| self.contains(*field))
+    }
+}
+
+impl FromIterator<FieldId> for FieldSet {
+    fn from_iter<I: IntoIterator<Item = FieldId>>(fields: I) -> Self {
+        let mut set = Self::default();
+        for field in fields {
+            set.insert(field);
+        }
+        set
+    }
+}
+
+impl fmt::Debug for FieldSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
 /// One row of the field table.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldInfo {

@@ -7,7 +7,7 @@ use core::cell::Cell;
 
 use crate::checks::{CheckId, PartialChecks};
 use crate::context::EntryContext;
-use crate::field::FieldId;
+use crate::field::{FieldId, FieldSet};
 use crate::memory::ReadMemory;
 use crate::vmcs::{ReadFields, Vmcs};
 
@@ -15,20 +15,20 @@ use crate::vmcs::{ReadFields, Vmcs};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartialVmcs {
     values: Vmcs,
-    known: [u64; 4],
+    known: FieldSet,
 }
 
 impl PartialVmcs {
     /// Nothing is known.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { values: Vmcs::new(), known: [0; 4] }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Notes the raw bits of a field; bits above its width are dropped.
     pub fn set_raw(&mut self, field: FieldId, value: u64) {
         self.values.set_raw(field, value);
-        self.known[field.index() / 64] |= 1 << (field.index() % 64);
+        self.known.insert(field);
     }
 
     /// The raw bits of a field, if they are known.
@@ -46,7 +46,7 @@ impl ReadFields for PartialVmcs {
     }
 
     fn knows(&self, field: FieldId) -> bool {
-        self.known[field.index() / 64] >> (field.index() % 64) & 1 != 0
+        self.known.contains(field)
     }
 }
 

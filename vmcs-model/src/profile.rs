@@ -1,5 +1,6 @@
 //! A processor as data: raw capability MSRs and raw CPUID leaves.
 
+use crate::field::FieldSet;
 use crate::msr::CapabilityMsr;
 
 /// What is known of an MSR's value.
@@ -115,6 +116,10 @@ pub type CpuidRegisters = [u32; 4];
 pub struct Quirks {
     /// VMWRITE drops bits 11:8 and 31:17 of the guest access-rights fields. SDM 25.4.1, Guest Register State.
     pub access_rights_drop_reserved: bool,
+    /// Components that the VMCS has although no capability bit promises them.
+    pub fields_extra: FieldSet,
+    /// Components that the VMCS lacks although a capability bit promises them.
+    pub fields_missing: FieldSet,
 }
 
 /// A processor: what its capability MSRs and CPUID say, as read.

@@ -21,8 +21,7 @@ impl LogicalProcessor {
     pub fn vmread(&mut self, encoding: u64) -> Result<u64, Failure> {
         self.execute(|cpu| {
             let encoding = cpu.register_operand(encoding);
-            let address =
-                cpu.accessed_vmcs(encoding, exit_reason::VMREAD, field::VMREAD_BITMAP_ADDRESS)?;
+            let address = cpu.accessed_vmcs(encoding, exit_reason::VMREAD, field::VMREAD_BITMAP_ADDRESS)?;
             let (field, high) = cpu.supported_field(encoding)?;
             let value = cpu.region_mut(address).fields.raw(field);
             Ok(cpu.register_operand(if high { value >> 32 } else { value }))
@@ -37,15 +36,9 @@ impl LogicalProcessor {
     pub fn vmwrite(&mut self, encoding: u64, value: u64) -> Result<(), Failure> {
         self.execute(|cpu| {
             let (encoding, value) = (cpu.register_operand(encoding), cpu.register_operand(value));
-            let address = cpu.accessed_vmcs(
-                encoding,
-                exit_reason::VMWRITE,
-                field::VMWRITE_BITMAP_ADDRESS,
-            )?;
+            let address = cpu.accessed_vmcs(encoding, exit_reason::VMWRITE, field::VMWRITE_BITMAP_ADDRESS)?;
             let (field, high) = cpu.supported_field(encoding)?;
-            if field.info().area() == Area::ExitInformation
-                && !cpu.capabilities.writes_exit_information()
-            {
+            if field.info().area() == Area::ExitInformation && !cpu.capabilities.writes_exit_information() {
                 return Err(Failure::valid(13));
             }
             let value = value & cpu.writable_bits(field.info());
@@ -60,30 +53,15 @@ impl LogicalProcessor {
     }
 
     /// Address of the VMCS that VMREAD or VMWRITE accesses.
-    fn accessed_vmcs(
-        &self,
-        encoding: u64,
-        exit_reason: u16,
-        bitmap_address: Field<u64>,
-    ) -> Result<u64, Failure> {
+    fn accessed_vmcs(&self, encoding: u64, exit_reason: u16, bitmap_address: Field<u64>) -> Result<u64, Failure> {
         self.require_vmx_mode()?;
         let guest = self.cpu.vmx == VmxOperation::NonRoot;
         if guest && self.access_exits(encoding, bitmap_address) {
-            return Err(Failure::Exit {
-                reason: exit_reason,
-            });
+            return Err(Failure::Exit { reason: exit_reason });
         }
         self.require_cpl_0()?;
-        let address = if guest {
-            self.current_fields().get(field::VMCS_LINK_POINTER)
-        } else {
-            self.cpu.vmcs_pointer
-        };
-        if address == NO_POINTER {
-            Err(Failure::Invalid)
-        } else {
-            Ok(address)
-        }
+        let address = if guest { self.current_fields().get(field::VMCS_LINK_POINTER) } else { self.cpu.vmcs_pointer };
+        if address == NO_POINTER { Err(Failure::Invalid) } else { Ok(address) }
     }
 
     /// The access causes a VM exit in VMX non-root operation. SDM 26.1.3, Instructions That Cause VM Exits
@@ -92,10 +70,7 @@ impl LogicalProcessor {
         if !self.secondary().contains(Secondary::VMCS_SHADOWING) || encoding >> 15 != 0 {
             return true;
         }
-        let byte = self
-            .current_fields()
-            .get(bitmap_address)
-            .wrapping_add(encoding >> 3);
+        let byte = self.current_fields().get(bitmap_address).wrapping_add(encoding >> 3);
         self.memory.read_u8(byte) >> (encoding & 7) & 1 != 0
     }
 
@@ -112,11 +87,8 @@ impl LogicalProcessor {
 
     /// Bits that VMWRITE does not drop.
     fn writable_bits(&self, field: &FieldInfo) -> u64 {
-        let access_rights =
-            field::GUEST_ES_ACCESS_RIGHTS.encoding()..=field::GUEST_TR_ACCESS_RIGHTS.encoding();
-        if self.capabilities.quirks.access_rights_drop_reserved
-            && access_rights.contains(&field.encoding)
-        {
+        let access_rights = field::GUEST_ES_ACCESS_RIGHTS.encoding()..=field::GUEST_TR_ACCESS_RIGHTS.encoding();
+        if self.capabilities.quirks.access_rights_drop_reserved && access_rights.contains(&field.encoding) {
             !RESERVED_ACCESS_RIGHTS
         } else if field.width() == Width::Natural && !self.capabilities.intel_64() {
             0xFFFF_FFFF

@@ -22,11 +22,7 @@ impl LogicalProcessor {
                 2 => cpu.has_ept_vpid(26),
                 _ => false,
             };
-            if valid {
-                Ok(())
-            } else {
-                Err(Failure::valid(28))
-            }
+            if valid { Ok(()) } else { Err(Failure::valid(28)) }
         })
     }
 
@@ -43,30 +39,20 @@ impl LogicalProcessor {
             let kind = cpu.register_operand(kind);
             let [vpid, linear_address] = descriptor;
             let valid = match kind {
-                0 => {
-                    cpu.has_ept_vpid(40) && vpid != 0 && cpu.capabilities.canonical(linear_address)
-                }
+                0 => cpu.has_ept_vpid(40) && vpid != 0 && cpu.capabilities.canonical(linear_address),
                 1 => cpu.has_ept_vpid(41) && vpid != 0,
                 2 => cpu.has_ept_vpid(42),
                 3 => cpu.has_ept_vpid(43) && vpid != 0,
                 _ => false,
             };
-            if valid && vpid >> 16 == 0 {
-                Ok(())
-            } else {
-                Err(Failure::valid(28))
-            }
+            if valid && vpid >> 16 == 0 { Ok(()) } else { Err(Failure::valid(28)) }
         })
     }
 
     /// `#UD` unless the processor has the control, and the instruction's bit in IA32_VMX_EPT_VPID_CAP.
     fn require_invalidation(&self, control: Secondary, instruction: u32) -> Result<(), Failure> {
         let supported = self.capabilities.secondary.may & u64::from(control.bits()) != 0;
-        if supported && self.has_ept_vpid(instruction) {
-            Ok(())
-        } else {
-            Err(Failure::UNDEFINED_OPCODE)
-        }
+        if supported && self.has_ept_vpid(instruction) { Ok(()) } else { Err(Failure::UNDEFINED_OPCODE) }
     }
 
     fn has_ept_vpid(&self, bit: u32) -> bool {

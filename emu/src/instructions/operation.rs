@@ -33,9 +33,7 @@ impl LogicalProcessor {
         }
         match cpu.vmx {
             VmxOperation::NonRoot => {
-                return Err(Failure::Exit {
-                    reason: exit_reason::VMXON,
-                });
+                return Err(Failure::Exit { reason: exit_reason::VMXON });
             }
             VmxOperation::Root => {
                 self.require_cpl_0()?;
@@ -48,9 +46,7 @@ impl LogicalProcessor {
             return Err(Failure::GENERAL_PROTECTION);
         }
         // Bit 31 of the region's first dword must be 0 too: a VMXON region is never a shadow VMCS.
-        if !self.is_region_address(address)
-            || self.memory.read_u32(address) != self.capabilities.revision()
-        {
+        if !self.is_region_address(address) || self.memory.read_u32(address) != self.capabilities.revision() {
             return Err(Failure::Invalid);
         }
         if self.capabilities.misc & TRACES_IN_VMX == 0 {

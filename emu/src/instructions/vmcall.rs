@@ -35,9 +35,7 @@ impl LogicalProcessor {
             VmxOperation::Outside => return Failure::UNDEFINED_OPCODE,
             // Before every test of mode and CPL.
             VmxOperation::NonRoot => {
-                return Failure::Exit {
-                    reason: exit_reason::VMCALL,
-                };
+                return Failure::Exit { reason: exit_reason::VMCALL };
             }
             VmxOperation::Root => {}
         }
@@ -68,10 +66,7 @@ impl LogicalProcessor {
         if self.cpu.vmcs_pointer == NO_POINTER {
             return Err(Failure::Invalid);
         }
-        if self
-            .current()
-            .is_some_and(|region| region.launch_state != LaunchState::Clear)
-        {
+        if self.current().is_some_and(|region| region.launch_state != LaunchState::Clear) {
             return Err(Failure::valid(19));
         }
         if !self.exit_controls_valid() {
@@ -107,16 +102,12 @@ impl LogicalProcessor {
         self.platform.smm_transfer_pointer = transfer_pointer;
         self.cpu.vmcs_pointer = transfer_pointer;
         self.cpu.smm = true;
-        let reason = ExitReason::new()
-            .with_basic(exit_reason::VMCALL)
-            .with_from_root(true);
+        let reason = ExitReason::new().with_basic(exit_reason::VMCALL).with_from_root(true);
         let vmxon_pointer = self.cpu.vmxon_pointer;
         let fields = &mut self.current_mut().fields;
         fields.set(field::EXECUTIVE_VMCS_POINTER, vmxon_pointer);
         fields.set(field::EXIT_REASON, reason);
         fields.set(field::EXIT_QUALIFICATION, 0);
-        Failure::Exit {
-            reason: exit_reason::VMCALL,
-        }
+        Failure::Exit { reason: exit_reason::VMCALL }
     }
 }

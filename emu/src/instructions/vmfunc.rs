@@ -27,11 +27,8 @@ impl LogicalProcessor {
                 return Err(Failure::UNDEFINED_OPCODE);
             }
             let enabled = cpu.current_fields().get(field::VM_FUNCTION_CONTROLS);
-            if !enabled.intersects(VmFunctions::from_bits_retain(1 << eax)) || eax != EPTP_SWITCHING
-            {
-                return Err(Failure::Exit {
-                    reason: exit_reason::VMFUNC,
-                });
+            if !enabled.intersects(VmFunctions::from_bits_retain(1 << eax)) || eax != EPTP_SWITCHING {
+                return Err(Failure::Exit { reason: exit_reason::VMFUNC });
             }
             cpu.switch_eptp(ecx)?;
             cpu.end_blocking();
@@ -41,28 +38,18 @@ impl LogicalProcessor {
 
     /// SDM 26.5.6.3, EPTP Switching.
     fn switch_eptp(&mut self, ecx: u32) -> Result<(), Failure> {
-        let exit = Failure::Exit {
-            reason: exit_reason::VMFUNC,
-        };
+        let exit = Failure::Exit { reason: exit_reason::VMFUNC };
         if ecx >= EPTP_LIST_ENTRIES {
             return Err(exit);
         }
         let fields = self.current_fields();
-        let entry = fields
-            .get(field::EPTP_LIST_ADDRESS)
-            .wrapping_add(8 * u64::from(ecx));
+        let entry = fields.get(field::EPTP_LIST_ADDRESS).wrapping_add(8 * u64::from(ecx));
         let eptp = Eptp::from_bits(self.memory.read_u64(entry));
         let current = fields.get(field::EPT_POINTER);
-        if !self.capabilities.eptp_valid(eptp)
-            || eptp.walk_length_minus_1() != current.walk_length_minus_1()
-        {
+        if !self.capabilities.eptp_valid(eptp) || eptp.walk_length_minus_1() != current.walk_length_minus_1() {
             return Err(exit);
         }
-        if self
-            .secondary()
-            .contains(Secondary::INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES)
-            && self.cpu.trace_enabled
-        {
+        if self.secondary().contains(Secondary::INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES) && self.cpu.trace_enabled {
             return Err(exit);
         }
         let index_exists = self.capabilities.has_field(field::EPTP_INDEX.id().info());

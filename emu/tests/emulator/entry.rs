@@ -4,8 +4,8 @@ use vmcs_emu::{Entry, Failure, LogicalProcessor};
 use vmcs_model::controls::{Entry as EntryControls, PinBased};
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{
-    EXECUTIVE_VMCS_POINTER, GUEST_INTERRUPTIBILITY_STATE, HOST_CR3, HOST_CS_SELECTOR,
-    PIN_BASED_VM_EXECUTION_CONTROLS, VM_ENTRY_CONTROLS, VMCS_LINK_POINTER,
+    EXECUTIVE_VMCS_POINTER, GUEST_INTERRUPTIBILITY_STATE, HOST_CR3, HOST_CS_SELECTOR, PIN_BASED_VM_EXECUTION_CONTROLS,
+    VM_ENTRY_CONTROLS, VMCS_LINK_POINTER,
 };
 use vmcs_model::formats::Interruptibility;
 use vmcs_model::{EntryInstruction, LaunchState, VmxOperation};
@@ -76,18 +76,11 @@ fn executive(mut cpu: LogicalProcessor, pointer: u64) -> LogicalProcessor {
 
 fn deactivating(mut cpu: LogicalProcessor) -> LogicalProcessor {
     let controls = crate::support::get(&cpu, VM_ENTRY_CONTROLS);
-    set(
-        &mut cpu,
-        VM_ENTRY_CONTROLS,
-        controls | EntryControls::DEACTIVATE_DUAL_MONITOR_TREATMENT,
-    );
+    set(&mut cpu, VM_ENTRY_CONTROLS, controls | EntryControls::DEACTIVATE_DUAL_MONITOR_TREATMENT);
     cpu
 }
 
-fn with_executive(
-    mut cpu: LogicalProcessor,
-    change: impl FnOnce(&mut vmcs_emu::Region),
-) -> LogicalProcessor {
+fn with_executive(mut cpu: LogicalProcessor, change: impl FnOnce(&mut vmcs_emu::Region)) -> LogicalProcessor {
     change(cpu.region_mut(OTHER));
     cpu
 }
@@ -103,82 +96,22 @@ fn vmlaunch_rows() {
         ("04", root, vmlaunch, INVALID),
         ("05 shadow VMCS", shadow, vmlaunch, INVALID),
         ("06", || blocked(ready()), vmlaunch, valid(26)),
-        (
-            "06 before the launch state",
-            || blocked(launched()),
-            vmlaunch,
-            valid(26),
-        ),
-        (
-            "06 after the shadow VMCS",
-            || blocked(shadow()),
-            vmlaunch,
-            INVALID,
-        ),
+        ("06 before the launch state", || blocked(launched()), vmlaunch, valid(26)),
+        ("06 after the shadow VMCS", || blocked(shadow()), vmlaunch, INVALID),
         ("07 launched", launched, vmlaunch, valid(4)),
-        (
-            "07 launched before VMXOFF",
-            || in_state(LaunchState::LaunchedBeforeVmxoff),
-            vmlaunch,
-            valid(4),
-        ),
-        (
-            "07 before controls",
-            || bad_control(launched()),
-            vmlaunch,
-            valid(4),
-        ),
+        ("07 launched before VMXOFF", || in_state(LaunchState::LaunchedBeforeVmxoff), vmlaunch, valid(4)),
+        ("07 before controls", || bad_control(launched()), vmlaunch, valid(4)),
         ("08", || bad_control(ready()), vmlaunch, valid(7)),
-        (
-            "08 before host state",
-            || bad_host(bad_control(ready())),
-            vmlaunch,
-            valid(7),
-        ),
+        ("08 before host state", || bad_host(bad_control(ready())), vmlaunch, valid(7)),
         ("09", || bad_host(ready()), vmlaunch, valid(8)),
-        (
-            "09 CR3",
-            || with(ready, |cpu| set(cpu, HOST_CR3, 1 << 52)),
-            vmlaunch,
-            valid(8),
-        ),
-        (
-            "10 alignment",
-            || executive(in_smm(ready()), OTHER + 1),
-            vmlaunch,
-            valid(16),
-        ),
-        (
-            "10 width",
-            || executive(in_smm(ready()), 1 << 52),
-            vmlaunch,
-            valid(16),
-        ),
-        (
-            "10 revision",
-            || header(in_smm(ready()), REVISION + 1),
-            vmlaunch,
-            valid(16),
-        ),
-        (
-            "11 clear",
-            || with_executive(in_smm(ready()), |r| r.launch_state = LaunchState::Clear),
-            vmlaunch,
-            valid(17),
-        ),
-        (
-            "11 never used",
-            || header(executive(in_smm(ready()), OTHER), REVISION),
-            smm_unused,
-            valid(17),
-        ),
+        ("09 CR3", || with(ready, |cpu| set(cpu, HOST_CR3, 1 << 52)), vmlaunch, valid(8)),
+        ("10 alignment", || executive(in_smm(ready()), OTHER + 1), vmlaunch, valid(16)),
+        ("10 width", || executive(in_smm(ready()), 1 << 52), vmlaunch, valid(16)),
+        ("10 revision", || header(in_smm(ready()), REVISION + 1), vmlaunch, valid(16)),
+        ("11 clear", || with_executive(in_smm(ready()), |r| r.launch_state = LaunchState::Clear), vmlaunch, valid(17)),
+        ("11 never used", || header(executive(in_smm(ready()), OTHER), REVISION), smm_unused, valid(17)),
         ("12", || deactivating(in_smm(ready())), vmlaunch, valid(18)),
-        (
-            "13",
-            || with_executive(in_smm(ready()), no_pin_controls),
-            vmlaunch,
-            valid(25),
-        ),
+        ("13", || with_executive(in_smm(ready()), no_pin_controls), vmlaunch, valid(25)),
     ];
     check(rows);
 }
@@ -189,59 +122,22 @@ fn vmresume_rows() {
         ("04", root, vmresume, INVALID),
         ("05 shadow VMCS", shadow, vmresume, INVALID),
         ("06", || blocked(launched()), vmresume, valid(26)),
-        (
-            "06 before the launch state",
-            || blocked(ready()),
-            vmresume,
-            valid(26),
-        ),
+        ("06 before the launch state", || blocked(ready()), vmresume, valid(26)),
         ("07 clear", ready, vmresume, valid(5)),
-        (
-            "07 before controls",
-            || bad_control(ready()),
-            vmresume,
-            valid(5),
-        ),
-        (
-            "08",
-            || in_state(LaunchState::LaunchedBeforeVmxoff),
-            vmresume,
-            valid(6),
-        ),
+        ("07 before controls", || bad_control(ready()), vmresume, valid(5)),
+        ("08", || in_state(LaunchState::LaunchedBeforeVmxoff), vmresume, valid(6)),
         ("09", || bad_control(launched()), vmresume, valid(7)),
         ("10", || bad_host(launched()), vmresume, valid(8)),
-        (
-            "11",
-            || executive(in_smm(launched()), OTHER + 1),
-            vmresume,
-            valid(16),
-        ),
-        (
-            "12",
-            || with_executive(in_smm(launched()), |r| r.launch_state = LaunchState::Clear),
-            vmresume,
-            valid(17),
-        ),
-        (
-            "13",
-            || deactivating(in_smm(launched())),
-            vmresume,
-            valid(18),
-        ),
-        (
-            "14",
-            || with_executive(in_smm(launched()), no_pin_controls),
-            vmresume,
-            valid(25),
-        ),
+        ("11", || executive(in_smm(launched()), OTHER + 1), vmresume, valid(16)),
+        ("12", || with_executive(in_smm(launched()), |r| r.launch_state = LaunchState::Clear), vmresume, valid(17)),
+        ("13", || deactivating(in_smm(launched())), vmresume, valid(18)),
+        ("14", || with_executive(in_smm(launched()), no_pin_controls), vmresume, valid(25)),
     ];
     check(rows);
 }
 
 fn no_pin_controls(region: &mut vmcs_emu::Region) {
-    region
-        .fields
-        .set(PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::empty());
+    region.fields.set(PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::empty());
 }
 
 /// The executive-VMCS pointer names a region that no instruction has touched.
@@ -265,16 +161,9 @@ fn mov_ss_blocking_lasts_for_one_instruction() {
 #[test]
 fn vmlaunch_17_returns_from_smm_to_a_guest() {
     let mut cpu = in_smm(ready());
-    set(
-        &mut cpu,
-        GUEST_INTERRUPTIBILITY_STATE,
-        Interruptibility::empty(),
-    );
+    set(&mut cpu, GUEST_INTERRUPTIBILITY_STATE, Interruptibility::empty());
     assert_eq!(vmlaunch(&mut cpu), Ok(0));
-    assert_eq!(
-        (cpu.cpu().vmx, cpu.cpu().vmcs_pointer, cpu.cpu().smm),
-        (VmxOperation::NonRoot, OTHER, false)
-    );
+    assert_eq!((cpu.cpu().vmx, cpu.cpu().vmcs_pointer, cpu.cpu().smm), (VmxOperation::NonRoot, OTHER, false));
     assert_eq!(cpu.platform().smm_transfer_pointer, VMCS);
     assert!(cpu.platform().dual_monitor_active);
 }
@@ -284,10 +173,7 @@ fn vmlaunch_17_returns_from_smm_to_root_operation() {
     let mut cpu = executive(in_smm(ready()), VMXON_REGION);
     set(&mut cpu, VMCS_LINK_POINTER, NO_POINTER);
     assert_eq!(vmlaunch(&mut cpu), Ok(0));
-    assert_eq!(
-        (cpu.cpu().vmx, cpu.cpu().vmcs_pointer, cpu.cpu().smm),
-        (VmxOperation::Root, NO_POINTER, false)
-    );
+    assert_eq!((cpu.cpu().vmx, cpu.cpu().vmcs_pointer, cpu.cpu().smm), (VmxOperation::Root, NO_POINTER, false));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use vmcs_emu::{Failure, LogicalProcessor};
 use vmcs_model::LaunchState;
 use vmcs_model::controls::{Entry, Exit, PinBased};
 use vmcs_model::field::{
-    EXECUTIVE_VMCS_POINTER, HOST_CS_SELECTOR, PIN_BASED_VM_EXECUTION_CONTROLS,
-    PRIMARY_VM_EXIT_CONTROLS, VM_ENTRY_CONTROLS,
+    EXECUTIVE_VMCS_POINTER, HOST_CS_SELECTOR, PIN_BASED_VM_EXECUTION_CONTROLS, PRIMARY_VM_EXIT_CONTROLS,
+    VM_ENTRY_CONTROLS,
 };
 use vmcs_model::formats::InstructionError;
 use vmcs_model::msr::CapabilityMsr;
@@ -99,9 +99,7 @@ const CASES: &[Case] = &[
     }),
     (25, |cpu| {
         in_smm(cpu);
-        cpu.region_mut(OTHER)
-            .fields
-            .set(PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::empty());
+        cpu.region_mut(OTHER).fields.set(PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::empty());
         cpu.vmlaunch().err()
     }),
     (26, |cpu| {
@@ -118,17 +116,10 @@ fn every_error_number_is_produced() {
         let mut cpu = ready_of(&read_only);
         assert_eq!(provoke(&mut cpu), Some(Failure::valid(*number)));
         cpu.cpu_mut().smm = false;
-        assert_eq!(
-            cpu.vmread(0x4400),
-            Ok(u64::from(*number)),
-            "the VM-instruction error field"
-        );
+        assert_eq!(cpu.vmread(0x4400), Ok(u64::from(*number)), "the VM-instruction error field");
         assert_eq!(Failure::valid(*number).status(), Some(1));
     }
     let produced: BTreeSet<u32> = CASES.iter().map(|(number, _)| *number).collect();
-    let assigned: BTreeSet<u32> = InstructionError::MEANINGS
-        .iter()
-        .map(|(number, _)| *number)
-        .collect();
+    let assigned: BTreeSet<u32> = InstructionError::MEANINGS.iter().map(|(number, _)| *number).collect();
     assert_eq!(produced, assigned);
 }

@@ -9,8 +9,8 @@ use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr4, Efer, Rflags};
 
 use crate::support::{
-    HLT, HOST_RIP_VALUE, changed, fields, get, guest, guest_with, leave, profile_with, ready,
-    ready_of, with_exit_control,
+    HLT, HOST_RIP_VALUE, changed, fields, get, guest, guest_with, leave, profile_with, ready, ready_of,
+    with_exit_control,
 };
 
 const EXCEPTION: u16 = 0;
@@ -36,42 +36,25 @@ fn an_exit_loads_the_host() {
     cpu.cpu_mut().cpl = 3;
     leave(&mut cpu);
     let state = cpu.cpu();
-    assert_eq!(
-        (state.vmx, state.cpl, state.cs_l, state.rflags),
-        (VmxOperation::Root, 0, true, Rflags::FIXED1)
-    );
+    assert_eq!((state.vmx, state.cpl, state.cs_l, state.rflags), (VmxOperation::Root, 0, true, Rflags::FIXED1));
     assert_eq!(state.cr4, Cr4::from_bits_retain(0x2620));
     assert_eq!(cpu.register(GUEST_RIP), HOST_RIP_VALUE);
     assert_eq!(cpu.register(GUEST_CR3), 0x5000);
     assert_eq!(cpu.register(GUEST_CS_ACCESS_RIGHTS).into_bits(), 0xA09B);
-    assert_eq!(
-        cpu.register(GUEST_FS_ACCESS_RIGHTS).into_bits(),
-        0x1_0000,
-        "a null selector"
-    );
-    assert_eq!(
-        cpu.register(GUEST_GS_ACCESS_RIGHTS).into_bits(),
-        0x1_0000,
-        "a null selector"
-    );
+    assert_eq!(cpu.register(GUEST_FS_ACCESS_RIGHTS).into_bits(), 0x1_0000, "a null selector");
+    assert_eq!(cpu.register(GUEST_GS_ACCESS_RIGHTS).into_bits(), 0x1_0000, "a null selector");
     assert_eq!(cpu.register(GUEST_DS_ACCESS_RIGHTS).into_bits(), 0xC093);
     assert_eq!(cpu.register(GUEST_FS_BASE), 0x1111_0000);
     assert_eq!(cpu.register(GUEST_TR_LIMIT), 0x67);
     assert_eq!(cpu.register(GUEST_LDTR_ACCESS_RIGHTS).into_bits(), 0x1_0000);
     assert_eq!(cpu.register(GUEST_GDTR_LIMIT), 0xFFFF);
     assert_eq!(cpu.register(GUEST_IA32_SYSENTER_CS), 0x77);
-    assert_eq!(
-        get(&cpu, GUEST_RFLAGS),
-        Rflags::FIXED1 | Rflags::CF | Rflags::IF
-    );
+    assert_eq!(get(&cpu, GUEST_RFLAGS), Rflags::FIXED1 | Rflags::CF | Rflags::IF);
 }
 
 #[test]
 fn an_exit_records_and_clears_information() {
-    let event = InterruptionInformation::new()
-        .with_vector(14)
-        .with_event_type(3)
-        .with_deliver_error_code(true);
+    let event = InterruptionInformation::new().with_vector(14).with_event_type(3).with_deliver_error_code(true);
     let mut cpu = guest_with(|vmcs| {
         vmcs.set(VM_ENTRY_INTERRUPTION_INFORMATION, event.with_valid(true));
         vmcs.set(IDT_VECTORING_INFORMATION, event.with_valid(true));
@@ -84,54 +67,34 @@ fn an_exit_records_and_clears_information() {
         ..VmExit::new(EXCEPTION, 0xDEAD)
     };
     assert_eq!(cpu.vm_exit(exit), Ok(()));
-    assert_eq!(
-        get(&cpu, VM_ENTRY_INTERRUPTION_INFORMATION),
-        event,
-        "only the valid bit is cleared"
-    );
+    assert_eq!(get(&cpu, VM_ENTRY_INTERRUPTION_INFORMATION), event, "only the valid bit is cleared");
     assert_eq!(get(&cpu, EXIT_REASON), ExitReason::new());
     assert_eq!(get(&cpu, EXIT_QUALIFICATION), 0xDEAD);
-    assert_eq!(
-        get(&cpu, VM_EXIT_INTERRUPTION_INFORMATION),
-        event.with_valid(true)
-    );
+    assert_eq!(get(&cpu, VM_EXIT_INTERRUPTION_INFORMATION), event.with_valid(true));
     assert_eq!(get(&cpu, VM_EXIT_INTERRUPTION_ERROR_CODE), 7);
     assert!(!get(&cpu, IDT_VECTORING_INFORMATION).valid());
     assert_eq!(get(&cpu, VM_EXIT_INSTRUCTION_LENGTH), 3);
-    assert_eq!(
-        get(&cpu, GUEST_LINEAR_ADDRESS),
-        0x1234,
-        "undefined: left alone"
-    );
+    assert_eq!(get(&cpu, GUEST_LINEAR_ADDRESS), 0x1234, "undefined: left alone");
 }
 
 #[test]
 fn misc_bit_5_stores_lma_in_the_entry_controls() {
     for (misc_5, stored) in [(true, false), (false, true)] {
-        let profile = profile_with(CapabilityMsr::Misc, |misc| {
-            misc & !(1 << 5) | u64::from(misc_5) << 5
-        });
+        let profile = profile_with(CapabilityMsr::Misc, |misc| misc & !(1 << 5) | u64::from(misc_5) << 5);
         let mut cpu = ready_of(&profile);
         assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
         cpu.cpu_mut().efer.remove(Efer::LMA);
         leave(&mut cpu);
-        assert_eq!(
-            get(&cpu, VM_ENTRY_CONTROLS).contains(controls::Entry::IA_32E_MODE_GUEST),
-            stored
-        );
+        assert_eq!(get(&cpu, VM_ENTRY_CONTROLS).contains(controls::Entry::IA_32E_MODE_GUEST), stored);
     }
 }
 
 #[test]
 fn mov_ss_blocking_goes_in_and_out() {
-    let mut cpu =
-        guest_with(|vmcs| vmcs.set(GUEST_INTERRUPTIBILITY_STATE, Interruptibility::MOV_SS));
+    let mut cpu = guest_with(|vmcs| vmcs.set(GUEST_INTERRUPTIBILITY_STATE, Interruptibility::MOV_SS));
     assert!(cpu.cpu().mov_ss_blocking);
     assert_eq!(cpu.vmptrst(), Err(Failure::Exit { reason: 22 }));
-    assert_eq!(
-        get(&cpu, GUEST_INTERRUPTIBILITY_STATE),
-        Interruptibility::MOV_SS
-    );
+    assert_eq!(get(&cpu, GUEST_INTERRUPTIBILITY_STATE), Interruptibility::MOV_SS);
     assert!(!cpu.cpu().mov_ss_blocking);
 }
 
@@ -161,14 +124,9 @@ fn pending_debug_exceptions_are_cleared_by_most_exits() {
 
 #[test]
 fn the_timer_is_saved_under_its_control() {
-    for (save, reason, value) in [
-        (true, HLT, 55),
-        (true, PREEMPTION_TIMER, 0),
-        (false, PREEMPTION_TIMER, 1000),
-    ] {
+    for (save, reason, value) in [(true, HLT, 55), (true, PREEMPTION_TIMER, 0), (false, PREEMPTION_TIMER, 1000)] {
         let mut cpu = guest_with(|vmcs| {
-            let pin = vmcs.get(PIN_BASED_VM_EXECUTION_CONTROLS)
-                | controls::PinBased::ACTIVATE_VMX_PREEMPTION_TIMER;
+            let pin = vmcs.get(PIN_BASED_VM_EXECUTION_CONTROLS) | controls::PinBased::ACTIVATE_VMX_PREEMPTION_TIMER;
             vmcs.set(PIN_BASED_VM_EXECUTION_CONTROLS, pin);
             vmcs.set(VMX_PREEMPTION_TIMER_VALUE, 1000);
             if save {
@@ -189,11 +147,7 @@ fn registers_are_saved_whenever_the_field_exists() {
     cpu.set_register(GUEST_IA32_BNDCFGS, 0x1000);
     leave(&mut cpu);
     assert_eq!(get(&cpu, GUEST_IA32_PKRS), 0x55);
-    assert_eq!(
-        get(&cpu, GUEST_IA32_BNDCFGS),
-        0,
-        "the processor has no such field"
-    );
+    assert_eq!(get(&cpu, GUEST_IA32_BNDCFGS), 0, "the processor has no such field");
 }
 
 #[test]
@@ -216,26 +170,11 @@ fn there_is_no_exit_without_a_guest() {
 
 #[test]
 fn nmi_blocking_after_an_exit() {
-    let nmi = InterruptionInformation::new()
-        .with_vector(2)
-        .with_event_type(2)
-        .with_valid(true);
+    let nmi = InterruptionInformation::new().with_vector(2).with_event_type(2).with_valid(true);
     let mut cpu = guest();
-    assert_eq!(
-        cpu.vm_exit(VmExit {
-            event: nmi,
-            ..VmExit::new(EXCEPTION, 0)
-        }),
-        Ok(())
-    );
-    assert_eq!(
-        cpu.register(GUEST_INTERRUPTIBILITY_STATE),
-        Interruptibility::NMI
-    );
-    for (virtual_nmis, after) in [
-        (false, Interruptibility::NMI),
-        (true, Interruptibility::empty()),
-    ] {
+    assert_eq!(cpu.vm_exit(VmExit { event: nmi, ..VmExit::new(EXCEPTION, 0) }), Ok(()));
+    assert_eq!(cpu.register(GUEST_INTERRUPTIBILITY_STATE), Interruptibility::NMI);
+    for (virtual_nmis, after) in [(false, Interruptibility::NMI), (true, Interruptibility::empty())] {
         let mut cpu = guest_with(|vmcs| {
             let mut pin = vmcs.get(PIN_BASED_VM_EXECUTION_CONTROLS);
             pin.set(controls::PinBased::VIRTUAL_NMIS, virtual_nmis);
@@ -243,10 +182,7 @@ fn nmi_blocking_after_an_exit() {
             vmcs.set(GUEST_INTERRUPTIBILITY_STATE, Interruptibility::NMI);
         });
         leave(&mut cpu);
-        assert_eq!(
-            get(&cpu, GUEST_INTERRUPTIBILITY_STATE),
-            Interruptibility::NMI
-        );
+        assert_eq!(get(&cpu, GUEST_INTERRUPTIBILITY_STATE), Interruptibility::NMI);
         assert_eq!(cpu.register(GUEST_INTERRUPTIBILITY_STATE), after);
     }
 }

@@ -9,18 +9,14 @@ use vmcs_model::registers::{Cr4, Efer, Rflags};
 use vmcs_model::{LaunchState, Vmcs, VmxOperation};
 
 use crate::support::{
-    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, ready, set,
-    with_entry_control,
+    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, ready, set, with_entry_control,
 };
 
 /// An entry that fails for a reserved bit of the guest's CR4.
 fn failing() -> LogicalProcessor {
     let mut cpu = ready();
     set(&mut cpu, GUEST_CR4, Cr4::empty());
-    let event = InterruptionInformation::new()
-        .with_vector(2)
-        .with_event_type(2)
-        .with_valid(true);
+    let event = InterruptionInformation::new().with_vector(2).with_event_type(2).with_valid(true);
     set(&mut cpu, VM_ENTRY_INTERRUPTION_INFORMATION, event);
     cpu
 }
@@ -29,44 +25,22 @@ fn failing() -> LogicalProcessor {
 fn entry_14_a_failed_entry_writes_reason_and_qualification_only() {
     let mut cpu = failing();
     let before = fields(&cpu);
-    assert_eq!(
-        cpu.vmlaunch(),
-        Ok(Entry::Failed {
-            reason: 33,
-            qualification: 0
-        })
-    );
+    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 33, qualification: 0 }));
     assert_eq!(get(&cpu, EXIT_REASON).into_bits(), 1 << 31 | 33);
     assert!(get(&cpu, VM_ENTRY_INTERRUPTION_INFORMATION).valid());
     assert_eq!(changed(&before, &fields(&cpu)), [EXIT_REASON.id()]);
-    assert_eq!(
-        cpu.region(VMCS).map(|region| region.launch_state),
-        Some(LaunchState::Clear)
-    );
-    assert_eq!(
-        (cpu.cpu().vmx, cpu.cpu().rflags),
-        (VmxOperation::Root, Rflags::FIXED1)
-    );
+    assert_eq!(cpu.region(VMCS).map(|region| region.launch_state), Some(LaunchState::Clear));
+    assert_eq!((cpu.cpu().vmx, cpu.cpu().rflags), (VmxOperation::Root, Rflags::FIXED1));
     assert_eq!(cpu.register(GUEST_RIP), HOST_RIP_VALUE);
     set(&mut cpu, GUEST_CR4, Cr4::from_bits_retain(0x2620));
-    assert_eq!(
-        cpu.vmlaunch(),
-        Ok(Entry::Entered),
-        "the launch state is still clear"
-    );
+    assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered), "the launch state is still clear");
 }
 
 #[test]
 fn entry_14_the_link_pointer_has_qualification_4() {
     let mut cpu = ready();
     set(&mut cpu, VMCS_LINK_POINTER, 1);
-    assert_eq!(
-        cpu.vmlaunch(),
-        Ok(Entry::Failed {
-            reason: 33,
-            qualification: 4
-        })
-    );
+    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 33, qualification: 4 }));
     assert_eq!(get(&cpu, EXIT_QUALIFICATION), 4);
 }
 
@@ -83,47 +57,21 @@ const FS_BASE: u64 = 0xC000_0100;
 #[test]
 fn entry_15_msr_loading_reports_the_entry_that_failed() {
     let mut cpu = ready();
-    with_entry_control(
-        &mut cpu.region_mut(VMCS).fields,
-        controls::Entry::LOAD_IA32_PAT,
-    );
+    with_entry_control(&mut cpu.region_mut(VMCS).fields, controls::Entry::LOAD_IA32_PAT);
     set(&mut cpu, GUEST_IA32_PAT, 0x0706);
     set(&mut cpu, VM_ENTRY_MSR_LOAD_COUNT, 2);
     set(&mut cpu, VM_ENTRY_MSR_LOAD_ADDRESS, PAGE);
     area(&mut cpu, 0, KERNEL_GS_BASE.into(), 0x1234);
     area(&mut cpu, 1, FS_BASE, 0);
     let before = fields(&cpu);
-    assert_eq!(
-        cpu.vmlaunch(),
-        Ok(Entry::Failed {
-            reason: 34,
-            qualification: 2
-        })
-    );
-    assert_eq!(
-        cpu.msr(KERNEL_GS_BASE),
-        0x1234,
-        "the first entry stays loaded"
-    );
-    assert_eq!(
-        cpu.register(GUEST_IA32_PAT),
-        0x0706,
-        "no control of the exit reloads it"
-    );
+    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 34, qualification: 2 }));
+    assert_eq!(cpu.msr(KERNEL_GS_BASE), 0x1234, "the first entry stays loaded");
+    assert_eq!(cpu.register(GUEST_IA32_PAT), 0x0706, "no control of the exit reloads it");
     assert_eq!(cpu.register(GUEST_RIP), HOST_RIP_VALUE);
-    assert_eq!(
-        changed(&before, &fields(&cpu)),
-        [EXIT_REASON.id(), EXIT_QUALIFICATION.id()]
-    );
+    assert_eq!(changed(&before, &fields(&cpu)), [EXIT_REASON.id(), EXIT_QUALIFICATION.id()]);
     area(&mut cpu, 1, 0x174, 0x10);
     assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
-    assert_eq!(
-        (
-            cpu.msr(KERNEL_GS_BASE),
-            cpu.register(GUEST_IA32_SYSENTER_CS)
-        ),
-        (0x1234, 0x10)
-    );
+    assert_eq!((cpu.msr(KERNEL_GS_BASE), cpu.register(GUEST_IA32_SYSENTER_CS)), (0x1234, 0x10));
 }
 
 #[test]
@@ -140,13 +88,7 @@ fn exits_store_and_load_msrs() {
     cpu.set_msr(KERNEL_GS_BASE, 0x1234);
     cpu.set_register(GUEST_FS_BASE, 0x9999);
     leave(&mut cpu);
-    assert_eq!(
-        (
-            cpu.memory().read_u64(PAGE + 8),
-            cpu.memory().read_u64(PAGE + 24)
-        ),
-        (0x1234, 0x9999)
-    );
+    assert_eq!((cpu.memory().read_u64(PAGE + 8), cpu.memory().read_u64(PAGE + 24)), (0x1234, 0x9999));
     assert_eq!(cpu.msr(KERNEL_GS_BASE), 0x5678);
 }
 
@@ -164,19 +106,11 @@ fn vmx_aborts_shut_the_processor_down() {
         }),
     ];
     for (abort, prepare) in cases {
-        let smm_only = if abort == VmxAbort::SavingGuestMsrs {
-            0x9E
-        } else {
-            0x9B
-        };
+        let smm_only = if abort == VmxAbort::SavingGuestMsrs { 0x9E } else { 0x9B };
         for bad in [0x802, smm_only, 1 << 32] {
             let mut cpu = guest_with(prepare);
             area(&mut cpu, 0, bad, 0);
-            assert_eq!(
-                cpu.vm_exit(VmExit::new(HLT, 0)),
-                Err(ExitError::Aborted(abort)),
-                "{bad:#x}"
-            );
+            assert_eq!(cpu.vm_exit(VmExit::new(HLT, 0)), Err(ExitError::Aborted(abort)), "{bad:#x}");
             assert_eq!(cpu.memory().read_u32(VMCS + 4), abort.indicator());
             assert_eq!(cpu.abort(), Some(abort));
             assert_eq!(cpu.vmptrst(), Err(Failure::Shutdown));
@@ -190,19 +124,13 @@ fn abort_6_when_an_ia32e_guest_exits_to_a_32_bit_host() {
     let mut cpu = guest();
     let controls = get(&cpu, PRIMARY_VM_EXIT_CONTROLS) - Exit::HOST_ADDRESS_SPACE_SIZE;
     set(&mut cpu, PRIMARY_VM_EXIT_CONTROLS, controls);
-    assert_eq!(
-        cpu.vm_exit(VmExit::new(HLT, 0)),
-        Err(ExitError::Aborted(VmxAbort::HostAddressSpaceSize))
-    );
+    assert_eq!(cpu.vm_exit(VmExit::new(HLT, 0)), Err(ExitError::Aborted(VmxAbort::HostAddressSpaceSize)));
     assert_eq!(cpu.memory().read_u32(VMCS + 4), 6);
 }
 
 #[test]
 fn abort_2_for_bad_host_pdptes() {
-    for (pdpte, result) in [
-        (1, Ok(())),
-        (0b11, Err(ExitError::Aborted(VmxAbort::HostPdptes))),
-    ] {
+    for (pdpte, result) in [(1, Ok(())), (0b11, Err(ExitError::Aborted(VmxAbort::HostPdptes)))] {
         let mut cpu = guest();
         let controls = get(&cpu, PRIMARY_VM_EXIT_CONTROLS) - Exit::HOST_ADDRESS_SPACE_SIZE;
         set(&mut cpu, PRIMARY_VM_EXIT_CONTROLS, controls);

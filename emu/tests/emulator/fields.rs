@@ -8,8 +8,8 @@ use vmcs_model::registers::Efer;
 
 use crate::rows::{GP, INVALID, Row, SUCCEEDS, check, done, exits, profile_and, valid, with};
 use crate::support::{
-    GUEST_RIP_VALUE, NOWHERE, OTHER, PAGE, REVISION, SHADOW, VMCS, get, guest, guest_with,
-    profile_with, ready, ready_of, root,
+    GUEST_RIP_VALUE, NOWHERE, OTHER, PAGE, REVISION, SHADOW, VMCS, get, guest, guest_with, profile_with, ready,
+    ready_of, root,
 };
 
 const RIP: u64 = 0x681E;
@@ -50,9 +50,7 @@ fn read_only() -> LogicalProcessor {
 }
 
 fn without_vpid() -> LogicalProcessor {
-    ready_of(&profile_with(CapabilityMsr::Procbased2, |value| {
-        value & !(1 << 37)
-    }))
+    ready_of(&profile_with(CapabilityMsr::Procbased2, |value| value & !(1 << 37)))
 }
 
 fn outside_64_bit_mode() -> LogicalProcessor {
@@ -66,118 +64,33 @@ fn outside_64_bit_mode() -> LogicalProcessor {
 fn vmread_rows() {
     let read: fn(&mut LogicalProcessor) -> crate::rows::Outcome = |cpu| cpu.vmread(RIP);
     let rows: &[Row] = &[
-        (
-            "03 bit 15",
-            shadowing,
-            |cpu| cpu.vmread(RIP | 1 << 15),
-            exits(23),
-        ),
-        (
-            "03 bit 63",
-            shadowing,
-            |cpu| cpu.vmread(RIP | 1 << 63),
-            exits(23),
-        ),
+        ("03 bit 15", shadowing, |cpu| cpu.vmread(RIP | 1 << 15), exits(23)),
+        ("03 bit 63", shadowing, |cpu| cpu.vmread(RIP | 1 << 63), exits(23)),
         ("04", intercepted, read, exits(23)),
         ("04 before CPL", || at_cpl_3(intercepted), read, exits(23)),
-        (
-            "04 another field",
-            intercepted,
-            |cpu| cpu.vmread(RIP - 2),
-            SUCCEEDS,
-        ),
+        ("04 another field", intercepted, |cpu| cpu.vmread(RIP - 2), SUCCEEDS),
         ("05 guest", || at_cpl_3(shadowing), read, GP),
         ("05 root, no VMCS", || at_cpl_3(root), read, GP),
         ("06 root", root, read, INVALID),
-        (
-            "06 root, bad encoding",
-            root,
-            |cpu| cpu.vmread(u64::MAX),
-            INVALID,
-        ),
+        ("06 root, bad encoding", root, |cpu| cpu.vmread(u64::MAX), INVALID),
         ("06 guest", guest, read, INVALID),
-        (
-            "07 reserved bit 12",
-            ready,
-            |cpu| cpu.vmread(RIP | 1 << 12),
-            valid(12),
-        ),
-        (
-            "07 reserved bit 15",
-            ready,
-            |cpu| cpu.vmread(RIP | 1 << 15),
-            valid(12),
-        ),
-        (
-            "07 bit 32",
-            ready,
-            |cpu| cpu.vmread(RIP | 1 << 32),
-            valid(12),
-        ),
-        (
-            "07 bit 32 does not exist",
-            outside_64_bit_mode,
-            |cpu| cpu.vmread(DEBUGCTL | 1 << 32),
-            Ok(LOW),
-        ),
-        (
-            "07 unknown index",
-            ready,
-            |cpu| cpu.vmread(0x6820 | 0x100),
-            valid(12),
-        ),
-        (
-            "07 feature absent",
-            without_vpid,
-            |cpu| cpu.vmread(0),
-            valid(12),
-        ),
-        (
-            "07 MSR data, tertiary bit 6",
-            ready,
-            |cpu| cpu.vmread(MSR_DATA),
-            valid(12),
-        ),
-        (
-            "07 high of a natural-width field",
-            ready,
-            |cpu| cpu.vmread(RIP | 1),
-            valid(12),
-        ),
-        (
-            "07 high of a 32-bit field",
-            ready,
-            |cpu| cpu.vmread(0x4001),
-            valid(12),
-        ),
-        (
-            "07 high of a 16-bit field",
-            ready,
-            |cpu| cpu.vmread(1),
-            valid(12),
-        ),
-        (
-            "07 guest",
-            shadowing,
-            |cpu| cpu.vmread(RIP | 1 << 12),
-            valid(12),
-        ),
+        ("07 reserved bit 12", ready, |cpu| cpu.vmread(RIP | 1 << 12), valid(12)),
+        ("07 reserved bit 15", ready, |cpu| cpu.vmread(RIP | 1 << 15), valid(12)),
+        ("07 bit 32", ready, |cpu| cpu.vmread(RIP | 1 << 32), valid(12)),
+        ("07 bit 32 does not exist", outside_64_bit_mode, |cpu| cpu.vmread(DEBUGCTL | 1 << 32), Ok(LOW)),
+        ("07 unknown index", ready, |cpu| cpu.vmread(0x6820 | 0x100), valid(12)),
+        ("07 feature absent", without_vpid, |cpu| cpu.vmread(0), valid(12)),
+        ("07 MSR data, tertiary bit 6", ready, |cpu| cpu.vmread(MSR_DATA), valid(12)),
+        ("07 high of a natural-width field", ready, |cpu| cpu.vmread(RIP | 1), valid(12)),
+        ("07 high of a 32-bit field", ready, |cpu| cpu.vmread(0x4001), valid(12)),
+        ("07 high of a 16-bit field", ready, |cpu| cpu.vmread(1), valid(12)),
+        ("07 guest", shadowing, |cpu| cpu.vmread(RIP | 1 << 12), valid(12)),
         ("09 root", ready, read, Ok(GUEST_RIP_VALUE)),
         ("09 guest reads the linked VMCS", shadowing, read, Ok(VALUE)),
         ("09 16-bit field", ready, |cpu| cpu.vmread(0x0802), Ok(8)),
         ("09 high", ready, |cpu| cpu.vmread(0x2801), Ok(0xFFFF_FFFF)),
-        (
-            "09 truncated to 32 bits",
-            outside_64_bit_mode,
-            |cpu| cpu.vmread(DEBUGCTL),
-            Ok(LOW),
-        ),
-        (
-            "09 upper half in 32-bit code",
-            outside_64_bit_mode,
-            |cpu| cpu.vmread(DEBUGCTL_HIGH),
-            Ok(VALUE >> 32),
-        ),
+        ("09 truncated to 32 bits", outside_64_bit_mode, |cpu| cpu.vmread(DEBUGCTL), Ok(LOW)),
+        ("09 upper half in 32-bit code", outside_64_bit_mode, |cpu| cpu.vmread(DEBUGCTL_HIGH), Ok(VALUE >> 32)),
     ];
     check(rows);
 }
@@ -186,86 +99,26 @@ fn vmread_rows() {
 fn vmwrite_rows() {
     let write: fn(&mut LogicalProcessor) -> crate::rows::Outcome = |cpu| done(cpu.vmwrite(RIP, 1));
     let rows: &[Row] = &[
-        (
-            "03 bit 15",
-            shadowing,
-            |cpu| done(cpu.vmwrite(RIP | 1 << 15, 0)),
-            exits(25),
-        ),
-        (
-            "03 bit 63",
-            shadowing,
-            |cpu| done(cpu.vmwrite(RIP | 1 << 63, 0)),
-            exits(25),
-        ),
+        ("03 bit 15", shadowing, |cpu| done(cpu.vmwrite(RIP | 1 << 15, 0)), exits(25)),
+        ("03 bit 63", shadowing, |cpu| done(cpu.vmwrite(RIP | 1 << 63, 0)), exits(25)),
         ("04", intercepted, write, exits(25)),
         ("04 before CPL", || at_cpl_3(intercepted), write, exits(25)),
         ("05 guest", || at_cpl_3(shadowing), write, GP),
         ("05 root, no VMCS", || at_cpl_3(root), write, GP),
         ("06 root", root, write, INVALID),
         ("06 guest", guest, write, INVALID),
-        (
-            "08 reserved bit 12",
-            ready,
-            |cpu| done(cpu.vmwrite(RIP | 1 << 12, 0)),
-            valid(12),
-        ),
-        (
-            "08 bit 32",
-            ready,
-            |cpu| done(cpu.vmwrite(RIP | 1 << 32, 0)),
-            valid(12),
-        ),
-        (
-            "08 feature absent",
-            without_vpid,
-            |cpu| done(cpu.vmwrite(0, 1)),
-            valid(12),
-        ),
-        (
-            "08 high of a natural-width field",
-            ready,
-            |cpu| done(cpu.vmwrite(RIP | 1, 0)),
-            valid(12),
-        ),
-        (
-            "08 guest",
-            shadowing,
-            |cpu| done(cpu.vmwrite(RIP | 1 << 12, 0)),
-            valid(12),
-        ),
-        (
-            "08 before read-only",
-            read_only,
-            |cpu| done(cpu.vmwrite(EXIT_REASON | 1, 0)),
-            valid(12),
-        ),
-        (
-            "09 read-only",
-            read_only,
-            |cpu| done(cpu.vmwrite(EXIT_REASON, 0)),
-            valid(13),
-        ),
-        (
-            "09 VM-instruction error too",
-            read_only,
-            |cpu| done(cpu.vmwrite(0x4400, 0)),
-            valid(13),
-        ),
-        (
-            "10 exit information",
-            ready,
-            |cpu| done(cpu.vmwrite(EXIT_REASON, 0)),
-            SUCCEEDS,
-        ),
+        ("08 reserved bit 12", ready, |cpu| done(cpu.vmwrite(RIP | 1 << 12, 0)), valid(12)),
+        ("08 bit 32", ready, |cpu| done(cpu.vmwrite(RIP | 1 << 32, 0)), valid(12)),
+        ("08 feature absent", without_vpid, |cpu| done(cpu.vmwrite(0, 1)), valid(12)),
+        ("08 high of a natural-width field", ready, |cpu| done(cpu.vmwrite(RIP | 1, 0)), valid(12)),
+        ("08 guest", shadowing, |cpu| done(cpu.vmwrite(RIP | 1 << 12, 0)), valid(12)),
+        ("08 before read-only", read_only, |cpu| done(cpu.vmwrite(EXIT_REASON | 1, 0)), valid(12)),
+        ("09 read-only", read_only, |cpu| done(cpu.vmwrite(EXIT_REASON, 0)), valid(13)),
+        ("09 VM-instruction error too", read_only, |cpu| done(cpu.vmwrite(0x4400, 0)), valid(13)),
+        ("10 exit information", ready, |cpu| done(cpu.vmwrite(EXIT_REASON, 0)), SUCCEEDS),
         ("10 root", ready, write, SUCCEEDS),
         ("10 guest", shadowing, write, SUCCEEDS),
-        (
-            "10 shadow VMCS is current",
-            shadow_is_current,
-            write,
-            SUCCEEDS,
-        ),
+        ("10 shadow VMCS is current", shadow_is_current, write, SUCCEEDS),
     ];
     check(rows);
 }
@@ -281,10 +134,7 @@ fn shadow_is_current() -> LogicalProcessor {
 fn vmwrite_10_in_a_guest_writes_the_linked_vmcs() {
     let mut cpu = shadowing();
     assert_eq!(cpu.vmwrite(RIP, 0x42), Ok(()));
-    assert_eq!(
-        cpu.region(OTHER).map(|region| region.fields.get(GUEST_RIP)),
-        Some(0x42)
-    );
+    assert_eq!(cpu.region(OTHER).map(|region| region.fields.get(GUEST_RIP)), Some(0x42));
     assert_eq!(get(&cpu, GUEST_RIP), GUEST_RIP_VALUE);
 }
 
@@ -293,11 +143,7 @@ fn errors_in_a_guest_are_stored_in_the_ordinary_vmcs() {
     let mut cpu = shadowing();
     assert!(cpu.vmread(RIP | 1).is_err());
     assert_eq!(get(&cpu, VM_INSTRUCTION_ERROR).0, 12);
-    assert_eq!(
-        cpu.region(OTHER)
-            .map(|region| region.fields.get(VM_INSTRUCTION_ERROR).0),
-        Some(0)
-    );
+    assert_eq!(cpu.region(OTHER).map(|region| region.fields.get(VM_INSTRUCTION_ERROR).0), Some(0));
 }
 
 #[test]
@@ -337,12 +183,8 @@ fn vmwrite_10_of_access_rights_honours_the_processor() {
     let mut cpu = ready_of(&profile_and(|profile| {
         profile.quirks.access_rights_drop_reserved = true;
     }));
-    for (encoding, read_back) in [
-        (0x4812, 0xFFFF_FFFF),
-        (0x4814, 0x1_F0FF),
-        (0x4822, 0x1_F0FF),
-        (0x4824, 0xFFFF_FFFF),
-    ] {
+    for (encoding, read_back) in [(0x4812, 0xFFFF_FFFF), (0x4814, 0x1_F0FF), (0x4822, 0x1_F0FF), (0x4824, 0xFFFF_FFFF)]
+    {
         assert_eq!(cpu.vmwrite(encoding, 0xFFFF_FFFF), Ok(()));
         assert_eq!(cpu.vmread(encoding), Ok(read_back), "{encoding:#x}");
     }
@@ -356,11 +198,7 @@ fn every_field_can_be_written_and_read_where_it_exists() {
         let exists = cpu.capabilities().has_field(field.info());
         assert_eq!(cpu.vmwrite(encoding, u64::MAX).is_ok(), exists, "{field:?}");
         if exists {
-            assert_eq!(
-                cpu.vmread(encoding),
-                Ok(field.info().width().mask()),
-                "{field:?}"
-            );
+            assert_eq!(cpu.vmread(encoding), Ok(field.info().width().mask()), "{field:?}");
         }
     }
 }

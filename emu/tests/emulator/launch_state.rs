@@ -2,8 +2,8 @@
 
 use crate::support::{HLT, OTHER, VMCS, VMXON_REGION, get, outside, ready, set};
 use vmcs_emu::intrinsics::{
-    __vmx_off, __vmx_on, __vmx_vmclear, __vmx_vmlaunch, __vmx_vmptrld, __vmx_vmptrst, __vmx_vmread,
-    __vmx_vmresume, __vmx_vmwrite,
+    __vmx_off, __vmx_on, __vmx_vmclear, __vmx_vmlaunch, __vmx_vmptrld, __vmx_vmptrst, __vmx_vmread, __vmx_vmresume,
+    __vmx_vmwrite,
 };
 use vmcs_emu::{LogicalProcessor, VmExit};
 use vmcs_model::LaunchState;
@@ -33,71 +33,21 @@ fn vmlaunch_wants_clear_vmresume_wants_launched() {
     // Every line starts with the current VMCS clear: instruction, status, error number.
     let programs: &[&[(&str, u8, u32)]] = &[
         &[("vmlaunch", 0, 0), ("vmlaunch", 1, 4)],
-        &[
-            ("vmlaunch", 0, 0),
-            ("vmresume", 0, 0),
-            ("vmresume", 0, 0),
-            ("vmlaunch", 1, 4),
-        ],
+        &[("vmlaunch", 0, 0), ("vmresume", 0, 0), ("vmresume", 0, 0), ("vmlaunch", 1, 4)],
         &[("vmresume", 1, 5), ("vmlaunch", 0, 0), ("vmresume", 0, 0)],
-        &[
-            ("vmlaunch", 0, 0),
-            ("vmclear", 0, 0),
-            ("vmlaunch", 2, 0),
-            ("vmresume", 2, 0),
-        ],
-        &[
-            ("vmlaunch", 0, 0),
-            ("vmclear", 0, 0),
-            ("vmptrld", 0, 0),
-            ("vmresume", 1, 5),
-            ("vmlaunch", 0, 0),
-        ],
-        &[
-            ("vmlaunch", 0, 0),
-            ("other", 0, 0),
-            ("vmptrld", 0, 0),
-            ("vmlaunch", 1, 4),
-            ("vmresume", 0, 0),
-        ],
-        &[
-            ("vmlaunch", 0, 0),
-            ("off", 0, 0),
-            ("on", 0, 0),
-            ("vmptrld", 0, 0),
-            ("vmresume", 1, 6),
-            ("vmlaunch", 1, 4),
-        ],
-        &[
-            ("vmlaunch", 0, 0),
-            ("off", 0, 0),
-            ("on", 0, 0),
-            ("vmclear", 0, 0),
-            ("vmptrld", 0, 0),
-            ("vmlaunch", 0, 0),
-        ],
-        &[
-            ("off", 0, 0),
-            ("on", 0, 0),
-            ("vmlaunch", 2, 0),
-            ("vmptrld", 0, 0),
-            ("vmlaunch", 0, 0),
-        ],
+        &[("vmlaunch", 0, 0), ("vmclear", 0, 0), ("vmlaunch", 2, 0), ("vmresume", 2, 0)],
+        &[("vmlaunch", 0, 0), ("vmclear", 0, 0), ("vmptrld", 0, 0), ("vmresume", 1, 5), ("vmlaunch", 0, 0)],
+        &[("vmlaunch", 0, 0), ("other", 0, 0), ("vmptrld", 0, 0), ("vmlaunch", 1, 4), ("vmresume", 0, 0)],
+        &[("vmlaunch", 0, 0), ("off", 0, 0), ("on", 0, 0), ("vmptrld", 0, 0), ("vmresume", 1, 6), ("vmlaunch", 1, 4)],
+        &[("vmlaunch", 0, 0), ("off", 0, 0), ("on", 0, 0), ("vmclear", 0, 0), ("vmptrld", 0, 0), ("vmlaunch", 0, 0)],
+        &[("off", 0, 0), ("on", 0, 0), ("vmlaunch", 2, 0), ("vmptrld", 0, 0), ("vmlaunch", 0, 0)],
     ];
     for program in programs {
         let mut cpu = ready();
         for (step, (instruction, status, error)) in program.iter().enumerate() {
-            assert_eq!(
-                run(&mut cpu, instruction),
-                *status,
-                "step {step} of {program:?}"
-            );
+            assert_eq!(run(&mut cpu, instruction), *status, "step {step} of {program:?}");
             if *status == 1 {
-                assert_eq!(
-                    get(&cpu, VM_INSTRUCTION_ERROR).0,
-                    *error,
-                    "step {step} of {program:?}"
-                );
+                assert_eq!(get(&cpu, VM_INSTRUCTION_ERROR).0, *error, "step {step} of {program:?}");
             }
         }
     }
@@ -108,10 +58,7 @@ fn a_failed_entry_leaves_the_launch_state() {
     let mut cpu = ready();
     set(&mut cpu, GUEST_CR4, Cr4::empty());
     assert_eq!(__vmx_vmlaunch(&mut cpu), vmcs_emu::intrinsics::DIVERTED);
-    assert_eq!(
-        cpu.region(VMCS).map(|region| region.launch_state),
-        Some(LaunchState::Clear)
-    );
+    assert_eq!(cpu.region(VMCS).map(|region| region.launch_state), Some(LaunchState::Clear));
     assert_eq!(cpu.register(GUEST_RIP), get(&cpu, HOST_RIP));
 }
 
@@ -120,11 +67,7 @@ fn every_intrinsic_returns_0_1_or_2() {
     let mut cpu = outside();
     let mut value = 7;
     assert_eq!(__vmx_on(&mut cpu, &(VMXON_REGION + 8)), 2);
-    assert_eq!(
-        __vmx_vmptrld(&mut cpu, &VMCS),
-        vmcs_emu::intrinsics::DIVERTED,
-        "#UD outside VMX operation"
-    );
+    assert_eq!(__vmx_vmptrld(&mut cpu, &VMCS), vmcs_emu::intrinsics::DIVERTED, "#UD outside VMX operation");
     assert_eq!(__vmx_on(&mut cpu, &VMXON_REGION), 0);
     assert_eq!(__vmx_on(&mut cpu, &VMXON_REGION), 2);
     assert_eq!(__vmx_vmclear(&mut cpu, &1), 2);

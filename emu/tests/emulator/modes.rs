@@ -26,11 +26,8 @@ const INSTRUCTIONS: [Instruction; 10] = [
     ("INVVPID", 53, |cpu| done(cpu.invvpid(1, [1, 0]))),
 ];
 
-const WRONG_MODES: [fn(&mut CpuState); 3] = [
-    |cpu| cpu.cr0.remove(Cr0::PE),
-    |cpu| cpu.rflags.insert(Rflags::VM),
-    |cpu| cpu.cs_l = false,
-];
+const WRONG_MODES: [fn(&mut CpuState); 3] =
+    [|cpu| cpu.cr0.remove(Cr0::PE), |cpu| cpu.rflags.insert(Rflags::VM), |cpu| cpu.cs_l = false];
 
 fn guest_without_shadowing() -> LogicalProcessor {
     guest_with(|vmcs| {

@@ -9,12 +9,7 @@ use vmcs_model::{CpuProfile, VmxOperation};
 use crate::support::profile;
 
 /// The number and condition of the row, the state, the instruction, the outcome.
-pub(crate) type Row = (
-    &'static str,
-    fn() -> LogicalProcessor,
-    fn(&mut LogicalProcessor) -> Outcome,
-    Outcome,
-);
+pub(crate) type Row = (&'static str, fn() -> LogicalProcessor, fn(&mut LogicalProcessor) -> Outcome, Outcome);
 pub(crate) type Outcome = Result<u64, Failure>;
 
 pub(crate) const SUCCEEDS: Outcome = Ok(0);
@@ -36,10 +31,7 @@ pub(crate) fn done(result: Result<(), Failure>) -> Outcome {
 }
 
 /// `setup` with a change.
-pub(crate) fn with(
-    setup: fn() -> LogicalProcessor,
-    change: impl FnOnce(&mut LogicalProcessor),
-) -> LogicalProcessor {
+pub(crate) fn with(setup: fn() -> LogicalProcessor, change: impl FnOnce(&mut LogicalProcessor)) -> LogicalProcessor {
     let mut cpu = setup();
     change(&mut cpu);
     cpu
@@ -52,12 +44,8 @@ pub(crate) fn profile_and(change: impl FnOnce(&mut CpuProfile)) -> CpuProfile {
     profile
 }
 
-const STATUS: Rflags = Rflags::CF
-    .union(Rflags::PF)
-    .union(Rflags::AF)
-    .union(Rflags::ZF)
-    .union(Rflags::SF)
-    .union(Rflags::OF);
+const STATUS: Rflags =
+    Rflags::CF.union(Rflags::PF).union(Rflags::AF).union(Rflags::ZF).union(Rflags::SF).union(Rflags::OF);
 const OLD_ERROR: InstructionError = InstructionError(0x5A5A);
 
 /// Executes every row with all status flags 0 and with all 1, and looks at flags and error number too. SDM 31.2,
@@ -69,16 +57,12 @@ pub(crate) fn check(rows: &[Row]) {
             cpu.cpu_mut().rflags |= flags;
             let (before, current) = (cpu.cpu().clone(), cpu.cpu().vmcs_pointer);
             if cpu.current().is_some() {
-                cpu.region_mut(current)
-                    .fields
-                    .set(VM_INSTRUCTION_ERROR, OLD_ERROR);
+                cpu.region_mut(current).fields.set(VM_INSTRUCTION_ERROR, OLD_ERROR);
             }
             assert_eq!(instruction(&mut cpu), *expected, "{name}");
             let after = cpu.cpu();
             let status = after.rflags & STATUS;
-            let error = cpu
-                .region(current)
-                .map(|region| region.fields.get(VM_INSTRUCTION_ERROR));
+            let error = cpu.region(current).map(|region| region.fields.get(VM_INSTRUCTION_ERROR));
             let unchanged = error.is_none_or(|error| error == OLD_ERROR);
             match expected {
                 Ok(_) => assert_eq!((status, unchanged), (Rflags::empty(), true), "{name}"),
@@ -90,19 +74,9 @@ pub(crate) fn check(rows: &[Row]) {
                 }
                 Err(Failure::Fault(_)) => assert_eq!((after, unchanged), (&before, true), "{name}"),
                 Err(Failure::Exit { reason }) if before.vmx == VmxOperation::NonRoot => {
-                    assert_eq!(
-                        (after.vmx, after.rflags),
-                        (VmxOperation::Root, Rflags::FIXED1),
-                        "{name}"
-                    );
-                    let recorded = cpu
-                        .current()
-                        .map(|region| region.fields.get(EXIT_REASON).into_bits());
-                    assert_eq!(
-                        (recorded, unchanged),
-                        (Some(u32::from(*reason)), true),
-                        "{name}"
-                    );
+                    assert_eq!((after.vmx, after.rflags), (VmxOperation::Root, Rflags::FIXED1), "{name}");
+                    let recorded = cpu.current().map(|region| region.fields.get(EXIT_REASON).into_bits());
+                    assert_eq!((recorded, unchanged), (Some(u32::from(*reason)), true), "{name}");
                 }
                 Err(Failure::Exit { .. } | Failure::Shutdown) => assert!(unchanged, "{name}"),
             }

@@ -52,20 +52,11 @@ pub(crate) fn profile() -> CpuProfile {
         profile.set_msr(msr, MsrValue::Value(value));
     }
     for (leaf, registers) in [
-        (
-            CpuidLeaf::Features,
-            [0x000a_06d1, 0x0080_0800, 0x7ffe_fbff, 0xbfeb_fbff],
-        ),
-        (
-            CpuidLeaf::Extended0,
-            [2, 0xf3bf_bffb, 0xbb41_7fee, 0xffdd_4430],
-        ),
+        (CpuidLeaf::Features, [0x000a_06d1, 0x0080_0800, 0x7ffe_fbff, 0xbfeb_fbff]),
+        (CpuidLeaf::Extended0, [2, 0xf3bf_bffb, 0xbb41_7fee, 0xffdd_4430]),
         (CpuidLeaf::Extended1, [0x4020_1d30, 1, 0, 0x000e_4000]),
         (CpuidLeaf::Extended2, [0, 0, 0, 0x3f]),
-        (
-            CpuidLeaf::PerformanceMonitoring,
-            [0x0830_0805, 0, 0xf, 0x8604],
-        ),
+        (CpuidLeaf::PerformanceMonitoring, [0x0830_0805, 0, 0xf, 0x8604]),
         (CpuidLeaf::Xsave1, [0x1f, 0x2a80, 0x0001_dd00, 0]),
         (CpuidLeaf::Sgx, [0; 4]),
         (CpuidLeaf::Trace0, [1, 0x5f, 7, 0]),
@@ -83,9 +74,7 @@ pub(crate) fn profile() -> CpuProfile {
 /// The profile with one MSR changed.
 pub(crate) fn profile_with(msr: CapabilityMsr, change: impl FnOnce(u64) -> u64) -> CpuProfile {
     let mut profile = profile();
-    let MsrValue::Value(value) = profile.msr(msr) else {
-        panic!("the profile has every MSR")
-    };
+    let MsrValue::Value(value) = profile.msr(msr) else { panic!("the profile has every MSR") };
     profile.set_msr(msr, MsrValue::Value(change(value)));
     profile
 }
@@ -146,11 +135,7 @@ pub(crate) fn guest() -> LogicalProcessor {
 }
 
 /// Sets a field of the VMCS at [`VMCS`].
-pub(crate) fn set<T: vmcs_model::FieldValue>(
-    cpu: &mut LogicalProcessor,
-    field: Field<T>,
-    value: T,
-) {
+pub(crate) fn set<T: vmcs_model::FieldValue>(cpu: &mut LogicalProcessor, field: Field<T>, value: T) {
     cpu.region_mut(VMCS).fields.set(field, value);
 }
 
@@ -165,31 +150,13 @@ pub(crate) fn image(cpu: &LogicalProcessor) -> Vmcs {
     let cr0 = Cr0::from_bits_retain(0x8001_0033);
     let cr4 = Cr4::from_bits_retain(0x2620);
     let mut v = Vmcs::new();
-    v.set_raw(
-        PIN_BASED_VM_EXECUTION_CONTROLS.id(),
-        has.pin.nearest(PinBased::NMI_EXITING.bits().into()),
-    );
+    v.set_raw(PIN_BASED_VM_EXECUTION_CONTROLS.id(), has.pin.nearest(PinBased::NMI_EXITING.bits().into()));
     let primary = Primary::ACTIVATE_SECONDARY_CONTROLS | Primary::HLT_EXITING;
-    v.set_raw(
-        PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-        has.primary.nearest(primary.bits().into()),
-    );
-    let secondary =
-        Secondary::ENABLE_EPT | Secondary::VMCS_SHADOWING | Secondary::ENABLE_VM_FUNCTIONS;
-    v.set_raw(
-        SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-        has.secondary.nearest(secondary.bits().into()),
-    );
-    v.set_raw(
-        PRIMARY_VM_EXIT_CONTROLS.id(),
-        has.exit
-            .nearest(Exit::HOST_ADDRESS_SPACE_SIZE.bits().into()),
-    );
-    v.set_raw(
-        VM_ENTRY_CONTROLS.id(),
-        has.entry
-            .nearest(controls::Entry::IA_32E_MODE_GUEST.bits().into()),
-    );
+    v.set_raw(PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.primary.nearest(primary.bits().into()));
+    let secondary = Secondary::ENABLE_EPT | Secondary::VMCS_SHADOWING | Secondary::ENABLE_VM_FUNCTIONS;
+    v.set_raw(SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.secondary.nearest(secondary.bits().into()));
+    v.set_raw(PRIMARY_VM_EXIT_CONTROLS.id(), has.exit.nearest(Exit::HOST_ADDRESS_SPACE_SIZE.bits().into()));
+    v.set_raw(VM_ENTRY_CONTROLS.id(), has.entry.nearest(controls::Entry::IA_32E_MODE_GUEST.bits().into()));
     v.set_raw(VM_FUNCTION_CONTROLS.id(), has.vm_functions.may & 1);
     v.set_raw(EPT_POINTER.id(), EPTP);
     v.set(EPTP_LIST_ADDRESS, EPTP_LIST);
@@ -235,48 +202,12 @@ fn guest_area(v: &mut Vmcs, cr0: Cr0, cr4: Cr4) {
     v.set(GUEST_RFLAGS, Rflags::FIXED1);
     v.set(GUEST_DR7, 0x400);
     for (selector, limit, access_rights, value, rights) in [
-        (
-            GUEST_CS_SELECTOR,
-            GUEST_CS_LIMIT,
-            GUEST_CS_ACCESS_RIGHTS,
-            0x08,
-            0xA09B,
-        ),
-        (
-            GUEST_SS_SELECTOR,
-            GUEST_SS_LIMIT,
-            GUEST_SS_ACCESS_RIGHTS,
-            0x10,
-            0xC093,
-        ),
-        (
-            GUEST_DS_SELECTOR,
-            GUEST_DS_LIMIT,
-            GUEST_DS_ACCESS_RIGHTS,
-            0x10,
-            0xC093,
-        ),
-        (
-            GUEST_ES_SELECTOR,
-            GUEST_ES_LIMIT,
-            GUEST_ES_ACCESS_RIGHTS,
-            0x10,
-            0xC093,
-        ),
-        (
-            GUEST_FS_SELECTOR,
-            GUEST_FS_LIMIT,
-            GUEST_FS_ACCESS_RIGHTS,
-            0x10,
-            0xC093,
-        ),
-        (
-            GUEST_GS_SELECTOR,
-            GUEST_GS_LIMIT,
-            GUEST_GS_ACCESS_RIGHTS,
-            0x10,
-            0xC093,
-        ),
+        (GUEST_CS_SELECTOR, GUEST_CS_LIMIT, GUEST_CS_ACCESS_RIGHTS, 0x08, 0xA09B),
+        (GUEST_SS_SELECTOR, GUEST_SS_LIMIT, GUEST_SS_ACCESS_RIGHTS, 0x10, 0xC093),
+        (GUEST_DS_SELECTOR, GUEST_DS_LIMIT, GUEST_DS_ACCESS_RIGHTS, 0x10, 0xC093),
+        (GUEST_ES_SELECTOR, GUEST_ES_LIMIT, GUEST_ES_ACCESS_RIGHTS, 0x10, 0xC093),
+        (GUEST_FS_SELECTOR, GUEST_FS_LIMIT, GUEST_FS_ACCESS_RIGHTS, 0x10, 0xC093),
+        (GUEST_GS_SELECTOR, GUEST_GS_LIMIT, GUEST_GS_ACCESS_RIGHTS, 0x10, 0xC093),
     ] {
         v.set(selector, value.into());
         v.set(limit, u32::MAX);
@@ -292,12 +223,7 @@ fn guest_area(v: &mut Vmcs, cr0: Cr0, cr4: Cr4) {
 
 /// The fields that differ between two VMCSs.
 pub(crate) fn changed(before: &Vmcs, after: &Vmcs) -> Vec<FieldId> {
-    before
-        .iter()
-        .zip(after.iter())
-        .filter(|(old, new)| old.1 != new.1)
-        .map(|(old, _)| old.0)
-        .collect()
+    before.iter().zip(after.iter()).filter(|(old, new)| old.1 != new.1).map(|(old, _)| old.0).collect()
 }
 
 /// Basic exit reason of HLT.

@@ -4,8 +4,7 @@ use vmcs_emu::LogicalProcessor;
 use vmcs_model::controls::{Exit, Secondary, VmFunctions};
 use vmcs_model::field::{
     EPT_POINTER, EPTP_INDEX, EXECUTIVE_VMCS_POINTER, EXIT_REASON, PRIMARY_VM_EXIT_CONTROLS,
-    SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, VM_EXIT_INSTRUCTION_LENGTH,
-    VM_FUNCTION_CONTROLS,
+    SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, VM_EXIT_INSTRUCTION_LENGTH, VM_FUNCTION_CONTROLS,
 };
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr0, Efer, Rflags};
@@ -13,8 +12,8 @@ use vmcs_model::{CpuProfile, LaunchState, VmxOperation};
 
 use crate::rows::{GP, INVALID, Outcome, Row, UD, check, done, exits, valid, with};
 use crate::support::{
-    EPTP, EPTP_LIST, MSEG, PAGE, VMCS, VMXON_REGION, get, guest, guest_with, outside, profile,
-    profile_with, ready, ready_of, root_of, set,
+    EPTP, EPTP_LIST, MSEG, PAGE, VMCS, VMXON_REGION, get, guest, guest_with, outside, profile, profile_with, ready,
+    ready_of, root_of, set,
 };
 
 const MSEG_REVISION: u32 = 0x77;
@@ -24,9 +23,7 @@ fn vmcall(cpu: &mut LogicalProcessor) -> Outcome {
 }
 
 fn monitor_profile() -> CpuProfile {
-    profile_with(CapabilityMsr::Misc, |misc| {
-        misc | u64::from(MSEG_REVISION) << 32
-    })
+    profile_with(CapabilityMsr::Misc, |misc| misc | u64::from(MSEG_REVISION) << 32)
 }
 
 /// With a good MSEG header.
@@ -53,60 +50,15 @@ fn vmcall_rows() {
     let rows: &[Row] = &[
         ("01", outside, vmcall, UD),
         ("02 guest", guest, vmcall, exits(18)),
-        (
-            "02 guest at CPL 3",
-            || with(guest, |cpu| cpu.cpu_mut().cpl = 3),
-            vmcall,
-            exits(18),
-        ),
-        (
-            "02 guest in virtual-8086 mode",
-            || with(guest, |cpu| cpu.cpu_mut().rflags |= Rflags::VM),
-            vmcall,
-            exits(18),
-        ),
-        (
-            "02 guest in real mode",
-            || with(guest, |cpu| cpu.cpu_mut().cr0 -= Cr0::PE),
-            vmcall,
-            exits(18),
-        ),
-        (
-            "03 virtual-8086 mode",
-            || with(ready, |cpu| cpu.cpu_mut().rflags |= Rflags::VM),
-            vmcall,
-            UD,
-        ),
-        (
-            "03 compatibility mode",
-            || with(ready, |cpu| cpu.cpu_mut().cs_l = false),
-            vmcall,
-            UD,
-        ),
-        (
-            "04 CPL 3",
-            || with(ready, |cpu| cpu.cpu_mut().cpl = 3),
-            vmcall,
-            GP,
-        ),
-        (
-            "04 SEAM",
-            || with(ready, |cpu| cpu.cpu_mut().seam = true),
-            vmcall,
-            GP,
-        ),
-        (
-            "05 in SMM",
-            || with(monitor_ready, |cpu| cpu.cpu_mut().smm = true),
-            vmcall,
-            valid(1),
-        ),
-        (
-            "05 unsupported",
-            || monitor(&unsupported(), ready_of),
-            vmcall,
-            valid(1),
-        ),
+        ("02 guest at CPL 3", || with(guest, |cpu| cpu.cpu_mut().cpl = 3), vmcall, exits(18)),
+        ("02 guest in virtual-8086 mode", || with(guest, |cpu| cpu.cpu_mut().rflags |= Rflags::VM), vmcall, exits(18)),
+        ("02 guest in real mode", || with(guest, |cpu| cpu.cpu_mut().cr0 -= Cr0::PE), vmcall, exits(18)),
+        ("03 virtual-8086 mode", || with(ready, |cpu| cpu.cpu_mut().rflags |= Rflags::VM), vmcall, UD),
+        ("03 compatibility mode", || with(ready, |cpu| cpu.cpu_mut().cs_l = false), vmcall, UD),
+        ("04 CPL 3", || with(ready, |cpu| cpu.cpu_mut().cpl = 3), vmcall, GP),
+        ("04 SEAM", || with(ready, |cpu| cpu.cpu_mut().seam = true), vmcall, GP),
+        ("05 in SMM", || with(monitor_ready, |cpu| cpu.cpu_mut().smm = true), vmcall, valid(1)),
+        ("05 unsupported", || monitor(&unsupported(), ready_of), vmcall, valid(1)),
         (
             "05 not valid",
             || {
@@ -117,19 +69,9 @@ fn vmcall_rows() {
             vmcall,
             valid(1),
         ),
-        (
-            "05 no current VMCS",
-            || root_of(&profile()),
-            vmcall,
-            INVALID,
-        ),
+        ("05 no current VMCS", || root_of(&profile()), vmcall, INVALID),
         ("06", || with(monitor_ready, activate), vmcall, exits(18)),
-        (
-            "07",
-            || monitor(&monitor_profile(), root_of),
-            vmcall,
-            INVALID,
-        ),
+        ("07", || monitor(&monitor_profile(), root_of), vmcall, INVALID),
         (
             "08",
             || {
@@ -150,12 +92,7 @@ fn vmcall_rows() {
             vmcall,
             valid(20),
         ),
-        (
-            "09 a must-be-0 is 1",
-            reserved_exit_control,
-            vmcall,
-            valid(20),
-        ),
+        ("09 a must-be-0 is 1", reserved_exit_control, vmcall, valid(20)),
         (
             "10",
             || {
@@ -167,29 +104,16 @@ fn vmcall_rows() {
             valid(22),
         ),
         ("11 bit 1", || features(0b11), vmcall, valid(24)),
-        (
-            "11 bit 0 clear in 64-bit mode",
-            || features(0),
-            vmcall,
-            valid(24),
-        ),
+        ("11 bit 0 clear in 64-bit mode", || features(0), vmcall, valid(24)),
         ("12", monitor_ready, vmcall, exits(18)),
-        (
-            "12 bit 0 clear outside 64-bit mode",
-            monitor_32,
-            vmcall,
-            exits(18),
-        ),
+        ("12 bit 0 clear outside 64-bit mode", monitor_32, vmcall, exits(18)),
     ];
     check(rows);
 }
 
 fn unsupported() -> CpuProfile {
     let mut profile = monitor_profile();
-    profile.set_msr(
-        CapabilityMsr::Basic,
-        vmcs_model::profile::MsrValue::Value(0x03d8_0500_0000_0013),
-    );
+    profile.set_msr(CapabilityMsr::Basic, vmcs_model::profile::MsrValue::Value(0x03d8_0500_0000_0013));
     profile
 }
 
@@ -201,11 +125,7 @@ fn activate(cpu: &mut LogicalProcessor) {
 fn reserved_exit_control() -> LogicalProcessor {
     with(monitor_ready, |cpu| {
         let controls = get(cpu, PRIMARY_VM_EXIT_CONTROLS);
-        set(
-            cpu,
-            PRIMARY_VM_EXIT_CONTROLS,
-            controls | Exit::CLEAR_IA32_BNDCFGS,
-        );
+        set(cpu, PRIMARY_VM_EXIT_CONTROLS, controls | Exit::CLEAR_IA32_BNDCFGS);
     })
 }
 
@@ -236,8 +156,7 @@ fn listed(entries: &[u64]) -> LogicalProcessor {
 
 fn without_vm_functions() -> LogicalProcessor {
     guest_with(|vmcs| {
-        let controls = vmcs.get(SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS)
-            - Secondary::ENABLE_VM_FUNCTIONS;
+        let controls = vmcs.get(SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS) - Secondary::ENABLE_VM_FUNCTIONS;
         vmcs.set(SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, controls);
     })
 }
@@ -255,38 +174,13 @@ fn vmfunc_rows() {
         ("01 VM functions off", without_vm_functions, vmfunc, UD),
         ("02 EAX 64", guest, |cpu| done(cpu.vmfunc(64, 0)), UD),
         ("03 function off", without_eptp_switching, vmfunc, exits(59)),
-        (
-            "03 function 63",
-            guest,
-            |cpu| done(cpu.vmfunc(63, 0)),
-            exits(59),
-        ),
-        (
-            "03 at CPL 3",
-            || with(without_eptp_switching, |cpu| cpu.cpu_mut().cpl = 3),
-            vmfunc,
-            exits(59),
-        ),
-        (
-            "04",
-            || listed(&[EPTP]),
-            |cpu| done(cpu.vmfunc(0, 512)),
-            exits(59),
-        ),
+        ("03 function 63", guest, |cpu| done(cpu.vmfunc(63, 0)), exits(59)),
+        ("03 at CPL 3", || with(without_eptp_switching, |cpu| cpu.cpu_mut().cpl = 3), vmfunc, exits(59)),
+        ("04", || listed(&[EPTP]), |cpu| done(cpu.vmfunc(0, 512)), exits(59)),
         ("05 memory type", || listed(&[EPTP | 7]), vmfunc, exits(59)),
         ("05 width", || listed(&[EPTP | 1 << 52]), vmfunc, exits(59)),
-        (
-            "05 reserved bits",
-            || listed(&[EPTP | 1 << 8]),
-            vmfunc,
-            exits(59),
-        ),
-        (
-            "05 another walk length",
-            || listed(&[EPTP & !0x38 | 4 << 3]),
-            vmfunc,
-            exits(59),
-        ),
+        ("05 reserved bits", || listed(&[EPTP | 1 << 8]), vmfunc, exits(59)),
+        ("05 another walk length", || listed(&[EPTP & !0x38 | 4 << 3]), vmfunc, exits(59)),
     ];
     check(rows);
 }
@@ -296,11 +190,7 @@ fn vmfunc_06_trace_that_uses_guest_physical_addresses() {
     let mut cpu = listed(&[EPTP]);
     let controls = get(&cpu, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS);
     let traced = controls | Secondary::INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES;
-    set(
-        &mut cpu,
-        SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
-        traced,
-    );
+    set(&mut cpu, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, traced);
     assert_eq!(cpu.vmfunc(0, 0), Ok(()), "tracing is off");
     cpu.cpu_mut().trace_enabled = true;
     assert_eq!(done(cpu.vmfunc(0, 0)), exits(59));

@@ -16,12 +16,7 @@ pub(crate) fn all(capabilities: &Capabilities) -> Vec<Base> {
     let rich = with_features(capabilities, plain.clone());
     let real = unrestricted_real_mode(capabilities, plain.clone());
     let injecting = injecting_gp(plain.clone());
-    let candidates = [
-        ("plain", plain),
-        ("rich", rich),
-        ("real-mode", real),
-        ("injecting", injecting),
-    ];
+    let candidates = [("plain", plain), ("rich", rich), ("real-mode", real), ("injecting", injecting)];
     candidates
         .into_iter()
         .enumerate()
@@ -68,51 +63,74 @@ fn with_pointers(mut vmcs: Vmcs) -> Vmcs {
 fn with_features(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
     let mut rich = vmcs;
     // What a control requires comes before it.
-    enable(capabilities, &mut rich, field::PIN_BASED_VM_EXECUTION_CONTROLS, &[
-        PinBased::EXTERNAL_INTERRUPT_EXITING,
-        PinBased::NMI_EXITING,
-        PinBased::VIRTUAL_NMIS,
-    ]);
-    enable(capabilities, &mut rich, field::PRIMARY_VM_EXIT_CONTROLS, &[
-        Exit::ACKNOWLEDGE_INTERRUPT_ON_EXIT,
-        Exit::SAVE_VMX_PREEMPTION_TIMER_VALUE,
-        Exit::ACTIVATE_SECONDARY_CONTROLS,
-    ]);
-    enable(capabilities, &mut rich, field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, &[
-        Primary::USE_TPR_SHADOW,
-        Primary::USE_I_O_BITMAPS,
-        Primary::USE_MSR_BITMAPS,
-        Primary::USE_TSC_OFFSETTING,
-        Primary::ACTIVATE_SECONDARY_CONTROLS,
-        Primary::ACTIVATE_TERTIARY_CONTROLS,
-    ]);
+    enable(
+        capabilities,
+        &mut rich,
+        field::PIN_BASED_VM_EXECUTION_CONTROLS,
+        &[PinBased::EXTERNAL_INTERRUPT_EXITING, PinBased::NMI_EXITING, PinBased::VIRTUAL_NMIS],
+    );
+    enable(
+        capabilities,
+        &mut rich,
+        field::PRIMARY_VM_EXIT_CONTROLS,
+        &[
+            Exit::ACKNOWLEDGE_INTERRUPT_ON_EXIT,
+            Exit::SAVE_VMX_PREEMPTION_TIMER_VALUE,
+            Exit::ACTIVATE_SECONDARY_CONTROLS,
+        ],
+    );
+    enable(
+        capabilities,
+        &mut rich,
+        field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
+        &[
+            Primary::USE_TPR_SHADOW,
+            Primary::USE_I_O_BITMAPS,
+            Primary::USE_MSR_BITMAPS,
+            Primary::USE_TSC_OFFSETTING,
+            Primary::ACTIVATE_SECONDARY_CONTROLS,
+            Primary::ACTIVATE_TERTIARY_CONTROLS,
+        ],
+    );
     enable(capabilities, &mut rich, field::VM_FUNCTION_CONTROLS, &[VmFunctions::EPTP_SWITCHING]);
-    enable(capabilities, &mut rich, field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, &[
-        Secondary::ENABLE_EPT,
-        Secondary::ENABLE_VPID,
-        Secondary::VIRTUALIZE_APIC_ACCESSES,
-        Secondary::APIC_REGISTER_VIRTUALIZATION,
-        Secondary::VIRTUAL_INTERRUPT_DELIVERY,
-        Secondary::ENABLE_VM_FUNCTIONS,
-        Secondary::VMCS_SHADOWING,
-        Secondary::ENABLE_PML,
-        Secondary::EPT_VIOLATION_VE,
-        Secondary::USE_TSC_SCALING,
-        Secondary::SUB_PAGE_WRITE_PERMISSIONS_FOR_EPT,
-        Secondary::MODE_BASED_EXECUTE_CONTROL_FOR_EPT,
-        Secondary::PASID_TRANSLATION,
-        Secondary::PAUSE_LOOP_EXITING,
-    ]);
-    enable(capabilities, &mut rich, field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, &[
-        Tertiary::ENABLE_HLAT,
-        Tertiary::IPI_VIRTUALIZATION,
-        Tertiary::ENABLE_MSR_LIST_INSTRUCTIONS,
-        Tertiary::VIRTUALIZE_IA32_SPEC_CTRL,
-    ]);
-    enable(capabilities, &mut rich, field::SECONDARY_VM_EXIT_CONTROLS, &[
-        SecondaryExit::LOAD_IA32_SPEC_CTRL,
-        SecondaryExit::PREMATURELY_BUSY_SHADOW_STACK,
-    ]);
+    enable(
+        capabilities,
+        &mut rich,
+        field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
+        &[
+            Secondary::ENABLE_EPT,
+            Secondary::ENABLE_VPID,
+            Secondary::VIRTUALIZE_APIC_ACCESSES,
+            Secondary::APIC_REGISTER_VIRTUALIZATION,
+            Secondary::VIRTUAL_INTERRUPT_DELIVERY,
+            Secondary::ENABLE_VM_FUNCTIONS,
+            Secondary::VMCS_SHADOWING,
+            Secondary::ENABLE_PML,
+            Secondary::EPT_VIOLATION_VE,
+            Secondary::USE_TSC_SCALING,
+            Secondary::SUB_PAGE_WRITE_PERMISSIONS_FOR_EPT,
+            Secondary::MODE_BASED_EXECUTE_CONTROL_FOR_EPT,
+            Secondary::PASID_TRANSLATION,
+            Secondary::PAUSE_LOOP_EXITING,
+        ],
+    );
+    enable(
+        capabilities,
+        &mut rich,
+        field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
+        &[
+            Tertiary::ENABLE_HLAT,
+            Tertiary::IPI_VIRTUALIZATION,
+            Tertiary::ENABLE_MSR_LIST_INSTRUCTIONS,
+            Tertiary::VIRTUALIZE_IA32_SPEC_CTRL,
+        ],
+    );
+    enable(
+        capabilities,
+        &mut rich,
+        field::SECONDARY_VM_EXIT_CONTROLS,
+        &[SecondaryExit::LOAD_IA32_SPEC_CTRL, SecondaryExit::PREMATURELY_BUSY_SHADOW_STACK],
+    );
     enable(capabilities, &mut rich, field::PIN_BASED_VM_EXECUTION_CONTROLS, &[PinBased::PROCESS_POSTED_INTERRUPTS]);
     rich
 }

@@ -2,8 +2,8 @@
 
 use arbitrary::{Result, Unstructured};
 use vmcs_hw::Case;
-use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::controls::Primary;
+use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::formats::{InterruptionInformation, event_type};
 use vmcs_model::{FieldValue, Vmcs};
 use vmcs_wire::{Op, Start, layout};
@@ -39,10 +39,11 @@ pub(super) fn launch(world: &World, image: usize, changes: &[(FieldId, u64)], af
         Op::Vmptrld { address: REGION },
         Op::WriteImage { image: u16::try_from(image).expect("there are few bases") },
     ];
-    ops.extend(changes.iter().map(|(field, value)| Op::Vmwrite {
-        encoding: u64::from(field.info().encoding.0),
-        value: *value,
-    }));
+    ops.extend(
+        changes
+            .iter()
+            .map(|(field, value)| Op::Vmwrite { encoding: u64::from(field.info().encoding.0), value: *value }),
+    );
     ops.push(Op::Vmlaunch { after_mov_ss });
     Case { start: Start::VmxRoot, ops }
 }

@@ -99,10 +99,7 @@ fn step(world: &World, u: &mut Unstructured<'_>) -> Result<Op> {
         30 => {
             let good = world.bases[0].vmcs.raw(field::EPT_POINTER.id());
             let eptp = values::near(u, &world.capabilities, field::EPT_POINTER.id(), good)?;
-            Op::Invept {
-                kind: small(u)?,
-                descriptor: [if u.ratio(1u8, 2u8)? { good } else { eptp }, 0],
-            }
+            Op::Invept { kind: small(u)?, descriptor: [if u.ratio(1u8, 2u8)? { good } else { eptp }, 0] }
         }
         _ => Op::Invvpid {
             kind: small(u)?,

@@ -32,11 +32,7 @@ impl Pages {
     const ALL: Self = Self((1 << ((ARENA.end - ARENA.start) / PAGE)) - 1);
 
     fn bit(address: u64) -> u128 {
-        if ARENA.contains(&address) {
-            1 << ((address - ARENA.start) / PAGE)
-        } else {
-            0
-        }
+        if ARENA.contains(&address) { 1 << ((address - ARENA.start) / PAGE) } else { 0 }
     }
 
     fn insert(&mut self, address: u64) {
@@ -84,9 +80,7 @@ impl<'a> Machine<'a> {
         let spare = SPARE_VMXON.take();
         spare[..4].copy_from_slice(&revision.to_le_bytes());
         let mut volatile = Pages::default();
-        session
-            .volatile_pages()
-            .for_each(|page| volatile.insert(page));
+        session.volatile_pages().for_each(|page| volatile.insert(page));
         Self {
             session,
             volatile,
@@ -101,9 +95,7 @@ impl<'a> Machine<'a> {
     /// Brings memory and processor into the state in which every case starts.
     pub(crate) fn reset(&mut self, start: Start) {
         self.clear_active();
-        let keep = start == Start::VmxRoot
-            && self.vmx == Some(VMXON_REGION)
-            && !self.dirty.contains(VMXON_REGION);
+        let keep = start == Start::VmxRoot && self.vmx == Some(VMXON_REGION) && !self.dirty.contains(VMXON_REGION);
         if self.vmx.is_some() && !keep {
             self.vmxoff();
         }
@@ -153,11 +145,7 @@ impl<'a> Machine<'a> {
 
     fn vmxoff(&mut self) {
         let flags = vmx::vmxoff();
-        assert!(
-            flags == Flags::Succeed,
-            "VMXOFF fails: {:?}",
-            flags.result()
-        );
+        assert!(flags == Flags::Succeed, "VMXOFF fails: {:?}", flags.result());
         self.vmx = None;
     }
 
@@ -217,29 +205,16 @@ impl<'a> Machine<'a> {
                 Some(entries) => vmx::vmwrite_all(entries).result(),
                 None => StepResult::NotRun,
             },
-            Op::Store {
-                address,
-                size,
-                value,
-            } => {
+            Op::Store { address, size, value } => {
                 self.dirty.insert(address);
-                if memory::store(address, size, value) {
-                    StepResult::Ok
-                } else {
-                    StepResult::NotRun
-                }
+                if memory::store(address, size, value) { StepResult::Ok } else { StepResult::NotRun }
             }
         };
         result.map_fields(|()| core::iter::empty()).encode(answer)?;
         Ok(result != StepResult::NotRun)
     }
 
-    fn enter(
-        &self,
-        resume: bool,
-        after_mov_ss: bool,
-        answer: &mut Writer<'_>,
-    ) -> Result<bool, BufferFull> {
+    fn enter(&self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
         // An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not
         // get control back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on
         // HOST_RIP ask for a canonical address only, so the exit path stands in for the former without a difference.
@@ -275,9 +250,5 @@ impl<'a> Machine<'a> {
 }
 
 fn value((flags, value): (Flags, u64)) -> StepResult<()> {
-    if flags == Flags::Succeed {
-        StepResult::Value(value)
-    } else {
-        flags.result()
-    }
+    if flags == Flags::Succeed { StepResult::Value(value) } else { flags.result() }
 }

@@ -92,10 +92,7 @@ fn wait(wanted: u8) {
         // SAFETY: reading the status register; its side effect, acknowledging an interrupt, is wanted.
         let status = unsafe { inb(COMMAND) };
         if status & BUSY == 0 {
-            assert!(
-                status & ERROR == 0,
-                "the disk reports an error (status {status:#04x})"
-            );
+            assert!(status & ERROR == 0, "the disk reports an error (status {status:#04x})");
             if status & wanted == wanted {
                 return;
             }

@@ -6,10 +6,7 @@
 #![no_std]
 #![no_main]
 // Everything is one program: registers are cut to the width that the hardware gives them.
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "register halves and addresses below 4 GiB"
-)]
+#![allow(clippy::cast_possible_truncation, reason = "register halves and addresses below 4 GiB")]
 
 mod case;
 mod console;
@@ -29,9 +26,8 @@ extern "C" fn main() -> ! {
     assert!(__cpuid_count(1, 0).ecx & 1 << 5 != 0, "no VMX in CPUID");
     tables::load();
     enable_vmx();
-    let revision = vmx::rdmsr(IA32_VMX_BASIC).expect("IA32_VMX_BASIC exists where CPUID shows VMX")
-        as u32
-        & 0x7FFF_FFFF;
+    let revision =
+        vmx::rdmsr(IA32_VMX_BASIC).expect("IA32_VMX_BASIC exists where CPUID shows VMX") as u32 & 0x7FFF_FFFF;
     console::say(format_args!("ready"));
     work::all(revision);
     console::say(format_args!("done"));
@@ -49,10 +45,9 @@ fn enable_vmx() {
             // Entering VMX Operation").
             unsafe { x86::msr::wrmsr(IA32_FEATURE_CONTROL, control | LOCKED | VMX_OUTSIDE_SMX) };
         }
-        Some(control) => assert!(
-            control & VMX_OUTSIDE_SMX != 0,
-            "VMX is locked off (IA32_FEATURE_CONTROL {control:#x})"
-        ),
+        Some(control) => {
+            assert!(control & VMX_OUTSIDE_SMX != 0, "VMX is locked off (IA32_FEATURE_CONTROL {control:#x})")
+        }
         None => {}
     }
     // SAFETY: CPUID shows VMX, so CR4.VMXE may be set; the other bits are those that boot.s has set.

@@ -1,10 +1,7 @@
 //! Physical memory, which the probe sees identity-mapped: the pages of cases, the probe's buffers, and the
 //! memory functions that the compiler calls.
 // UNSAFETY: physical addresses are turned into pointers, and the compiler's memory functions are defined.
-#![allow(
-    unsafe_code,
-    reason = "the only module that turns physical addresses into pointers"
-)]
+#![allow(unsafe_code, reason = "the only module that turns physical addresses into pointers")]
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -18,9 +15,7 @@ pub(crate) const PAGE: u64 = 4096;
 /// Stores the low `size` bytes of `value` at `address`; refuses what is not within one page of the arena.
 pub(crate) fn store(address: u64, size: u8, value: u64) -> bool {
     let size = usize::from(size);
-    let fits = matches!(size, 1 | 2 | 4 | 8)
-        && ARENA.contains(&address)
-        && address % PAGE + size as u64 <= PAGE;
+    let fits = matches!(size, 1 | 2 | 4 | 8) && ARENA.contains(&address) && address % PAGE + size as u64 <= PAGE;
     if fits {
         let bytes = value.to_le_bytes();
         // SAFETY: the target lies in ARENA (its end is a page boundary), which is identity-mapped RAM (boot.s) that
@@ -75,9 +70,7 @@ pub(crate) fn image_checksum() -> u64 {
     };
     let (blocks, _) = words.as_chunks::<8>();
     blocks.iter().fold(0, |sum, [a, b, c, d, e, f, g, h]| {
-        [a, b, c, d, e, f, g, h]
-            .into_iter()
-            .fold(sum, |sum: u64, word| sum.wrapping_add(*word))
+        [a, b, c, d, e, f, g, h].into_iter().fold(sum, |sum: u64, word| sum.wrapping_add(*word))
     })
 }
 
@@ -94,25 +87,16 @@ unsafe impl<const N: usize> Sync for Buffer<N> {}
 impl<const N: usize> Buffer<N> {
     /// A buffer of zeros.
     pub(crate) const fn new() -> Self {
-        Self {
-            bytes: UnsafeCell::new([0; N]),
-            taken: AtomicBool::new(false),
-        }
+        Self { bytes: UnsafeCell::new([0; N]), taken: AtomicBool::new(false) }
     }
 
     /// The content.
     ///
     /// # Panics
     /// When it is asked for again.
-    #[allow(
-        clippy::mut_from_ref,
-        reason = "only the first caller gets a reference"
-    )]
+    #[allow(clippy::mut_from_ref, reason = "only the first caller gets a reference")]
     pub(crate) fn take(&'static self) -> &'static mut [u8; N] {
-        assert!(
-            !self.taken.swap(true, Ordering::Relaxed),
-            "a buffer is lent out once"
-        );
+        assert!(!self.taken.swap(true, Ordering::Relaxed), "a buffer is lent out once");
         // SAFETY: the flag lets one caller through, so this exclusive reference is the only one.
         unsafe { &mut *self.bytes.get() }
     }
@@ -166,12 +150,7 @@ unsafe extern "C" fn memset(target: *mut u8, value: i32, n: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, n: usize) -> i32 {
     for index in 0..n {
         // SAFETY: the caller's contract; volatile reads keep the compiler from turning the loop into memcmp.
-        let (a, b) = unsafe {
-            (
-                left.add(index).read_volatile(),
-                right.add(index).read_volatile(),
-            )
-        };
+        let (a, b) = unsafe { (left.add(index).read_volatile(), right.add(index).read_volatile()) };
         if a != b {
             return i32::from(a) - i32::from(b);
         }

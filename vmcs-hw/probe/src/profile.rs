@@ -18,28 +18,17 @@ const UNSUPPORTED_COMPONENT: u32 = 12;
 ///
 /// # Errors
 /// [`BufferFull`].
-pub(crate) fn write(
-    machine: &mut Machine<'_>,
-    revision: u32,
-    out: &mut Writer<'_>,
-) -> Result<(), BufferFull> {
+pub(crate) fn write(machine: &mut Machine<'_>, revision: u32, out: &mut Writer<'_>) -> Result<(), BufferFull> {
     for msr in MSRS {
         optional(out, vmx::rdmsr(msr).map(u64::to_le_bytes))?;
     }
     let (highest, highest_extended) = (__cpuid_count(0, 0).eax, __cpuid_count(0x8000_0000, 0).eax);
     for (leaf, subleaf) in CPUID_LEAVES {
-        let limit = if leaf < 0x8000_0000 {
-            highest
-        } else {
-            highest_extended
-        };
+        let limit = if leaf < 0x8000_0000 { highest } else { highest_extended };
         let registers = (leaf <= limit).then(|| {
             let r = __cpuid_count(leaf, subleaf);
-            (u128::from(r.edx) << 96
-                | u128::from(r.ecx) << 64
-                | u128::from(r.ebx) << 32
-                | u128::from(r.eax))
-            .to_le_bytes()
+            (u128::from(r.edx) << 96 | u128::from(r.ecx) << 64 | u128::from(r.ebx) << 32 | u128::from(r.eax))
+                .to_le_bytes()
         });
         optional(out, registers)?;
     }
@@ -60,10 +49,7 @@ pub(crate) fn write(
 }
 
 /// A flag and, if there are any, the bytes.
-fn optional<const N: usize>(
-    out: &mut Writer<'_>,
-    bytes: Option<[u8; N]>,
-) -> Result<(), BufferFull> {
+fn optional<const N: usize>(out: &mut Writer<'_>, bytes: Option<[u8; N]>) -> Result<(), BufferFull> {
     out.u8(u8::from(bytes.is_some()))?;
     out.bytes(bytes.as_ref().map_or(&[], <[u8; N]>::as_slice))
 }
@@ -73,17 +59,9 @@ fn make_vmcs_current(machine: &mut Machine<'_>, revision: u32) -> Result<(), Buf
     let mut results = [0; 32];
     let mut results = Writer::new(&mut results);
     for op in [
-        Op::Store {
-            address: VMCS_REGIONS,
-            size: 4,
-            value: revision.into(),
-        },
-        Op::Vmclear {
-            address: VMCS_REGIONS,
-        },
-        Op::Vmptrld {
-            address: VMCS_REGIONS,
-        },
+        Op::Store { address: VMCS_REGIONS, size: 4, value: revision.into() },
+        Op::Vmclear { address: VMCS_REGIONS },
+        Op::Vmptrld { address: VMCS_REGIONS },
     ] {
         machine.step(op, &mut results)?;
     }
@@ -97,10 +75,5 @@ fn probe_field(encoding: u32) -> FieldReport {
         (flags, _) => flags.result(),
     };
     let write = vmx::vmwrite(encoding_operand, u64::MAX).result();
-    FieldReport {
-        encoding,
-        read,
-        write,
-        sticky: vmx::vmread(encoding_operand).1,
-    }
+    FieldReport { encoding, read, write, sticky: vmx::vmread(encoding_operand).1 }
 }

@@ -27,22 +27,13 @@ global_asm!(include_str!("enter.s"),
 const EXCEPTION_STACK: u64 = 0x9_5000;
 const DOUBLE_FAULT_STACK: u64 = 0x9_6000;
 
-const TSS_DESCRIPTOR: u64 = (layout::TSS_LIMIT as u64)
-    | (layout::TSS & 0xFF_FFFF) << 16
-    | 0x89 << 40
-    | (layout::TSS >> 24) << 56;
+const TSS_DESCRIPTOR: u64 =
+    (layout::TSS_LIMIT as u64) | (layout::TSS & 0xFF_FFFF) << 16 | 0x89 << 40 | (layout::TSS >> 24) << 56;
 
 /// Writes all tables and loads GDT, IDT and TR.
 pub(crate) fn load() {
     // Null, 64-bit code, data, TSS (two slots), 32-bit code; the other slots are null.
-    let gdt = [
-        0,
-        0x00AF_9B00_0000_FFFF,
-        0x00CF_9300_0000_FFFF,
-        TSS_DESCRIPTOR,
-        0,
-        0x00CF_9B00_0000_FFFF,
-    ];
+    let gdt = [0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, TSS_DESCRIPTOR, 0, 0x00CF_9B00_0000_FFFF];
     write_table(layout::GDT, gdt.into_iter().chain([0; 16]).take(16));
     // 64-bit TSS (SDM Vol. 3, Figure 9-11), in quadwords that start at offset 4: RSP0-2, reserved, IST1-7, reserved, map base.
     // Written as dwords in pairs: offset 36 is IST1, 44 is IST2, 102 the I/O map base.
@@ -50,11 +41,7 @@ pub(crate) fn load() {
     tss[9] = EXCEPTION_STACK as u32;
     tss[11] = DOUBLE_FAULT_STACK as u32;
     tss[25] = 0x68 << 16;
-    write_table(
-        layout::TSS,
-        tss.chunks(2)
-            .map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32),
-    );
+    write_table(layout::TSS, tss.chunks(2).map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32));
     let stubs = &raw const vector_stubs as u64;
     let gates = (0..256).flat_map(|vector: u64| {
         let offset = stubs + 16 * vector;
@@ -70,14 +57,8 @@ pub(crate) fn load() {
     write_table(layout::IDT, gates);
     identity_tables();
 
-    let gdt = DescriptorTablePointer {
-        limit: layout::GDT_LIMIT as u16,
-        base: layout::GDT as *const u64,
-    };
-    let idt = DescriptorTablePointer {
-        limit: layout::IDT_LIMIT as u16,
-        base: layout::IDT as *const u64,
-    };
+    let gdt = DescriptorTablePointer { limit: layout::GDT_LIMIT as u16, base: layout::GDT as *const u64 };
+    let idt = DescriptorTablePointer { limit: layout::IDT_LIMIT as u16, base: layout::IDT as *const u64 };
     // SAFETY: both tables have just been written and stay; the segments in use have the same descriptors in the new
     // GDT as in boot.s's; the TSS descriptor is an available 64-bit TSS, as LTR demands.
     unsafe {
@@ -90,10 +71,7 @@ pub(crate) fn load() {
 /// EPT and PAE structures that map the first 4 GiB to themselves. The PAE PDPT shares boot.s's page directories.
 fn identity_tables() {
     let directory = layout::PML4 + 0x2000;
-    write_table(
-        layout::PAE_PDPT,
-        (0..4).map(|index| (directory + 0x1000 * index) | 1),
-    );
+    write_table(layout::PAE_PDPT, (0..4).map(|index| (directory + 0x1000 * index) | 1));
     let (pdpt, directory) = (layout::EPT_PML4 + 0x1000, layout::EPT_PML4 + 0x2000);
     // Read, write, execute.
     write_table(layout::EPT_PML4, core::iter::once(pdpt | 7));
@@ -133,19 +111,10 @@ extern "C" fn exception(frame: &mut Frame) {
     // SAFETY: linker.ld puts both symbols around the pairs of the section `.fixups`, which is 16-byte aligned.
     let fixups = unsafe {
         let (start, end) = (&raw const fixups_start, &raw const fixups_end);
-        core::slice::from_raw_parts(
-            start,
-            (end as usize - start as usize) / size_of::<[u64; 2]>(),
-        )
+        core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<[u64; 2]>())
     };
-    let Some([_, target]) = fixups
-        .iter()
-        .find(|[instruction, _]| *instruction == frame.rip)
-    else {
-        panic!(
-            "exception {} (error code {:#x}) at {:#x}",
-            frame.vector, frame.error_code, frame.rip
-        )
+    let Some([_, target]) = fixups.iter().find(|[instruction, _]| *instruction == frame.rip) else {
+        panic!("exception {} (error code {:#x}) at {:#x}", frame.vector, frame.error_code, frame.rip)
     };
     VECTOR.store(frame.vector as u8, Ordering::Relaxed);
     ERROR_CODE.store(frame.error_code as u32, Ordering::Relaxed);

@@ -99,8 +99,7 @@ pub(crate) fn vmptrld(address: u64) -> Flags {
 pub(crate) fn vmptrst() -> (Flags, u64) {
     let mut pointer = 0u64;
     // SAFETY: writes eight bytes to a local; faults are caught.
-    let flags =
-        unsafe { execute!("vmptrst qword ptr [{operand}]", operand = in(reg) &raw mut pointer) };
+    let flags = unsafe { execute!("vmptrst qword ptr [{operand}]", operand = in(reg) &raw mut pointer) };
     (flags, pointer)
 }
 
@@ -249,9 +248,7 @@ pub(crate) fn enter(resume: bool, after_mov_ss: bool) -> Entered {
 pub(crate) fn rdmsr(msr: u32) -> Option<u64> {
     let (low, high): (u32, u32);
     // SAFETY: reading an MSR has no effect on memory; faults are caught.
-    let flags = unsafe {
-        execute!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nomem, nostack))
-    };
+    let flags = unsafe { execute!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nomem, nostack)) };
     // RDMSR leaves CF and ZF as they were: only the exception counts.
     (flags != Flags::Fault).then_some(u64::from(high) << 32 | u64::from(low))
 }

@@ -2,8 +2,8 @@
 
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::disk::{
-    ANSWER_TRAILER, AnswerHeader, BatchHeader, Control, Extent, MAX_ANSWER_BYTES, MAX_BATCH_BYTES,
-    MAX_SESSION_BYTES, SECTOR, Task, sectors,
+    ANSWER_TRAILER, AnswerHeader, BatchHeader, Control, Extent, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_SESSION_BYTES,
+    SECTOR, Task, sectors,
 };
 use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
@@ -23,28 +23,18 @@ static ANSWER: Buffer<MAX_ANSWER_BYTES> = Buffer::new();
 pub(crate) fn all(revision: u32) {
     let mut sector = [0; SECTOR];
     disk::read(0, &mut sector);
-    let control =
-        Control::decode(&mut Reader::new(&sector)).expect("sector 0 holds a control block");
+    let control = Control::decode(&mut Reader::new(&sector)).expect("sector 0 holds a control block");
     if control.started {
         console::say(format_args!("reset"));
         return;
     }
-    let started = Control {
-        started: true,
-        ..control
-    };
-    started
-        .encode(&mut Writer::new(&mut sector))
-        .expect("a sector has room for it");
+    let started = Control { started: true, ..control };
+    started.encode(&mut Writer::new(&mut sector)).expect("a sector has room for it");
     disk::write(0, &sector);
     let session = disk::read_extent(control.session, SESSION.take());
     let session = SessionView::decode(session).expect("the session decodes");
     let mut machine = Machine::new(session, revision);
-    let mut answer = Answer {
-        buffer: ANSWER.take(),
-        slot: control.first,
-        number: 0,
-    };
+    let mut answer = Answer { buffer: ANSWER.take(), slot: control.first, number: 0 };
     match control.task {
         Task::Profile => {
             let bytes = answer.compose(|out| profile::write(&mut machine, revision, out));
@@ -66,10 +56,7 @@ fn run(machine: &mut Machine<'_>, mut next: Extent, answer: &mut Answer) {
             used = run_case(machine, &mut reader, answer, used, header.careful);
         }
         // Guests under test can be made to write anywhere.
-        assert!(
-            memory::image_checksum() == checksum,
-            "a case has overwritten the probe"
-        );
+        assert!(memory::image_checksum() == checksum, "a case has overwritten the probe");
         answer.submit(used, true);
         next = header.next;
     }
@@ -103,9 +90,7 @@ fn run_case(
                     going_on = machine.step(op, out)?;
                     Ok(())
                 } else {
-                    StepResult::NotRun
-                        .map_fields(|()| core::iter::empty())
-                        .encode(out)
+                    StepResult::NotRun.map_fields(|()| core::iter::empty()).encode(out)
                 }
             })
             .expect(FULL);
@@ -148,14 +133,8 @@ impl Answer {
 
     /// Writes header, content and trailer to the slot.
     fn submit(&mut self, used: usize, complete: bool) {
-        let header = AnswerHeader {
-            number: self.number,
-            complete,
-            bytes: used as u32,
-        };
-        header
-            .encode(&mut Writer::new(&mut self.buffer[..]))
-            .expect("the buffer is larger than a header");
+        let header = AnswerHeader { number: self.number, complete, bytes: used as u32 };
+        header.encode(&mut Writer::new(&mut self.buffer[..])).expect("the buffer is larger than a header");
         let end = AnswerHeader::BYTES + used;
         self.buffer[end..end + 4].copy_from_slice(&ANSWER_TRAILER.to_le_bytes());
         disk::write(self.slot.lba, &self.buffer[..sectors(end + 4) * SECTOR]);

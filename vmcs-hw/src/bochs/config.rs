@@ -12,23 +12,11 @@ const SECTORS_PER_TRACK: u64 = 63;
 pub(super) const CYLINDER_SECTORS: u64 = HEADS * SECTORS_PER_TRACK;
 
 /// Text of a bochsrc: `model` as CPU, the ROM at `rom`, a disk of `cylinders` cylinders at `disk`.
-pub(super) fn bochsrc(
-    install: &BochsInstall,
-    model: &str,
-    rom: &Path,
-    disk: &Path,
-    cylinders: u64,
-) -> String {
+pub(super) fn bochsrc(install: &BochsInstall, model: &str, rom: &Path, disk: &Path, cylinders: u64) -> String {
     // Version 3 has no such plug-in to switch off.
-    let extfpuirq = if install.version < (BochsVersion { major: 3, minor: 0 }) {
-        " extfpuirq=0,"
-    } else {
-        ""
-    };
+    let extfpuirq = if install.version < (BochsVersion { major: 3, minor: 0 }) { " extfpuirq=0," } else { "" };
     let vga_bios = install.vga_bios.as_ref();
-    let vga_bios = vga_bios.map_or(String::new(), |path| {
-        format!("vgaromimage: file={}\n", path.display())
-    });
+    let vga_bios = vga_bios.map_or(String::new(), |path| format!("vgaromimage: file={}\n", path.display()));
     // On a triple fault, version 2 ends at once. Version 3 would idle for ever; reset, the probe notices and ends it.
     let reset = u32::from(install.version >= (BochsVersion { major: 3, minor: 0 }));
     // ips sets the emulated seek time in instructions; clock and time0 make runs repeatable.
@@ -70,8 +58,7 @@ mod tests {
             vga_bios: None,
             version: BochsVersion { major: 2, minor: 7 },
         };
-        let text =
-            |install: &BochsInstall| bochsrc(install, "m", Path::new("r"), Path::new("d"), 3);
+        let text = |install: &BochsInstall| bochsrc(install, "m", Path::new("r"), Path::new("d"), 3);
         assert!(text(&install).contains("extfpuirq=0"));
         assert!(!text(&install).contains("vgaromimage"));
         assert!(text(&install).contains("reset_on_triple_fault=0"));

@@ -96,22 +96,10 @@ impl InstalledRoot {
     /// The root at `path`; `None` if there is none, or none of this form.
     fn read(path: &Path) -> Option<Self> {
         let manifest = fs::read(path.join(MANIFEST)).ok()?;
-        let Manifest {
-            suite,
-            bochs,
-            packages,
-        } = serde_json::from_slice(&manifest).ok()?;
+        let Manifest { suite, bochs, packages } = serde_json::from_slice(&manifest).ok()?;
         let (major, minor) = bochs.split_once('.')?;
-        let version = BochsVersion {
-            major: major.parse().ok()?,
-            minor: minor.parse().ok()?,
-        };
-        Some(Self {
-            suite,
-            path: path.to_owned(),
-            version,
-            packages,
-        })
+        let version = BochsVersion { major: major.parse().ok()?, minor: minor.parse().ok()? };
+        Some(Self { suite, path: path.to_owned(), version, packages })
     }
 }
 
@@ -129,11 +117,7 @@ struct Manifest {
 /// # Errors
 /// [`InstallError::NoCacheDirectory`].
 pub fn roots_directory() -> Result<PathBuf, InstallError> {
-    let absolute = |name: &str| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     Ok(cache.ok_or(InstallError::NoCacheDirectory)?.join("vmcs"))
 }
@@ -153,11 +137,7 @@ fn roots_in(directory: &Path) -> Result<Vec<InstalledRoot>, InstallError> {
         Ok(entries) => {
             for entry in entries {
                 let entry = entry.map_err(failed())?;
-                if entry
-                    .file_name()
-                    .to_str()
-                    .is_some_and(|name| name.starts_with("bochs-"))
-                {
+                if entry.file_name().to_str().is_some_and(|name| name.starts_with("bochs-")) {
                     roots.extend(InstalledRoot::read(&entry.path()));
                 }
             }
@@ -165,11 +145,7 @@ fn roots_in(directory: &Path) -> Result<Vec<InstalledRoot>, InstallError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (),
         Err(error) => return Err(failed()(error)),
     }
-    roots.sort_by(|a, b| {
-        b.version
-            .cmp(&a.version)
-            .then_with(|| a.suite.cmp(&b.suite))
-    });
+    roots.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.suite.cmp(&b.suite)));
     Ok(roots)
 }
 
@@ -186,18 +162,11 @@ pub fn install(
     progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<InstalledRoot, InstallError> {
     let directory = roots_directory()?;
-    install_in(
-        &directory,
-        suite,
-        existing,
-        &mut |tick| Machine::read(tick),
-        progress,
-    )
+    install_in(&directory, suite, existing, &mut |tick| Machine::read(tick), progress)
 }
 
 /// Reads the machine's configuration.
-type ReadMachine<'a> =
-    &'a mut dyn FnMut(&mut dyn FnMut() -> ControlFlow<()>) -> Result<Machine, InstallError>;
+type ReadMachine<'a> = &'a mut dyn FnMut(&mut dyn FnMut() -> ControlFlow<()>) -> Result<Machine, InstallError>;
 
 fn install_in(
     directory: &Path,
@@ -211,10 +180,7 @@ fn install_in(
         return Err(InstallError::BadSuite(suite.to_owned()));
     }
     let place = directory.join(format!("bochs-{suite}"));
-    fs::create_dir_all(directory).map_err(InstallError::io(format!(
-        "creating {}",
-        directory.display()
-    )))?;
+    fs::create_dir_all(directory).map_err(InstallError::io(format!("creating {}", directory.display())))?;
     let _lock = lock(&directory.join(format!(".bochs-{suite}.lock")), progress)?;
     if existing == Existing::Keep
         && let Some(root) = InstalledRoot::read(&place)
@@ -225,23 +191,13 @@ fn install_in(
 
     let staging = stage(directory, suite)?;
     let machine = machine(&mut || progress(Step::Index))?;
-    let apt = Apt::new(&staging.path().join("apt"), &machine, suite, &mut || {
-        progress(Step::Index)
-    })?;
+    let apt = Apt::new(&staging.path().join("apt"), &machine, suite, &mut || progress(Step::Index))?;
     let root = staging.path().join("root");
     let packages = unpack(&apt, &root, suite, progress)?;
-    let bochs = BochsInstall::from_root(&root)
-        .map_err(InstallError::Unusable)?
-        .version
-        .to_string();
-    let manifest = Manifest {
-        suite: suite.to_owned(),
-        bochs,
-        packages,
-    };
+    let bochs = BochsInstall::from_root(&root).map_err(InstallError::Unusable)?.version.to_string();
+    let manifest = Manifest { suite: suite.to_owned(), bochs, packages };
     let manifest = serde_json::to_string_pretty(&manifest).expect("every key is a string");
-    fs::write(root.join(MANIFEST), manifest + "\n")
-        .map_err(InstallError::io("writing the list of packages"))?;
+    fs::write(root.join(MANIFEST), manifest + "\n").map_err(InstallError::io("writing the list of packages"))?;
 
     let failed = || InstallError::io(format!("moving Bochs to {}", place.display()));
     let old = staging.path().join("old");
@@ -253,17 +209,12 @@ fn install_in(
         let _ = fs::rename(&old, &place);
         return Err(failed()(error));
     }
-    staging
-        .close()
-        .map_err(InstallError::io("removing temporary files"))?;
+    staging.close().map_err(InstallError::io("removing temporary files"))?;
     InstalledRoot::read(&place).ok_or_else(|| failed()(io::ErrorKind::InvalidData.into()))
 }
 
 /// Takes the lock on a suite; dropping the file gives it back, as does the end of the process.
-fn lock(
-    path: &Path,
-    progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-) -> Result<File, InstallError> {
+fn lock(path: &Path, progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Result<File, InstallError> {
     let failed = || InstallError::io(format!("locking {}", path.display()));
     let file = File::create(path).map_err(failed())?;
     loop {
@@ -281,26 +232,14 @@ fn lock(
 /// A directory beside the root, to rename from; the lock is held, so what is there of the same name is from a process
 /// that was killed.
 fn stage(directory: &Path, suite: &str) -> Result<TempDir, InstallError> {
-    let failed = || {
-        InstallError::io(format!(
-            "creating a temporary directory in {}",
-            directory.display()
-        ))
-    };
+    let failed = || InstallError::io(format!("creating a temporary directory in {}", directory.display()));
     let prefix = format!(".staging-{suite}~");
     for entry in fs::read_dir(directory).map_err(failed())?.flatten() {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(&prefix))
-        {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
             fs::remove_dir_all(entry.path()).map_err(failed())?;
         }
     }
-    tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempdir_in(directory)
-        .map_err(failed())
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(directory).map_err(failed())
 }
 
 /// Downloads and unpacks [`PACKAGES`] and what they need; returns names and versions.
@@ -315,50 +254,28 @@ fn unpack(
     let mut wanted: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
     loop {
         for file in apt.download(&wanted, progress)? {
-            let package = file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let package = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if progress(Step::Unpack { package: &package }).is_break() {
                 return Err(InstallError::Cancelled);
             }
             // Quick, and it has a child of its own: not to be killed half-way.
             let mut finish = || ControlFlow::Continue(());
-            run(
-                Command::new("dpkg-deb").arg("-x").arg(&file).arg(root),
-                &mut finish,
-            )?;
+            run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(root), &mut finish)?;
             let format = "--showformat=${Package}\t${Version}\n";
-            let shown = run(
-                Command::new("dpkg-deb")
-                    .arg("--show")
-                    .arg(format)
-                    .arg(&file),
-                &mut finish,
-            )?;
-            packages.extend(
-                shown
-                    .trim()
-                    .split_once('\t')
-                    .map(|(name, version)| (name.to_owned(), version.to_owned())),
-            );
+            let shown = run(Command::new("dpkg-deb").arg("--show").arg(format).arg(&file), &mut finish)?;
+            packages.extend(shown.trim().split_once('\t').map(|(name, version)| (name.to_owned(), version.to_owned())));
         }
         if progress(Step::Check).is_break() {
             return Err(InstallError::Cancelled);
         }
         libraries::merge_usr(root).map_err(InstallError::io("merging the unpacked directories"))?;
-        let missing = libraries::missing(root)
-            .map_err(InstallError::io("listing the libraries that Bochs needs"))?;
+        let missing = libraries::missing(root).map_err(InstallError::io("listing the libraries that Bochs needs"))?;
         if missing.is_empty() {
             return Ok(packages);
         }
         wanted = libraries::packages_of(&missing, &known, &packages);
         if wanted.is_empty() {
-            return Err(InstallError::MissingLibraries {
-                suite: suite.to_owned(),
-                libraries: missing,
-            });
+            return Err(InstallError::MissingLibraries { suite: suite.to_owned(), libraries: missing });
         }
     }
 }

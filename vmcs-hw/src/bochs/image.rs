@@ -8,8 +8,8 @@ use std::path::Path;
 use vmcs_wire::Op;
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::disk::{
-    ANSWER_TRAILER, AnswerHeader, BatchHeader, Control, Extent, MAX_ANSWER_BYTES, MAX_BATCH_BYTES,
-    MAX_SESSION_BYTES, SECTOR, Task, sectors,
+    ANSWER_TRAILER, AnswerHeader, BatchHeader, Control, Extent, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_SESSION_BYTES,
+    SECTOR, Task, sectors,
 };
 use vmcs_wire::program::{ANSWER_HEADER_BYTES, CASE_HEADER_BYTES, MAX_OP_BYTES};
 use vmcs_wire::session::{self, COUNT_BYTES, ENTRY_BYTES, OBSERVED_BYTES, PAGE_BYTES};
@@ -32,29 +32,14 @@ pub(super) fn encode_session(session: &Session) -> Result<Vec<u8>, TargetError> 
         + OBSERVED_BYTES * session.observed_fields.len()
         + PAGE_BYTES * session.volatile_pages.len();
     if size > MAX_SESSION_BYTES {
-        return Err(TargetError::SessionTooLarge(
-            "its images, fields and pages take more than 1 MiB",
-        ));
+        return Err(TargetError::SessionTooLarge("its images, fields and pages take more than 1 MiB"));
     }
     let mut bytes = vec![0; size];
     let mut writer = Writer::new(&mut bytes);
     session::encode_image_count(&mut writer, session.images.len())
-        .and_then(|()| {
-            session
-                .images
-                .iter()
-                .try_for_each(|image| session::encode_image(&mut writer, image))
-        })
-        .and_then(|()| {
-            session::encode_tail(
-                &mut writer,
-                &session.observed_fields,
-                &session.volatile_pages,
-            )
-        })
-        .map_err(|_| {
-            TargetError::SessionTooLarge("it has more than 65,535 images, fields or pages")
-        })?;
+        .and_then(|()| session.images.iter().try_for_each(|image| session::encode_image(&mut writer, image)))
+        .and_then(|()| session::encode_tail(&mut writer, &session.observed_fields, &session.volatile_pages))
+        .map_err(|_| TargetError::SessionTooLarge("it has more than 65,535 images, fields or pages"))?;
     Ok(bytes)
 }
 
@@ -98,12 +83,7 @@ impl Chunk {
         let fields = session.observed_fields.len();
         let start = self.bytes.len();
         let most = CASE_HEADER_BYTES + MAX_OP_BYTES * case.ops.len();
-        let answer = case
-            .ops
-            .iter()
-            .map(|op| op.max_result_bytes(fields))
-            .sum::<usize>()
-            + ANSWER_HEADER_BYTES;
+        let answer = case.ops.iter().map(|op| op.max_result_bytes(fields)).sum::<usize>() + ANSWER_HEADER_BYTES;
         let Ok(count) = u16::try_from(case.ops.len()) else {
             return false;
         };
@@ -120,13 +100,7 @@ impl Chunk {
         let end = start + writer.len();
         self.bytes.truncate(end);
         let instructions = case.ops.iter().map(|op| instructions(op, session)).sum();
-        self.cases.push(Encoded {
-            steps: case.ops.len(),
-            start,
-            end,
-            answer,
-            instructions,
-        });
+        self.cases.push(Encoded { steps: case.ops.len(), start, end, answer, instructions });
         written.is_ok()
     }
 
@@ -135,17 +109,8 @@ impl Chunk {
         let mut batches = Vec::new();
         let mut next = first;
         while next < self.cases.len() {
-            let most = if next < first + careful {
-                1
-            } else {
-                size.max(1)
-            };
-            let mut batch = Batch {
-                first: next,
-                cases: 0,
-                instructions: 0,
-                answer: Extent::default(),
-            };
+            let most = if next < first + careful { 1 } else { size.max(1) };
+            let mut batch = Batch { first: next, cases: 0, instructions: 0, answer: Extent::default() };
             let (mut input, mut answer) = (BatchHeader::BYTES, ANSWER_FRAME);
             for case in self.cases[next..].iter().take(most) {
                 input += case.end - case.start;
@@ -204,24 +169,11 @@ fn count(value: usize) -> u32 {
 ///
 /// # Errors
 /// [`TargetError::Io`].
-pub(super) fn write_profile_disk(
-    path: &Path,
-    session: &[u8],
-) -> Result<(Extent, u64), TargetError> {
-    let session_extent = Extent {
-        lba: 1,
-        sectors: count(sectors(session.len())),
-    };
-    let slot = Extent {
-        lba: 1 + session_extent.sectors,
-        sectors: count(sectors(MAX_ANSWER_BYTES)),
-    };
-    let mut disk = control_sector(&Control {
-        started: false,
-        task: Task::Profile,
-        session: session_extent,
-        first: slot,
-    });
+pub(super) fn write_profile_disk(path: &Path, session: &[u8]) -> Result<(Extent, u64), TargetError> {
+    let session_extent = Extent { lba: 1, sectors: count(sectors(session.len())) };
+    let slot = Extent { lba: 1 + session_extent.sectors, sectors: count(sectors(MAX_ANSWER_BYTES)) };
+    let mut disk =
+        control_sector(&Control { started: false, task: Task::Profile, session: session_extent, first: slot });
     disk.extend_from_slice(session);
     let cylinders = write_disk(path, &disk, slot.lba + slot.sectors)?;
     Ok((slot, cylinders))
@@ -239,29 +191,19 @@ pub(super) fn write_run_disk(
 ) -> Result<u64, TargetError> {
     let mut lba = 1;
     let mut extent = |bytes: usize| {
-        let extent = Extent {
-            lba,
-            sectors: count(sectors(bytes)),
-        };
+        let extent = Extent { lba, sectors: count(sectors(bytes)) };
         lba += extent.sectors;
         extent
     };
     let session_extent = extent(session.len());
-    let inputs: Vec<Extent> = batches
-        .iter()
-        .map(|batch| extent(BatchHeader::BYTES + chunk.encoded(batch).len()))
-        .collect();
+    let inputs: Vec<Extent> =
+        batches.iter().map(|batch| extent(BatchHeader::BYTES + chunk.encoded(batch).len())).collect();
     for batch in &mut *batches {
         batch.answer.lba = lba;
         lba += batch.answer.sectors;
     }
     let first = inputs.first().copied().unwrap_or_default();
-    let mut disk = control_sector(&Control {
-        started: false,
-        task: Task::Run,
-        session: session_extent,
-        first,
-    });
+    let mut disk = control_sector(&Control { started: false, task: Task::Run, session: session_extent, first });
     disk.extend_from_slice(session);
     for (number, batch) in batches.iter().enumerate() {
         pad(&mut disk);
@@ -318,15 +260,10 @@ pub(super) struct Answer {
 ///
 /// # Errors
 /// [`TargetError::Io`].
-pub(super) fn read_answer(
-    disk: &File,
-    number: usize,
-    slot: Extent,
-) -> Result<Option<Answer>, TargetError> {
+pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Option<Answer>, TargetError> {
     let start = u64::from(slot.lba) * SECTOR as u64;
     let read = |buffer: &mut [u8], offset| {
-        disk.read_exact_at(buffer, offset)
-            .map_err(TargetError::io("reading answers from the disk of Bochs"))
+        disk.read_exact_at(buffer, offset).map_err(TargetError::io("reading answers from the disk of Bochs"))
     };
     let mut header = [0; AnswerHeader::BYTES];
     read(&mut header, start)?;
@@ -346,10 +283,7 @@ pub(super) fn read_answer(
     }
     let mut content = vec![0; bytes];
     read(&mut content, content_start)?;
-    Ok(Some(Answer {
-        complete: header.complete,
-        content,
-    }))
+    Ok(Some(Answer { complete: header.complete, content }))
 }
 
 #[cfg(test)]
@@ -360,15 +294,7 @@ mod tests {
         let mut chunk = Chunk::default();
         for _ in 0..cases {
             assert!(chunk.push(
-                &Case {
-                    ops: vec![
-                        Op::Vmptrst,
-                        Op::Vmlaunch {
-                            after_mov_ss: false
-                        }
-                    ],
-                    ..Case::default()
-                },
+                &Case { ops: vec![Op::Vmptrst, Op::Vmlaunch { after_mov_ss: false }], ..Case::default() },
                 &Session::default()
             ));
         }
@@ -377,11 +303,7 @@ mod tests {
 
     #[test]
     fn careful_cases_are_batches_of_their_own() {
-        let sizes: Vec<_> = chunk(10)
-            .batches(1, 2, 4)
-            .iter()
-            .map(|batch| (batch.first, batch.cases))
-            .collect();
+        let sizes: Vec<_> = chunk(10).batches(1, 2, 4).iter().map(|batch| (batch.first, batch.cases)).collect();
         assert_eq!(sizes, [(1, 1), (2, 1), (3, 4), (7, 3)]);
     }
 
@@ -395,28 +317,16 @@ mod tests {
         let disk = std::fs::read(&path).expect("readable");
         assert_eq!(disk.len() as u64, cylinders * CYLINDER_SECTORS * 512);
         let control = Control::decode(&mut Reader::new(&disk)).expect("a control block");
-        assert_eq!(
-            (control.session, control.first),
-            (Extent { lba: 1, sectors: 2 }, Extent { lba: 3, sectors: 1 })
-        );
+        assert_eq!((control.session, control.first), (Extent { lba: 1, sectors: 2 }, Extent { lba: 3, sectors: 1 }));
         let header = BatchHeader::decode(&mut Reader::new(&disk[3 * 512..])).expect("a batch");
-        assert_eq!(
-            (header.cases, header.answer, header.next.lba),
-            (2, batches[0].answer, 4)
-        );
+        assert_eq!((header.cases, header.answer, header.next.lba), (2, batches[0].answer, 4));
         let file = File::open(&path).expect("readable");
-        assert_eq!(
-            read_answer(&file, 0, batches[0].answer).expect("readable"),
-            None
-        );
+        assert_eq!(read_answer(&file, 0, batches[0].answer).expect("readable"), None);
     }
 
     #[test]
     fn cases_beyond_any_batch_are_refused() {
-        let case = Case {
-            ops: vec![Op::Vmxoff; 70_000],
-            ..Case::default()
-        };
+        let case = Case { ops: vec![Op::Vmxoff; 70_000], ..Case::default() };
         assert!(!Chunk::default().push(&case, &Session::default()));
     }
 }

@@ -24,10 +24,7 @@ impl BochsVersion {
     /// Reads "2.7" or "3.1.devel".
     fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split('.').map(|number| number.trim().parse().ok());
-        Some(Self {
-            major: numbers.next()??,
-            minor: numbers.next()??,
-        })
+        Some(Self { major: numbers.next()??, minor: numbers.next()?? })
     }
 }
 
@@ -82,11 +79,7 @@ impl BochsInstall {
         let path = env::var_os("PATH").unwrap_or_default();
         let found = ["bochs-bin", "bochs"]
             .iter()
-            .find_map(|name| {
-                env::split_paths(&path)
-                    .map(|directory| directory.join(name))
-                    .find(|file| file.is_file())
-            })
+            .find_map(|name| env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file()))
             .ok_or(TargetError::BochsMissing)?;
         let vga_bios = PathBuf::from("/usr/share/vgabios/vgabios.bin");
         Self {
@@ -106,31 +99,16 @@ impl BochsInstall {
     /// [`TargetError::BochsIncomplete`], and those of [`BochsInstall::discover`].
     pub fn from_root(root: &Path) -> Result<Self, TargetError> {
         let need = |what, path: PathBuf| {
-            if path.exists() {
-                Ok(path)
-            } else {
-                Err(TargetError::BochsIncomplete { what, path })
-            }
+            if path.exists() { Ok(path) } else { Err(TargetError::BochsIncomplete { what, path }) }
         };
         let libraries = root.join(LIBRARIES);
         let loader = need("the dynamic loader", libraries.join("ld-linux-x86-64.so.2"))?;
         let binary = need("its binary", root.join("usr/bin/bochs-bin"))?;
         Self {
-            command: vec![
-                loader.into(),
-                "--library-path".into(),
-                libraries.clone().into(),
-                binary.into(),
-            ],
-            share: Some(need(
-                "its share directory (package bochsbios)",
-                root.join("usr/share/bochs"),
-            )?),
+            command: vec![loader.into(), "--library-path".into(), libraries.clone().into(), binary.into()],
+            share: Some(need("its share directory (package bochsbios)", root.join("usr/share/bochs"))?),
             plugins: Some(need("its plug-ins", libraries.join("bochs/plugins"))?),
-            vga_bios: Some(need(
-                "the VGA BIOS (package vgabios)",
-                root.join("usr/share/vgabios/vgabios.bin"),
-            )?),
+            vga_bios: Some(need("the VGA BIOS (package vgabios)", root.join("usr/share/vgabios/vgabios.bin"))?),
             version: BochsVersion::OLDEST,
         }
         .with_version()
@@ -139,15 +117,8 @@ impl BochsInstall {
     /// A command for this Bochs with its environment, without arguments and with nothing to read.
     pub(crate) fn start(&self, wrapper: &[OsString]) -> Command {
         let mut words = wrapper.iter().chain(&self.command);
-        let mut command = Command::new(
-            words
-                .next()
-                .map_or("", |word| word.to_str().unwrap_or_default()),
-        );
-        command
-            .args(words)
-            .env("TERM", "vt100")
-            .stdin(Stdio::null());
+        let mut command = Command::new(words.next().map_or("", |word| word.to_str().unwrap_or_default()));
+        command.args(words).env("TERM", "vt100").stdin(Stdio::null());
         if let Some(share) = &self.share {
             command.env("BXSHARE", share);
         }
@@ -163,14 +134,9 @@ impl BochsInstall {
     /// [`TargetError::Io`] when it cannot be started.
     pub fn models(&self) -> Result<Vec<String>, TargetError> {
         let output = self.output(&["--help", "cpu"])?;
-        let list = output
-            .lines()
-            .skip_while(|line| !line.starts_with("Supported CPU models"))
-            .skip(1);
+        let list = output.lines().skip_while(|line| !line.starts_with("Supported CPU models")).skip(1);
         // The list lies between two blank lines.
-        let list = list
-            .skip_while(|line| line.is_empty())
-            .take_while(|line| !line.is_empty());
+        let list = list.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
         Ok(list.map(|line| line.trim().to_owned()).collect())
     }
 
@@ -184,9 +150,7 @@ impl BochsInstall {
             output: last_lines(&output, 5),
         })?;
         if self.version < BochsVersion::OLDEST {
-            return Err(TargetError::BochsTooOld {
-                found: self.version,
-            });
+            return Err(TargetError::BochsTooOld { found: self.version });
         }
         Ok(self)
     }
@@ -194,19 +158,13 @@ impl BochsInstall {
     fn output(&self, arguments: &[&str]) -> Result<String, TargetError> {
         let output = self.start(&[]).args(arguments).output();
         let output = output.map_err(TargetError::io(format!("starting {:?}", self.command)))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr))
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
     }
 }
 
 /// The last `count` lines of `text` that are not blank.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
-    let mut lines: Vec<&str> = text
-        .lines()
-        .rev()
-        .filter(|line| !line.trim().is_empty())
-        .take(count)
-        .collect();
+    let mut lines: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(count).collect();
     lines.reverse();
     lines.join("\n")
 }
@@ -217,14 +175,8 @@ mod tests {
 
     #[test]
     fn versions_are_read_and_ordered() {
-        assert_eq!(
-            BochsVersion::parse("2.7"),
-            Some(BochsVersion { major: 2, minor: 7 })
-        );
-        assert_eq!(
-            BochsVersion::parse("3.1.devel"),
-            Some(BochsVersion { major: 3, minor: 1 })
-        );
+        assert_eq!(BochsVersion::parse("2.7"), Some(BochsVersion { major: 2, minor: 7 }));
+        assert_eq!(BochsVersion::parse("3.1.devel"), Some(BochsVersion { major: 3, minor: 1 }));
         assert_eq!(BochsVersion::parse("new"), None);
         assert!(BochsVersion::parse("2.6.11") < Some(BochsVersion::OLDEST));
     }
@@ -233,16 +185,7 @@ mod tests {
     fn an_empty_root_lacks_the_loader() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let error = BochsInstall::from_root(root.path()).expect_err("nothing is there");
-        assert!(
-            matches!(
-                error,
-                TargetError::BochsIncomplete {
-                    what: "the dynamic loader",
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, TargetError::BochsIncomplete { what: "the dynamic loader", .. }), "{error}");
     }
 
     #[test]

@@ -35,11 +35,7 @@ pub struct BochsOptions {
 
 impl Default for BochsOptions {
     fn default() -> Self {
-        Self {
-            batch: 128,
-            cases_per_boot: 50_000,
-            patience: Duration::from_millis(500),
-        }
+        Self { batch: 128, cases_per_boot: 50_000, patience: Duration::from_millis(500) }
     }
 }
 
@@ -66,27 +62,13 @@ impl BochsTarget {
     ///
     /// # Errors
     /// Those of [`BochsTarget::new`].
-    pub fn with_options(
-        install: BochsInstall,
-        model: &str,
-        options: BochsOptions,
-    ) -> Result<Self, TargetError> {
+    pub fn with_options(install: BochsInstall, model: &str, options: BochsOptions) -> Result<Self, TargetError> {
         let models = install.models()?;
         if !models.iter().any(|known| known == model) {
-            return Err(TargetError::UnknownModel {
-                version: install.version,
-                model: model.to_owned(),
-                models,
-            });
+            return Err(TargetError::UnknownModel { version: install.version, model: model.to_owned(), models });
         }
         let files = Files::new(&probe_image::rom()?)?;
-        Ok(Self {
-            install,
-            model: model.to_owned(),
-            options,
-            wrapper: process::wrapper(),
-            files,
-        })
+        Ok(Self { install, model: model.to_owned(), options, wrapper: process::wrapper(), files })
     }
 }
 

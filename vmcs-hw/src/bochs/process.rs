@@ -25,10 +25,7 @@ impl Files {
     /// A directory with the ROM and the debugger's commands.
     pub(super) fn new(rom: &[u8]) -> Result<Self, TargetError> {
         let action = "preparing a temporary directory for Bochs";
-        let directory = tempfile::Builder::new()
-            .prefix("vmcs-bochs-")
-            .tempdir()
-            .map_err(TargetError::io(action))?;
+        let directory = tempfile::Builder::new().prefix("vmcs-bochs-").tempdir().map_err(TargetError::io(action))?;
         let files = Self { directory };
         fs::write(files.path("probe.rom"), rom).map_err(TargetError::io(action))?;
         fs::write(files.path("debugger.rc"), DEBUGGER_COMMANDS).map_err(TargetError::io(action))?;
@@ -51,20 +48,10 @@ pub(super) fn wrapper() -> Vec<OsString> {
     let tools: [&[&str]; 2] = [&["setpriv", "--pdeathsig", "KILL"], &["setarch", "-R"]];
     let works = |words: &[&str]| {
         let mut command = Command::new(words[0]);
-        command
-            .args(&words[1..])
-            .arg("true")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.args(&words[1..]).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    tools
-        .into_iter()
-        .filter(|words| works(words))
-        .flatten()
-        .map(OsString::from)
-        .collect()
+    tools.into_iter().filter(|words| works(words)).flatten().map(OsString::from).collect()
 }
 
 /// A running Bochs. It is killed when the value is dropped.
@@ -104,13 +91,7 @@ impl Process {
         cylinders: u64,
     ) -> Result<Self, TargetError> {
         let config = files.path("bochsrc");
-        let text = bochsrc(
-            install,
-            model,
-            &files.path("probe.rom"),
-            &files.disk(),
-            cylinders,
-        );
+        let text = bochsrc(install, model, &files.path("probe.rom"), &files.disk(), cylinders);
         let console = files.path("console");
         let lock = files.path("disk.img.lock");
         let open = || -> io::Result<(File, File)> {
@@ -119,8 +100,7 @@ impl Process {
             let output = File::create(&console)?;
             Ok((output.try_clone()?, output))
         };
-        let (output, errors) =
-            open().map_err(TargetError::io("writing the configuration of Bochs"))?;
+        let (output, errors) = open().map_err(TargetError::io("writing the configuration of Bochs"))?;
         let child = install
             .start(wrapper)
             .args(["-q", "-f"])
@@ -132,13 +112,7 @@ impl Process {
             .spawn()
             .map_err(TargetError::io(format!("starting {:?}", install.command)))?;
         let now = (Some(Duration::ZERO), Instant::now());
-        Ok(Self {
-            child,
-            console,
-            lock,
-            progress: now,
-            alive: now,
-        })
+        Ok(Self { child, console, lock, progress: now, alive: now })
     }
 
     /// Notes that the machine has done something.
@@ -151,10 +125,7 @@ impl Process {
     /// # Errors
     /// [`TargetError::Stalled`], [`TargetError::Io`].
     pub(super) fn status(&mut self, patience: Duration) -> Result<Status, TargetError> {
-        let exited = self
-            .child
-            .try_wait()
-            .map_err(TargetError::io("waiting for Bochs"))?;
+        let exited = self.child.try_wait().map_err(TargetError::io("waiting for Bochs"))?;
         if let Some(status) = exited {
             return Ok(Status::Exited(status));
         }
@@ -169,11 +140,7 @@ impl Process {
             // Without /proc there is only the clock on the wall, which a busy host may hold up.
             _ => self.progress.1.elapsed() / 10,
         };
-        Ok(if used > patience {
-            Status::Hung
-        } else {
-            Status::Running
-        })
+        Ok(if used > patience { Status::Hung } else { Status::Running })
     }
 
     /// User and system time that it has used, where the host tells.
@@ -183,21 +150,13 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
         // The name in parentheses may hold spaces; utime and stime are the 12th and 13th words behind it.
         let mut words = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-        let ticks = words
-            .next()?
-            .parse::<u32>()
-            .ok()?
-            .checked_add(words.next()?.parse().ok()?)?;
+        let ticks = words.next()?.parse::<u32>().ok()?.checked_add(words.next()?.parse().ok()?)?;
         Some(TICK * ticks)
     }
 
     /// What it has printed.
     pub(super) fn console(&self) -> Console {
-        Console(
-            fs::read(&self.console)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .unwrap_or_default(),
-        )
+        Console(fs::read(&self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default())
     }
 }
 
@@ -230,10 +189,7 @@ impl Console {
     /// Why the probe gave up, if it did.
     pub(super) fn panic(&self) -> Option<&str> {
         let start = self.0.find("vmcs-probe: panic: ")?;
-        self.0[start + PROBE_PREFIX.len()..]
-            .lines()
-            .next()
-            .map(|line| line.trim_start_matches("panic: "))
+        self.0[start + PROBE_PREFIX.len()..].lines().next().map(|line| line.trim_start_matches("panic: "))
     }
 
     /// Last lines.
@@ -249,10 +205,7 @@ impl Console {
         if self.0.contains("vmcs-probe: reset") {
             return "the processor was reset (a triple fault outside of a guest)".to_owned();
         }
-        let mut lines = self
-            .0
-            .lines()
-            .skip_while(|line| !line.contains("exiting with the following message"));
+        let mut lines = self.0.lines().skip_while(|line| !line.contains("exiting with the following message"));
         match lines.nth(1) {
             Some(reason) => reason.trim().to_owned(),
             None => last_lines(&self.0, 3),

@@ -82,19 +82,12 @@ impl BochsTarget {
             if chunk.len() == 0 {
                 break;
             }
-            if self
-                .run_chunk(&session_bytes, fields, &chunk, first, observe)?
-                .is_break()
-            {
+            if self.run_chunk(&session_bytes, fields, &chunk, first, observe)?.is_break() {
                 return Ok(());
             }
             first += chunk.len();
         }
-        if too_large {
-            Err(TargetError::CaseTooLarge(first))
-        } else {
-            Ok(())
-        }
+        if too_large { Err(TargetError::CaseTooLarge(first)) } else { Ok(()) }
     }
 
     fn run_chunk(
@@ -110,8 +103,7 @@ impl BochsTarget {
         let mut careful = 0;
         while next < chunk.len() {
             let mut batches = chunk.batches(next, careful, self.options.batch);
-            let cylinders =
-                image::write_run_disk(&self.files.disk(), session, chunk, &mut batches)?;
+            let cylinders = image::write_run_disk(&self.files.disk(), session, chunk, &mut batches)?;
             let slots: Vec<Slot> = batches
                 .iter()
                 .map(|batch| Slot {
@@ -133,15 +125,7 @@ impl BochsTarget {
                     return Err(TargetError::Garbled("it is too long"));
                 }
                 for (case, steps) in (first..).zip(decoded) {
-                    if observe(
-                        number + case,
-                        Observation {
-                            steps,
-                            end: End::Completed,
-                        },
-                    )
-                    .is_break()
-                    {
+                    if observe(number + case, Observation { steps, end: End::Completed }).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -156,9 +140,7 @@ impl BochsTarget {
                     next = first;
                     if cases == 1 {
                         let steps = match partial {
-                            Some(answer) => {
-                                decode_steps(&mut Reader::new(&answer.content), fields)?
-                            }
+                            Some(answer) => decode_steps(&mut Reader::new(&answer.content), fields)?,
                             None => Vec::new(),
                         };
                         if observe(number + next, Observation { steps, end }).is_break() {
@@ -176,27 +158,13 @@ impl BochsTarget {
     }
 
     /// Starts Bochs with the disk that has been written and hands the content of each answer to `deliver`, in order.
-    fn boot(
-        &self,
-        cylinders: u64,
-        slots: &[Slot],
-        deliver: Deliver<'_>,
-    ) -> Result<Boot, TargetError> {
-        let disk =
-            File::open(self.files.disk()).map_err(TargetError::io("opening the disk for Bochs"))?;
-        let mut process = Process::start(
-            &self.install,
-            &self.wrapper,
-            &self.model,
-            &self.files,
-            cylinders,
-        )?;
+    fn boot(&self, cylinders: u64, slots: &[Slot], deliver: Deliver<'_>) -> Result<Boot, TargetError> {
+        let disk = File::open(self.files.disk()).map_err(TargetError::io("opening the disk for Bochs"))?;
+        let mut process = Process::start(&self.install, &self.wrapper, &self.model, &self.files, cylinders)?;
         let mut next = 0;
         loop {
             // First the process, then the disk: an answer written just before the end is seen.
-            let patience = slots
-                .get(next)
-                .map_or(self.options.patience, |slot| slot.patience);
+            let patience = slots.get(next).map_or(self.options.patience, |slot| slot.patience);
             let status = process.status(patience)?;
             let mut partial = None;
             let before = next;
@@ -208,14 +176,8 @@ impl BochsTarget {
                             Ok(ControlFlow::Break(())) => return Ok(Boot::BrokenOff),
                             // Memory of the probe was overwritten: a guest or an exit path that went astray.
                             Err(error @ TargetError::Garbled(_)) => {
-                                let end = End::Crashed {
-                                    detail: error.to_string(),
-                                };
-                                return Ok(Boot::Stopped {
-                                    slot: next,
-                                    end,
-                                    partial: None,
-                                });
+                                let end = End::Crashed { detail: error.to_string() };
+                                return Ok(Boot::Stopped { slot: next, end, partial: None });
                             }
                             Err(error) => return Err(error),
                         }
@@ -239,24 +201,16 @@ impl BochsTarget {
                 }
                 Status::Hung if next > before => continue,
                 Status::Hung => End::Hung,
-                Status::Exited(_) => End::Crashed {
-                    detail: process.console().last_words(),
-                },
+                Status::Exited(_) => End::Crashed { detail: process.console().last_words() },
             };
             let console = process.console();
             if !console.ready() {
                 return Err(match console.panic() {
                     Some(reason) => TargetError::Probe(reason.to_owned()),
-                    None => TargetError::DiedAtStart {
-                        output: console.tail(),
-                    },
+                    None => TargetError::DiedAtStart { output: console.tail() },
                 });
             }
-            return Ok(Boot::Stopped {
-                slot: next,
-                end,
-                partial,
-            });
+            return Ok(Boot::Stopped { slot: next, end, partial });
         }
     }
 
@@ -264,31 +218,20 @@ impl BochsTarget {
         let session = image::encode_session(&Session::default())?;
         let (slot, cylinders) = image::write_profile_disk(&self.files.disk(), &session)?;
         let mut report = ProbeReport::default();
-        let slot = Slot {
-            answer: slot,
-            patience: self.options.patience * 4,
-        };
+        let slot = Slot { answer: slot, patience: self.options.patience * 4 };
         let boot = self.boot(cylinders, &[slot], &mut |_, content| {
             report = decode_report(content)?;
             Ok(ControlFlow::Continue(()))
         })?;
         match boot {
-            Boot::Stopped {
-                end: End::Crashed { detail },
-                ..
-            } => Err(TargetError::Probe(detail)),
-            Boot::Stopped { .. } => Err(TargetError::Probe(
-                "it hangs while it examines the processor".to_owned(),
-            )),
+            Boot::Stopped { end: End::Crashed { detail }, .. } => Err(TargetError::Probe(detail)),
+            Boot::Stopped { .. } => Err(TargetError::Probe("it hangs while it examines the processor".to_owned())),
             Boot::Finished | Boot::BrokenOff => Ok(report),
         }
     }
 }
 
-fn decode_steps(
-    reader: &mut Reader<'_>,
-    fields: usize,
-) -> Result<Vec<StepResult<Vec<u64>>>, TargetError> {
+fn decode_steps(reader: &mut Reader<'_>, fields: usize) -> Result<Vec<StepResult<Vec<u64>>>, TargetError> {
     let garbled = |_| TargetError::Garbled("a step result does not decode");
     let steps = reader.u16().map_err(garbled)?;
     (0..steps)
@@ -304,24 +247,13 @@ fn decode_report(content: &[u8]) -> Result<ProbeReport, TargetError> {
     let mut decode = || {
         let mut report = ProbeReport::default();
         for msr in MSRS {
-            let value = if reader.flag()? {
-                Some(reader.u64()?)
-            } else {
-                None
-            };
+            let value = if reader.flag()? { Some(reader.u64()?) } else { None };
             report.msrs.push((msr, value));
         }
         for (leaf, subleaf) in CPUID_LEAVES {
-            let registers = if reader.flag()? {
-                Some([reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?])
-            } else {
-                None
-            };
-            report.cpuid.push(CpuidReading {
-                leaf,
-                subleaf,
-                registers,
-            });
+            let registers =
+                if reader.flag()? { Some([reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?]) } else { None };
+            report.cpuid.push(CpuidReading { leaf, subleaf, registers });
         }
         let fields = reader.u16()?;
         for _ in 0..fields {

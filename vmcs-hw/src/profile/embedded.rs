@@ -17,9 +17,7 @@ static EMBEDDED: LazyLock<Vec<NamedProfile>> = LazyLock::new(|| {
 });
 
 fn lines(text: &str, file: &Path) -> Result<Vec<NamedProfile>, ProfileError> {
-    let read = |(number, line)| {
-        serde_json::from_str(line).map_err(|error| ProfileError::json(&error, file, number))
-    };
+    let read = |(number, line)| serde_json::from_str(line).map_err(|error| ProfileError::json(&error, file, number));
     text.lines().enumerate().map(read).collect()
 }
 
@@ -52,15 +50,8 @@ impl NamedProfile {
         }
         let ambiguous = !begins.is_empty();
         let near = if ambiguous { begins } else { near(&wanted) };
-        let near = near
-            .into_iter()
-            .map(|profile| profile.name.as_str())
-            .collect();
-        Err(UnknownProfile {
-            name: name.to_owned(),
-            ambiguous,
-            near,
-        })
+        let near = near.into_iter().map(|profile| profile.name.as_str()).collect();
+        Err(UnknownProfile { name: name.to_owned(), ambiguous, near })
     }
 }
 
@@ -70,24 +61,12 @@ const OFFERED: usize = 5;
 /// The profiles whose names come nearest to `wanted`, nearest first: those that share most of its pairs of neighbouring
 /// characters.
 fn near(wanted: &str) -> Vec<&'static NamedProfile> {
-    let score = |slug: &str| {
-        wanted
-            .as_bytes()
-            .windows(2)
-            .filter(|pair| slug.as_bytes().windows(2).any(|p| p == *pair))
-            .count()
-    };
-    let mut scored: Vec<_> = NamedProfile::embedded()
-        .iter()
-        .map(|profile| (score(&profile.slug()), profile))
-        .collect();
+    let score =
+        |slug: &str| wanted.as_bytes().windows(2).filter(|pair| slug.as_bytes().windows(2).any(|p| p == *pair)).count();
+    let mut scored: Vec<_> = NamedProfile::embedded().iter().map(|profile| (score(&profile.slug()), profile)).collect();
     scored.retain(|(score, _)| *score > 0 && 2 * score >= wanted.len());
     scored.sort_by_key(|(score, profile)| (std::cmp::Reverse(*score), profile.name.len()));
-    scored
-        .into_iter()
-        .take(OFFERED)
-        .map(|(_, profile)| profile)
-        .collect()
+    scored.into_iter().take(OFFERED).map(|(_, profile)| profile).collect()
 }
 
 /// No embedded profile has that name.
@@ -103,24 +82,11 @@ pub struct UnknownProfile {
 
 impl fmt::Display for UnknownProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self
-            .near
-            .iter()
-            .map(|name| format!("{name:?}"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let names = self.near.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         match (self.ambiguous, names.is_empty()) {
             (true, _) => write!(f, "profile {:?} could be any of {names}", self.name),
-            (false, false) => write!(
-                f,
-                "there is no profile {:?}; names like it: {names}",
-                self.name
-            ),
-            (false, true) => write!(
-                f,
-                "there is no profile {:?}, nor one with a name like it",
-                self.name
-            ),
+            (false, false) => write!(f, "there is no profile {:?}; names like it: {names}", self.name),
+            (false, true) => write!(f, "there is no profile {:?}, nor one with a name like it", self.name),
         }
     }
 }
@@ -149,13 +115,7 @@ mod tests {
     fn every_profile_is_a_processor_with_vmx() {
         let profiles = NamedProfile::embedded();
         assert_eq!(profiles.len(), INTEL.lines().count());
-        assert!(
-            profiles
-                .iter()
-                .filter(|profile| profile.confidence == Some(Confidence::Exact))
-                .count()
-                >= 90
-        );
+        assert!(profiles.iter().filter(|profile| profile.confidence == Some(Confidence::Exact)).count() >= 90);
         for named in profiles {
             let name = &named.name;
             assert!(!named.source.is_empty(), "{name}");
@@ -170,29 +130,21 @@ mod tests {
                 assert_eq!(caps.primary.may >> 7 & 1, 1, "{name}");
                 assert_eq!(caps.exit.may >> 9 & 1, 1, "{name}");
             }
-            let fields = FieldId::all()
-                .filter(|field| caps.has_field(field.info()))
-                .count();
+            let fields = FieldId::all().filter(|field| caps.has_field(field.info())).count();
             assert!(fields > 100, "{name} has {fields} fields");
             if let Some([features, _, ecx, _]) = named.profile.cpuid(CpuidLeaf::Features) {
                 assert_ne!(features, 0, "{name}");
                 assert_eq!(ecx >> 5 & 1, 1, "{name}: CPUID.1:ECX.VMX");
                 assert!(caps.intel_64(), "{name}");
                 // 32 on the Atom of 2010.
-                assert!(
-                    (32..=52).contains(&caps.physical_reserved.trailing_zeros()),
-                    "{name}"
-                );
+                assert!((32..=52).contains(&caps.physical_reserved.trailing_zeros()), "{name}");
             }
         }
     }
 
     #[test]
     fn allowed_settings_agree_with_each_other() {
-        for named in NamedProfile::embedded()
-            .iter()
-            .filter(|named| named.confidence == Some(Confidence::Exact))
-        {
+        for named in NamedProfile::embedded().iter().filter(|named| named.confidence == Some(Confidence::Exact)) {
             let caps = Capabilities::new(&named.profile);
             for (what, word) in [
                 ("pin", caps.pin),
@@ -210,10 +162,7 @@ mod tests {
 
     #[test]
     fn names_and_slugs_are_unique() {
-        let slugs: BTreeSet<_> = NamedProfile::embedded()
-            .iter()
-            .map(NamedProfile::slug)
-            .collect();
+        let slugs: BTreeSet<_> = NamedProfile::embedded().iter().map(NamedProfile::slug).collect();
         assert_eq!(slugs.len(), NamedProfile::embedded().len());
     }
 
@@ -222,10 +171,7 @@ mod tests {
         for profile in NamedProfile::embedded() {
             assert_eq!(NamedProfile::by_name(&profile.name), Ok(profile));
             assert_eq!(NamedProfile::by_name(&profile.slug()), Ok(profile));
-            assert_eq!(
-                NamedProfile::by_name(&profile.name.to_uppercase()),
-                Ok(profile)
-            );
+            assert_eq!(NamedProfile::by_name(&profile.name.to_uppercase()), Ok(profile));
         }
     }
 
@@ -245,11 +191,7 @@ mod tests {
         let error = NamedProfile::by_name("Saphire Rapids").expect_err("misspelt");
         assert!(error.near.contains(&"Sapphire Rapids"), "{error}");
         let error = NamedProfile::by_name("i7-6700k").expect_err("the middle of a name");
-        assert_eq!(
-            error.near.first(),
-            Some(&"Skylake client i7-6700K"),
-            "{error}"
-        );
+        assert_eq!(error.near.first(), Some(&"Skylake client i7-6700K"), "{error}");
         let error = NamedProfile::by_name("").expect_err("no name");
         assert!(!error.ambiguous && error.near.is_empty(), "{error}");
     }
@@ -258,10 +200,7 @@ mod tests {
     fn errors_in_lines_name_the_line() {
         let error = lines("{\"name\": 1}\n", Path::new("x")).expect_err("the name is a number");
         assert!(error.to_string().starts_with("x:1:"), "{error}");
-        let text = format!(
-            "{}\n{{\"colour\": 1}}\n",
-            INTEL.lines().next().expect("a line")
-        );
+        let text = format!("{}\n{{\"colour\": 1}}\n", INTEL.lines().next().expect("a line"));
         let error = lines(&text, Path::new("x")).expect_err("the second line is wrong");
         assert!(error.to_string().starts_with("x:2:"), "{error}");
     }

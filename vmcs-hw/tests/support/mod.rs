@@ -5,10 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use vmcs_hw::bochs::{BochsInstall, BochsTarget};
-use vmcs_hw::{
-    Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, TargetError,
-    layout,
-};
+use vmcs_hw::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, TargetError, layout};
 
 /// First VMCS region.
 pub(crate) const REGION: u64 = layout::VMCS_REGIONS;
@@ -31,12 +28,7 @@ pub(crate) fn bochs() -> Option<BochsInstall> {
 
 /// Value of a capability MSR; 0 where it does not exist.
 pub(crate) fn msr(report: &ProbeReport, number: u32) -> u64 {
-    report
-        .msrs
-        .iter()
-        .find(|(msr, _)| *msr == number)
-        .and_then(|(_, value)| *value)
-        .unwrap_or(0)
+    report.msrs.iter().find(|(msr, _)| *msr == number).and_then(|(_, value)| *value).unwrap_or(0)
 }
 
 /// VMCS revision identifier.
@@ -47,21 +39,13 @@ pub(crate) fn revision(report: &ProbeReport) -> u64 {
 /// An image whose guest executes VMCALL in 64-bit mode; the host state is the probe's own.
 pub(crate) fn base_image(report: &ProbeReport) -> Vec<(u32, u64)> {
     // The TRUE capability MSRs exist if bit 55 of IA32_VMX_BASIC is set.
-    let offset = if msr(report, 0x480) >> 55 & 1 == 1 {
-        0xC
-    } else {
-        0
-    };
+    let offset = if msr(report, 0x480) >> 55 & 1 == 1 { 0xC } else { 0 };
     let control = |number: u32, wanted: u64| {
         let allowed = msr(report, number + offset);
         (wanted | allowed & 0xFFFF_FFFF) & allowed >> 32
     };
     let selector = |selector: u16| u64::from(selector);
-    let (code, data, tr) = (
-        layout::CODE_SELECTOR,
-        layout::DATA_SELECTOR,
-        layout::TSS_SELECTOR,
-    );
+    let (code, data, tr) = (layout::CODE_SELECTOR, layout::DATA_SELECTOR, layout::TSS_SELECTOR);
     let mut image = vec![
         // Controls: pin-based, primary processor-based, VM-exit (64-bit host), VM-entry (IA-32e guest).
         (0x4000, control(0x481, 0)),
@@ -126,11 +110,7 @@ pub(crate) fn base_image(report: &ProbeReport) -> Vec<(u32, u64)> {
         (0x6C16, layout::HOST_RIP),
     ];
     // ES, CS, SS, DS, FS, GS: limits; data segments: access rights.
-    image.extend(
-        (0x4800..=0x480A)
-            .step_by(2)
-            .map(|encoding| (encoding, 0xFFFF_FFFF)),
-    );
+    image.extend((0x4800..=0x480A).step_by(2).map(|encoding| (encoding, 0xFFFF_FFFF)));
     image.extend([0x4814, 0x4818, 0x481A, 0x481C, 0x481E].map(|encoding| (encoding, 0xC093)));
     image
 }
@@ -138,21 +118,13 @@ pub(crate) fn base_image(report: &ProbeReport) -> Vec<(u32, u64)> {
 /// The session of [`base_image`], which observes three exit fields.
 pub(crate) fn session(report: &ProbeReport) -> Session {
     // VM-exit interruption information, instruction length, guest RIP.
-    Session {
-        images: vec![base_image(report)],
-        observed_fields: vec![0x4404, 0x440C, 0x681E],
-        ..Session::default()
-    }
+    Session { images: vec![base_image(report)], observed_fields: vec![0x4404, 0x440C, 0x681E], ..Session::default() }
 }
 
 /// Makes a region the current VMCS: revision identifier, VMCLEAR, VMPTRLD.
 pub(crate) fn load(report: &ProbeReport) -> Vec<Op> {
     vec![
-        Op::Store {
-            address: REGION,
-            size: 4,
-            value: revision(report),
-        },
+        Op::Store { address: REGION, size: 4, value: revision(report) },
         Op::Vmclear { address: REGION },
         Op::Vmptrld { address: REGION },
     ]
@@ -162,37 +134,21 @@ pub(crate) fn load(report: &ProbeReport) -> Vec<Op> {
 pub(crate) fn launch(report: &ProbeReport, changes: &[(u32, u64)]) -> Case {
     let mut ops = load(report);
     ops.push(Op::WriteImage { image: 0 });
-    ops.extend(changes.iter().map(|&(encoding, value)| Op::Vmwrite {
-        encoding: encoding.into(),
-        value,
-    }));
-    ops.push(Op::Vmlaunch {
-        after_mov_ss: false,
-    });
-    Case {
-        start: Start::VmxRoot,
-        ops,
-    }
+    ops.extend(changes.iter().map(|&(encoding, value)| Op::Vmwrite { encoding: encoding.into(), value }));
+    ops.push(Op::Vmlaunch { after_mov_ss: false });
+    Case { start: Start::VmxRoot, ops }
 }
 
 /// Runs all cases and collects the observations.
-pub(crate) fn run(
-    target: &mut BochsTarget,
-    session: &Session,
-    cases: Vec<Case>,
-) -> Vec<Observation> {
+pub(crate) fn run(target: &mut BochsTarget, session: &Session, cases: Vec<Case>) -> Vec<Observation> {
     let expected = cases.len();
     let mut observations = Vec::new();
     target
-        .run(
-            session,
-            &mut cases.into_iter(),
-            &mut |number, observation| {
-                assert_eq!(number, observations.len());
-                observations.push(observation);
-                ControlFlow::Continue(())
-            },
-        )
+        .run(session, &mut cases.into_iter(), &mut |number, observation| {
+            assert_eq!(number, observations.len());
+            observations.push(observation);
+            ControlFlow::Continue(())
+        })
         .expect("the target works");
     assert_eq!(observations.len(), expected);
     observations

@@ -75,11 +75,7 @@ impl<'a> Writer<'a> {
     /// [`BufferFull`], and then nothing is appended.
     #[inline]
     pub fn reserve(&mut self, count: usize) -> Result<&mut [u8], BufferFull> {
-        let room = self
-            .buffer
-            .get_mut(self.used..)
-            .and_then(|rest| rest.get_mut(..count))
-            .ok_or(BufferFull)?;
+        let room = self.buffer.get_mut(self.used..).and_then(|rest| rest.get_mut(..count)).ok_or(BufferFull)?;
         self.used += count;
         Ok(room)
     }
@@ -89,12 +85,8 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`BufferFull`] when they have not been.
     pub fn patch_u16(&mut self, position: usize, value: u16) -> Result<(), BufferFull> {
-        let place = self.buffer[..self.used]
-            .get_mut(position..)
-            .and_then(|rest| rest.get_mut(..2));
-        place
-            .ok_or(BufferFull)?
-            .copy_from_slice(&value.to_le_bytes());
+        let place = self.buffer[..self.used].get_mut(position..).and_then(|rest| rest.get_mut(..2));
+        place.ok_or(BufferFull)?.copy_from_slice(&value.to_le_bytes());
         Ok(())
     }
 
@@ -160,20 +152,14 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::Truncated`] when fewer are left.
     #[inline]
     pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
     #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (taken, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }

@@ -43,10 +43,7 @@ impl Extent {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            lba: reader.u32()?,
-            sectors: reader.u32()?,
-        })
+        Ok(Self { lba: reader.u32()?, sectors: reader.u32()? })
     }
 }
 
@@ -92,17 +89,8 @@ impl Control {
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         magic(reader, CONTROL_MAGIC)?;
         let started = reader.flag()?;
-        let task = if reader.flag()? {
-            Task::Profile
-        } else {
-            Task::Run
-        };
-        Ok(Self {
-            started,
-            task,
-            session: Extent::decode(reader)?,
-            first: Extent::decode(reader)?,
-        })
+        let task = if reader.flag()? { Task::Profile } else { Task::Run };
+        Ok(Self { started, task, session: Extent::decode(reader)?, first: Extent::decode(reader)? })
     }
 }
 
@@ -184,11 +172,7 @@ impl AnswerHeader {
     /// [`DecodeError`]; a slot that has not been written gives [`DecodeError::BadTag`].
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         magic(reader, ANSWER_MAGIC)?;
-        Ok(Self {
-            number: reader.u32()?,
-            complete: reader.flag()?,
-            bytes: reader.u32()?,
-        })
+        Ok(Self { number: reader.u32()?, complete: reader.flag()?, bytes: reader.u32()? })
     }
 }
 
@@ -196,11 +180,7 @@ fn magic(reader: &mut Reader<'_>, expected: u32) -> Result<(), DecodeError> {
     let [first, ..] = reader.rest() else {
         return Err(DecodeError::Truncated);
     };
-    if reader.u32()? == expected {
-        Ok(())
-    } else {
-        Err(DecodeError::BadTag(*first))
-    }
+    if reader.u32()? == expected { Ok(()) } else { Err(DecodeError::BadTag(*first)) }
 }
 
 #[cfg(test)]
@@ -210,33 +190,18 @@ mod tests {
     #[test]
     fn headers_survive_the_round_trip() {
         let (answer, next) = (Extent { lba: 1, sectors: 2 }, Extent { lba: 3, sectors: 4 });
-        let batch = BatchHeader {
-            number: 9,
-            cases: 64,
-            careful: true,
-            answer,
-            next,
-        };
+        let batch = BatchHeader { number: 9, cases: 64, careful: true, answer, next };
         let mut buffer = [0; SECTOR];
         let mut writer = Writer::new(&mut buffer);
         batch.encode(&mut writer).expect("room");
         assert_eq!(writer.len(), BatchHeader::BYTES);
         assert_eq!(BatchHeader::decode(&mut Reader::new(&buffer)), Ok(batch));
 
-        let control = Control {
-            started: true,
-            task: Task::Profile,
-            session: answer,
-            first: next,
-        };
+        let control = Control { started: true, task: Task::Profile, session: answer, first: next };
         control.encode(&mut Writer::new(&mut buffer)).expect("room");
         assert_eq!(Control::decode(&mut Reader::new(&buffer)), Ok(control));
 
-        let header = AnswerHeader {
-            number: 9,
-            complete: true,
-            bytes: 77,
-        };
+        let header = AnswerHeader { number: 9, complete: true, bytes: 77 };
         let mut writer = Writer::new(&mut buffer);
         header.encode(&mut writer).expect("room");
         assert_eq!(writer.len(), AnswerHeader::BYTES);
@@ -245,9 +210,6 @@ mod tests {
 
     #[test]
     fn a_blank_sector_is_no_answer() {
-        assert_eq!(
-            AnswerHeader::decode(&mut Reader::new(&[0; SECTOR])),
-            Err(DecodeError::BadTag(0))
-        );
+        assert_eq!(AnswerHeader::decode(&mut Reader::new(&[0; SECTOR])), Err(DecodeError::BadTag(0)));
     }
 }

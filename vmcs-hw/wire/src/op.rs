@@ -137,15 +137,9 @@ impl<Fields> StepResult<Fields> {
             Self::FailInvalid => StepResult::FailInvalid,
             Self::FailValid(number) => StepResult::FailValid(number),
             Self::Fault { vector, error_code } => StepResult::Fault { vector, error_code },
-            Self::Exit {
-                reason,
-                qualification,
-                fields,
-            } => StepResult::Exit {
-                reason,
-                qualification,
-                fields: convert(fields),
-            },
+            Self::Exit { reason, qualification, fields } => {
+                StepResult::Exit { reason, qualification, fields: convert(fields) }
+            }
             Self::NotRun => StepResult::NotRun,
         }
     }

@@ -9,8 +9,8 @@ use crate::program::RawFields;
 
 /// The reported MSRs: IA32_FEATURE_CONTROL, the capability MSRs 480H-493H, and 982H (IA32_TME_ACTIVATE).
 pub const MSRS: [u32; 22] = [
-    0x3A, 0x480, 0x481, 0x482, 0x483, 0x484, 0x485, 0x486, 0x487, 0x488, 0x489, 0x48A, 0x48B,
-    0x48C, 0x48D, 0x48E, 0x48F, 0x490, 0x491, 0x492, 0x493, 0x982,
+    0x3A, 0x480, 0x481, 0x482, 0x483, 0x484, 0x485, 0x486, 0x487, 0x488, 0x489, 0x48A, 0x48B, 0x48C, 0x48D, 0x48E,
+    0x48F, 0x490, 0x491, 0x492, 0x493, 0x982,
 ];
 
 /// The reported CPUID leaves and subleaves.
@@ -59,12 +59,8 @@ impl FieldReport {
     /// [`BufferFull`].
     pub fn encode(&self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
         writer.u32(self.encoding)?;
-        self.read
-            .map_fields(|()| core::iter::empty())
-            .encode(writer)?;
-        self.write
-            .map_fields(|()| core::iter::empty())
-            .encode(writer)?;
+        self.read.map_fields(|()| core::iter::empty()).encode(writer)?;
+        self.write.map_fields(|()| core::iter::empty()).encode(writer)?;
         writer.u64(self.sticky)
     }
 

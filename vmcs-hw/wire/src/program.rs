@@ -51,11 +51,7 @@ impl Start {
     /// # Errors
     /// [`DecodeError`].
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(if reader.flag()? {
-            Self::VmxRoot
-        } else {
-            Self::OutsideVmx
-        })
+        Ok(if reader.flag()? { Self::VmxRoot } else { Self::OutsideVmx })
     }
 }
 
@@ -85,30 +81,20 @@ impl Op {
                 }
                 writer.u64(value)
             }
-            Self::Vmlaunch { after_mov_ss } => {
-                writer.bytes(&[tag::VMLAUNCH, u8::from(after_mov_ss)])
-            }
-            Self::Vmresume { after_mov_ss } => {
-                writer.bytes(&[tag::VMRESUME, u8::from(after_mov_ss)])
-            }
+            Self::Vmlaunch { after_mov_ss } => writer.bytes(&[tag::VMLAUNCH, u8::from(after_mov_ss)]),
+            Self::Vmresume { after_mov_ss } => writer.bytes(&[tag::VMRESUME, u8::from(after_mov_ss)]),
             Self::Vmcall => writer.u8(tag::VMCALL),
             Self::Vmfunc { eax, ecx } => {
                 writer.u8(tag::VMFUNC)?;
                 writer.u32(eax)?;
                 writer.u32(ecx)
             }
-            Self::Invept {
-                kind,
-                descriptor: [low, high],
-            } => {
+            Self::Invept { kind, descriptor: [low, high] } => {
                 tagged_u64(writer, tag::INVEPT, kind)?;
                 writer.u64(low)?;
                 writer.u64(high)
             }
-            Self::Invvpid {
-                kind,
-                descriptor: [low, high],
-            } => {
+            Self::Invvpid { kind, descriptor: [low, high] } => {
                 tagged_u64(writer, tag::INVVPID, kind)?;
                 writer.u64(low)?;
                 writer.u64(high)
@@ -117,11 +103,7 @@ impl Op {
                 writer.u8(tag::WRITE_IMAGE)?;
                 writer.u16(image)
             }
-            Self::Store {
-                address,
-                size,
-                value,
-            } => {
+            Self::Store { address, size, value } => {
                 tagged_u64(writer, tag::STORE, address)?;
                 writer.u8(size)?;
                 writer.u64(value)
@@ -136,55 +118,22 @@ impl Op {
     #[inline]
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match reader.u8()? {
-            tag::VMXON => Self::Vmxon {
-                address: reader.u64()?,
-            },
+            tag::VMXON => Self::Vmxon { address: reader.u64()? },
             tag::VMXOFF => Self::Vmxoff,
-            tag::VMCLEAR => Self::Vmclear {
-                address: reader.u64()?,
-            },
-            tag::VMPTRLD => Self::Vmptrld {
-                address: reader.u64()?,
-            },
+            tag::VMCLEAR => Self::Vmclear { address: reader.u64()? },
+            tag::VMPTRLD => Self::Vmptrld { address: reader.u64()? },
             tag::VMPTRST => Self::Vmptrst,
-            tag::VMREAD => Self::Vmread {
-                encoding: reader.u64()?,
-            },
-            tag::VMWRITE => Self::Vmwrite {
-                encoding: reader.u64()?,
-                value: reader.u64()?,
-            },
-            tag::VMWRITE_SHORT => Self::Vmwrite {
-                encoding: reader.u16()?.into(),
-                value: reader.u64()?,
-            },
-            tag::VMLAUNCH => Self::Vmlaunch {
-                after_mov_ss: reader.flag()?,
-            },
-            tag::VMRESUME => Self::Vmresume {
-                after_mov_ss: reader.flag()?,
-            },
+            tag::VMREAD => Self::Vmread { encoding: reader.u64()? },
+            tag::VMWRITE => Self::Vmwrite { encoding: reader.u64()?, value: reader.u64()? },
+            tag::VMWRITE_SHORT => Self::Vmwrite { encoding: reader.u16()?.into(), value: reader.u64()? },
+            tag::VMLAUNCH => Self::Vmlaunch { after_mov_ss: reader.flag()? },
+            tag::VMRESUME => Self::Vmresume { after_mov_ss: reader.flag()? },
             tag::VMCALL => Self::Vmcall,
-            tag::VMFUNC => Self::Vmfunc {
-                eax: reader.u32()?,
-                ecx: reader.u32()?,
-            },
-            tag::INVEPT => Self::Invept {
-                kind: reader.u64()?,
-                descriptor: [reader.u64()?, reader.u64()?],
-            },
-            tag::INVVPID => Self::Invvpid {
-                kind: reader.u64()?,
-                descriptor: [reader.u64()?, reader.u64()?],
-            },
-            tag::WRITE_IMAGE => Self::WriteImage {
-                image: reader.u16()?,
-            },
-            tag::STORE => Self::Store {
-                address: reader.u64()?,
-                size: reader.u8()?,
-                value: reader.u64()?,
-            },
+            tag::VMFUNC => Self::Vmfunc { eax: reader.u32()?, ecx: reader.u32()? },
+            tag::INVEPT => Self::Invept { kind: reader.u64()?, descriptor: [reader.u64()?, reader.u64()?] },
+            tag::INVVPID => Self::Invvpid { kind: reader.u64()?, descriptor: [reader.u64()?, reader.u64()?] },
+            tag::WRITE_IMAGE => Self::WriteImage { image: reader.u16()? },
+            tag::STORE => Self::Store { address: reader.u64()?, size: reader.u8()?, value: reader.u64()? },
             other => return Err(DecodeError::BadTag(other)),
         })
     }
@@ -240,22 +189,12 @@ impl<Fields: Iterator<Item = u64>> StepResult<Fields> {
                 writer.u8(answer::FAIL_VALID)?;
                 writer.u32(number)
             }
-            Self::Fault {
-                vector,
-                error_code: None,
-            } => writer.bytes(&[answer::FAULT, vector]),
-            Self::Fault {
-                vector,
-                error_code: Some(code),
-            } => {
+            Self::Fault { vector, error_code: None } => writer.bytes(&[answer::FAULT, vector]),
+            Self::Fault { vector, error_code: Some(code) } => {
                 writer.bytes(&[answer::FAULT_WITH_CODE, vector])?;
                 writer.u32(code)
             }
-            Self::Exit {
-                reason,
-                qualification,
-                mut fields,
-            } => {
+            Self::Exit { reason, qualification, mut fields } => {
                 writer.u8(answer::EXIT)?;
                 writer.u32(reason)?;
                 writer.u64(qualification)?;
@@ -277,14 +216,8 @@ impl<'a> StepResult<RawFields<'a>> {
             answer::VALUE => Self::Value(reader.u64()?),
             answer::FAIL_INVALID => Self::FailInvalid,
             answer::FAIL_VALID => Self::FailValid(reader.u32()?),
-            answer::FAULT => Self::Fault {
-                vector: reader.u8()?,
-                error_code: None,
-            },
-            answer::FAULT_WITH_CODE => Self::Fault {
-                vector: reader.u8()?,
-                error_code: Some(reader.u32()?),
-            },
+            answer::FAULT => Self::Fault { vector: reader.u8()?, error_code: None },
+            answer::FAULT_WITH_CODE => Self::Fault { vector: reader.u8()?, error_code: Some(reader.u32()?) },
             answer::EXIT => Self::Exit {
                 reason: reader.u32()?,
                 qualification: reader.u64()?,
@@ -306,44 +239,19 @@ mod tests {
         Op::Vmclear { address: u64::MAX },
         Op::Vmptrld { address: 0x1_1001 },
         Op::Vmptrst,
-        Op::Vmread {
-            encoding: 0x1_0000_4402,
-        },
-        Op::Vmwrite {
-            encoding: 0x6C16,
-            value: u64::MAX,
-        },
-        Op::Vmwrite {
-            encoding: 0xFFFF_FFFF_0000_6C16,
-            value: 1,
-        },
-        Op::Vmlaunch {
-            after_mov_ss: false,
-        },
+        Op::Vmread { encoding: 0x1_0000_4402 },
+        Op::Vmwrite { encoding: 0x6C16, value: u64::MAX },
+        Op::Vmwrite { encoding: 0xFFFF_FFFF_0000_6C16, value: 1 },
+        Op::Vmlaunch { after_mov_ss: false },
         Op::Vmlaunch { after_mov_ss: true },
-        Op::Vmresume {
-            after_mov_ss: false,
-        },
+        Op::Vmresume { after_mov_ss: false },
         Op::Vmresume { after_mov_ss: true },
         Op::Vmcall,
-        Op::Vmfunc {
-            eax: 1,
-            ecx: u32::MAX,
-        },
-        Op::Invept {
-            kind: 2,
-            descriptor: [3, 4],
-        },
-        Op::Invvpid {
-            kind: u64::MAX,
-            descriptor: [u64::MAX, u64::MAX],
-        },
+        Op::Vmfunc { eax: 1, ecx: u32::MAX },
+        Op::Invept { kind: 2, descriptor: [3, 4] },
+        Op::Invvpid { kind: u64::MAX, descriptor: [u64::MAX, u64::MAX] },
         Op::WriteImage { image: 0xFFFF },
-        Op::Store {
-            address: 0x1_1000,
-            size: 8,
-            value: 0x1234_5678_9ABC_DEF0,
-        },
+        Op::Store { address: 0x1_1000, size: 8, value: 0x1234_5678_9ABC_DEF0 },
     ];
 
     #[test]
@@ -351,22 +259,14 @@ mod tests {
         for op in OPS {
             let mut buffer = [0xA5; MAX_OP_BYTES];
             let mut writer = Writer::new(&mut buffer);
-            op.encode(&mut writer)
-                .expect("MAX_OP_BYTES holds every operation");
+            op.encode(&mut writer).expect("MAX_OP_BYTES holds every operation");
             let used = writer.len();
             let mut reader = Reader::new(&buffer[..used]);
             assert_eq!(Op::decode(&mut reader), Ok(op));
             assert!(reader.rest().is_empty());
             for short in 0..used {
-                assert_eq!(
-                    Op::decode(&mut Reader::new(&buffer[..short])),
-                    Err(DecodeError::Truncated),
-                    "{op:?}"
-                );
-                assert_eq!(
-                    op.encode(&mut Writer::new(&mut [0; MAX_OP_BYTES][..short])),
-                    Err(BufferFull)
-                );
+                assert_eq!(Op::decode(&mut Reader::new(&buffer[..short])), Err(DecodeError::Truncated), "{op:?}");
+                assert_eq!(op.encode(&mut Writer::new(&mut [0; MAX_OP_BYTES][..short])), Err(BufferFull));
             }
         }
     }
@@ -379,62 +279,27 @@ mod tests {
             StepResult::Value(u64::MAX),
             StepResult::FailInvalid,
             StepResult::FailValid(7),
-            StepResult::Fault {
-                vector: 6,
-                error_code: None,
-            },
-            StepResult::Fault {
-                vector: 13,
-                error_code: Some(0x118),
-            },
-            StepResult::Exit {
-                reason: 0x8000_0021,
-                qualification: 4,
-                fields,
-            },
+            StepResult::Fault { vector: 6, error_code: None },
+            StepResult::Fault { vector: 13, error_code: Some(0x118) },
+            StepResult::Exit { reason: 0x8000_0021, qualification: 4, fields },
             StepResult::NotRun,
         ];
         for result in results {
             let mut buffer = [0; 64];
             let mut writer = Writer::new(&mut buffer);
-            result
-                .clone()
-                .map_fields(Vec::into_iter)
-                .encode(&mut writer)
-                .expect("room");
+            result.clone().map_fields(Vec::into_iter).encode(&mut writer).expect("room");
             let used = writer.len();
-            assert!(
-                used <= Op::Vmlaunch {
-                    after_mov_ss: false
-                }
-                .max_result_bytes(3)
-            );
-            let decoded =
-                StepResult::decode(&mut Reader::new(&buffer[..used]), 3).expect("decodes");
-            assert_eq!(
-                decoded.map_fields(|raw| raw.iter().collect::<Vec<_>>()),
-                result
-            );
-            assert_eq!(
-                StepResult::decode(&mut Reader::new(&buffer[..used - 1]), 3),
-                Err(DecodeError::Truncated)
-            );
+            assert!(used <= Op::Vmlaunch { after_mov_ss: false }.max_result_bytes(3));
+            let decoded = StepResult::decode(&mut Reader::new(&buffer[..used]), 3).expect("decodes");
+            assert_eq!(decoded.map_fields(|raw| raw.iter().collect::<Vec<_>>()), result);
+            assert_eq!(StepResult::decode(&mut Reader::new(&buffer[..used - 1]), 3), Err(DecodeError::Truncated));
         }
     }
 
     #[test]
     fn unknown_tags_are_reported() {
-        assert_eq!(
-            Op::decode(&mut Reader::new(&[0xEE])),
-            Err(DecodeError::BadTag(0xEE))
-        );
-        assert_eq!(
-            StepResult::decode(&mut Reader::new(&[0xEE]), 0),
-            Err(DecodeError::BadTag(0xEE))
-        );
-        assert_eq!(
-            Start::decode(&mut Reader::new(&[2])),
-            Err(DecodeError::BadTag(2))
-        );
+        assert_eq!(Op::decode(&mut Reader::new(&[0xEE])), Err(DecodeError::BadTag(0xEE)));
+        assert_eq!(StepResult::decode(&mut Reader::new(&[0xEE]), 0), Err(DecodeError::BadTag(0xEE)));
+        assert_eq!(Start::decode(&mut Reader::new(&[2])), Err(DecodeError::BadTag(2)));
     }
 }

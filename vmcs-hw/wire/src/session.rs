@@ -39,15 +39,9 @@ pub fn encode_image(writer: &mut Writer<'_>, image: &[(u32, u64)]) -> Result<(),
 ///
 /// # Errors
 /// [`BufferFull`], also for more than 65,535 of either.
-pub fn encode_tail(
-    writer: &mut Writer<'_>,
-    observed: &[u32],
-    pages: &[u64],
-) -> Result<(), BufferFull> {
+pub fn encode_tail(writer: &mut Writer<'_>, observed: &[u32], pages: &[u64]) -> Result<(), BufferFull> {
     writer.u16(u16::try_from(observed.len()).map_err(|_| BufferFull)?)?;
-    observed
-        .iter()
-        .try_for_each(|&encoding| writer.u64(encoding.into()))?;
+    observed.iter().try_for_each(|&encoding| writer.u64(encoding.into()))?;
     writer.u16(u16::try_from(pages.len()).map_err(|_| BufferFull)?)?;
     pages.iter().try_for_each(|&page| writer.u64(page))
 }
@@ -78,12 +72,7 @@ impl<'a> SessionView<'a> {
         let (observed, _) = reader.bytes(OBSERVED_BYTES * count)?.as_chunks();
         let count = usize::from(reader.u16()?);
         let (pages, _) = reader.bytes(PAGE_BYTES * count)?.as_chunks();
-        Ok(Self {
-            images,
-            image_bytes,
-            observed,
-            pages,
-        })
+        Ok(Self { images, image_bytes, observed, pages })
     }
 
     /// The fields of image number `index`, each an encoding and a value, or `None` when there is no such image.
@@ -132,21 +121,13 @@ mod tests {
         for (index, image) in (0..).zip(images) {
             let decoded = session.image(index).expect("exists").iter().map(|entry| {
                 let mut reader = Reader::new(entry);
-                (
-                    reader.u64().expect("encoding"),
-                    reader.u64().expect("value"),
-                )
+                (reader.u64().expect("encoding"), reader.u64().expect("value"))
             });
-            let expected = image
-                .iter()
-                .map(|&(encoding, value)| (u64::from(encoding), value));
+            let expected = image.iter().map(|&(encoding, value)| (u64::from(encoding), value));
             assert_eq!(decoded.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
         assert!(session.image(3).is_none());
-        assert_eq!(
-            session.observed(),
-            [0x4402u64.to_le_bytes(), 0x6400u64.to_le_bytes()]
-        );
+        assert_eq!(session.observed(), [0x4402u64.to_le_bytes(), 0x6400u64.to_le_bytes()]);
         assert_eq!(session.volatile_pages().collect::<Vec<_>>(), [0x1_8000]);
         for short in 0..used {
             assert!(SessionView::decode(&buffer[..short]).is_err());

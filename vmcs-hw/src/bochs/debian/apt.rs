@@ -29,23 +29,13 @@ pub(super) struct Machine {
 impl Machine {
     /// Reads the configuration of this machine.
     pub(super) fn read(tick: &mut dyn FnMut() -> ControlFlow<()>) -> Result<Self, InstallError> {
-        let names = [
-            "LIST",
-            "Dir::Etc::sourcelist/f",
-            "PARTS",
-            "Dir::Etc::sourceparts/d",
-        ];
+        let names = ["LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"];
         let shell = run(Command::new("apt-config").arg("shell").args(names), tick)?;
         let value = |name: &str| {
-            let line = shell
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            let line = shell.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             line.map(|value| PathBuf::from(value.trim_matches('\'')))
         };
-        let looked_in: Vec<_> = [value("LIST"), value("PARTS")]
-            .into_iter()
-            .flatten()
-            .collect();
+        let looked_in: Vec<_> = [value("LIST"), value("PARTS")].into_iter().flatten().collect();
 
         let mut sources = Vec::new();
         for file in looked_in.iter().flat_map(|path| files(path)) {
@@ -59,24 +49,15 @@ impl Machine {
         }
 
         let dump = run(Command::new("apt-config").arg("dump"), tick)?;
-        let kept = dump
-            .lines()
-            .filter(|line| TRANSPORT.iter().any(|name| line.starts_with(name)));
+        let kept = dump.lines().filter(|line| TRANSPORT.iter().any(|name| line.starts_with(name)));
         // A value that holds a quote cannot be written back.
         let kept = kept.filter(|line| line.ends_with("\";") && line.matches('"').count() == 2);
         let transport = kept.map(|line| format!("{line}\n")).collect();
 
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let codename = release
-            .lines()
-            .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
         let codename = codename.map(|name| name.trim_matches('"').to_owned());
-        Ok(Self {
-            sources,
-            codename,
-            transport,
-            looked_in,
-        })
+        Ok(Self { sources, codename, transport, looked_in })
     }
 }
 
@@ -109,9 +90,8 @@ impl Apt {
         let mut failure = InstallError::NoMirror(machine.looked_in.clone());
         for (number, mirror) in mirrors.iter().enumerate() {
             let directory = directory.join(number.to_string());
-            let apt = Self::configure(&directory, mirror, machine, suite).map_err(
-                InstallError::io(format!("setting up apt in {}", directory.display())),
-            )?;
+            let apt = Self::configure(&directory, mirror, machine, suite)
+                .map_err(InstallError::io(format!("setting up apt in {}", directory.display())))?;
             match run(apt.command("apt-get").args(["-q", "update"]), tick) {
                 Ok(_) => return Ok(apt),
                 // The most likely mirror tells best what is wrong.
@@ -123,17 +103,9 @@ impl Apt {
         Err(failure)
     }
 
-    fn configure(
-        directory: &Path,
-        mirror: &Source,
-        machine: &Machine,
-        suite: &str,
-    ) -> std::io::Result<Self> {
-        let path = directory
-            .to_str()
-            .filter(|path| !path.contains(['"', '\n', ';', '\\']));
-        let path = path
-            .ok_or_else(|| std::io::Error::other("apt cannot be given a directory of this name"))?;
+    fn configure(directory: &Path, mirror: &Source, machine: &Machine, suite: &str) -> std::io::Result<Self> {
+        let path = directory.to_str().filter(|path| !path.contains(['"', '\n', ';', '\\']));
+        let path = path.ok_or_else(|| std::io::Error::other("apt cannot be given a directory of this name"))?;
         for name in ["state", "lists/partial", "cache", "archives"] {
             fs::create_dir_all(directory.join(name))?;
         }
@@ -165,18 +137,12 @@ Acquire::Retries "3";
         );
         let configuration = directory.join("apt.conf");
         fs::write(&configuration, text)?;
-        Ok(Self {
-            configuration,
-            archives: directory.join("archives"),
-        })
+        Ok(Self { configuration, archives: directory.join("archives") })
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("APT_CONFIG", &self.configuration)
-            .env("LC_ALL", "C")
-            .current_dir(&self.archives);
+        command.env("APT_CONFIG", &self.configuration).env("LC_ALL", "C").current_dir(&self.archives);
         command
     }
 
@@ -186,16 +152,9 @@ Acquire::Retries "3";
         names: &[&str],
         tick: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BTreeSet<String>, InstallError> {
-        let list = run(
-            self.command("apt-cache")
-                .args(["depends", "--recurse", "--important"])
-                .args(names),
-            tick,
-        )?;
+        let list = run(self.command("apt-cache").args(["depends", "--recurse", "--important"]).args(names), tick)?;
         // Below each name stand its relations, indented; a virtual package stands in angle brackets.
-        let names = list
-            .lines()
-            .filter(|line| line.starts_with(|c: char| c.is_ascii_alphanumeric()));
+        let names = list.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_alphanumeric()));
         Ok(names.map(str::to_owned).collect())
     }
 
@@ -207,46 +166,22 @@ Acquire::Retries "3";
     ) -> Result<Vec<PathBuf>, InstallError> {
         let before = files(&self.archives);
         let mut still = || progress(Step::Download { done: 0, total: 0 });
-        let uris = run(
-            self.command("apt-get")
-                .args(["-q", "download", "--print-uris"])
-                .args(names),
-            &mut still,
-        )?;
+        let uris = run(self.command("apt-get").args(["-q", "download", "--print-uris"]).args(names), &mut still)?;
         // Each line: 'URI' file size hash.
-        let total = uris
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok())
-            .sum();
+        let total = uris.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
 
         let start = size(&self.archives);
-        let mut tick = || {
-            progress(Step::Download {
-                done: (size(&self.archives) - start).min(total),
-                total,
-            })
-        };
-        run(
-            self.command("apt-get").args(["-q", "download"]).args(names),
-            &mut tick,
-        )?;
+        let mut tick = || progress(Step::Download { done: (size(&self.archives) - start).min(total), total });
+        run(self.command("apt-get").args(["-q", "download"]).args(names), &mut tick)?;
         if progress(Step::Download { done: total, total }).is_break() {
             return Err(InstallError::Cancelled);
         }
-        let packages = files(&self.archives)
-            .into_iter()
-            .filter(|file| !before.contains(file));
-        Ok(packages
-            .filter(|file| file.extension().is_some_and(|extension| extension == "deb"))
-            .collect())
+        let packages = files(&self.archives).into_iter().filter(|file| !before.contains(file));
+        Ok(packages.filter(|file| file.extension().is_some_and(|extension| extension == "deb")).collect())
     }
 }
 
 /// Bytes of the files of a directory.
 fn size(directory: &Path) -> u64 {
-    files(directory)
-        .iter()
-        .filter_map(|file| file.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
+    files(directory).iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }

@@ -21,25 +21,14 @@ const QUOTED_LINES: usize = 8;
 /// # Errors
 /// [`InstallError::NoProgram`], [`InstallError::Command`] with the last lines of its errors, [`InstallError::Cancelled`],
 /// [`InstallError::Io`].
-pub(super) fn run(
-    command: &mut Command,
-    tick: &mut dyn FnMut() -> ControlFlow<()>,
-) -> Result<String, InstallError> {
-    let words: Vec<_> = [command.get_program()]
-        .into_iter()
-        .chain(command.get_args())
-        .collect();
-    let words: Vec<_> = words
-        .into_iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+pub(super) fn run(command: &mut Command, tick: &mut dyn FnMut() -> ControlFlow<()>) -> Result<String, InstallError> {
+    let words: Vec<_> = [command.get_program()].into_iter().chain(command.get_args()).collect();
+    let words: Vec<_> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let failed = || InstallError::io(format!("running {}", words.join(" ")));
     let mut output = tempfile::tempfile().map_err(failed())?;
     let mut errors = tempfile::tempfile().map_err(failed())?;
     command.stdin(Stdio::null());
-    command
-        .stdout(output.try_clone().map_err(failed())?)
-        .stderr(errors.try_clone().map_err(failed())?);
+    command.stdout(output.try_clone().map_err(failed())?).stderr(errors.try_clone().map_err(failed())?);
     let child = command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => InstallError::NoProgram(words[0].clone()),
         _ => failed()(source),
@@ -60,19 +49,8 @@ pub(super) fn run(
         return Ok(output);
     }
     let errors = whole(&mut errors).map_err(failed())?;
-    let output = last_lines(
-        if errors.trim().is_empty() {
-            &output
-        } else {
-            &errors
-        },
-        QUOTED_LINES,
-    );
-    Err(InstallError::Command {
-        command: words.join(" "),
-        status,
-        output,
-    })
+    let output = last_lines(if errors.trim().is_empty() { &output } else { &errors }, QUOTED_LINES);
+    Err(InstallError::Command { command: words.join(" "), status, output })
 }
 
 /// The contents of a file to which a child wrote.
@@ -100,10 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn shell(
-        script: &str,
-        tick: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<String, InstallError> {
+    fn shell(script: &str, tick: &mut dyn FnMut() -> ControlFlow<()>) -> Result<String, InstallError> {
         run(Command::new("sh").args(["-c", script]), tick)
     }
 
@@ -115,34 +90,22 @@ mod tests {
 
     #[test]
     fn a_failure_quotes_the_last_errors() {
-        let error = shell("echo out; seq 20 >&2; exit 3", &mut || {
-            ControlFlow::Continue(())
-        })
-        .expect_err("it fails");
+        let error = shell("echo out; seq 20 >&2; exit 3", &mut || ControlFlow::Continue(())).expect_err("it fails");
         let text = error.to_string();
-        assert!(
-            text.starts_with("sh -c") && text.contains("exit status: 3"),
-            "{text}"
-        );
+        assert!(text.starts_with("sh -c") && text.contains("exit status: 3"), "{text}");
         assert!(text.ends_with("13\n14\n15\n16\n17\n18\n19\n20"), "{text}");
     }
 
     #[test]
     fn what_is_not_installed_is_named() {
-        let error = run(&mut Command::new("vmcs-no-such-program"), &mut || {
-            ControlFlow::Continue(())
-        });
-        assert!(
-            matches!(error, Err(InstallError::NoProgram(program)) if program == "vmcs-no-such-program")
-        );
+        let error = run(&mut Command::new("vmcs-no-such-program"), &mut || ControlFlow::Continue(()));
+        assert!(matches!(error, Err(InstallError::NoProgram(program)) if program == "vmcs-no-such-program"));
     }
 
     #[test]
     fn breaking_off_kills_the_child() {
         let start = Instant::now();
-        let error = run(Command::new("sleep").arg("60"), &mut || {
-            ControlFlow::Break(())
-        });
+        let error = run(Command::new("sleep").arg("60"), &mut || ControlFlow::Break(()));
         assert!(matches!(error, Err(InstallError::Cancelled)));
         assert!(start.elapsed() < Duration::from_secs(30));
     }

@@ -14,17 +14,13 @@ pub enum InstallError {
     #[error("{0:?} is not the name of a Debian suite, such as trixie or sid")]
     BadSuite(String),
     /// There is no place to install to.
-    #[error(
-        "there is no cache directory: neither XDG_CACHE_HOME nor HOME is set to an absolute path"
-    )]
+    #[error("there is no cache directory: neither XDG_CACHE_HOME nor HOME is set to an absolute path")]
     NoCacheDirectory,
     /// apt has no source that could serve Debian's suites.
     #[error("apt is configured to no Debian mirror in {}", list(.0))]
     NoMirror(Vec<PathBuf>),
     /// A program of Debian's is not there.
-    #[error(
-        "{0} is not installed (it takes a Debian, or one of its derivatives, with apt and dpkg)"
-    )]
+    #[error("{0} is not installed (it takes a Debian, or one of its derivatives, with apt and dpkg)")]
     NoProgram(String),
     /// A program failed.
     #[error("{command} failed ({status}):\n{output}")]
@@ -70,9 +66,5 @@ impl InstallError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect::<Vec<_>>()
-        .join(" or ")
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ")
 }

@@ -10,8 +10,7 @@ use super::super::install::LIBRARIES;
 
 /// Plug-ins whose libraries are not wanted: sound drivers, and the displays of other packages than bochs-term.
 fn is_wanted(plugin: &str) -> bool {
-    !plugin.starts_with("libbx_sound")
-        && (!plugin.ends_with("_gui.so") || plugin == "libbx_term_gui.so")
+    !plugin.starts_with("libbx_sound") && (!plugin.ends_with("_gui.so") || plugin == "libbx_term_gui.so")
 }
 
 /// Sonames that programs and plug-ins below `root` need and that no library below `root` has.
@@ -20,10 +19,7 @@ pub(super) fn missing(root: &Path) -> io::Result<Vec<String>> {
     let mut files = vec![root.join("usr/bin/bochs-bin")];
     for entry in fs::read_dir(libraries.join("bochs/plugins"))? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.ends_with(".so") && is_wanted(name) {
             files.push(path);
         }
@@ -31,22 +27,10 @@ pub(super) fn missing(root: &Path) -> io::Result<Vec<String>> {
     let mut missing = Vec::new();
     for file in files {
         let mut loader = Command::new(libraries.join("ld-linux-x86-64.so.2"));
-        loader
-            .arg("--library-path")
-            .arg(&libraries)
-            .arg("--list")
-            .arg(file);
-        let output = loader
-            .env_remove("LD_PRELOAD")
-            .env_remove("LD_LIBRARY_PATH")
-            .output()?;
-        let lines = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        missing.extend(
-            lines
-                .lines()
-                .filter_map(|line| missing_in(line, &libraries)),
-        );
+        loader.arg("--library-path").arg(&libraries).arg("--list").arg(file);
+        let output = loader.env_remove("LD_PRELOAD").env_remove("LD_LIBRARY_PATH").output()?;
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        missing.extend(lines.lines().filter_map(|line| missing_in(line, &libraries)));
     }
     missing.sort();
     missing.dedup();
@@ -57,9 +41,7 @@ pub(super) fn missing(root: &Path) -> io::Result<Vec<String>> {
 /// loader looks last.
 fn missing_in(line: &str, libraries: &Path) -> Option<String> {
     if let Some((_, rest)) = line.split_once("error while loading shared libraries: ") {
-        return rest
-            .split_once(": cannot open")
-            .map(|(name, _)| name.to_owned());
+        return rest.split_once(": cannot open").map(|(name, _)| name.to_owned());
     }
     let (name, place) = line.trim().split_once(" => ")?;
     // The loader itself stands there with a path.
@@ -77,53 +59,26 @@ pub(super) fn packages_of(
     known: &BTreeSet<String>,
     have: &BTreeMap<String, String>,
 ) -> Vec<String> {
-    let libraries = || {
-        known
-            .iter()
-            .filter(|name| is_library(name) && !have.contains_key(*name))
-    };
+    let libraries = || known.iter().filter(|name| is_library(name) && !have.contains_key(*name));
     let mut wanted = BTreeSet::new();
     for soname in sonames {
-        let (soname, version) = (
-            letters(soname),
-            soname
-                .rsplit_once(".so.")
-                .map_or("", |(_, version)| version),
-        );
+        let (soname, version) = (letters(soname), soname.rsplit_once(".so.").map_or("", |(_, version)| version));
         let shared = |name: &String| {
             let letters = letters(name);
             let fits = soname.starts_with(&letters) && name.contains(version);
             if fits { letters.len() } else { 0 }
         };
-        let most = known
-            .iter()
-            .filter(|name| is_library(name))
-            .map(shared)
-            .max()
-            .unwrap_or(0);
-        wanted.extend(
-            libraries()
-                .filter(|name| most > 0 && shared(name) == most)
-                .cloned(),
-        );
+        let most = known.iter().filter(|name| is_library(name)).map(shared).max().unwrap_or(0);
+        wanted.extend(libraries().filter(|name| most > 0 && shared(name) == most).cloned());
     }
-    if wanted.is_empty() {
-        libraries().cloned().collect()
-    } else {
-        wanted.into_iter().collect()
-    }
+    if wanted.is_empty() { libraries().cloned().collect() } else { wanted.into_iter().collect() }
 }
 
 /// The letters with which the name of a library or package begins, in lower case.
 fn letters(name: &str) -> String {
     let name = name.to_lowercase();
-    let name = name
-        .strip_prefix("zlib")
-        .map_or(name.clone(), |rest| format!("libz{rest}"));
-    name.split(|c: char| c.is_ascii_digit() || "-_.".contains(c))
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    let name = name.strip_prefix("zlib").map_or(name.clone(), |rest| format!("libz{rest}"));
+    name.split(|c: char| c.is_ascii_digit() || "-_.".contains(c)).next().unwrap_or_default().to_owned()
 }
 
 fn is_library(package: &str) -> bool {
@@ -147,9 +102,8 @@ fn merge(from: &Path, to: &Path) -> io::Result<()> {
         fs::create_dir_all(to.parent().unwrap_or(to))?;
         return fs::rename(from, to);
     }
-    let entries: Vec<PathBuf> = fs::read_dir(from)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
+    let entries: Vec<PathBuf> =
+        fs::read_dir(from)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     for entry in entries {
         let name = entry.file_name().unwrap_or_default().to_owned();
         merge(&entry, &to.join(name))?;
@@ -163,29 +117,16 @@ mod tests {
 
     #[test]
     fn packages_that_may_hold_a_library() {
-        let known = [
-            "libc6",
-            "libcairo2",
-            "libcairo-gobject2",
-            "libcap2",
-            "libgcc-s1",
-            "libglib2.0-0t64",
-            "libstdc++6",
-        ];
         let known =
-            known
-                .into_iter()
-                .chain(["libbrotli1", "libx11-6", "libx11-data", "libz3-4", "zlib1g"]);
+            ["libc6", "libcairo2", "libcairo-gobject2", "libcap2", "libgcc-s1", "libglib2.0-0t64", "libstdc++6"];
+        let known = known.into_iter().chain(["libbrotli1", "libx11-6", "libx11-data", "libz3-4", "zlib1g"]);
         let known: BTreeSet<_> = known.map(str::to_owned).collect();
         let mut have = BTreeMap::new();
         let mut packages = |soname: &str| {
             have.insert("libc6".to_owned(), String::new());
             packages_of(&[soname.to_owned()], &known, &have)
         };
-        assert_eq!(
-            packages("libcairo-gobject.so.2"),
-            ["libcairo-gobject2", "libcairo2"]
-        );
+        assert_eq!(packages("libcairo-gobject.so.2"), ["libcairo-gobject2", "libcairo2"]);
         assert_eq!(packages("libcap.so.2"), ["libcap2"]);
         assert_eq!(packages("libgcc_s.so.1"), ["libgcc-s1"]);
         assert_eq!(packages("libstdc++.so.6"), ["libstdc++6"]);
@@ -200,22 +141,10 @@ mod tests {
     fn what_the_loader_lists() {
         let libraries = Path::new("/r/usr/lib");
         let missing = |line| missing_in(line, libraries);
-        assert_eq!(
-            missing("\tlibm.so.6 => /r/usr/lib/libm.so.6 (0x00007f0000000000)"),
-            None
-        );
-        assert_eq!(
-            missing("\tlibm.so.6 => /usr/lib/libm.so.6 (0x00007f0000000000)").as_deref(),
-            Some("libm.so.6")
-        );
-        assert_eq!(
-            missing("\tlibm.so.6 => not found").as_deref(),
-            Some("libm.so.6")
-        );
-        assert_eq!(
-            missing("\t/lib64/ld-linux-x86-64.so.2 => ./ld.so (0x00007f0000000000)"),
-            None
-        );
+        assert_eq!(missing("\tlibm.so.6 => /r/usr/lib/libm.so.6 (0x00007f0000000000)"), None);
+        assert_eq!(missing("\tlibm.so.6 => /usr/lib/libm.so.6 (0x00007f0000000000)").as_deref(), Some("libm.so.6"));
+        assert_eq!(missing("\tlibm.so.6 => not found").as_deref(), Some("libm.so.6"));
+        assert_eq!(missing("\t/lib64/ld-linux-x86-64.so.2 => ./ld.so (0x00007f0000000000)"), None);
         assert_eq!(missing("\tlinux-vdso.so.1 (0x00007f0000000000)"), None);
         let error = "x.so: error while loading shared libraries: libpulse.so.0: cannot open shared object file: No such \
                      file or directory";

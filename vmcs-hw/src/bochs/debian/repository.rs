@@ -21,48 +21,27 @@ struct Archive {
 impl Archive {
     /// `None` where there is no apt.
     fn new() -> Option<Self> {
-        let works = |program| {
-            Command::new(program)
-                .arg("--version")
-                .output()
-                .is_ok_and(|output| output.status.success())
-        };
+        let works =
+            |program| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
         if !works("apt-get") || !works("dpkg-deb") {
             return None;
         }
-        let archive = Self {
-            directory: tempfile::tempdir().expect("a temporary directory"),
-        };
+        let archive = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         archive.add(
             "bochs",
             "3.1+dfsg-1",
             &[
                 ("usr/bin/bochs-bin", ""),
-                (
-                    "usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so",
-                    "",
-                ),
+                ("usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so", ""),
                 ("usr/share/bochs/keymap", ""),
             ],
         );
         archive.add("bochs-term", "3.1+dfsg-1", &[]);
-        archive.add(
-            "bochsbios",
-            "3.1+dfsg-1",
-            &[("usr/share/bochs/BIOS-bochs-latest", "")],
-        );
+        archive.add("bochsbios", "3.1+dfsg-1", &[("usr/share/bochs/BIOS-bochs-latest", "")]);
         archive.add("vgabios", "0.9", &[("usr/share/vgabios/vgabios.bin", "")]);
         // As packages were before / and /usr were merged.
-        archive.add(
-            "libc6",
-            "2.36",
-            &[("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", LOADER)],
-        );
-        archive.add(
-            "libreadline8t64",
-            "8.2",
-            &[("usr/lib/x86_64-linux-gnu/libreadline.so.8", "")],
-        );
+        archive.add("libc6", "2.36", &[("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", LOADER)]);
+        archive.add("libreadline8t64", "8.2", &[("usr/lib/x86_64-linux-gnu/libreadline.so.8", "")]);
         Some(archive)
     }
 
@@ -73,19 +52,11 @@ impl Archive {
     /// Adds a package, or another version of it in the place of the first.
     fn add(&self, name: &str, version: &str, contents: &[(&str, &str)]) {
         let tree = self.path(&format!("trees/{name}"));
-        let depends = if name == "bochs" {
-            "Depends: libreadline8t64\n"
-        } else {
-            ""
-        };
+        let depends = if name == "bochs" { "Depends: libreadline8t64\n" } else { "" };
         let control = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: x\nDescription: x\n{depends}"
         );
-        for (path, text) in contents
-            .iter()
-            .copied()
-            .chain([("DEBIAN/control", control.as_str())])
-        {
+        for (path, text) in contents.iter().copied().chain([("DEBIAN/control", control.as_str())]) {
             let path = tree.join(path);
             fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
             fs::write(&path, text).expect("a file");
@@ -94,14 +65,8 @@ impl Archive {
         fs::create_dir_all(self.path("archive")).expect("a directory");
         let file = self.path(&format!("archive/{name}.deb"));
         let mut finish = || ControlFlow::Continue(());
-        run(
-            Command::new("dpkg-deb")
-                .args(["--root-owner-group", "-b"])
-                .arg(&tree)
-                .arg(&file),
-            &mut finish,
-        )
-        .expect("built");
+        run(Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).arg(&tree).arg(&file), &mut finish)
+            .expect("built");
         let sum = run(Command::new("sha256sum").arg(&file), &mut finish).expect("summed");
         let sum = sum.split_whitespace().next().expect("a sum");
         let size = file.metadata().expect("the package").len();
@@ -118,17 +83,10 @@ impl Archive {
         let index = self.path("archive/dists/sid/main/binary-amd64/Packages");
         fs::create_dir_all(index.parent().expect("a directory")).expect("a directory");
         let entries = fs::read_dir(self.path("entries")).expect("entries");
-        let entries = entries
-            .map(|entry| fs::read_to_string(entry.expect("an entry").path()).expect("its text"));
+        let entries = entries.map(|entry| fs::read_to_string(entry.expect("an entry").path()).expect("its text"));
         fs::write(index, entries.collect::<String>()).expect("the index");
-        let line = format!(
-            "deb [trusted=yes allow-insecure=yes] file:{} sid main",
-            self.path("archive").display()
-        );
-        Machine {
-            sources: sources::parse_list(&line),
-            ..Machine::default()
-        }
+        let line = format!("deb [trusted=yes allow-insecure=yes] file:{} sid main", self.path("archive").display());
+        Machine { sources: sources::parse_list(&line), ..Machine::default() }
     }
 
     fn roots(&self) -> PathBuf {
@@ -141,13 +99,7 @@ impl Archive {
         existing: Existing,
         progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<InstalledRoot, InstallError> {
-        install_in(
-            &self.roots(),
-            suite,
-            existing,
-            &mut |_| Ok(self.machine()),
-            progress,
-        )
+        install_in(&self.roots(), suite, existing, &mut |_| Ok(self.machine()), progress)
     }
 
     fn install(&self, existing: Existing) -> Result<InstalledRoot, InstallError> {
@@ -157,13 +109,7 @@ impl Archive {
     /// What there is but for lock files.
     fn left(&self) -> Vec<String> {
         let entries = fs::read_dir(self.roots()).expect("the directory of the roots");
-        let names = entries.map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        });
+        let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
         names.filter(|name| !name.ends_with(".lock")).collect()
     }
 }
@@ -198,8 +144,7 @@ fn an_installed_suite_stays_unless_it_is_to_be_replaced_or_broken() {
     };
     archive.install(Existing::Keep).expect("it is installed");
     archive.add("bochs", "3.1+dfsg-2", &[]);
-    let version =
-        |existing| archive.install(existing).expect("it is installed").packages["bochs"].clone();
+    let version = |existing| archive.install(existing).expect("it is installed").packages["bochs"].clone();
     assert_eq!(version(Existing::Keep), "3.1+dfsg-1");
     assert_eq!(version(Existing::Replace), "3.1+dfsg-2");
     fs::remove_file(archive.roots().join("bochs-sid/usr/bin/bochs-bin")).expect("the binary");
@@ -214,22 +159,15 @@ fn a_failure_leaves_what_was_there() {
         return;
     };
     archive.remove("libreadline8t64");
-    let error = archive
-        .install(Existing::Keep)
-        .expect_err("a library is missing");
+    let error = archive.install(Existing::Keep).expect_err("a library is missing");
     assert!(error.to_string().contains("libreadline.so.8"), "{error}");
     assert!(archive.left().is_empty());
 
     archive.add("libreadline8t64", "8.2", &[]);
     archive.install(Existing::Keep).expect("it is installed");
     fs::write(archive.path("archive/bochs.deb"), "damaged").expect("the package");
-    let error = archive
-        .install(Existing::Replace)
-        .expect_err("a package is damaged");
-    assert!(
-        error.to_string().starts_with("apt-get -q download"),
-        "{error}"
-    );
+    let error = archive.install(Existing::Replace).expect_err("a package is damaged");
+    assert!(error.to_string().starts_with("apt-get -q download"), "{error}");
     assert_eq!(archive.left(), ["bochs-sid"]);
     assert!(archive.install(Existing::Keep).is_ok());
 }
@@ -242,26 +180,11 @@ fn an_unknown_suite_is_refused_in_the_words_of_apt() {
     let mut machine = archive.machine();
     machine.codename = Some("sid".to_owned());
     let mut go_on = |_: Step<'_>| ControlFlow::Continue(());
-    let error = install_in(
-        &archive.roots(),
-        "nosuch",
-        Existing::Keep,
-        &mut |_| Ok(machine.clone()),
-        &mut go_on,
-    );
+    let error = install_in(&archive.roots(), "nosuch", Existing::Keep, &mut |_| Ok(machine.clone()), &mut go_on);
     let text = error.expect_err("there is no such suite").to_string();
-    assert!(
-        text.starts_with("apt-get -q update failed") && text.contains("nosuch"),
-        "{text}"
-    );
+    assert!(text.starts_with("apt-get -q update failed") && text.contains("nosuch"), "{text}");
 
-    let error = install_in(
-        &archive.roots(),
-        "sid",
-        Existing::Keep,
-        &mut |_| Ok(Machine::default()),
-        &mut go_on,
-    );
+    let error = install_in(&archive.roots(), "sid", Existing::Keep, &mut |_| Ok(Machine::default()), &mut go_on);
     assert!(matches!(error, Err(InstallError::NoMirror(_))));
     assert!(archive.left().is_empty());
 }
@@ -273,11 +196,7 @@ fn breaking_off_at_any_step_leaves_nothing() {
     };
     for wanted in ["Index", "Download", "Unpack", "Check"] {
         let error = archive.install_with("sid", Existing::Keep, &mut |step| {
-            if format!("{step:?}").starts_with(wanted) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if format!("{step:?}").starts_with(wanted) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert!(matches!(error, Err(InstallError::Cancelled)), "{wanted}");
         assert!(archive.left().is_empty(), "{wanted}");
@@ -301,9 +220,7 @@ fn two_at_a_time_install_it_once() {
     };
     archive.machine();
     let roots = thread::scope(|scope| {
-        [0, 1]
-            .map(|_| scope.spawn(|| archive.install(Existing::Keep)))
-            .map(|thread| thread.join().expect("no panic"))
+        [0, 1].map(|_| scope.spawn(|| archive.install(Existing::Keep))).map(|thread| thread.join().expect("no panic"))
     });
     let [first, second] = roots.map(|root| root.expect("it is installed"));
     assert_eq!(first, second);
@@ -315,10 +232,7 @@ fn who_waits_for_another_process_can_give_up() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("lock");
     let held = lock(&path, &mut |_| ControlFlow::Break(())).expect("nobody has it");
-    assert!(matches!(
-        lock(&path, &mut |_| ControlFlow::Break(())),
-        Err(InstallError::Cancelled)
-    ));
+    assert!(matches!(lock(&path, &mut |_| ControlFlow::Break(())), Err(InstallError::Cancelled)));
     drop(held);
     assert!(lock(&path, &mut |_| ControlFlow::Break(())).is_ok());
 }
@@ -328,13 +242,7 @@ fn names_that_lead_elsewhere_are_no_suites() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for suite in ["", "..", "../x", "a/b", "-x", "a b", "a\n"] {
         let mut go_on = |_: Step<'_>| ControlFlow::Continue(());
-        let error = install_in(
-            directory.path(),
-            suite,
-            Existing::Keep,
-            &mut |_| Ok(Machine::default()),
-            &mut go_on,
-        );
+        let error = install_in(directory.path(), suite, Existing::Keep, &mut |_| Ok(Machine::default()), &mut go_on);
         assert!(matches!(error, Err(InstallError::BadSuite(name)) if name == suite));
     }
 }
@@ -342,8 +250,5 @@ fn names_that_lead_elsewhere_are_no_suites() {
 #[test]
 fn without_a_directory_there_are_no_roots() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    assert_eq!(
-        roots_in(&directory.path().join("none")).expect("no error"),
-        []
-    );
+    assert_eq!(roots_in(&directory.path().join("none")).expect("no error"), []);
 }

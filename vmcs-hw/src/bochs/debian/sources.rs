@@ -22,29 +22,17 @@ impl Source {
     /// Fields of a deb822 stanza; `None` if it is no enabled source of binary packages.
     fn from_fields(fields: &[(String, String)]) -> Option<Self> {
         let field = |name: &str| {
-            let mut found = fields
-                .iter()
-                .filter(|(field, _)| field.eq_ignore_ascii_case(name));
+            let mut found = fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
             found.next().map(|(_, value)| value.as_str())
         };
-        let words = |name| {
-            field(name).map(|value| {
-                value
-                    .split_whitespace()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-        };
+        let words = |name| field(name).map(|value| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         if field("Enabled").is_some_and(|value| matches!(value.trim(), "no" | "false" | "0")) {
             return None;
         }
         if !words("Types")?.iter().any(|kind| kind == "deb") {
             return None;
         }
-        let options = CARRIED
-            .into_iter()
-            .filter_map(|name| Some((name, field(name)?.to_owned())))
-            .collect();
+        let options = CARRIED.into_iter().filter_map(|name| Some((name, field(name)?.to_owned()))).collect();
         Some(Self {
             uris: words("URIs")?.join(" "),
             suites: words("Suites")?,
@@ -55,15 +43,9 @@ impl Source {
 
     /// A stanza that asks this mirror for `suite`.
     pub(super) fn stanza(&self, suite: &str) -> String {
-        let components: Vec<_> = COMPONENTS
-            .into_iter()
-            .filter(|name| self.has(name))
-            .collect();
-        let mut text = format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: {}\n",
-            self.uris,
-            components.join(" ")
-        );
+        let components: Vec<_> = COMPONENTS.into_iter().filter(|name| self.has(name)).collect();
+        let mut text =
+            format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: {}\n", self.uris, components.join(" "));
         for (name, value) in &self.options {
             text += &format!("{name}:{value}\n");
         }
@@ -93,9 +75,7 @@ impl Source {
 
 /// The mirrors to ask for `suite`, the most likely first. `codename` names the release that the machine runs.
 pub(super) fn mirrors(sources: Vec<Source>, suite: &str, codename: Option<&str>) -> Vec<Source> {
-    let ranked = sources
-        .into_iter()
-        .filter_map(|source| Some((source.rank(suite, codename)?, source)));
+    let ranked = sources.into_iter().filter_map(|source| Some((source.rank(suite, codename)?, source)));
     let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     let mut mirrors: Vec<Source> = Vec::new();
@@ -115,9 +95,7 @@ pub(super) fn parse_list(text: &str) -> Vec<Source> {
 fn parse_line(line: &str) -> Option<Source> {
     let entry = line.split('#').next()?.trim();
     let rest = entry.strip_prefix("deb")?;
-    let rest = rest
-        .strip_prefix(|c: char| c.is_whitespace() || c == '[')
-        .map(|_| rest.trim_start())?;
+    let rest = rest.strip_prefix(|c: char| c.is_whitespace() || c == '[').map(|_| rest.trim_start())?;
     let (options, rest) = match rest.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => ("", rest),
@@ -127,10 +105,7 @@ fn parse_line(line: &str) -> Option<Source> {
     fields.push(("URIs".to_owned(), words.next()?.to_owned()));
     fields.push(("Suites".to_owned(), words.next()?.to_owned()));
     fields.push(("Components".to_owned(), words.collect::<Vec<_>>().join(" ")));
-    for (name, value) in options
-        .split_whitespace()
-        .filter_map(|option| option.split_once('='))
-    {
+    for (name, value) in options.split_whitespace().filter_map(|option| option.split_once('=')) {
         fields.push((name.to_owned(), format!(" {}", value.replace(',', " "))));
     }
     Source::from_fields(&fields)
@@ -198,13 +173,7 @@ Components: main
     #[test]
     fn deb822_stanzas() {
         let sources = parse_deb822(DEB822);
-        assert_eq!(
-            uris(&sources),
-            [
-                "http://mirror.example/debian",
-                "http://mirror.example/debian-security"
-            ]
-        );
+        assert_eq!(uris(&sources), ["http://mirror.example/debian", "http://mirror.example/debian-security"]);
         let mirrors = mirrors(sources, "sid", Some("bookworm"));
         assert_eq!(uris(&mirrors), ["http://mirror.example/debian"]);
         assert_eq!(
@@ -226,19 +195,8 @@ Components: main
              deb http://short.example\n",
         );
         let mirrors = mirrors(sources, "sid", Some("bookworm"));
-        assert_eq!(
-            uris(&mirrors),
-            [
-                "http://a.example/debian",
-                "https://b.example/debian",
-                "file:/srv/c"
-            ]
-        );
-        assert!(
-            mirrors[1]
-                .stanza("sid")
-                .ends_with("Suites: sid\nComponents: main\nSigned-By: /k/a.gpg /k/b.gpg\n")
-        );
+        assert_eq!(uris(&mirrors), ["http://a.example/debian", "https://b.example/debian", "file:/srv/c"]);
+        assert!(mirrors[1].stanza("sid").ends_with("Suites: sid\nComponents: main\nSigned-By: /k/a.gpg /k/b.gpg\n"));
         assert!(mirrors[2].stanza("sid").ends_with("Trusted: yes\n"));
     }
 
@@ -258,17 +216,9 @@ Components: main
         let found = mirrors(sources(), "sid", Some("trixie"));
         assert_eq!(
             uris(&found),
-            [
-                "http://sid.example/debian",
-                "http://own.example/debian",
-                "http://alias.example/debian"
-            ]
+            ["http://sid.example/debian", "http://own.example/debian", "http://alias.example/debian"]
         );
-        assert!(
-            found[1]
-                .stanza("sid")
-                .contains("Components: main universe\n")
-        );
+        assert!(found[1].stanza("sid").contains("Components: main universe\n"));
         assert_eq!(
             uris(&mirrors(sources(), "bookworm", None)),
             ["http://alias.example/debian", "http://sid.example/debian"]
