@@ -10,25 +10,36 @@ const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 
 /// Sparse physical memory, little-endian. Pages come into being when they are written.
 ///
-/// What was never written reads as the background byte, 0 at first. Beyond the physical-address width there is
-/// nothing: it reads as all ones, and writes are lost.
+/// What was never written reads as the background byte, 0 at first. Beyond the physical-address width, and
+/// from [`Memory::set_end`] on, there is nothing: it reads as all ones, and writes are lost.
 #[derive(Clone, Debug)]
 pub struct Memory {
     pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
     background: u8,
     beyond: u64,
+    end: u64,
 }
 
 impl Memory {
     /// Empty memory; bits of `beyond` are those that no address can have.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
-        Self { pages: BTreeMap::new(), background: 0, beyond }
+        Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX }
     }
 
     /// Sets what memory that was never written reads as. Real machines often answer with FFH.
     pub fn set_background(&mut self, byte: u8) {
         self.background = byte;
+    }
+
+    /// Ends memory at `end`: from there on there is nothing.
+    pub fn set_end(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    /// Whether nothing answers at `address`.
+    fn is_nowhere(&self, address: u64) -> bool {
+        address & self.beyond != 0 || address >= self.end
     }
 
     /// The bytes from `address` on; they wrap around at the end of the 64-bit address space.
@@ -43,7 +54,7 @@ impl Memory {
     /// The byte at `address`.
     #[must_use]
     pub fn read_u8(&self, address: u64) -> u8 {
-        if address & self.beyond != 0 {
+        if self.is_nowhere(address) {
             return 0xFF;
         }
         self.pages.get(&(address >> PAGE_SHIFT)).map_or(self.background, |page| page[offset(address)])
@@ -88,7 +99,7 @@ impl Memory {
         while !rest.is_empty() {
             let start = offset(address);
             let (now, later) = rest.split_at(rest.len().min(PAGE_BYTES - start));
-            if address & self.beyond == 0 {
+            if !self.is_nowhere(address) {
                 let background = self.background;
                 let page =
                     self.pages.entry(address >> PAGE_SHIFT).or_insert_with(|| Box::new([background; PAGE_BYTES]));
@@ -102,7 +113,7 @@ impl Memory {
     fn read<const N: usize>(&self, address: u64) -> [u8; N] {
         let mut bytes = [0; N];
         let start = offset(address);
-        if address & self.beyond == 0 && start + N <= PAGE_BYTES {
+        if !self.is_nowhere(address) && start + N <= PAGE_BYTES {
             match self.pages.get(&(address >> PAGE_SHIFT)) {
                 Some(page) => bytes.copy_from_slice(&page[start..start + N]),
                 None => bytes.fill(self.background),

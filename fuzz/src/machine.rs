@@ -28,6 +28,11 @@ impl Machine {
     #[must_use]
     pub fn new(profile: &CpuProfile, start: Start) -> Self {
         let mut processor = LogicalProcessor::new(profile);
+        let memory = processor.memory_mut();
+        memory.set_end(layout::MEMORY_END);
+        for (address, entry) in layout::PAGING_ENTRIES {
+            memory.write_u64(address, entry);
+        }
         if start == Start::VmxRoot {
             let revision = processor.capabilities().revision();
             processor.memory_mut().write_u32(layout::VMXON_REGION, revision);

@@ -1,7 +1,7 @@
 //! Execution of case programs, and the clean state between them.
 
 use vmcs_wire::codec::{BufferFull, Writer};
-use vmcs_wire::layout::{ARENA, HOST_RIP, VMXON_REGION};
+use vmcs_wire::layout::{ARENA, MEMORY_END, HOST_RIP, VMXON_REGION};
 use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
 
@@ -17,7 +17,7 @@ const HOST_RIP_FIELD: u64 = 0x6C16;
 const NO_VMCS: u64 = u64::MAX;
 
 /// Memory of the probe, which VMXON, VMCLEAR and VMPTRLD must not take for a region.
-const PROBE_MEMORY: core::ops::Range<u64> = ARENA.end..0x200_0000;
+const PROBE_MEMORY: core::ops::Range<u64> = ARENA.end..MEMORY_END;
 
 /// End of the identity mapping.
 const MAPPED: u64 = 1 << 32;

@@ -5,6 +5,8 @@
 
 use core::ops::Range;
 
+/// End of the memory that a target gives to the probe; the Bochs target's machine has no more.
+pub const MEMORY_END: u64 = 0x200_0000;
 /// Memory that case programs own. Every page of it that a case touches is zero when the case starts.
 pub const ARENA: Range<u64> = 0x1_0000..0x8_0000;
 
@@ -53,6 +55,17 @@ pub const PML4: u64 = 0x8_0000;
 pub const EPT_PML4: u64 = 0x8_8000;
 /// Four-entry PDPT that identity-maps 4 GiB for 32-bit PAE paging.
 pub const PAE_PDPT: u64 = 0x8_7000;
+
+/// The first entries of the paging structures above, by address. A guest with PAE paging whose CR3 points there takes
+/// them for PDPTEs.
+pub const PAGING_ENTRIES: [(u64, u64); 6] = [
+    (PML4, PML4 + 0x1000 | 3),
+    (EPT_PML4, EPT_PML4 + 0x1000 | 7),
+    (PAE_PDPT, PML4 + 0x2000 | 1),
+    (PAE_PDPT + 8, PML4 + 0x3000 | 1),
+    (PAE_PDPT + 16, PML4 + 0x4000 | 1),
+    (PAE_PDPT + 24, PML4 + 0x5000 | 1),
+];
 
 /// Where the probe is loaded.
 pub const PROBE: u64 = 0x10_0000;

@@ -31,8 +31,8 @@ checks! {
         ExecutiveDeactivate "smm.exec-vmcs.deactivate-needs-vmxon-ptr" [EXECUTIVE_VMCS_POINTER, VM_ENTRY_CONTROLS]
             -> Failure::valid(18) =>
             !c.entry().contains(Entry::DEACTIVATE_DUAL_MONITOR_TREATMENT) || returns_to_root(c);
-        /// The VM-execution controls of the executive VMCS pass the checks of
-        /// [`ExecutionControlCheck`](super::ExecutionControlCheck), unless the pointer is the VMXON pointer.
+        /// The VM-execution controls of the executive VMCS pass the checks on VM-execution control fields, unless the
+        /// pointer is the VMXON pointer.
         ExecutiveControls "smm.exec-vmcs.controls" [EXECUTIVE_VMCS_POINTER] -> Failure::valid(25) =>
             returns_to_root(c) || executive(c).controls_valid;
         /// An entry that stays in VMX root operation does not inject a pending MTF VM exit.
