@@ -19,9 +19,9 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     let start = if u.ratio(1u8, 3u8)? { Start::OutsideVmx } else { Start::VmxRoot };
     let mut ops = Vec::new();
     for i in 0..REGIONS {
-        let header = match u.int_in_range(0..=9u8)? {
-            0 => revision ^ 1 << u.int_in_range(0..=31u8)?,
-            1 => revision | 1 << 31,
+        let header = match u.int_in_range(0..=99u8)? {
+            0..=9 => revision ^ 1 << u.int_in_range(0..=30u8)?,
+            10 => revision | 1 << 31,
             _ => revision,
         };
         ops.push(Op::Store { address: region(i), size: 4, value: header });
