@@ -189,10 +189,30 @@ fn campaign(
     let style = "{prefix} {wide_bar} {human_pos}/{human_len} cases, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
     bar.set_prefix(target.implementation().to_string());
+    let before = children_cpu_seconds();
     let report =
         campaign::run(target, world, session, deviations, cases, recorder, stop, &mut |done| bar.set_position(done));
     bar.finish_and_clear();
-    Ok(report?)
+    let report = report?;
+    if let (Some(before), Some(after)) = (before, children_cpu_seconds())
+        && after > before
+    {
+        let seconds = after - before;
+        let rate = report.cases as f64 / seconds;
+        eprintln!("{} used {seconds:.2} CPU-seconds: {rate:.0} cases per CPU-second", report.implementation);
+    }
+    Ok(report)
+}
+
+/// CPU time of this program's processes that have ended, as Linux counts it.
+fn children_cpu_seconds() -> Option<f64> {
+    /// Linux reports times to user space in hundredths of a second.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The command's name, in parentheses, may hold spaces. cutime and cstime are fields 16 and 17.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(13);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / TICKS_PER_SECOND)
 }
 
 /// A flag that Ctrl-C sets.

@@ -36,7 +36,7 @@ pub struct Deviation {
     /// The instruction other than a VM entry that ends differently, such as `invvpid`.
     #[serde(default)]
     pub instruction: Option<String>,
-    /// What that instruction ends in there.
+    /// What that instruction ends in there; anything if it is not said.
     #[serde(default)]
     pub result: Option<String>,
     /// What it should end in.

@@ -176,7 +176,7 @@ impl<'a> Oracle<'a> {
         let (expected, observed) = (describe(expected), describe(observed));
         let matching = self.deviations.iter().find(|deviation| {
             deviation.instruction.as_deref() == Some(mnemonic(op))
-                && deviation.result.as_ref() == Some(&observed)
+                && deviation.result.as_ref().is_none_or(|result| *result == observed)
                 && deviation.instead_of.as_ref() == Some(&expected)
         });
         match matching {

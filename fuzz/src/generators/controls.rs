@@ -20,7 +20,7 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     let base = &world.bases[image].vmcs;
     let mut changes = Vec::new();
     if u.ratio(1u8, 5u8)? {
-        injection(world, u, &mut changes)?;
+        injection(u, &mut changes)?;
     } else {
         control(world, u, base, &mut changes)?;
     }
@@ -28,7 +28,22 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
         control(world, u, base, &mut changes)?;
     }
     changes.retain(|(field, _)| world.fields.contains(field));
+    if !u.ratio(1u16, 1000u16)? {
+        changes.retain(|(field, value)| !is_unsupported_event(world, *field, *value));
+    }
     Ok(launch(world, image, &changes, u.ratio(1u8, 64u8)?))
+}
+
+/// An event of type 7 for a processor with neither the monitor trap flag nor FRED. All of these fail the same check, and
+/// there are implementations that do not survive them: few are enough.
+fn is_unsupported_event(world: &World, field: FieldId, value: u64) -> bool {
+    let supported =
+        world.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0 || world.capabilities.fred();
+    let event = InterruptionInformation::from_raw(value);
+    field == field::VM_ENTRY_INTERRUPTION_INFORMATION.id()
+        && !supported
+        && event.valid()
+        && event.event_type() == event_type::OTHER_EVENT
 }
 
 /// The case that launches image number `image` with `changes`.
@@ -101,7 +116,7 @@ fn msr_area_change(
         1 => (layout::SCRATCH | 1 << u.int_in_range(0..=3u8)?, entries),
         2 => (top.wrapping_add(u64::from(u.arbitrary::<u16>()? & 0xFFF0)), entries),
         // The last byte lies just beyond the width. A processor that misses it walks the whole area: mostly a short one.
-        3 if entries > 512 && !u.ratio(1u8, 64u8)? => (top.wrapping_sub(16), 2),
+        3 if entries > 512 && !u.ratio(1u16, 400u16)? => (top.wrapping_sub(16), 2),
         3 => (top.wrapping_sub(entries * 16).wrapping_add(16), entries),
         _ => (u64::MAX & !0xF, entries),
     };
@@ -111,13 +126,8 @@ fn msr_area_change(
 }
 
 /// Injects an event, mostly one that is almost legal.
-fn injection(world: &World, u: &mut Unstructured<'_>, changes: &mut Vec<(FieldId, u64)>) -> Result<()> {
+fn injection(u: &mut Unstructured<'_>, changes: &mut Vec<(FieldId, u64)>) -> Result<()> {
     let mut event = InterruptionInformation::new().with_valid(true).with_event_type(u.int_in_range(0..=7)?);
-    // On a processor with neither the monitor trap flag nor FRED all events of type 7 are alike.
-    let mtf = world.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0;
-    if event.event_type() == event_type::OTHER_EVENT && !mtf && !world.capabilities.fred() && !u.ratio(1u8, 200u8)? {
-        event.set_event_type(event_type::HARDWARE_EXCEPTION);
-    }
     event.set_vector(match (event.event_type(), u.int_in_range(0..=3u8)?) {
         (event_type::NMI, 0..=2) => 2,
         (event_type::OTHER_EVENT, 0..=2) => u.int_in_range(0..=3)?,

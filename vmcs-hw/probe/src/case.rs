@@ -1,7 +1,7 @@
 //! Execution of case programs, and the clean state between them.
 
 use vmcs_wire::codec::{BufferFull, Writer};
-use vmcs_wire::layout::{ARENA, MEMORY_END, HOST_RIP, VMXON_REGION};
+use vmcs_wire::layout::{ARENA, HOST_RIP, MEMORY_END, VMXON_REGION};
 use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
 
