@@ -30,7 +30,7 @@ fn main() {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
     let embedded = out.join("vmcs-probe.elf");
-    for path in ["build.rs", "probe", "wire"] {
+    for path in ["build.rs", "probe", "wire", "../vmcs-model/src"] {
         println!("cargo:rerun-if-changed={path}");
     }
     // Profile and dependency versions.

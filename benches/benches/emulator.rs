@@ -7,7 +7,7 @@ use vmcs_benches::sapphire_rapids;
 use vmcs_emu::VmExit;
 use vmcs_fuzz::machine::Machine;
 use vmcs_model::field;
-use vmcs_model::formats::{ExitReason, exit_reason};
+use vmcs_model::formats::exit_reason;
 use vmcs_wire::{Op, Start, layout};
 
 fn emulator(c: &mut Criterion) {
@@ -27,7 +27,7 @@ fn emulator(c: &mut Criterion) {
     let ready = machine.processor().clone();
 
     let mut launched = ready.clone();
-    let exit = || VmExit::new(ExitReason::new().with_basic(exit_reason::PREEMPTION_TIMER));
+    let exit = || VmExit::new(exit_reason::PREEMPTION_TIMER, 0);
     launched.vmlaunch().expect("the plain image is valid");
     launched.vm_exit(exit()).expect("the exit of a plain guest");
     c.bench_function("emulator/vmresume_and_exit", |b| {

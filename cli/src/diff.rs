@@ -1,17 +1,18 @@
 //! `vmcs diff`: the differential campaign.
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use vmcs_fuzz::campaign::{self, Cases, Report};
+use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::{Generator, World};
+use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording::{Header, Recorder, Recording};
-use vmcs_hw::{Session, Target};
 
 use crate::error::{CliError, Status};
 use crate::output;
@@ -137,6 +138,7 @@ fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBoo
     let captured = opened.capture()?;
     let world = World::new(&captured.profile.profile);
     let session = world.session();
+    let setting = Setting { world: &world, session: &session, deviations };
     let mut recorder = match &args.record {
         None => None,
         Some(file) => {
@@ -147,8 +149,7 @@ fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBoo
         }
     };
     let cases = Cases::Generated { generator: args.generator.into(), seed: args.seed, count: args.cases };
-    let report =
-        campaign(opened.target.as_mut(), &world, &session, deviations, cases, args.cases, recorder.as_mut(), stop)?;
+    let report = campaign(opened.target.as_mut(), setting, cases, args.cases, recorder.as_mut(), stop)?;
     if let (Some(recorder), Some(file)) = (recorder, &args.record) {
         recorder.finish().map_err(|error| CliError::file(file, &error))?;
     }
@@ -161,11 +162,12 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
     for mut recording in recordings {
         let world = World::new(&recording.header.profile.profile);
         let session = recording.session();
+        let setting = Setting { world: &world, session: &session, deviations };
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;
         let mut list = cases.into_iter();
         let cases = Cases::Listed(&mut list);
-        reports.push(campaign(&mut recording, &world, &session, deviations, cases, count, None, stop)?);
+        reports.push(campaign(&mut recording, setting, cases, count, None, stop)?);
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -174,12 +176,9 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
 }
 
 /// A campaign with a progress bar.
-#[allow(clippy::too_many_arguments, reason = "what a campaign is made of")]
 fn campaign(
     target: &mut dyn Target,
-    world: &World,
-    session: &Session,
-    deviations: &Deviations,
+    setting: Setting<'_>,
     cases: Cases<'_>,
     count: u64,
     recorder: Option<&mut Recorder>,
@@ -190,8 +189,10 @@ fn campaign(
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
     bar.set_prefix(target.implementation().to_string());
     let before = children_cpu_seconds();
-    let report =
-        campaign::run(target, world, session, deviations, cases, recorder, stop, &mut |done| bar.set_position(done));
+    let report = campaign::run(target, setting, cases, recorder, &mut |done| {
+        bar.set_position(done);
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     bar.finish_and_clear();
     let report = report?;
     if let (Some(before), Some(after)) = (before, children_cpu_seconds())

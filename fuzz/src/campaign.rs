@@ -1,8 +1,8 @@
 //! A campaign: cases go to a target, observations come back and are judged.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use vmcs_hw::program::{OpLine, Program, StartState};
@@ -73,56 +73,60 @@ pub struct Finding {
     pub program: Program,
 }
 
+/// What the cases of a campaign are executed in and judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// The target's processor.
+    pub world: &'a World,
+    /// What the cases share.
+    pub session: &'a Session,
+    /// What is known of implementations.
+    pub deviations: &'a Deviations,
+}
+
 /// Runs a campaign on `target`.
 ///
-/// `progress` is told the number of observed cases after each. The campaign ends early, with what was observed so far,
-/// once `stop` is set.
+/// `progress` is told the number of observed cases after each. Once it breaks off, the campaign ends with what was
+/// observed so far.
 ///
 /// # Errors
 /// [`CampaignError`].
 pub fn run(
     target: &mut dyn Target,
-    world: &World,
-    session: &Session,
-    deviations: &Deviations,
+    setting: Setting<'_>,
     cases: Cases<'_>,
     mut recorder: Option<&mut Recorder>,
-    stop: &AtomicBool,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Report, CampaignError> {
+    let Setting { world, session, deviations } = setting;
     let implementation = target.implementation();
     let oracle = Oracle::new(world, session, deviations.of(&implementation));
     let mut report = Report::new(implementation);
     let mut failed = None;
+    let mut generated;
+    let source: &mut dyn Iterator<Item = Case> = match cases {
+        Cases::Generated { generator, seed, count } => {
+            generated = (0..count).map(move |index| generator.case(world, seed, index));
+            &mut generated
+        }
+        Cases::Listed(list) => list,
+    };
     // Cases that were handed out and not observed yet.
-    let pending = std::cell::RefCell::new(VecDeque::new());
-    {
-        let mut generated;
-        let source: &mut dyn Iterator<Item = Case> = match cases {
-            Cases::Generated { generator, seed, count } => {
-                generated = (0..count).map(move |index| generator.case(world, seed, index));
-                &mut generated
-            }
-            Cases::Listed(list) => list,
-        };
-        let mut handed_out = source.inspect(|case| pending.borrow_mut().push_back(case.clone()));
-        target.run(session, &mut handed_out, &mut |_, observation| {
-            let case = pending.borrow_mut().pop_front().expect("an observation has a case");
-            if let Some(recorder) = recorder.as_mut() {
-                if let Err(error) = recorder.record(&case, &observation) {
-                    failed = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-            report.add(&oracle, case, &observation);
-            progress(report.cases);
-            if stop.load(Ordering::Relaxed) {
-                report.interrupted = true;
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })?;
-    }
+    let pending = RefCell::new(VecDeque::new());
+    let mut handed_out = source.inspect(|case| pending.borrow_mut().push_back(case.clone()));
+    target.run(session, &mut handed_out, &mut |_, observation| {
+        let case = pending.borrow_mut().pop_front().expect("an observation has a case");
+        if let Some(recorder) = recorder.as_mut()
+            && let Err(error) = recorder.record(&case, &observation)
+        {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        report.add(&oracle, case, &observation);
+        let flow = progress(report.cases);
+        report.interrupted = flow.is_break();
+        flow
+    })?;
     match failed {
         Some(error) => Err(CampaignError::Record(error)),
         None => Ok(report),

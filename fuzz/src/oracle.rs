@@ -249,7 +249,7 @@ fn is_open(op: &Op, expected: &Step, observed: &Step) -> bool {
     let (Op::Vmread { encoding }, StepResult::Value(_), StepResult::Value(_)) = (op, expected, observed) else {
         return false;
     };
-    let field = u32::try_from(*encoding).ok().map(|encoding| Encoding(encoding).full()).and_then(|e| e.field());
+    let field = u32::try_from(*encoding).ok().map(|encoding| Encoding(encoding).full()).and_then(Encoding::field);
     field.is_some_and(|field| {
         field.info().area() == Area::ExitInformation
             && field != field::VM_INSTRUCTION_ERROR.id()

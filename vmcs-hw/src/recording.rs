@@ -98,7 +98,10 @@ impl Recorder {
     /// The directory cannot be written.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(directory)?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.tempfile_in(directory)?;
         let mut stream = GzEncoder::new(Vec::new(), Compression::best());
         serde_json::to_writer(&mut stream, header)?;
         stream.write_all(b"\n")?;
@@ -157,8 +160,22 @@ pub struct RecordingError {
     pub message: String,
 }
 
+/// A recording by its file name.
+macro_rules! embed {
+    ($file:literal) => {
+        ($file, include_bytes!(concat!("../recordings/", $file)).as_slice())
+    };
+}
+
 /// The recordings that come with this crate, by file name.
-const EMBEDDED: &[(&str, &[u8])] = &[];
+const EMBEDDED: &[(&str, &[u8])] = &[
+    embed!("bochs-2.7-corei7_skylake_x-controls.jsonl.gz"),
+    embed!("bochs-2.7-corei7_skylake_x-programs.jsonl.gz"),
+    embed!("bochs-3.1-arrow_lake-controls.jsonl.gz"),
+    embed!("bochs-3.1-arrow_lake-programs.jsonl.gz"),
+    embed!("bochs-3.1-wildcat_lake-controls.jsonl.gz"),
+    embed!("bochs-3.1-wildcat_lake-programs.jsonl.gz"),
+];
 
 /// The recordings that come with this crate.
 ///

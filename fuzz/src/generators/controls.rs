@@ -118,7 +118,7 @@ fn msr_area_change(
         // The last byte lies just beyond the width. A processor that misses it walks the whole area: mostly a short one.
         3 if entries > 512 && !u.ratio(1u16, 400u16)? => (top.wrapping_sub(16), 2),
         3 => (top.wrapping_sub(entries * 16).wrapping_add(16), entries),
-        _ => (u64::MAX & !0xF, entries),
+        _ => (!0xF, entries),
     };
     changes.push((address, at));
     changes.push((count, entries));

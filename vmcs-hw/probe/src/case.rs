@@ -1,5 +1,6 @@
 //! Execution of case programs, and the clean state between them.
 
+use vmcs_model::field;
 use vmcs_wire::codec::{BufferFull, Writer};
 use vmcs_wire::layout::{ARENA, HOST_RIP, MEMORY_END, VMXON_REGION};
 use vmcs_wire::session::SessionView;
@@ -11,9 +12,9 @@ use crate::vmx::{self, Entered, Flags};
 /// VMXON region for tidying up when the arena's is not to be used.
 static SPARE_VMXON: Buffer<4096> = Buffer::new();
 
-const EXIT_REASON: u64 = 0x4402;
-const EXIT_QUALIFICATION: u64 = 0x6400;
-const HOST_RIP_FIELD: u64 = 0x6C16;
+const EXIT_REASON: u64 = field::EXIT_REASON.encoding().0 as u64;
+const EXIT_QUALIFICATION: u64 = field::EXIT_QUALIFICATION.encoding().0 as u64;
+const HOST_RIP_FIELD: u64 = field::HOST_RIP.encoding().0 as u64;
 const NO_VMCS: u64 = u64::MAX;
 
 /// Memory of the probe, which VMXON, VMCLEAR and VMPTRLD must not take for a region.

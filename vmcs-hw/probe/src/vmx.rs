@@ -11,7 +11,7 @@ use vmcs_wire::session::{ENTRY_BYTES, OBSERVED_BYTES};
 use crate::tables::last_fault;
 
 /// Encoding of the VM-instruction error field.
-const VM_INSTRUCTION_ERROR: u64 = 0x4400;
+const VM_INSTRUCTION_ERROR: u64 = vmcs_model::field::VM_INSTRUCTION_ERROR.encoding().0 as u64;
 
 /// How an instruction ended; without the number of a VMfailValid, which takes another VMREAD.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -59,12 +59,12 @@ pub const PAE_PDPT: u64 = 0x8_7000;
 /// The first entries of the paging structures above, by address. A guest with PAE paging whose CR3 points there takes
 /// them for PDPTEs.
 pub const PAGING_ENTRIES: [(u64, u64); 6] = [
-    (PML4, PML4 + 0x1000 | 3),
-    (EPT_PML4, EPT_PML4 + 0x1000 | 7),
-    (PAE_PDPT, PML4 + 0x2000 | 1),
-    (PAE_PDPT + 8, PML4 + 0x3000 | 1),
-    (PAE_PDPT + 16, PML4 + 0x4000 | 1),
-    (PAE_PDPT + 24, PML4 + 0x5000 | 1),
+    (PML4, (PML4 + 0x1000) | 3),
+    (EPT_PML4, (EPT_PML4 + 0x1000) | 7),
+    (PAE_PDPT, (PML4 + 0x2000) | 1),
+    (PAE_PDPT + 8, (PML4 + 0x3000) | 1),
+    (PAE_PDPT + 16, (PML4 + 0x4000) | 1),
+    (PAE_PDPT + 24, (PML4 + 0x5000) | 1),
 ];
 
 /// Where the probe is loaded.

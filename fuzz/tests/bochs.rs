@@ -1,0 +1,82 @@
+//! The emulator and Bochs on the same programs, where there is a Bochs.
+
+use std::ops::ControlFlow;
+
+use vmcs_fuzz::campaign::{self, Cases, Setting};
+use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::{Generator, World};
+use vmcs_hw::bochs::{self, BochsTarget};
+use vmcs_hw::profile::NamedProfile;
+use vmcs_hw::{Case, End, Observation, Session, Target};
+
+/// A Bochs of each version that is here, and its world.
+fn targets() -> Vec<(BochsTarget, World)> {
+    let installs = bochs::installs().expect("an installed Bochs is usable");
+    if installs.is_empty() {
+        println!("skipped: there is no Bochs here");
+    }
+    installs
+        .into_iter()
+        .map(|install| {
+            let mut target = BochsTarget::new(install, "corei7_skylake_x").expect("every Bochs has this model");
+            let report = target.capture().expect("the probe reports");
+            let profile = NamedProfile::captured("Bochs", "test", &report).profile;
+            (target, World::new(&profile))
+        })
+        .collect()
+}
+
+fn observe(target: &mut dyn Target, session: &Session, cases: &[Case]) -> Vec<Observation> {
+    let mut observed = Vec::new();
+    target
+        .run(session, &mut cases.iter().cloned(), &mut |_, observation| {
+            observed.push(observation);
+            ControlFlow::Continue(())
+        })
+        .expect("the target answers");
+    observed
+}
+
+/// Every result of every step, values included. What Bochs is known to do otherwise is entering with a shadow VMCS.
+#[test]
+fn programs_give_the_same_results_as_on_the_emulator() {
+    for (mut bochs, world) in targets() {
+        let session = world.session();
+        let name = bochs.implementation().to_string();
+        let cases: Vec<_> = (0..2200).map(|index| Generator::Programs.case(&world, 7, index)).collect();
+        let real = observe(&mut bochs, &session, &cases);
+        let emulated = observe(&mut EmulatorTarget::new(world.profile.clone(), "same"), &session, &cases);
+        let mut same = 0;
+        for ((case, real), emulated) in cases.iter().zip(&real).zip(&emulated) {
+            let survived = real.end == End::Completed;
+            // Reasons and qualifications of exits that a real guest makes are its own.
+            let text = |o: &Observation| o.steps.iter().map(vmcs_hw::program::result_text).collect::<Vec<_>>();
+            if text(real) == text(emulated) {
+                same += 1;
+            } else if survived {
+                let oracle = vmcs_fuzz::oracle::Oracle::new(&world, &session, vec![]);
+                let judged = oracle.judge(case, real);
+                let only_shadow = judged.violated.iter().any(|check| check.to_string() == "pre.shadow-vmcs");
+                assert!(only_shadow, "{name}: {case:?}\n{real:?}\n{emulated:?}");
+            }
+        }
+        assert!(same >= 2150, "{name}: {same} of 2200 programs gave the same results");
+    }
+}
+
+#[test]
+fn a_campaign_finds_no_disagreement_and_the_same_twice() {
+    let deviations = Deviations::embedded().unwrap();
+    for (mut bochs, world) in targets() {
+        let session = world.session();
+        let setting = Setting { world: &world, session: &session, deviations: &deviations };
+        let mut report = || {
+            let cases = Cases::Generated { generator: Generator::Controls, seed: 3, count: 3000 };
+            campaign::run(&mut bochs, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap()
+        };
+        let (first, second) = (report(), report());
+        assert_eq!(first.disagreed, 0, "{:#?}", first.findings.first());
+        assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&second).unwrap());
+    }
+}
