@@ -9,8 +9,7 @@ use vmcs_model::capabilities::Facts;
 use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, Vmcs, judge,
-    judge_partial,
+    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs, judge, judge_partial,
 };
 
 use crate::error::{CliError, Status};
@@ -94,10 +93,18 @@ struct Answer {
     msr_failures_from: Option<u64>,
     violated: Vec<&'static str>,
     undecidable: Vec<&'static str>,
+    /// Why the first of the violated checks do not hold, for people.
+    #[serde(skip)]
+    explanations: Vec<String>,
 }
+
+/// Violated checks that are explained; an image that violates more is not one that was meant to be valid.
+const EXPLAINED: usize = 5;
 
 /// What the cases have in common.
 struct Judge {
+    /// Answers explain what is violated.
+    explain: bool,
     capabilities: Capabilities,
     cpu: CpuState,
     vmcs: Vmcs,
@@ -106,7 +113,7 @@ struct Judge {
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let capabilities = Capabilities::new(&target::profile(&args.profile)?.profile);
-    let judge = Judge::new(capabilities, Image::load(&args.base)?);
+    let judge = Judge::new(capabilities, Image::load(&args.base)?, !args.json);
     let mut out = Printer { json: args.json, found: false, out: io::BufWriter::new(io::stdout().lock()) };
     let done = match &args.cases {
         None => out.print(&judge.answer(Case::base())).map_err(CliError::from),
@@ -158,25 +165,37 @@ impl Case {
 }
 
 impl Judge {
-    fn new(capabilities: Capabilities, image: Image) -> Self {
+    fn new(capabilities: Capabilities, image: Image, explain: bool) -> Self {
         let vmcs = image.to_vmcs();
         let memory = image.to_memory(capabilities.revision());
-        Self { capabilities, cpu: image.cpu, vmcs, memory }
+        Self { explain, capabilities, cpu: image.cpu, vmcs, memory }
     }
 
     fn answer(&self, case: Case) -> Answer {
         let mut vmcs = self.vmcs.clone();
         case.set.apply(&mut vmcs);
-        let verdict = if case.memory.0.is_empty() {
-            self.verdict(case.op, &vmcs, &self.memory)
+        if case.memory.0.is_empty() {
+            self.judge(case.id, case.op, &vmcs, &self.memory)
         } else {
             let mut memory = self.memory.clone();
             memory.apply(&case.memory.0, self.capabilities.revision());
-            self.verdict(case.op, &vmcs, &memory)
+            self.judge(case.id, case.op, &vmcs, &memory)
+        }
+    }
+
+    fn judge(&self, id: String, op: Op, vmcs: &Vmcs, memory: &Memory) -> Answer {
+        let attempt = self.attempt(op, memory);
+        // In SMM the executive VMCS counts, too, of which an image says nothing.
+        let verdict = if self.capabilities.unknown == Facts::default() && !self.cpu.smm {
+            judge(attempt, vmcs, memory)
+        } else {
+            judge_partial(attempt, vmcs, memory)
         };
         let ids = |checks: &CheckSet| checks.iter().map(|check| check.info().id).collect();
+        let explained = verdict.violated.iter().take(if self.explain { EXPLAINED } else { 0 });
         Answer {
-            id: case.id,
+            id,
+            explanations: explained.map(|check| check.explain(attempt, vmcs, memory).to_string()).collect(),
             permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
             msr_failures_from: verdict.permitted.msr_failures_from(),
             violated: ids(&verdict.violated),
@@ -184,24 +203,18 @@ impl Judge {
         }
     }
 
-    fn verdict(&self, op: Op, vmcs: &Vmcs, memory: &Memory) -> Verdict {
+    fn attempt(&self, op: Op, memory: &Memory) -> EntryAttempt<'_> {
         let (instruction, launch_state) = match op {
             Op::Vmlaunch => (EntryInstruction::Vmlaunch, LaunchState::Clear),
             Op::Vmresume => (EntryInstruction::Vmresume, LaunchState::Launched),
         };
         let header = memory.read_u32(self.cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
-        let attempt = EntryAttempt {
+        EntryAttempt {
             instruction,
             launch_state,
             shadow: header.shadow(),
             cpu: &self.cpu,
             capabilities: &self.capabilities,
-        };
-        // In SMM the executive VMCS counts, too, of which an image says nothing.
-        if self.capabilities.unknown == Facts::default() && !self.cpu.smm {
-            judge(attempt, vmcs, memory)
-        } else {
-            judge_partial(attempt, vmcs, memory)
         }
     }
 }
@@ -230,6 +243,14 @@ impl<W: Write> Printer<W> {
                 write!(self.out, " | {what}: {}", checks.join(", "))?;
             }
         }
-        writeln!(self.out)
+        writeln!(self.out)?;
+        for explanation in &answer.explanations {
+            writeln!(self.out, "  {}", explanation.replace('\n', "\n  "))?;
+        }
+        let rest = answer.violated.len() - answer.explanations.len();
+        if rest > 0 {
+            writeln!(self.out, "  … and {rest} more, see `vmcs checks ID`")?;
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The `vmcs` command.
 #![forbid(unsafe_code)]
+#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts for people")]
 
 mod caps;
 mod check;

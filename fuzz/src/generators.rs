@@ -1,4 +1,4 @@
-//! From bytes to cases. Every generator is a pure function of its bytes and the [`World`](crate::World), so that the
+//! From bytes to cases. Every generator is a pure function of its bytes and the [`World`], so that the
 //! driver's random numbers, a fuzzer's input and a replayed seed all mean the same cases.
 
 pub mod bases;

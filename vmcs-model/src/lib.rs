@@ -8,6 +8,7 @@ pub mod checks;
 pub mod context;
 pub mod controls;
 pub mod cpu;
+pub mod explain;
 pub mod field;
 pub mod formats;
 pub mod memory;

@@ -119,6 +119,10 @@ impl BochsInstall {
         let mut words = wrapper.iter().chain(&self.command);
         let mut command = Command::new(words.next().map_or("", |word| word.to_str().unwrap_or_default()));
         command.args(words).env("TERM", "vt100").stdin(Stdio::null());
+        // Ctrl-C goes to every process of the terminal's foreground group. Bochs is to end when its target says so, not
+        // in the middle of a case.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         if let Some(share) = &self.share {
             command.env("BXSHARE", share);
         }
