@@ -30,7 +30,8 @@ use crate::target::{self, TargetArgs, TargetSpec};
 pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
-    /// What the cases are: `controls` changes one or two control fields of a valid VMCS and launches it, `programs` are
+    /// What the cases are: `controls` changes one or two control fields of a valid VMCS and launches it, `state` does that with guest-state and host-state
+    /// fields, `programs` are
     /// sequences of VMX instructions
     #[arg(long, value_enum, default_value_t = GeneratorName::Controls)]
     generator: GeneratorName,
@@ -56,6 +57,8 @@ pub(crate) struct Args {
 pub(crate) enum GeneratorName {
     /// One or two control fields of a valid VMCS changed, launched.
     Controls,
+    /// One or two guest-state or host-state fields of a valid VMCS changed, launched.
+    State,
     /// Sequences of VMX instructions.
     Programs,
 }
@@ -64,6 +67,7 @@ impl From<GeneratorName> for Generator {
     fn from(name: GeneratorName) -> Self {
         match name {
             GeneratorName::Controls => Self::Controls,
+            GeneratorName::State => Self::State,
             GeneratorName::Programs => Self::Programs,
         }
     }
@@ -73,6 +77,7 @@ impl GeneratorName {
     fn as_str(self) -> &'static str {
         match self {
             Self::Controls => "controls",
+            Self::State => "state",
             Self::Programs => "programs",
         }
     }

@@ -45,6 +45,8 @@ pub struct Report {
     pub agreed: u64,
     /// Cases that the architecture does not decide, by reason.
     pub unspecified: BTreeMap<String, u64>,
+    /// The first case for each of these reasons.
+    pub unspecified_examples: BTreeMap<String, Program>,
     /// Cases that a reviewed deviation accounts for, by deviation.
     pub deviations: BTreeMap<String, u64>,
     /// Cases that disagree.
@@ -152,6 +154,7 @@ impl Report {
             cases: 0,
             agreed: 0,
             unspecified: BTreeMap::new(),
+            unspecified_examples: BTreeMap::new(),
             deviations: BTreeMap::new(),
             disagreed: 0,
             findings: Vec::new(),
@@ -179,7 +182,11 @@ impl Report {
         }
         match judged.judgement {
             Judgement::Agree => self.agreed += 1,
-            Judgement::Unspecified(why) => *self.unspecified.entry(why.to_owned()).or_default() += 1,
+            Judgement::Unspecified(why) => {
+                *self.unspecified.entry(why.to_owned()).or_default() += 1;
+                let example = || program_of(format!("case-{}", self.cases - 1), &case);
+                self.unspecified_examples.entry(why.to_owned()).or_insert_with(example);
+            }
             Judgement::Deviates(id) => *self.deviations.entry(id).or_default() += 1,
             Judgement::Disagree(disagreement) => {
                 self.disagreed += 1;

@@ -54,6 +54,9 @@ pub struct Deviation {
     /// What has to hold of the current VMCS, all of it.
     #[serde(default)]
     pub when: Vec<Condition>,
+    /// Of these at least one has to hold, if there are any.
+    #[serde(default)]
+    pub when_any: Vec<Condition>,
     /// What the implementation does.
     pub behaviour: String,
     /// What the SDM says.
@@ -62,7 +65,7 @@ pub struct Deviation {
     pub evidence: String,
 }
 
-/// A condition on a field of the current VMCS: `field & mask == equals`, or at least a value.
+/// A condition on a field of the current VMCS: on the bits `field & mask`, all of what it says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
@@ -77,6 +80,9 @@ pub struct Condition {
     /// What they are at least, as a number.
     #[serde(default)]
     pub at_least: Option<Number>,
+    /// They are a linear address that is canonical with 57 bits and not with 48.
+    #[serde(default)]
+    pub canonical_57_only: bool,
 }
 
 fn all_ones() -> Number {
@@ -170,13 +176,8 @@ impl Deviation {
     /// Whether the current VMCS meets its conditions.
     #[must_use]
     pub fn applies(&self, vmcs: &Vmcs) -> bool {
-        self.when.iter().all(|condition| {
-            condition.field_id().is_some_and(|field| {
-                let bits = vmcs.raw(field) & condition.mask.0;
-                condition.equals.is_none_or(|equals| bits == equals.0)
-                    && condition.at_least.is_none_or(|least| bits >= least.0)
-            })
-        })
+        let holds = |condition: &Condition| condition.holds(vmcs);
+        self.when.iter().all(holds) && (self.when_any.is_empty() || self.when_any.iter().any(holds))
     }
 
     /// The checks that it omits.
@@ -187,9 +188,27 @@ impl Deviation {
 }
 
 impl Condition {
+    fn holds(&self, vmcs: &Vmcs) -> bool {
+        let Some(field) = self.field_id() else {
+            return false;
+        };
+        let bits = vmcs.raw(field) & self.mask.0;
+        self.equals.is_none_or(|equals| bits == equals.0)
+            && self.at_least.is_none_or(|least| bits >= least.0)
+            && (!self.canonical_57_only || (is_canonical(bits, 57) && !is_canonical(bits, 48)))
+    }
+
     fn field_id(&self) -> Option<FieldId> {
         Encoding(u32::try_from(self.field.encoding().ok()?).ok()?).field()
     }
+}
+
+/// Whether a linear address of that width is sign-extended.
+fn is_canonical(address: u64, width: u32) -> bool {
+    let shift = 64 - width;
+    #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "the sign is what is extended")]
+    let extended = ((address << shift) as i64 >> shift) as u64;
+    extended == address
 }
 
 fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
@@ -209,7 +228,9 @@ fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
         if let Some(name) = fields.find(|name| FieldId::by_name(name).is_none()) {
             return Err(unknown("field", name));
         }
-        if let Some(condition) = deviation.when.iter().find(|condition| condition.field_id().is_none()) {
+        if let Some(condition) =
+            deviation.when.iter().chain(&deviation.when_any).find(|condition| condition.field_id().is_none())
+        {
             return Err(unknown("field", &format!("{:?}", condition.field)));
         }
     }

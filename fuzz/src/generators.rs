@@ -4,6 +4,7 @@
 pub mod bases;
 mod controls;
 mod programs;
+mod state;
 mod values;
 
 use arbitrary::Unstructured;
@@ -19,6 +20,8 @@ use crate::World;
 pub enum Generator {
     /// A valid image with one or two control fields changed, launched.
     Controls,
+    /// A valid image with one or two guest-state or host-state fields changed, launched.
+    State,
     /// Sequences of up to 20 VMX instructions over several VMCS regions.
     Programs,
 }
@@ -43,6 +46,7 @@ impl Generator {
         let mut u = Unstructured::new(bytes);
         let case = match self {
             Self::Controls => controls::case(world, &mut u),
+            Self::State => state::case(world, &mut u),
             Self::Programs => programs::case(world, &mut u),
         };
         // An exhausted `Unstructured` yields zeros, not errors, for everything that generators ask of it.

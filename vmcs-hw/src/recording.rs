@@ -171,10 +171,13 @@ macro_rules! embed {
 const EMBEDDED: &[(&str, &[u8])] = &[
     embed!("bochs-2.7-corei7_skylake_x-controls.jsonl.gz"),
     embed!("bochs-2.7-corei7_skylake_x-programs.jsonl.gz"),
+    embed!("bochs-2.7-corei7_skylake_x-state.jsonl.gz"),
     embed!("bochs-3.1-arrow_lake-controls.jsonl.gz"),
     embed!("bochs-3.1-arrow_lake-programs.jsonl.gz"),
+    embed!("bochs-3.1-arrow_lake-state.jsonl.gz"),
     embed!("bochs-3.1-wildcat_lake-controls.jsonl.gz"),
     embed!("bochs-3.1-wildcat_lake-programs.jsonl.gz"),
+    embed!("bochs-3.1-wildcat_lake-state.jsonl.gz"),
 ];
 
 /// The recordings that come with this crate.
