@@ -73,16 +73,6 @@ impl From<GeneratorName> for Generator {
     }
 }
 
-impl GeneratorName {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Controls => "controls",
-            Self::State => "state",
-            Self::Programs => "programs",
-        }
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let deviations = match &args.deviations {
         Some(file) => Deviations::read(file)?,
@@ -148,7 +138,7 @@ fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBoo
         None => None,
         Some(file) => {
             let implementation = opened.target.implementation();
-            let generator = args.generator.as_str();
+            let generator = Generator::from(args.generator).name();
             let header = Header::new(implementation, generator, args.seed, captured.profile.clone(), &session);
             Some(Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?)
         }
@@ -171,7 +161,8 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;
         let mut list = cases.into_iter();
-        let cases = Cases::Listed(&mut list);
+        let Header { generator, seed, .. } = recording.header.clone();
+        let cases = Cases::Listed { generator, seed, cases: &mut list };
         reports.push(campaign(&mut recording, setting, cases, count, None, stop)?);
         if stop.load(Ordering::Relaxed) {
             break;
@@ -234,7 +225,8 @@ pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
 fn print(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let interrupted = if report.interrupted { ", interrupted" } else { "" };
-    writeln!(out, "{}: {} cases{interrupted}", report.implementation, report.cases)?;
+    let Report { implementation, cases, generator, seed, .. } = report;
+    writeln!(out, "{implementation}: {cases} cases of the generator {generator} with seed {seed}{interrupted}")?;
     writeln!(out, "  {:>9}  agreed", report.agreed)?;
     for (id, count) in &report.deviations {
         writeln!(out, "  {count:>9}  deviate as known: {id}")?;

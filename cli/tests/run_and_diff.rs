@@ -134,7 +134,7 @@ fn a_recording_replays_and_a_false_one_is_found() {
     let replay = format!("replay:{path}");
     let ran = vmcs(&["diff", "--target", &replay]);
     assert_eq!(ran.status, 0, "{ran:?}");
-    assert!(ran.out.contains("50 cases"), "{ran:?}");
+    assert!(ran.out.contains("50 cases of the generator controls"), "{ran:?}");
 
     // Every outcome that is error 7 becomes error 9.
     let text = gunzip(&fs::read(&file).unwrap());

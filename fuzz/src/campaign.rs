@@ -30,8 +30,15 @@ pub enum Cases<'a> {
         /// How many.
         count: u64,
     },
-    /// A list.
-    Listed(&'a mut dyn Iterator<Item = Case>),
+    /// A list, such as that of a recording.
+    Listed {
+        /// What made it.
+        generator: String,
+        /// The seed it was made with.
+        seed: u64,
+        /// The cases.
+        cases: &'a mut dyn Iterator<Item = Case>,
+    },
 }
 
 /// What a campaign found. It depends on nothing but the cases and the target's answers.
@@ -39,6 +46,10 @@ pub enum Cases<'a> {
 pub struct Report {
     /// Who was asked.
     pub implementation: Implementation,
+    /// What made the cases.
+    pub generator: String,
+    /// The seed they were made with.
+    pub seed: u64,
     /// Cases that were observed.
     pub cases: u64,
     /// Cases in which every step ended as the architecture says.
@@ -108,10 +119,14 @@ pub fn run(
     let mut generated;
     let source: &mut dyn Iterator<Item = Case> = match cases {
         Cases::Generated { generator, seed, count } => {
+            (report.generator, report.seed) = (generator.name().to_owned(), seed);
             generated = (0..count).map(move |index| generator.case(world, seed, index));
             &mut generated
         }
-        Cases::Listed(list) => list,
+        Cases::Listed { generator, seed, cases } => {
+            (report.generator, report.seed) = (generator, seed);
+            cases
+        }
     };
     // Cases that were handed out and not observed yet.
     let pending = RefCell::new(VecDeque::new());
@@ -151,6 +166,8 @@ impl Report {
     fn new(implementation: Implementation) -> Self {
         Self {
             implementation,
+            generator: String::new(),
+            seed: 0,
             cases: 0,
             agreed: 0,
             unspecified: BTreeMap::new(),

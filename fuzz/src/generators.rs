@@ -27,6 +27,16 @@ pub enum Generator {
 }
 
 impl Generator {
+    /// Its name in reports and recordings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Controls => "controls",
+            Self::State => "state",
+            Self::Programs => "programs",
+        }
+    }
+
     /// Bytes that a case is made of.
     const BYTES: usize = 256;
 

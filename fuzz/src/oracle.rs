@@ -148,16 +148,13 @@ impl<'a> Oracle<'a> {
     fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
         let text = observed.to_string();
         let applicable: Vec<_> = self.applicable(machine).collect();
-        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
-            return Judgement::Deviates(deviation.id.clone());
-        }
-        let omits = |deviation: &&Deviation| {
+        let omits = |deviation: &&&Deviation| {
             deviation
                 .omitted()
                 .iter()
                 .any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
         };
-        let omitting: Vec<_> = applicable.into_iter().filter(omits).collect();
+        let omitting: Vec<_> = applicable.iter().filter(omits).collect();
         let permits = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| v.permits(&observed));
         // One deviation alone, or else all of them together.
         if let Some(deviation) = omitting.iter().find(|deviation| permits(&deviation.omitted())) {
@@ -167,6 +164,9 @@ impl<'a> Oracle<'a> {
         if !omitting.is_empty() && permits(&all) {
             let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
             return Judgement::Deviates(ids.join(" + "));
+        }
+        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
+            return Judgement::Deviates(deviation.id.clone());
         }
         Judgement::disagree(verdict, text)
     }

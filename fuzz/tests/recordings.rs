@@ -12,8 +12,14 @@ fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::Report
     let session = recording.session();
     let mut cases = recording.cases.iter().map(|(case, _)| case.clone()).collect::<Vec<_>>().into_iter();
     let setting = Setting { world: &world, session: &session, deviations };
-    campaign::run(&mut recording, setting, Cases::Listed(&mut cases), None, &mut |_| ControlFlow::Continue(()))
-        .expect("a recording answers its cases")
+    campaign::run(
+        &mut recording,
+        setting,
+        Cases::Listed { generator: recording.header.generator.clone(), seed: recording.header.seed, cases: &mut cases },
+        None,
+        &mut |_| ControlFlow::Continue(()),
+    )
+    .expect("a recording answers its cases")
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub enum TargetError {
     BadProbe(&'static str),
     /// There is no Bochs.
     #[error(
-        "no Bochs was found: neither `bochs-bin` nor `bochs` is in PATH (Debian: apt-get install bochs bochs-term)"
+        "no Bochs was found: neither `bochs-bin` nor `bochs` is in PATH (Debian: `apt-get install bochs bochs-term`; without root rights: `vmcs targets install bochs --suite sid`)"
     )]
     BochsMissing,
     /// Bochs is there but lacks a file.
