@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
     /// What the cases are: `controls` changes one or two control fields of a valid VMCS and launches it, `state` does that with guest-state and host-state
-    /// fields, `programs` are
+    /// fields, `images` with up to four of any kind, `programs` are
     /// sequences of VMX instructions
     #[arg(long, value_enum, default_value_t = GeneratorName::Controls)]
     generator: GeneratorName,
@@ -59,6 +59,8 @@ pub(crate) enum GeneratorName {
     Controls,
     /// One or two guest-state or host-state fields of a valid VMCS changed, launched.
     State,
+    /// Up to four fields of a valid VMCS changed, wherever they are, launched.
+    Images,
     /// Sequences of VMX instructions.
     Programs,
 }
@@ -68,6 +70,7 @@ impl From<GeneratorName> for Generator {
         match name {
             GeneratorName::Controls => Self::Controls,
             GeneratorName::State => Self::State,
+            GeneratorName::Images => Self::Images,
             GeneratorName::Programs => Self::Programs,
         }
     }

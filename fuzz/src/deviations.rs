@@ -83,6 +83,9 @@ pub struct Condition {
     /// They are a linear address that is canonical with 57 bits and not with 48.
     #[serde(default)]
     pub canonical_57_only: bool,
+    /// They are a linear address that is not canonical with 48 bits.
+    #[serde(default)]
+    pub noncanonical_48: bool,
 }
 
 fn all_ones() -> Number {
@@ -195,6 +198,7 @@ impl Condition {
         let bits = vmcs.raw(field) & self.mask.0;
         self.equals.is_none_or(|equals| bits == equals.0)
             && self.at_least.is_none_or(|least| bits >= least.0)
+            && !(self.noncanonical_48 && is_canonical(bits, 48))
             && (!self.canonical_57_only || (is_canonical(bits, 57) && !is_canonical(bits, 48)))
     }
 

@@ -3,6 +3,7 @@
 
 pub mod bases;
 mod controls;
+mod images;
 mod programs;
 mod state;
 mod values;
@@ -22,6 +23,8 @@ pub enum Generator {
     Controls,
     /// A valid image with one or two guest-state or host-state fields changed, launched.
     State,
+    /// A valid image with up to four fields changed, wherever they are, launched.
+    Images,
     /// Sequences of up to 20 VMX instructions over several VMCS regions.
     Programs,
 }
@@ -33,6 +36,7 @@ impl Generator {
         match self {
             Self::Controls => "controls",
             Self::State => "state",
+            Self::Images => "images",
             Self::Programs => "programs",
         }
     }
@@ -57,6 +61,7 @@ impl Generator {
         let case = match self {
             Self::Controls => controls::case(world, &mut u),
             Self::State => state::case(world, &mut u),
+            Self::Images => images::case(world, &mut u),
             Self::Programs => programs::case(world, &mut u),
         };
         // An exhausted `Unstructured` yields zeros, not errors, for everything that generators ask of it.

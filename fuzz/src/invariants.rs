@@ -5,10 +5,11 @@ use vmcs_model::capabilities::Capabilities;
 use vmcs_model::field::FieldId;
 use vmcs_model::memory::ReadMemory;
 use vmcs_model::msr::CapabilityMsr;
-use vmcs_model::partial::PartialVmcs;
+use vmcs_model::partial::{PartialVmcs, unknowns};
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 use vmcs_model::{
-    CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, ReadFields, first_violation, judge, judge_partial,
+    CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, ReadFields, Verdict, first_violation, judge,
+    judge_partial,
 };
 use vmcs_wire::{Op, Start, StepResult, layout};
 
@@ -68,7 +69,78 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
     for outcome in verdict.permitted.iter() {
         assert!(told.permits(&outcome), "{outcome} is permitted and was excluded while values were unknown");
     }
+    incomplete(u, &profile, attempt, &partial, &memory, &verdict)
+}
+
+/// With facts about the processor and memory unknown as well, nothing is said that `verdict` on the whole contradicts.
+fn incomplete(
+    u: &mut Unstructured<'_>,
+    profile: &CpuProfile,
+    attempt: EntryAttempt<'_>,
+    vmcs: &PartialVmcs,
+    memory: &impl ReadMemory,
+    verdict: &Verdict,
+) -> Result<()> {
+    let known = forget(u, profile)?;
+    let capabilities = Capabilities::new(&known);
+    let attempt = EntryAttempt { capabilities: &capabilities, ..attempt };
+    let holes = u.arbitrary::<u64>()?;
+    let memory = Holes { memory, holes };
+    let told = judge_partial(attempt, vmcs, &memory);
+    for check in told.violated.iter() {
+        assert!(verdict.violated.contains(check), "{check} was called violated and holds on a processor like that");
+        // What an explanation says is not looked at here, but there is one.
+        check.explain(attempt, vmcs, &memory).repair();
+    }
+    for check in verdict.violated.iter() {
+        let said = told.violated.contains(check) || told.undecidable.contains(check);
+        assert!(said, "{check} was called good and is violated on a processor like that");
+    }
+    for check in told.undecidable.iter().take(8) {
+        let unknown = unknowns(check, attempt, vmcs, &memory);
+        assert!(!unknown.is_empty(), "{check} is undecidable for no reason");
+        assert!(unknown.fields.iter().all(|field| !vmcs.knows(field)), "{check}: {unknown:?} is known");
+    }
+    for outcome in verdict.permitted.iter() {
+        assert!(told.permits(&outcome), "{outcome} is permitted and was excluded while the processor was unknown");
+    }
     Ok(())
+}
+
+/// A processor of which less is known.
+fn forget(u: &mut Unstructured<'_>, profile: &CpuProfile) -> Result<CpuProfile> {
+    let mut known = CpuProfile { tme_activate: profile.tme_activate, quirks: profile.quirks, ..CpuProfile::default() };
+    let most = u.int_in_range(0..=8u8)?;
+    let mut keep = || Ok(u.int_in_range(0..=7u8)? >= most);
+    for msr in CapabilityMsr::ALL {
+        if keep()? {
+            known.set_msr(msr, profile.msr(msr));
+        }
+    }
+    for leaf in CpuidLeaf::ALL {
+        if let Some(registers) = profile.cpuid(leaf)
+            && keep()?
+        {
+            known.set_cpuid(leaf, registers);
+        }
+    }
+    if keep()? {
+        known.perf_capabilities = profile.perf_capabilities;
+    }
+    Ok(known)
+}
+
+/// Memory of which some pages are not known.
+struct Holes<'a, M> {
+    memory: &'a M,
+    holes: u64,
+}
+
+impl<M: ReadMemory> ReadMemory for Holes<'_, M> {
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        let hole = self.holes >> (address >> 12 & 63) & 1 != 0;
+        if hole { None } else { self.memory.read_u32(address) }
+    }
 }
 
 /// A processor whose MSRs are mostly those that hardware reports, and sometimes anything.

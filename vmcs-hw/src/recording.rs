@@ -170,12 +170,15 @@ macro_rules! embed {
 /// The recordings that come with this crate, by file name.
 const EMBEDDED: &[(&str, &[u8])] = &[
     embed!("bochs-2.7-corei7_skylake_x-controls.jsonl.gz"),
+    embed!("bochs-2.7-corei7_skylake_x-images.jsonl.gz"),
     embed!("bochs-2.7-corei7_skylake_x-programs.jsonl.gz"),
     embed!("bochs-2.7-corei7_skylake_x-state.jsonl.gz"),
     embed!("bochs-3.1-arrow_lake-controls.jsonl.gz"),
+    embed!("bochs-3.1-arrow_lake-images.jsonl.gz"),
     embed!("bochs-3.1-arrow_lake-programs.jsonl.gz"),
     embed!("bochs-3.1-arrow_lake-state.jsonl.gz"),
     embed!("bochs-3.1-wildcat_lake-controls.jsonl.gz"),
+    embed!("bochs-3.1-wildcat_lake-images.jsonl.gz"),
     embed!("bochs-3.1-wildcat_lake-programs.jsonl.gz"),
     embed!("bochs-3.1-wildcat_lake-state.jsonl.gz"),
 ];

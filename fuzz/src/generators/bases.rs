@@ -13,10 +13,15 @@ use crate::world::{Base, is_valid};
 /// The images for a processor: always the plain 64-bit guest, then those that it can run.
 pub(crate) fn all(capabilities: &Capabilities) -> Vec<Base> {
     let plain = with_pointers(baseline::plain_64bit(capabilities));
-    let rich = with_features(capabilities, plain.clone());
-    let real = unrestricted_real_mode(capabilities, plain.clone());
-    let injecting = injecting_gp(plain.clone());
-    let candidates = [("plain", plain), ("rich", rich), ("real-mode", real), ("injecting", injecting)];
+    let candidates = [
+        ("plain", plain.clone()),
+        ("rich", with_features(capabilities, plain.clone())),
+        ("real-mode", unrestricted_real_mode(capabilities, plain.clone())),
+        ("injecting", injecting_gp(plain.clone())),
+        ("loading", loading_registers(capabilities, plain.clone())),
+        ("pae", pae_guest(plain.clone())),
+        ("virtual-8086", virtual_8086_guest(plain)),
+    ];
     candidates
         .into_iter()
         .enumerate()
@@ -151,6 +156,98 @@ fn enable<T: FieldValue + core::ops::BitOr<Output = T>>(
     }
 }
 
+/// The image with every register loaded at entry and exit that has a control for it.
+fn loading_registers(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
+    /// Every entry write-back or another legal type, as after reset.
+    const PAT: u64 = 0x0007_0406_0007_0406;
+    let mut loading = vmcs;
+    loading.set(field::GUEST_IA32_PAT, PAT);
+    loading.set(field::HOST_IA32_PAT, PAT);
+    enable(
+        capabilities,
+        &mut loading,
+        field::VM_ENTRY_CONTROLS,
+        &[
+            Entry::LOAD_DEBUG_CONTROLS,
+            Entry::LOAD_IA32_PERF_GLOBAL_CTRL,
+            Entry::LOAD_IA32_PAT,
+            Entry::LOAD_IA32_EFER,
+            Entry::LOAD_IA32_BNDCFGS,
+            Entry::LOAD_UINV,
+            Entry::LOAD_CET_STATE,
+            Entry::LOAD_GUEST_IA32_LBR_CTL,
+            Entry::LOAD_PKRS,
+            Entry::LOAD_FRED,
+            Entry::LOAD_IA32_SPEC_CTRL,
+        ],
+    );
+    enable(
+        capabilities,
+        &mut loading,
+        field::PRIMARY_VM_EXIT_CONTROLS,
+        &[
+            Exit::LOAD_IA32_PERF_GLOBAL_CTRL,
+            Exit::LOAD_IA32_PAT,
+            Exit::LOAD_IA32_EFER,
+            Exit::LOAD_CET_STATE,
+            Exit::LOAD_PKRS,
+            Exit::ACTIVATE_SECONDARY_CONTROLS,
+        ],
+    );
+    enable(
+        capabilities,
+        &mut loading,
+        field::SECONDARY_VM_EXIT_CONTROLS,
+        &[SecondaryExit::LOAD_FRED, SecondaryExit::LOAD_IA32_SPEC_CTRL],
+    );
+    loading
+}
+
+/// A guest in protected mode with PAE paging.
+fn pae_guest(mut vmcs: Vmcs) -> Vmcs {
+    leave_ia32e_mode(&mut vmcs);
+    vmcs.set(field::GUEST_CR3, layout::PAE_PDPT);
+    let code = vmcs.get(field::GUEST_CS_ACCESS_RIGHTS).with_long(false).with_default_big(true);
+    vmcs.set(field::GUEST_CS_ACCESS_RIGHTS, code);
+    vmcs
+}
+
+/// A virtual-8086 guest, with PAE paging.
+fn virtual_8086_guest(mut vmcs: Vmcs) -> Vmcs {
+    /// The highest segment, which reaches the guest's code.
+    const SELECTOR: u16 = 0xFFFF;
+    leave_ia32e_mode(&mut vmcs);
+    vmcs.set(field::GUEST_CR3, layout::PAE_PDPT);
+    vmcs.set(field::GUEST_RFLAGS, Rflags::FIXED1 | Rflags::VM);
+    for (selector, base, limit, rights) in SEGMENTS {
+        vmcs.set(selector, Selector::from_bits(SELECTOR));
+        vmcs.set(base, u64::from(SELECTOR) << 4);
+        vmcs.set(limit, 0xFFFF);
+        vmcs.set(rights, AccessRights::from_bits(0xF3));
+    }
+    vmcs.set(field::GUEST_RIP, layout::GUEST_RIP - (u64::from(SELECTOR) << 4));
+    vmcs
+}
+
+/// Takes the guest out of IA-32e mode.
+fn leave_ia32e_mode(vmcs: &mut Vmcs) {
+    vmcs.set(field::VM_ENTRY_CONTROLS, vmcs.get(field::VM_ENTRY_CONTROLS).difference(Entry::IA_32E_MODE_GUEST));
+    vmcs.set(field::GUEST_IA32_EFER, Efer::empty());
+}
+
+/// Selector, base, limit and access rights of a guest segment register.
+type Segment = (Field<Selector>, Field<u64>, Field<u32>, Field<AccessRights>);
+
+/// The guest's code and data segment registers.
+const SEGMENTS: [Segment; 6] = [
+    (field::GUEST_ES_SELECTOR, field::GUEST_ES_BASE, field::GUEST_ES_LIMIT, field::GUEST_ES_ACCESS_RIGHTS),
+    (field::GUEST_CS_SELECTOR, field::GUEST_CS_BASE, field::GUEST_CS_LIMIT, field::GUEST_CS_ACCESS_RIGHTS),
+    (field::GUEST_SS_SELECTOR, field::GUEST_SS_BASE, field::GUEST_SS_LIMIT, field::GUEST_SS_ACCESS_RIGHTS),
+    (field::GUEST_DS_SELECTOR, field::GUEST_DS_BASE, field::GUEST_DS_LIMIT, field::GUEST_DS_ACCESS_RIGHTS),
+    (field::GUEST_FS_SELECTOR, field::GUEST_FS_BASE, field::GUEST_FS_LIMIT, field::GUEST_FS_ACCESS_RIGHTS),
+    (field::GUEST_GS_SELECTOR, field::GUEST_GS_BASE, field::GUEST_GS_LIMIT, field::GUEST_GS_ACCESS_RIGHTS),
+];
+
 /// A guest in real-address mode, for a processor with “unrestricted guest”.
 fn unrestricted_real_mode(capabilities: &Capabilities, mut vmcs: Vmcs) -> Vmcs {
     vmcs.set(
@@ -161,21 +258,13 @@ fn unrestricted_real_mode(capabilities: &Capabilities, mut vmcs: Vmcs) -> Vmcs {
         field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
         Secondary::ENABLE_EPT | Secondary::UNRESTRICTED_GUEST,
     );
-    vmcs.set(field::VM_ENTRY_CONTROLS, vmcs.get(field::VM_ENTRY_CONTROLS).difference(Entry::IA_32E_MODE_GUEST));
+    leave_ia32e_mode(&mut vmcs);
     let cr0 = Cr0::from_bits_retain(capabilities.cr0.ones).difference(Cr0::PE | Cr0::PG) | Cr0::NE | Cr0::ET;
     vmcs.set(field::GUEST_CR0, cr0);
     vmcs.set(field::GUEST_CR4, Cr4::from_bits_retain(capabilities.cr4.ones));
-    vmcs.set(field::GUEST_IA32_EFER, Efer::empty());
     vmcs.set(field::GUEST_RFLAGS, Rflags::FIXED1);
     let data = AccessRights::new().with_kind(3).with_code_or_data(true).with_present(true);
-    for (selector, base, limit, rights) in [
-        (field::GUEST_ES_SELECTOR, field::GUEST_ES_BASE, field::GUEST_ES_LIMIT, field::GUEST_ES_ACCESS_RIGHTS),
-        (field::GUEST_CS_SELECTOR, field::GUEST_CS_BASE, field::GUEST_CS_LIMIT, field::GUEST_CS_ACCESS_RIGHTS),
-        (field::GUEST_SS_SELECTOR, field::GUEST_SS_BASE, field::GUEST_SS_LIMIT, field::GUEST_SS_ACCESS_RIGHTS),
-        (field::GUEST_DS_SELECTOR, field::GUEST_DS_BASE, field::GUEST_DS_LIMIT, field::GUEST_DS_ACCESS_RIGHTS),
-        (field::GUEST_FS_SELECTOR, field::GUEST_FS_BASE, field::GUEST_FS_LIMIT, field::GUEST_FS_ACCESS_RIGHTS),
-        (field::GUEST_GS_SELECTOR, field::GUEST_GS_BASE, field::GUEST_GS_LIMIT, field::GUEST_GS_ACCESS_RIGHTS),
-    ] {
+    for (selector, base, limit, rights) in SEGMENTS {
         vmcs.set(selector, Selector::new());
         vmcs.set(base, 0);
         vmcs.set(limit, 0xFFFF);
@@ -199,4 +288,17 @@ fn injecting_gp(mut vmcs: Vmcs) -> Vmcs {
     );
     vmcs.set(field::VM_ENTRY_INSTRUCTION_LENGTH, 2);
     vmcs
+}
+
+#[cfg(test)]
+mod tests {
+    use vmcs_hw::profile::NamedProfile;
+    use vmcs_model::Capabilities;
+
+    #[test]
+    fn every_base_is_valid_on_a_current_processor() {
+        let profile = NamedProfile::by_name("Sapphire Rapids").unwrap();
+        let names: Vec<_> = super::all(&Capabilities::new(&profile.profile)).iter().map(|base| base.name).collect();
+        assert_eq!(names, ["plain", "rich", "real-mode", "injecting", "loading", "pae", "virtual-8086"]);
+    }
 }

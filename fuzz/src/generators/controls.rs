@@ -19,14 +19,30 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     let image = u.choose_index(world.bases.len())?;
     let base = &world.bases[image].vmcs;
     let mut changes = Vec::new();
-    if u.ratio(1u8, 5u8)? {
-        injection(u, &mut changes)?;
-    } else {
-        control(world, u, base, &mut changes)?;
-    }
+    change(world, u, base, &mut changes)?;
     if u.ratio(1u8, 8u8)? {
         control(world, u, base, &mut changes)?;
     }
+    finish(world, u, image, changes)
+}
+
+/// Injects an event or changes one control field.
+pub(super) fn change(
+    world: &World,
+    u: &mut Unstructured<'_>,
+    base: &Vmcs,
+    changes: &mut Vec<(FieldId, u64)>,
+) -> Result<()> {
+    if u.ratio(1u8, 5u8)? { injection(u, changes) } else { control(world, u, base, changes) }
+}
+
+/// The case that launches the changed image, without what the processor does not have.
+pub(super) fn finish(
+    world: &World,
+    u: &mut Unstructured<'_>,
+    image: usize,
+    mut changes: Vec<(FieldId, u64)>,
+) -> Result<Case> {
     changes.retain(|(field, _)| world.fields.contains(field));
     if !u.ratio(1u16, 1000u16)? {
         changes.retain(|(field, value)| !is_unsupported_event(world, *field, *value));
@@ -47,7 +63,7 @@ fn is_unsupported_event(world: &World, field: FieldId, value: u64) -> bool {
 }
 
 /// The case that launches image number `image` with `changes`.
-pub(super) fn launch(world: &World, image: usize, changes: &[(FieldId, u64)], after_mov_ss: bool) -> Case {
+fn launch(world: &World, image: usize, changes: &[(FieldId, u64)], after_mov_ss: bool) -> Case {
     let mut ops = vec![
         Op::Store { address: REGION, size: 4, value: u64::from(world.capabilities.revision()) },
         Op::Vmclear { address: REGION },

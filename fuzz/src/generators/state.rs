@@ -2,10 +2,13 @@
 
 use arbitrary::{Result, Unstructured};
 use vmcs_hw::Case;
+use vmcs_model::Vmcs;
 use vmcs_model::controls::PinBased;
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::formats::ActivityState;
 use vmcs_model::registers::Cr4;
+
+use vmcs_wire::layout;
 
 use super::{controls, values};
 use crate::World;
@@ -13,21 +16,31 @@ use crate::World;
 /// A changed image, launched from VMX root operation.
 pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     let image = u.choose_index(world.bases.len())?;
-    let base = &world.bases[image].vmcs;
     let mut changes = Vec::new();
     for _ in 0..if u.ratio(1u8, 6u8)? { 2 } else { 1 } {
-        let of_state = |field: &&FieldId| matches!(field.info().area(), Area::GuestState | Area::HostState);
-        let fields: Vec<FieldId> = world.fields.iter().filter(of_state).copied().collect();
-        let field = *u.choose(&fields)?;
-        let value = match special(u, field)? {
-            Some(value) => value,
-            None => values::near(u, &world.capabilities, field, base.raw(field))?,
-        };
-        if !takes_the_machine_down(world, field, value) || u.ratio(1u16, 2000u16)? {
-            changes.push((field, value));
-        }
+        change(world, u, &world.bases[image].vmcs, &mut changes)?;
     }
-    Ok(controls::launch(world, image, &changes, false))
+    controls::finish(world, u, image, changes)
+}
+
+/// Changes one guest-state or host-state field.
+pub(super) fn change(
+    world: &World,
+    u: &mut Unstructured<'_>,
+    base: &Vmcs,
+    changes: &mut Vec<(FieldId, u64)>,
+) -> Result<()> {
+    let of_state = |field: &&FieldId| matches!(field.info().area(), Area::GuestState | Area::HostState);
+    let fields: Vec<FieldId> = world.fields.iter().filter(of_state).copied().collect();
+    let field = *u.choose(&fields)?;
+    let value = match special(u, field)? {
+        Some(value) => value,
+        None => values::near(u, &world.capabilities, field, base.raw(field))?,
+    };
+    if !takes_the_machine_down(world, field, value) || u.ratio(1u16, 2000u16)? {
+        changes.push((field, value));
+    }
+    Ok(())
 }
 
 /// A value that bit flips would rarely hit, for some fields.
@@ -60,4 +73,15 @@ fn takes_the_machine_down(world: &World, field: FieldId, value: u64) -> bool {
         || field == field::HOST_CR4.id() && Cr4::from_bits_retain(value).intersects(Cr4::LA57 | Cr4::LASS)
         || field == field::GUEST_ACTIVITY_STATE.id()
             && (value == u64::from(ActivityState::WAIT_FOR_SIPI.0) || (!timer && value != 0))
+        || field == field::GUEST_CR3.id() && !holds_known_pdptes(value)
+}
+
+/// Whether it is known what a guest with PAE paging finds at that CR3: memory of the case, or none at all. Elsewhere are the
+/// probe, devices and ROMs.
+fn holds_known_pdptes(cr3: u64) -> bool {
+    /// Devices and ROMs lie above, below 4 GiB.
+    const DEVICES: u64 = 0xC000_0000;
+    let table = cr3 & 0xFFFF_FFE0;
+    let tables = [layout::PML4, layout::PAE_PDPT, layout::EPT_PML4];
+    layout::ARENA.contains(&table) || tables.contains(&table) || (layout::MEMORY_END..DEVICES).contains(&table)
 }
