@@ -1,7 +1,11 @@
 //! Inputs that the benches share.
 
+mod images;
+
+pub use images::{Area, FLIPPED, Images};
 use vmcs_fuzz::World;
 use vmcs_hw::profile::NamedProfile;
+use vmcs_model::Vmcs;
 
 /// A current server processor, and its images.
 ///
@@ -11,4 +15,22 @@ use vmcs_hw::profile::NamedProfile;
 pub fn sapphire_rapids() -> World {
     let profile = NamedProfile::by_name("Sapphire Rapids").expect("the profile comes with vmcs-hw");
     World::new(&profile.profile)
+}
+
+impl Images {
+    /// Images for the same processor.
+    ///
+    /// # Panics
+    /// If the profile is gone.
+    #[must_use]
+    pub fn of_sapphire_rapids() -> Self {
+        Self::new(&sapphire_rapids().profile)
+    }
+
+    /// `count` images, each at a place of its own in memory: every fourth one of [`Self::flipped`], else valid.
+    #[must_use]
+    pub fn many(&self, count: usize) -> Vec<Vmcs> {
+        let image = |i: usize| if i.is_multiple_of(4) { &self.flipped[i / 4 % FLIPPED] } else { &self.valid };
+        (0..count).map(|i| image(i).clone()).collect()
+    }
 }

@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// "optional"}], "not_checks": [{"id", "section", "title", "rule", "kind", "fields"}]}
     #[arg(long)]
     json: bool,
+    /// Print Markdown tables: what docs/checks.md is
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 /// What is printed.
@@ -69,6 +72,8 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let listing = if args.ids.is_empty() { Listing::all() } else { Listing::of(&args.ids)? };
     if args.json {
         output::json_pretty(&listing)?;
+    } else if args.markdown {
+        listing.print_markdown()?;
     } else if args.ids.is_empty() {
         listing.print_table()?;
     } else {
@@ -116,6 +121,41 @@ impl Listing {
             table.add_row([rule.id, rule.kind, rule.rule]);
         }
         output::print_table(&table)
+    }
+
+    /// One table for each SDM section.
+    fn print_markdown(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "# The checks of a VM entry\n")?;
+        writeln!(
+            out,
+            "Generated from the rows of `vmcs-model/src/checks` by `vmcs checks --markdown`. Section numbers are those of \
+             the\n2024 editions of the SDM. A check without a gate is always in force. “May be omitted” is a check of \
+             which the SDM leaves\nopen whether a processor makes it; in EntryFailed(34, n) the entry that was not \
+             loaded has the number n."
+        )?;
+        for section in self.checks.chunk_by(|a, b| a.section == b.section) {
+            writeln!(out, "\n## {} {}\n", section[0].section, section[0].title)?;
+            writeln!(out, "| check | rule | in force if | fields | fails with |\n|---|---|---|---|---|")?;
+            for check in section {
+                let omitted = if check.optional { "; may be omitted" } else { "" };
+                let Check { id, rule, gate, fields, .. } = check;
+                writeln!(
+                    out,
+                    "| `{id}` | {} | {} | {} | {}{omitted} |",
+                    cell(rule),
+                    cell(gate),
+                    code_list(fields),
+                    check.outcomes()
+                )?;
+            }
+        }
+        writeln!(out, "\n## What no image violates\n")?;
+        writeln!(out, "| id | section | rule | fields | why |\n|---|---|---|---|---|")?;
+        for NotCheck { id, section, rule, kind, fields, .. } in &self.not_checks {
+            writeln!(out, "| `{id}` | {section} | {} | {} | {kind} |", cell(rule), code_list(fields))?;
+        }
+        Ok(())
     }
 
     fn print_in_full(&self) -> io::Result<()> {
@@ -221,6 +261,17 @@ impl From<&NotACheck> for NotCheck {
 
 fn names(fields: &[FieldId]) -> Vec<&'static str> {
     fields.iter().map(|field| field.info().name).collect()
+}
+
+/// Text in a cell of a Markdown table: what Markdown would take for markup is escaped.
+fn cell(text: &str) -> String {
+    let special = |c: char| matches!(c, '|' | '[' | ']' | '*' | '_' | '<' | '`');
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// Names as code.
+fn code_list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// `guest_cr0 (0x6800), guest_cr4 (0x6804)`.

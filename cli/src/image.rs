@@ -32,6 +32,15 @@ pub(crate) struct Image {
     pub(crate) memory: Vec<MemoryWrite>,
     /// The processor that executes the entry.
     pub(crate) cpu: CpuState,
+    /// The processor as the file describes it.
+    described: Cpu,
+}
+
+/// How an image file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    Json,
+    Toml,
 }
 
 /// The file as it is written.
@@ -45,7 +54,7 @@ struct File {
 }
 
 /// The processor as far as the file describes it.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Cpu {
     cr0: Option<Number>,
@@ -62,15 +71,19 @@ impl Image {
     /// Reads a JSON or TOML file.
     pub(crate) fn load(file: &Path) -> Result<Self, CliError> {
         let wrong = |message: String| CliError::File { file: file.to_owned(), message };
-        let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
-        let parse = match extension.to_str() {
-            Some("json") => from_json,
-            Some("toml") => from_toml,
-            _ => return Err(wrong("an image is a file that ends in .json or .toml".to_owned())),
-        };
+        let syntax =
+            Syntax::of(file).ok_or_else(|| wrong("an image is a file that ends in .json or .toml".to_owned()))?;
         let text = fs::read_to_string(file).map_err(|error| CliError::file(file, &error))?;
-        let written =
-            parse(&text).map_err(|(line, message)| CliError::Line { file: file.to_owned(), line, message })?;
+        Self::parse(file, &text, syntax)
+    }
+
+    /// Reads the text of that file.
+    pub(crate) fn parse(file: &Path, text: &str, syntax: Syntax) -> Result<Self, CliError> {
+        let parsed = match syntax {
+            Syntax::Json => from_json(text),
+            Syntax::Toml => from_toml(text),
+        };
+        let written = parsed.map_err(|(line, message)| CliError::Line { file: file.to_owned(), line, message })?;
         Ok(Self::new(written))
     }
 
@@ -78,7 +91,13 @@ impl Image {
         let mut vmcs = Vmcs::new();
         fields.apply(&mut vmcs);
         let fields = fields.listed().into_iter().map(|field| (field, vmcs.raw(field))).collect();
-        Self { fields, memory: memory.0, cpu: cpu.state(&vmcs) }
+        Self { fields, memory: memory.0, cpu: cpu.state(&vmcs), described: cpu }
+    }
+
+    /// The processor that executes the entry, where fields that are not listed are unknown: a 64-bit host but for what the
+    /// file says.
+    pub(crate) fn cpu_of_partial(&self) -> CpuState {
+        self.described.state(&host_64(self.fields.iter().copied()))
     }
 
     /// The VMCS: fields that are not listed are 0.
@@ -96,6 +115,33 @@ impl Image {
         memory.apply(&self.memory, revision);
         memory
     }
+}
+
+impl Syntax {
+    /// By the file's extension.
+    pub(crate) fn of(file: &Path) -> Option<Self> {
+        match file.extension()?.to_ascii_lowercase().to_str()? {
+            "json" => Some(Self::Json),
+            "toml" => Some(Self::Toml),
+            _ => None,
+        }
+    }
+}
+
+/// A VMCS whose host state is that of a host which can execute VMX instructions, and as wide as `fields` say: what an entry
+/// is attempted from, if all that is known is what it loads.
+fn host_64(fields: impl Iterator<Item = (FieldId, u64)>) -> Vmcs {
+    let usual = CpuState::host_64();
+    let mut vmcs = Vmcs::new();
+    vmcs.set(HOST_CR0, usual.cr0);
+    vmcs.set(HOST_CR4, usual.cr4);
+    vmcs.set(PRIMARY_VM_EXIT_CONTROLS, Exit::HOST_ADDRESS_SPACE_SIZE);
+    for (field, value) in fields.filter(|(field, _)| *field == PRIMARY_VM_EXIT_CONTROLS.id()) {
+        vmcs.set_raw(field, value);
+    }
+    let exit = vmcs.get(PRIMARY_VM_EXIT_CONTROLS);
+    vmcs.set(PRIMARY_VM_EXIT_CONTROLS, exit & Exit::HOST_ADDRESS_SPACE_SIZE);
+    vmcs
 }
 
 impl Cpu {
@@ -142,6 +188,11 @@ impl Memory {
             }
         }
     }
+}
+
+/// The processor that executes an entry of which only fields are known.
+pub(crate) fn cpu_of(fields: impl Iterator<Item = (FieldId, u64)>) -> CpuState {
+    Cpu::default().state(&host_64(fields))
 }
 
 impl ReadMemory for Memory {

@@ -6,7 +6,9 @@ mod caps;
 mod check;
 mod checks;
 mod diff;
+mod dump;
 mod error;
+mod explain;
 mod fields;
 mod generate;
 mod image;
@@ -35,6 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
+    Explain(explain::Args),
     Run(run::Args),
     Check(check::Args),
     Generate(generate::Args),
@@ -47,6 +50,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Diff(args) => diff::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -65,3 +65,23 @@ fn an_unknown_check_is_refused() {
         .refused(&["unknown check \"ctl.pin.reserved\"", "ctl.pin.reserved-bits.allowed0"]);
     vmcs(&["checks", "pre.cpl", "xyzzy"]).refused(&["unknown check \"xyzzy\"", "vmcs checks"]);
 }
+
+/// docs/checks.md is what the command prints; `vmcs checks --markdown > docs/checks.md` makes it so.
+#[test]
+fn the_document_is_up_to_date() {
+    let committed = include_str!("../../docs/checks.md");
+    let printed = vmcs(&["checks", "--markdown"]);
+    assert_eq!(printed.status, 0, "{printed:?}");
+    for (n, (committed, printed)) in committed.lines().zip(printed.out.lines()).enumerate() {
+        assert_eq!(committed, printed, "docs/checks.md:{}", n + 1);
+    }
+    assert_eq!(committed, printed.out, "docs/checks.md has another length");
+}
+
+#[test]
+fn every_rule_is_a_row_of_the_document() {
+    let rows = vmcs(&["checks", "--markdown"]).out.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, CHECK_COUNT + NOT_CHECKS.len());
+    let some = vmcs(&["checks", "--markdown", "guest.pat.valid"]).out;
+    assert!(some.contains("| `guest_ia32_pat`, `vm_entry_controls` | EntryFailed(33, 0) |"), "{some}");
+}

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 use vmcs_hw::Implementation;
 use vmcs_hw::number::Number;
 use vmcs_hw::program::FieldKey;
-use vmcs_model::Vmcs;
 use vmcs_model::checks::{CheckId, CheckSet};
-use vmcs_model::field::{Encoding, FieldId};
+use vmcs_model::field::{self, Encoding, FieldId};
+use vmcs_model::{ReadMemory, Vmcs};
 
 /// Deviations that this crate knows, by file name.
 const FILES: &[(&str, &str)] = &[("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml"))];
+
+/// Entries of an MSR-load area that are looked at.
+const MOST_LOADS: u64 = 64;
 
 /// One deviation of an implementation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +60,9 @@ pub struct Deviation {
     /// Of these at least one has to hold, if there are any.
     #[serde(default)]
     pub when_any: Vec<Condition>,
+    /// MSRs of which the VM-entry MSR-load area has to name one; any area will do if there are none.
+    #[serde(default)]
+    pub loads: Vec<Number>,
     /// What the implementation does.
     pub behaviour: String,
     /// What the SDM says.
@@ -176,11 +182,21 @@ impl Deviations {
 }
 
 impl Deviation {
-    /// Whether the current VMCS meets its conditions.
+    /// Whether the current VMCS, and the MSR-load area that it names, meet its conditions.
     #[must_use]
-    pub fn applies(&self, vmcs: &Vmcs) -> bool {
+    pub fn applies(&self, vmcs: &Vmcs, memory: &impl ReadMemory) -> bool {
         let holds = |condition: &Condition| condition.holds(vmcs);
-        self.when.iter().all(holds) && (self.when_any.is_empty() || self.when_any.iter().any(holds))
+        self.when.iter().all(holds)
+            && (self.when_any.is_empty() || self.when_any.iter().any(holds))
+            && (self.loads.is_empty() || self.loads_msr(vmcs, memory))
+    }
+
+    /// Whether the first entries of the VM-entry MSR-load area name one of its MSRs.
+    fn loads_msr(&self, vmcs: &Vmcs, memory: &impl ReadMemory) -> bool {
+        let area = vmcs.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
+        let count = u64::from(vmcs.get(field::VM_ENTRY_MSR_LOAD_COUNT)).min(MOST_LOADS);
+        let named = |entry: u64| memory.read_u32(area.wrapping_add(16 * entry));
+        (0..count).filter_map(named).any(|msr| self.loads.contains(&Number(msr.into())))
     }
 
     /// The checks that it omits.

@@ -187,11 +187,11 @@ impl<'a> Oracle<'a> {
 
     /// The deviations whose conditions the current VMCS meets.
     fn applicable<'b>(&'b self, machine: &'b Machine) -> impl Iterator<Item = &'a Deviation> + 'b {
-        let current = machine.processor().current();
+        let (current, memory) = (machine.processor().current(), machine.processor().memory());
         self.deviations
             .iter()
             .copied()
-            .filter(move |deviation| current.is_some_and(|region| deviation.applies(&region.fields)))
+            .filter(move |deviation| current.is_some_and(|region| deviation.applies(&region.fields, memory)))
     }
 }
 

@@ -10,12 +10,13 @@ use vmcs_hw::recording::{self, Recording};
 fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::Report {
     let world = World::new(&recording.header.profile.profile);
     let session = recording.session();
+    let (generator, seed) = (recording.header.generator.clone(), recording.header.seed);
     let mut cases = recording.cases.iter().map(|(case, _)| case.clone()).collect::<Vec<_>>().into_iter();
     let setting = Setting { world: &world, session: &session, deviations };
     campaign::run(
         &mut recording,
         setting,
-        Cases::Listed { generator: recording.header.generator.clone(), seed: recording.header.seed, cases: &mut cases },
+        Cases::Listed { generator, seed, cases: &mut cases },
         None,
         &mut |_| ControlFlow::Continue(()),
     )

@@ -40,6 +40,13 @@ impl Allowed {
         value & !self.may
     }
 
+    /// Whether `value` is an allowed setting.
+    #[must_use]
+    #[inline]
+    pub const fn allows(self, value: u64) -> bool {
+        self.missing(value) | self.forbidden(value) == 0
+    }
+
     /// The nearest setting to `value` that is allowed.
     #[must_use]
     pub const fn nearest(self, value: u64) -> u64 {
@@ -80,6 +87,28 @@ impl Facts {
     #[must_use]
     pub(crate) const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// The facts of this set that are in `other`, too.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The capability MSRs of the set.
+    pub fn msrs(self) -> impl Iterator<Item = CapabilityMsr> {
+        CapabilityMsr::ALL.into_iter().filter(move |msr| self.intersects(Self::msr(*msr)))
+    }
+
+    /// The CPUID leaves of the set.
+    pub fn leaves(self) -> impl Iterator<Item = CpuidLeaf> {
+        CpuidLeaf::ALL.into_iter().filter(move |leaf| self.intersects(Self::cpuid(*leaf)))
+    }
+
+    /// Whether IA32_PERF_CAPABILITIES is in the set.
+    #[must_use]
+    pub const fn perf_capabilities(self) -> bool {
+        self.intersects(Self::PERF_CAPABILITIES)
     }
 
     /// Whether the sets share a fact.
@@ -125,6 +154,10 @@ pub struct Capabilities {
     pub physical_reserved: u64,
     /// Bits of the widest linear address: 48, or 57 with LA57; 32 without Intel 64.
     pub linear_bits: u32,
+    /// Half of the linear addresses of that width.
+    linear_half: u64,
+    /// Bits above a linear address; none without Intel 64.
+    linear_upper: u64,
     /// Bits that registers reserve.
     pub reserved: Reserved,
     /// CPUID leaves that gate single checks, all zero where unknown.
@@ -156,16 +189,33 @@ impl Capabilities {
         let primary = word(CapabilityMsr::Procbased, CapabilityMsr::TrueProcbased);
         let exit = word(CapabilityMsr::Exit, CapabilityMsr::TrueExit);
         let entry = word(CapabilityMsr::Entry, CapabilityMsr::TrueEntry);
-        // An MSR that exists only if some bit is 1 is absent, not unknown, where that bit is 0. SDM A.3, A.4, A.11.
-        let mut gated = |gate: bool, of: CapabilityMsr| if gate { msr(of) } else { 0 };
-        let secondary = Allowed::word(gated(primary.may & 1 << 31 != 0, CapabilityMsr::Procbased2));
-        let tertiary = Allowed::allowed_1(gated(primary.may & 1 << 17 != 0, CapabilityMsr::Procbased3));
-        let secondary_exit = Allowed::allowed_1(gated(exit.may & 1 << 31 != 0, CapabilityMsr::Exit2));
-        let ept_vpid = gated(secondary.may & (1 << 1 | 1 << 5) != 0, CapabilityMsr::EptVpidCap);
-        let vm_functions = Allowed::allowed_1(gated(secondary.may & 1 << 13 != 0, CapabilityMsr::Vmfunc));
         let misc = msr(CapabilityMsr::Misc);
         let cr0 = FixedBits { ones: msr(CapabilityMsr::Cr0Fixed0), may: msr(CapabilityMsr::Cr0Fixed1) };
         let cr4 = FixedBits { ones: msr(CapabilityMsr::Cr4Fixed0), may: msr(CapabilityMsr::Cr4Fixed1) };
+        // An MSR that exists only if some bit is 1 is absent, not unknown, where that bit is 0. SDM A.3, A.4, A.11.
+        // Where the bit is not known, neither is the MSR, unless it is known to be absent.
+        let read = |msr: CapabilityMsr| profile.msr(msr) != MsrValue::Unknown;
+        let word_read =
+            |default, precise| read(CapabilityMsr::Basic) && read(if true_controls { precise } else { default });
+        let primary_read = word_read(CapabilityMsr::Procbased, CapabilityMsr::TrueProcbased);
+        let exit_read = word_read(CapabilityMsr::Exit, CapabilityMsr::TrueExit);
+        let mut gated = |gate_read: bool, gate: bool, of: CapabilityMsr| {
+            if gate_read && !gate || profile.msr(of) == MsrValue::Absent {
+                return (0, true);
+            }
+            if !gate_read || !read(of) {
+                unknown = unknown.and(Facts::msr(of));
+            }
+            (profile.msr(of).or_zero().unwrap_or(0), gate_read && read(of))
+        };
+        let (secondary, secondary_read) = gated(primary_read, primary.may & 1 << 31 != 0, CapabilityMsr::Procbased2);
+        let secondary = Allowed::word(secondary);
+        let (tertiary, _) = gated(primary_read, primary.may & 1 << 17 != 0, CapabilityMsr::Procbased3);
+        let (secondary_exit, _) = gated(exit_read, exit.may & 1 << 31 != 0, CapabilityMsr::Exit2);
+        let (ept_vpid, _) = gated(secondary_read, secondary.may & (1 << 1 | 1 << 5) != 0, CapabilityMsr::EptVpidCap);
+        let (vm_functions, _) = gated(secondary_read, secondary.may & 1 << 13 != 0, CapabilityMsr::Vmfunc);
+        let (tertiary, secondary_exit, vm_functions) =
+            (Allowed::allowed_1(tertiary), Allowed::allowed_1(secondary_exit), Allowed::allowed_1(vm_functions));
         let mut cpuid = [[0; 4]; CpuidLeaf::ALL.len()];
         for (registers, leaf) in cpuid.iter_mut().zip(CpuidLeaf::ALL) {
             match profile.cpuid(leaf) {
@@ -177,11 +227,12 @@ impl Capabilities {
         // Without the leaf the width is 36. SDM Vol. 3A, 4.1.4 (Enumeration of Paging Features by CPUID).
         let physical_bits = match widths & 0xFF {
             0 => 36,
-            bits => bits.min(52),
+            // No processor has fewer than 32.
+            bits => bits.clamp(32, 52),
         };
         let key_bits = if profile.tme_activate & 1 != 0 { (profile.tme_activate >> 36 & 0xF) as u32 } else { 0 };
         let physical_reserved = u64::MAX << physical_bits;
-        let address_bits = if basic & 1 << 48 != 0 { 32 } else { physical_bits.saturating_sub(key_bits) };
+        let address_bits = if basic & 1 << 48 != 0 { 32 } else { physical_bits.saturating_sub(key_bits).max(32) };
         let intel_64 = cpuid[CpuidLeaf::ExtendedFeatures as usize][3] & 1 << 29 != 0;
         let linear_bits = match (widths >> 8 & 0xFF, intel_64) {
             (_, false) => 32,
@@ -199,7 +250,9 @@ impl Capabilities {
             let beyond_2 = if last < 2 { facts(CpuidLeaf::Extended2) } else { Facts::default() };
             unknown = unknown.without(beyond_1.and(beyond_2));
         }
-        if cpuid[CpuidLeaf::PerformanceExtended as usize][0] & 1 << 1 == 0 {
+        if !unknown.intersects(facts(CpuidLeaf::PerformanceExtended))
+            && cpuid[CpuidLeaf::PerformanceExtended as usize][0] & 1 << 1 == 0
+        {
             unknown = unknown.without(facts(CpuidLeaf::PerformanceCounters));
         }
         let reserved = Reserved::new(&cpuid, profile.perf_capabilities, physical_reserved, key_bits);
@@ -220,6 +273,8 @@ impl Capabilities {
             address_reserved: u64::MAX << address_bits,
             physical_reserved,
             linear_bits,
+            linear_half: 1 << (linear_bits - 1),
+            linear_upper: if intel_64 { u64::MAX << linear_bits } else { 0 },
             reserved,
             cpuid,
             unknown,
@@ -269,6 +324,12 @@ impl Capabilities {
     #[must_use]
     pub const fn cpuid(&self, leaf: CpuidLeaf) -> [u32; 4] {
         self.cpuid[leaf as usize]
+    }
+
+    /// Whether any of those bits of a register of a CPUID leaf is 1.
+    #[inline]
+    pub(crate) fn cpuid_any(&self, leaf: CpuidLeaf, register: usize, mask: u32) -> bool {
+        self.cpuid[leaf as usize].get(register).is_some_and(|value| value & mask != 0)
     }
 
     /// Intel 64: CPUID.80000001H:EDX\[29\].
@@ -325,22 +386,28 @@ impl Capabilities {
         address & self.address_reserved == 0
     }
 
-    /// Whether a linear address is canonical for the widest linear addresses that the processor supports.
+    /// Whether a linear address is canonical for the widest linear addresses that the processor supports: its bits from
+    /// the highest of a linear address on are all equal.
     #[must_use]
+    #[inline]
     pub const fn canonical(&self, address: u64) -> bool {
-        let shift = 64 - self.linear_bits;
-        if self.linear_bits == 32 { true } else { ((address << shift) as i64 >> shift) as u64 == address }
+        self.not_canonical(address) == 0
+    }
+
+    /// 0 for a canonical address. Or-ing what several addresses give tells whether all are canonical.
+    #[inline]
+    pub(crate) const fn not_canonical(&self, address: u64) -> u64 {
+        // Half of the canonical addresses lie at the bottom, half at the top: moved by half, they are 0 and up.
+        address.wrapping_add(self.linear_half) & self.linear_upper
     }
 
     /// Whether bits 63:N of a linear address are all equal, N being the widest linear address that the processor
     /// supports. True of every canonical address, and of some that differ in bit N-1.
     #[must_use]
+    #[inline]
     pub const fn upper_identical(&self, address: u64) -> bool {
-        if self.linear_bits == 32 {
-            return true;
-        }
-        let upper = address >> self.linear_bits;
-        upper == 0 || upper == u64::MAX >> self.linear_bits
+        let upper = address & self.linear_upper;
+        upper == 0 || upper == self.linear_upper
     }
 
     /// The memory types an EPTP may name: bit n set for type n. IA32_VMX_EPT_VPID_CAP\[8\] and \[14\].

@@ -47,6 +47,7 @@ use core::ops::ControlFlow;
 
 use crate::field::FieldId;
 use crate::outcome::{Exception, Outcome};
+use crate::partial::Unknowns;
 
 /// The stage of a VM entry that a check belongs to. Stages follow one another; within one that is not
 /// [`Phase::Basic`], a processor may check in any order. SDM 27, VM Entries.
@@ -165,6 +166,13 @@ impl Sink for CheckSet {
     }
 }
 
+/// Tells `sink` of a violated check. Out of line, so that a valid image meets branches that are not taken.
+#[cold]
+#[inline(never)]
+fn report<S: Sink>(sink: &mut S, check: CheckId) -> ControlFlow<S::Break> {
+    sink.violated(check)
+}
+
 /// Checks judged on an image of which not everything is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartialChecks {
@@ -172,6 +180,10 @@ pub struct PartialChecks {
     pub violated: CheckSet,
     /// Checks that depend on values that are not known.
     pub undecidable: CheckSet,
+    /// The check of which [`Self::because`] is asked.
+    pub(crate) asked: Option<CheckId>,
+    /// The unknown things because of which that check is undecidable.
+    pub(crate) because: Unknowns,
 }
 
 /// Bits 11:0 are 0.
@@ -196,7 +208,8 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 /// checks! {
 ///     /// What the section is about.
 ///     pub enum SectionCheck, Phase, sdm "number" "title", fails <Failure>, |c|
-///     when <guard>, "<the guard in words>" => {
+///     unless <filter>,
+///     when <guard>, "<the guard in words>", unless <filter> => {
 ///         /// The rule.
 ///         Name "its.id" [FIELDS, IT_READS] -> <another Failure> => <predicate>;
 ///     }
@@ -205,11 +218,16 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 ///
 /// It emits the enum of the checks, their [`CheckInfo`]s, and two functions: `run` over any reader and [`Sink`], and
 /// `run_partial`, which tells what holds whatever the unknown values are.
+///
+/// `unless` is optional, and there for speed alone: where the filter is true, none of the rows that follow (of the
+/// section, or of the group) is violated, which the filter finds in fewer steps than the rows, most often because the
+/// image is an ordinary one. Where it is false nothing is said. `run_partial` looks at the rows only.
 macro_rules! checks {
     (
         $(#[doc = $doc:literal])+
         pub enum $section:ident, $phase:ident, sdm $number:literal $title:literal, fails $default:expr, |$c:ident|
-        $(when $guard:expr, $gate:literal => {
+        $(unless $section_filter:expr,)?
+        $(when $guard:expr, $gate:literal $(, unless $filter:expr)? => {
             $($(#[doc = $rule:literal])+ $name:ident $id:literal [$($field:ident),*] $(-> $failure:expr)? => $holds:expr;)+
         })+
     ) => {
@@ -241,9 +259,12 @@ macro_rules! checks {
                 $c: &$crate::context::EntryContext<'_, R, M>,
                 sink: &mut S,
             ) -> core::ops::ControlFlow<S::Break> {
-                $(if $guard {
+                $(if $section_filter {
+                    return core::ops::ControlFlow::Continue(());
+                })?
+                $(if $guard $(&& !$filter)? {
                     $(if !$holds {
-                        sink.violated(Self::$name.into())?;
+                        $crate::checks::report(sink, Self::$name.into())?;
                     })+
                 })+
                 core::ops::ControlFlow::Continue(())

@@ -17,7 +17,7 @@ use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
 use crate::registers::{Cr4, DEBUGCTL_UNCORE_PMI, Efer, Rflags};
-use crate::vmcs::ReadFields;
+use crate::vmcs::{ReadFields, Unknown};
 
 /// The instruction that asks for a VM entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,7 +198,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn capabilities(&self, facts: Facts) -> &'a Capabilities {
         if R::PARTIAL && self.attempt.capabilities.unknown.intersects(facts) {
-            self.vmcs.met_unknown();
+            self.vmcs.met_unknown(Unknown::Facts(facts.common(self.attempt.capabilities.unknown)));
         }
         self.attempt.capabilities
     }
@@ -293,7 +293,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             return false;
         }
         if !self.returns_to_root() {
-            self.met_unknown();
+            self.vmcs.met_unknown(Unknown::ExecutiveVmcs);
         }
         true
     }
@@ -329,6 +329,13 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
         self.capabilities(LINEAR_WIDTH).canonical(address)
     }
 
+    /// Whether all of those linear addresses are canonical.
+    #[inline]
+    pub(crate) fn all_canonical<const N: usize>(&self, addresses: [Field<u64>; N]) -> bool {
+        let has = self.capabilities(LINEAR_WIDTH);
+        addresses.into_iter().fold(0, |any, address| any | has.not_canonical(self.get(address))) == 0
+    }
+
     /// Whether bits 63:N of an address are all equal, N being the widest linear address of the processor. Weaker than
     /// canonicality: bit N-1 may differ.
     #[inline]
@@ -359,7 +366,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn read_u32(&self, address: u64) -> u32 {
         self.memory.read_u32(address).unwrap_or_else(|| {
-            self.vmcs.met_unknown();
+            self.vmcs.met_unknown(Unknown::Memory(address));
             u32::MAX
         })
     }
@@ -368,7 +375,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn read_u64(&self, address: u64) -> u64 {
         self.memory.read_u64(address).unwrap_or_else(|| {
-            self.vmcs.met_unknown();
+            self.vmcs.met_unknown(Unknown::Memory(address));
             u64::MAX
         })
     }
@@ -387,15 +394,15 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
 
     /// Something that the check depends on is not known.
     #[inline]
-    pub fn met_unknown(&self) {
-        self.vmcs.met_unknown();
+    pub fn met_unknown(&self, what: Unknown) {
+        self.vmcs.met_unknown(what);
     }
 
     /// The SDM leaves it to the processor whether what the check looks at fails: the check is undecidable. Always true,
     /// so that a check over complete values does not count as violated.
     #[inline]
     pub(crate) fn open_question(&self) -> bool {
-        self.vmcs.met_unknown();
+        self.vmcs.met_unknown(Unknown::Open);
         true
     }
 
@@ -414,7 +421,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     fn used(&self, field: FieldId) {
         if R::PARTIAL && !self.vmcs.knows(field) {
-            self.vmcs.met_unknown();
+            self.vmcs.met_unknown(Unknown::Field(field));
         }
     }
 

@@ -5,11 +5,13 @@
 
 use core::cell::Cell;
 
-use crate::checks::{CheckId, PartialChecks};
-use crate::context::EntryContext;
+use crate::capabilities::Facts;
+use crate::checks::{CheckId, CheckSet, PartialChecks};
+use crate::context::{EntryAttempt, EntryContext};
 use crate::field::{FieldId, FieldSet};
 use crate::memory::ReadMemory;
-use crate::vmcs::{ReadFields, Vmcs};
+use crate::verdict::judge_into;
+use crate::vmcs::{ReadFields, Unknown, Vmcs};
 
 /// A VMCS of which only some fields are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,16 +52,61 @@ impl ReadFields for PartialVmcs {
     }
 }
 
-/// A reader that notes whether anything unknown was met.
+/// What was met that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unknowns {
+    /// Fields whose values are not known.
+    pub fields: FieldSet,
+    /// Facts about the processor that are not known.
+    pub facts: Facts,
+    /// The first physical address of memory whose contents are not known.
+    pub memory: Option<u64>,
+    /// The VMCS that an entry which returns from SMM goes by is not known.
+    pub executive_vmcs: bool,
+    /// The SDM leaves open what the processor does.
+    pub open: bool,
+}
+
+impl Unknowns {
+    /// Nothing unknown was met.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn insert(&mut self, what: Unknown) {
+        match what {
+            Unknown::Field(field) => self.fields.insert(field),
+            Unknown::Facts(facts) => self.facts = self.facts.and(facts),
+            Unknown::Memory(address) => self.memory = self.memory.or(Some(address)),
+            Unknown::ExecutiveVmcs => self.executive_vmcs = true,
+            Unknown::Open => self.open = true,
+        }
+    }
+
+    /// Both.
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self {
+            fields: self.fields.iter().chain(other.fields.iter()).collect(),
+            facts: self.facts.and(other.facts),
+            memory: self.memory.or(other.memory),
+            executive_vmcs: self.executive_vmcs || other.executive_vmcs,
+            open: self.open || other.open,
+        }
+    }
+}
+
+/// A reader that notes what unknown things were met.
 pub struct Watch<'a, R> {
     reader: &'a R,
-    met_unknown: Cell<bool>,
+    met: Cell<Unknowns>,
+    any: Cell<bool>,
 }
 
 impl<'a, R> Watch<'a, R> {
     /// Watches `reader`.
-    pub const fn new(reader: &'a R) -> Self {
-        Self { reader, met_unknown: Cell::new(false) }
+    pub fn new(reader: &'a R) -> Self {
+        Self { reader, met: Cell::default(), any: Cell::new(false) }
     }
 }
 
@@ -74,31 +121,89 @@ impl<R: ReadFields> ReadFields for Watch<'_, R> {
         self.reader.knows(field)
     }
 
-    fn met_unknown(&self) {
-        self.met_unknown.set(true);
+    fn met_unknown(&self, what: Unknown) {
+        let mut met = self.met.get();
+        met.insert(what);
+        self.met.set(met);
+        self.any.set(true);
+    }
+}
+
+/// What a condition came to, and what unknown things it met.
+#[derive(Clone, Copy)]
+pub(crate) struct Watched {
+    value: bool,
+    met: Option<Unknowns>,
+}
+
+impl Watched {
+    /// The truth of the condition, `None` if it met something unknown.
+    pub(crate) fn truth(self) -> Option<bool> {
+        self.met.is_none().then_some(self.value)
+    }
+
+    /// The unknown things that it met.
+    pub(crate) fn met(self) -> Unknowns {
+        self.met.unwrap_or_default()
     }
 }
 
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, Watch<'_, R>, M> {
-    /// The truth of `condition`, `None` if it met something unknown.
-    pub(crate) fn watch(&self, condition: impl FnOnce() -> bool) -> Option<bool> {
+    /// Evaluates `condition` and watches what it meets.
+    pub(crate) fn watch(&self, condition: impl FnOnce() -> bool) -> Watched {
         let watch = self.reader();
-        watch.met_unknown.set(false);
-        let truth = condition();
-        (!watch.met_unknown.get()).then_some(truth)
+        if watch.any.replace(false) {
+            watch.met.set(Unknowns::default());
+        }
+        let value = condition();
+        Watched { value, met: watch.any.get().then(|| watch.met.get()) }
     }
+}
+
+/// The unknown things because of which `check` cannot be decided, none if it can.
+pub fn unknowns<R: ReadFields, M: ReadMemory>(
+    check: CheckId,
+    attempt: EntryAttempt<'_>,
+    vmcs: &R,
+    memory: &M,
+) -> Unknowns {
+    let mut checks = PartialChecks { asked: Some(check), ..PartialChecks::default() };
+    let watch = Watch::new(vmcs);
+    judge_into(&EntryContext::new(attempt, &watch, memory), &mut checks);
+    if !checks.undecidable.contains(check) {
+        return Unknowns::default();
+    }
+    checks.because
+}
+
+/// The checks that are violated, and those that cannot be decided.
+pub(crate) fn judge_known<R: ReadFields, M: ReadMemory>(
+    attempt: EntryAttempt<'_>,
+    vmcs: &R,
+    memory: &M,
+) -> (CheckSet, CheckSet) {
+    let mut checks = PartialChecks::default();
+    let watch = Watch::new(vmcs);
+    judge_into(&EntryContext::new(attempt, &watch, memory), &mut checks);
+    (checks.violated, checks.undecidable)
 }
 
 impl PartialChecks {
     /// Files `check` under what its guard and predicate say.
-    pub(crate) fn judge(&mut self, check: CheckId, guard: Option<bool>, holds: impl FnOnce() -> Option<bool>) {
-        if guard == Some(false) {
+    pub(crate) fn judge(&mut self, check: CheckId, guard: Watched, holds: impl FnOnce() -> Watched) {
+        if guard.truth() == Some(false) {
             return;
         }
-        match (guard, holds()) {
+        let holds = holds();
+        match (guard.truth(), holds.truth()) {
             (_, Some(true)) => {}
             (Some(true), Some(false)) => self.violated.insert(check),
-            _ => self.undecidable.insert(check),
+            _ => {
+                self.undecidable.insert(check);
+                if self.asked == Some(check) {
+                    self.because = guard.met().union(holds.met());
+                }
+            }
         }
     }
 }

@@ -129,6 +129,24 @@ pub fn violations<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs:
     }
 }
 
+/// Tells `each` of every check that each of many images violates, in their order.
+///
+/// Images that lie anywhere in memory are brought near several at a time before they are judged: their cache misses
+/// overlap, which those of one image after the other do not.
+pub fn violations_batch<'a, R: ReadFields, M: ReadMemory>(
+    attempt: EntryAttempt<'_>,
+    images: &[&'a R],
+    memory: &M,
+    mut each: impl FnMut(&'a R, CheckSet),
+) {
+    /// As many images as a first-level cache holds with room to spare.
+    const NEAR: usize = 16;
+    for near in images.chunks(NEAR) {
+        near.iter().for_each(|image| image.touch());
+        near.iter().for_each(|image| each(image, violations(attempt, *image, memory)));
+    }
+}
+
 /// The verdict on an entry of which everything is known.
 pub fn judge<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &R, memory: &M) -> Verdict {
     let context = EntryContext::new(attempt, vmcs, memory);
@@ -169,35 +187,47 @@ pub fn judge_partial<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vm
     let watch = Watch::new(vmcs);
     let context = EntryContext::new(attempt, &watch, memory);
     let mut checks = PartialChecks::default();
-    BasicCheck::run_partial(&context, &mut checks);
-    if has_vmcs(&attempt) {
-        match context.watch(|| context.returns_from_smm()) {
+    judge_into(&context, &mut checks);
+    let PartialChecks { violated, undecidable, .. } = checks;
+    Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
+}
+
+/// Judges every check of the entry over a reader that knows only a part.
+pub(crate) fn judge_into<R: ReadFields, M: ReadMemory>(
+    context: &EntryContext<'_, Watch<'_, R>, M>,
+    checks: &mut PartialChecks,
+) {
+    BasicCheck::run_partial(context, checks);
+    if has_vmcs(context.attempt()) {
+        let returns = context.watch(|| context.returns_from_smm());
+        match returns.truth() {
             Some(true) => {}
-            Some(false) => ExecutionControlCheck::run_partial(&context, &mut checks),
+            Some(false) => ExecutionControlCheck::run_partial(context, checks),
             None => {
                 // The controls are this VMCS's or the executive VMCS's: violations here may not count.
-                let mut own = PartialChecks::default();
-                ExecutionControlCheck::run_partial(&context, &mut own);
+                let mut own = PartialChecks { asked: checks.asked, ..PartialChecks::default() };
+                ExecutionControlCheck::run_partial(context, &mut own);
+                if checks.asked.is_some_and(|asked| own.violated.contains(asked) || own.undecidable.contains(asked)) {
+                    checks.because = own.because.union(returns.met());
+                }
                 checks.undecidable =
                     checks.undecidable.iter().chain(own.violated.iter()).chain(own.undecidable.iter()).collect();
             }
         }
-        ExitControlCheck::run_partial(&context, &mut checks);
-        EntryControlCheck::run_partial(&context, &mut checks);
-        SmmCheck::run_partial(&context, &mut checks);
-        HostRegisterCheck::run_partial(&context, &mut checks);
-        HostSegmentCheck::run_partial(&context, &mut checks);
-        AddressSpaceCheck::run_partial(&context, &mut checks);
-        GuestRegisterCheck::run_partial(&context, &mut checks);
-        GuestSegmentCheck::run_partial(&context, &mut checks);
-        GuestDescriptorTableCheck::run_partial(&context, &mut checks);
-        GuestRipCheck::run_partial(&context, &mut checks);
-        GuestNonRegisterCheck::run_partial(&context, &mut checks);
-        PdpteCheck::run_partial(&context, &mut checks);
-        MsrLoadCheck::run_partial(&context, &mut checks);
+        ExitControlCheck::run_partial(context, checks);
+        EntryControlCheck::run_partial(context, checks);
+        SmmCheck::run_partial(context, checks);
+        HostRegisterCheck::run_partial(context, checks);
+        HostSegmentCheck::run_partial(context, checks);
+        AddressSpaceCheck::run_partial(context, checks);
+        GuestRegisterCheck::run_partial(context, checks);
+        GuestSegmentCheck::run_partial(context, checks);
+        GuestDescriptorTableCheck::run_partial(context, checks);
+        GuestRipCheck::run_partial(context, checks);
+        GuestNonRegisterCheck::run_partial(context, checks);
+        PdpteCheck::run_partial(context, checks);
+        MsrLoadCheck::run_partial(context, checks);
     }
-    let PartialChecks { violated, undecidable } = checks;
-    Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
 }
 
 /// Whether there is a VMCS to look at.

@@ -1,9 +1,13 @@
 //! The contents of a VMCS, and reading them from anywhere.
 
-use crate::field::{FIELDS, Field, FieldId, FieldValue};
+use crate::capabilities::Facts;
+use crate::field::{FIELD_COUNT, FIELDS, Field, FieldId, FieldValue};
 
 /// Slots of the dense store: every value of the dense index has one, so that no look-up needs a bounds check.
 const SLOTS: usize = 256;
+
+/// Values that share a cache line.
+const LINE: usize = 8;
 
 /// The fields of one VMCS, densely stored; all zero at first.
 ///
@@ -65,6 +69,21 @@ impl core::fmt::Debug for Vmcs {
     }
 }
 
+/// Something that a check looked at and that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The value of a field.
+    Field(FieldId),
+    /// Some of these facts about the processor.
+    Facts(Facts),
+    /// What memory holds at that physical address.
+    Memory(u64),
+    /// The VMCS that an entry which returns from SMM goes by.
+    ExecutiveVmcs,
+    /// Nothing: the SDM leaves open what the processor does.
+    Open,
+}
+
 /// Anything that can say what a VMCS field holds: a [`Vmcs`], a partial image, or VMREAD itself.
 pub trait ReadFields {
     /// Whether some fields or facts may be unknown. Then [`Self::knows`] and [`Self::met_unknown`] count.
@@ -79,15 +98,25 @@ pub trait ReadFields {
         true
     }
 
+    /// Brings the contents near, where they are memory that may be far: called some time before they are read.
+    #[inline]
+    fn touch(&self) {}
+
     /// Called when a check has used something that is not known.
     #[inline]
-    fn met_unknown(&self) {}
+    fn met_unknown(&self, _what: Unknown) {}
 }
 
 impl ReadFields for Vmcs {
     #[inline]
     fn read(&self, field: FieldId) -> u64 {
         self.raw(field)
+    }
+
+    #[inline]
+    fn touch(&self) {
+        let line = |i: usize| self.values[i * LINE];
+        core::hint::black_box((0..FIELD_COUNT.div_ceil(LINE)).fold(0, |any, i| any | line(i)));
     }
 }
 

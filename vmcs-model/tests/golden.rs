@@ -1,198 +1,103 @@
-//! Every line of `golden/*.txt`: what a change of the plain 64-bit guest violates, and every outcome it permits.
-//!
-//! ```text
-//! @name := changes                          a name for changes
-//! changes => check ids => outcomes          ids of the violated checks, "?" before those that stay open
-//! ```
-//! A change is `field=value`, `field|=bits`, `field^=bits`, `cpu.name=value`, `memory.address=qword`, `msr.n=number:value`
-//! (entry n of an MSR-load area at A0000H, counted from 1) or `profile=name`, with numbers in hexadecimal; `-` is none.
-//! Outcomes are joined by `or`; a failure at an entry "or later" ends in `+`.
+//! The golden lines on the model: every line says exactly what is violated and permitted, and every check has a line and
+//! a nearest legal neighbour. The format of the lines is described in `common/corpus.rs`.
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use common::Sparse;
-use vmcs_model::checks::{CheckId, CheckSet, Phase};
+use common::corpus::{self, Expected, Scene};
+use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
-use vmcs_model::cpu::ExecutiveVmcs;
-use vmcs_model::registers::{Cr0, Cr4, Efer};
+use vmcs_model::registers::{Cr4, Efer};
 use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, EntryInstruction, FieldId, LaunchState, Outcome, Vmcs, baseline, field,
-    first_violation, judge, judge_partial, violations,
+    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, baseline, field, first_violation,
+    judge, judge_partial, violations,
 };
 
-const FILES: &[(&str, &str)] = &[
-    ("host.txt", include_str!("golden/host.txt")),
-    ("guest.txt", include_str!("golden/guest.txt")),
-    ("loading.txt", include_str!("golden/loading.txt")),
+/// Checks that cannot be violated alone, and those that come with them.
+const NEVER_ALONE: &[(&str, &str)] = &[
+    // The last entry lies beyond the first, the last byte beyond the address.
+    ("ctl.ipi-virt.table-width", "ctl.ipi-virt.last-entry-width"),
+    ("ctl.exit-msr-store.width", "ctl.exit-msr-store.last-byte-width"),
+    ("ctl.exit-msr-load.width", "ctl.exit-msr-load.last-byte-width"),
+    ("ctl.entry-msr-load.width", "ctl.entry-msr-load.last-byte-width"),
+    // Blocking by SMI has to be there for the entry to SMM, and not be there outside SMM.
+    ("ctl.entry.smm.entry-to-smm-outside", "guest.intr.smi-entry-to-smm"),
+    // Without support of the type there is no vector for it.
+    ("ctl.inject.type-7-supported", "ctl.inject.other-event-vector"),
+    // A 64-bit guest needs a 64-bit host, which a legacy processor cannot have.
+    ("as.legacy.guest-not-ia32e", "as.host32.guest-not-ia32e"),
+    ("as.host32.guest-not-ia32e", "as.longmode.host-64"),
+    // A processor without Intel 64 is never in IA-32e mode.
+    ("as.no-intel64", "as.legacy.host-not-64"),
 ];
 
-const MSR_AREA: u64 = 0xA_0000;
-
-struct Case {
-    profile: String,
-    cpu: CpuState,
-    changes: Vec<(FieldId, char, u64)>,
-    memory: Sparse,
-}
-
-fn hex(text: &str) -> u64 {
-    u64::from_str_radix(text, 16).unwrap_or_else(|e| panic!("{text}: {e}"))
-}
-
-impl Case {
-    fn new() -> Self {
-        let executive = Some(ExecutiveVmcs { launched: true, controls_valid: true });
-        Self {
-            profile: "full".into(),
-            cpu: CpuState { executive, ..CpuState::host_64() },
-            changes: vec![],
-            memory: Sparse::default(),
-        }
-    }
-
-    fn apply(&mut self, names: &BTreeMap<String, String>, changes: &str) {
-        for change in changes.split_whitespace().filter(|c| *c != "-") {
-            if let Some(name) = change.strip_prefix('@') {
-                let named = names.get(name).unwrap_or_else(|| panic!("no changes named {name}")).clone();
-                self.apply(names, &named);
-                continue;
-            }
-            let (left, value) = change.split_once('=').unwrap_or_else(|| panic!("no = in {change}"));
-            match left.split_once('.') {
-                Some(("cpu", name)) => self.set_cpu(name, hex(value)),
-                Some(("memory", address)) => self.memory.write_u64(hex(address), hex(value)),
-                Some(("msr", n)) => {
-                    let (number, value) = value.split_once(':').unwrap_or_else(|| panic!("no : in {change}"));
-                    let entry = MSR_AREA + 16 * (hex(n) - 1);
-                    self.memory.write_u64(entry, hex(number));
-                    self.memory.write_u64(entry + 8, hex(value));
-                }
-                Some(_) => panic!("what is {left}?"),
-                None if left == "profile" => self.profile = value.into(),
-                None => {
-                    let name = left.trim_end_matches(['|', '^']);
-                    let field = FieldId::by_name(name).unwrap_or_else(|| panic!("no field {name}"));
-                    let operator = left[name.len()..].chars().next().unwrap_or('=');
-                    self.changes.push((field, operator, hex(value)));
-                }
-            }
-        }
-    }
-
-    fn set_cpu(&mut self, name: &str, value: u64) {
-        match name {
-            "cr0" => self.cpu.cr0 = Cr0::from_bits_retain(value),
-            "cr4" => self.cpu.cr4 = Cr4::from_bits_retain(value),
-            "efer" => self.cpu.efer = Efer::from_bits_retain(value),
-            "smm" => self.cpu.smm = value != 0,
-            other => panic!("no cpu.{other}"),
-        }
-    }
-
-    fn image(&self, capabilities: &Capabilities) -> Vmcs {
-        let mut vmcs = baseline::plain_64bit(capabilities);
-        for (field, operator, value) in &self.changes {
-            let old = vmcs.raw(*field);
-            vmcs.set_raw(
-                *field,
-                match operator {
-                    '|' => old | value,
-                    '^' => old ^ value,
-                    _ => *value,
-                },
-            );
-        }
-        vmcs
-    }
-}
-
-fn ids(set: &CheckSet) -> BTreeSet<String> {
-    set.iter().map(|check| check.to_string()).collect()
+/// What the model says of a scene, whichever way it is asked.
+fn judged(scene: &Scene) -> (CheckSet, Expected) {
+    let capabilities = Capabilities::new(&common::by_name(scene.profile()));
+    let stage = scene.on(&capabilities);
+    let attempt = stage.attempt(&capabilities);
+    let verdict = judge(attempt, &stage.vmcs, &stage.memory);
+    assert_eq!(violations(attempt, &stage.vmcs, &stage.memory), verdict.violated);
+    assert_eq!(first_violation(attempt, &stage.vmcs, &stage.memory), verdict.violated.iter().next());
+    let partial = judge_partial(attempt, &stage.vmcs, &stage.memory);
+    assert_eq!((partial.violated, partial.undecidable), (verdict.violated, verdict.undecidable));
+    (verdict.violated, Expected::of(&verdict))
 }
 
 #[test]
-fn golden() {
-    let mut seen = CheckSet::EMPTY;
+fn every_line_is_what_the_model_says() {
     let mut wrong = String::new();
-    for (file, text) in FILES {
-        let mut names = BTreeMap::new();
-        for (n, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            if let Some((name, changes)) = line.strip_prefix('@').and_then(|l| l.split_once(" := ")) {
-                names.insert(name.to_string(), changes.to_string());
-                continue;
-            }
-            let [changes, expected, outcomes] = line.split(" => ").collect::<Vec<_>>()[..] else {
-                panic!("{file}:{}: not three columns", n + 1);
-            };
-            let mut case = Case::new();
-            case.apply(&names, changes);
-            let capabilities = Capabilities::new(&common::by_name(&case.profile));
-            let vmcs = case.image(&capabilities);
-            let attempt = EntryAttempt {
-                instruction: EntryInstruction::Vmlaunch,
-                launch_state: LaunchState::Clear,
-                shadow: false,
-                cpu: &case.cpu,
-                capabilities: &capabilities,
-            };
-            let verdict = judge(attempt, &vmcs, &case.memory);
-            let (open, violated): (Vec<_>, Vec<_>) =
-                expected.split_whitespace().filter(|id| *id != "-").partition(|id| id.starts_with('?'));
-            let violated: BTreeSet<_> = violated.iter().map(ToString::to_string).collect();
-            let open: BTreeSet<_> = open.iter().map(|id| id[1..].to_string()).collect();
-            let mut permitted: Vec<_> = verdict.permitted.iter().map(|o| o.to_string()).collect();
-            if let Some(from) = verdict.permitted.msr_failures_from() {
-                for outcome in &mut permitted {
-                    if *outcome == format!("EntryFailed(34, {from})") {
-                        outcome.push('+');
-                    }
-                }
-            }
-            let permitted = permitted.join(" or ");
-            if ids(&verdict.violated) != violated || ids(&verdict.undecidable) != open || permitted != outcomes {
-                wrong += &format!(
-                    "{file}:{}: {changes}\n  expected {expected} => {outcomes}\n  got      {:?} open {:?} => {permitted}\n",
-                    n + 1,
-                    verdict.violated,
-                    verdict.undecidable
-                );
-            }
-            // The other ways to ask agree.
-            assert_eq!(violations(attempt, &vmcs, &case.memory), verdict.violated);
-            assert_eq!(first_violation(attempt, &vmcs, &case.memory), verdict.violated.iter().next());
-            let partial = judge_partial(attempt, &vmcs, &case.memory);
-            assert_eq!(
-                (partial.violated, partial.undecidable),
-                (verdict.violated, verdict.undecidable),
-                "{file}:{}",
-                n + 1
-            );
-            for check in verdict.violated.iter() {
-                seen.insert(check);
+    for line in corpus::lines() {
+        let scenes = [Some(&(line.scene, line.expected)), line.neighbour.as_ref()];
+        for ((scene, expected), what) in scenes.into_iter().flatten().zip(["line", "neighbour"]) {
+            let (_, said) = judged(scene);
+            if said != *expected {
+                wrong += &format!("{} {what}: {}\n  expected {expected}\n  got      {said}\n", line.place, line.text);
             }
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
-    let without: Vec<_> = CheckId::all()
-        .filter(|check| {
-            let id = check.info().id;
-            let here = id.starts_with("host.") || id.starts_with("as.");
-            here || matches!(check.info().phase, Phase::GuestState | Phase::MsrLoading)
-        })
-        .filter(|check| !seen.contains(*check))
-        .collect();
-    assert!(without.is_empty(), "no line violates {without:?}");
+}
+
+/// Each check has a smallest violation, where possible of this check alone, and a neighbour one change away in which it
+/// holds for certain.
+#[test]
+fn every_check_has_a_violation_and_a_legal_neighbour() {
+    let mut paired = CheckSet::EMPTY;
+    for line in corpus::lines() {
+        let Some((_, legal)) = &line.neighbour else { continue };
+        for id in &line.expected.violated {
+            let alone = line.expected.violated == [id.as_str()];
+            let company = NEVER_ALONE.iter().filter(|(never, _)| never == id);
+            let smallest = alone
+                || company.clone().any(|(_, with)| {
+                    line.expected.violated.len() == 2 && line.expected.violated.iter().any(|other| other == with)
+                });
+            assert!(!alone || company.count() == 0, "{}: {id} is violated alone", line.place);
+            if smallest && !legal.violated.contains(id) && !legal.open.contains(id) {
+                paired.insert(CheckId::by_id(id).unwrap_or_else(|| panic!("{}: no check {id}", line.place)));
+            }
+        }
+    }
+    let without: Vec<_> = CheckId::all().filter(|check| !paired.contains(*check)).collect();
+    assert!(without.is_empty(), "{} checks have no violation with a legal neighbour: {without:?}", without.len());
+}
+
+#[test]
+fn neighbours_are_legal() {
+    let lines = corpus::lines();
+    let with_neighbour: Vec<_> = lines.iter().filter_map(|line| Some((line, line.neighbour.as_ref()?))).collect();
+    let legal = with_neighbour.iter().filter(|(_, (_, expected))| expected.to_string() == "- => Entered").count();
+    println!("{} lines, {} neighbours, {legal} of them without any violation", lines.len(), with_neighbour.len());
+    for (line, (_, expected)) in &with_neighbour {
+        assert_ne!(line.expected, *expected, "{}: the neighbour is no different", line.place);
+    }
+    assert_eq!(with_neighbour.len() - legal, 1, "what stays violated beside a legal neighbour");
 }
 
 #[test]
 fn the_baseline_is_valid_everywhere() {
-    for name in ["full", "sgx", "lean", "encrypted", "first", "narrow"] {
+    for name in ["full", "sgx", "lean", "encrypted", "events", "short_addresses", "first", "narrow"] {
         let capabilities = Capabilities::new(&common::by_name(name));
         let vmcs = baseline::plain_64bit(&capabilities);
         let mut cpu = CpuState::host_64();

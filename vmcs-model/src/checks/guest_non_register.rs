@@ -16,6 +16,7 @@ use crate::vmcs::ReadFields;
 checks! {
     /// Checks on guest non-register state: activity, interruptibility, pending debug exceptions and the VMCS link pointer.
     pub enum GuestNonRegisterCheck, GuestState, sdm "27.3.1.5" "Checks on Guest Non-Register State", fails Failure::guest_state(0), |c|
+    unless usual(c),
     when true, "" => {
         /// The activity state is 0 (active), 1 (HLT), 2 (shutdown) or 3 (wait for SIPI).
         ActivityRange "guest.activity.range" [GUEST_ACTIVITY_STATE] => activity(c).0 <= 3;
@@ -151,6 +152,14 @@ checks! {
         LinkExecutive "guest.link.not-executive" [VMCS_LINK_POINTER, EXECUTIVE_VMCS_POINTER, VM_ENTRY_CONTROLS] -> Failure::guest_state(4) =>
             c.get(field::VMCS_LINK_POINTER) != c.get(field::EXECUTIVE_VMCS_POINTER);
     }
+}
+
+/// SMM plays no part, the guest will be active, nothing blocks events, no debug exception is pending, and no VMCS is
+/// linked.
+#[inline]
+fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
+    let state = u64::from(activity(c).0) | u64::from(blocking(c).bits()) | pending(c).bits();
+    state | !c.get(field::VMCS_LINK_POINTER) == 0 && !c.cpu().smm && !c.entry().contains(Entry::ENTRY_TO_SMM)
 }
 
 /// Bits 10:4, 13, 15 and 63:17: reserved on every processor.

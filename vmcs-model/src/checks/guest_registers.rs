@@ -1,6 +1,6 @@
 //! Checks on the control registers, debug registers and MSRs of the guest-state area.
 
-use super::host_registers::{FRED_CONFIG_RESERVED, UNCHECKED_CR0};
+use super::host_registers::{FRED_CONFIG_RESERVED, UNCHECKED_CR0, control_registers_allowed, efer_allowed};
 use super::{Failure, checks};
 use crate::capabilities::Reserved;
 use crate::context::EntryContext;
@@ -15,6 +15,7 @@ use crate::vmcs::ReadFields;
 checks! {
     /// Checks on guest control registers, debug registers and MSRs.
     pub enum GuestRegisterCheck, GuestState, sdm "27.3.1.1" "Checks on Guest Control Registers, Debug Registers, and MSRs", fails Failure::guest_state(0), |c|
+    unless usual(c),
     when true, "" => {
         /// Every bit of CR0 that is fixed to 1 in VMX operation is 1. PE and PG are exempt if “unrestricted guest” is 1; NW
         /// and CD are not checked.
@@ -158,6 +159,32 @@ checks! {
         SpecCtrl "guest.spec-ctrl.reserved" [GUEST_IA32_SPEC_CTRL, VM_ENTRY_CONTROLS] =>
             c.spec_ctrl_valid(c.get(field::GUEST_IA32_SPEC_CTRL));
     }
+}
+
+/// The guest uses paging, of all MSRs only IA32_DEBUGCTL, IA32_PAT and IA32_EFER are loaded, and every register is good.
+#[inline]
+fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
+    const RARE: Entry = Entry::LOAD_IA32_PERF_GLOBAL_CTRL
+        .union(Entry::LOAD_IA32_BNDCFGS)
+        .union(Entry::LOAD_IA32_RTIT_CTL)
+        .union(Entry::LOAD_UINV)
+        .union(Entry::LOAD_CET_STATE)
+        .union(Entry::LOAD_GUEST_IA32_LBR_CTL)
+        .union(Entry::LOAD_PKRS)
+        .union(Entry::LOAD_FRED)
+        .union(Entry::LOAD_IA32_SPEC_CTRL);
+    let (has, entry, long) = (c.attempt().capabilities, c.entry(), c.ia32e_guest());
+    let (cr0, cr4) = (c.get(field::GUEST_CR0), c.get(field::GUEST_CR4));
+    !entry.intersects(RARE)
+        && cr0.contains(Cr0::PE | Cr0::PG)
+        && control_registers_allowed(has, cr0, cr4)
+        && (if long { cr4.contains(Cr4::PAE) } else { !cr4.intersects(Cr4::PCIDE | Cr4::FRED) })
+        && c.get(field::GUEST_CR3) & has.reserved.cr3 == 0
+        && c.all_canonical([field::GUEST_IA32_SYSENTER_ESP, field::GUEST_IA32_SYSENTER_EIP])
+        && (!entry.contains(Entry::LOAD_DEBUG_CONTROLS)
+            || c.get(field::GUEST_IA32_DEBUGCTL) & has.reserved.debugctl | c.get(field::GUEST_DR7) >> 32 == 0)
+        && (!entry.contains(Entry::LOAD_IA32_PAT) || pat_valid(c.get(field::GUEST_IA32_PAT)))
+        && (!entry.contains(Entry::LOAD_IA32_EFER) || efer_allowed(has, c.get(field::GUEST_IA32_EFER), long))
 }
 
 #[inline]

@@ -14,6 +14,7 @@ checks! {
     /// Checks on guest segment registers. A register is usable if bit 16 of its access rights is 0; most checks on the
     /// rights of CS are made regardless.
     pub enum GuestSegmentCheck, GuestState, sdm "27.3.1.2" "Checks on Guest Segment Registers", fails Failure::guest_state(0), |c|
+    unless usual(c),
     when true, "" => {
         /// TI (bit 2) of the TR selector is 0.
         TrTi "guest.seg.tr.ti" [GUEST_TR_SELECTOR] => !c.get(field::GUEST_TR_SELECTOR).ti();
@@ -189,6 +190,47 @@ checks! {
     }
 }
 
+/// Protected mode without FRED, CS holds code, SS, DS, ES, FS and GS hold writable data or are not usable, all of them
+/// flat, TR is a small busy TSS, and LDTR is not usable.
+#[inline]
+fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
+    const DPL: u32 = 3 << 5;
+    const LONG: u32 = 1 << 13;
+    const BIG: u32 = 1 << 14;
+    const GRANULAR: u32 = 1 << 15;
+    const FLAT_CODE: u32 = GRANULAR | PRESENT | CODE_OR_DATA | CODE | ACCESSED;
+    const FLAT_DATA: u32 = GRANULAR | PRESENT | CODE_OR_DATA | WRITABLE | ACCESSED;
+    const BUSY_TASK: u32 = PRESENT | 11;
+    // Bits whose values do not matter: AVL, L, D/B and DPL, and C and R of code, E of data.
+    const IGNORED: u32 = 7 << 12 | DPL;
+    let flat =
+        |s: &Segment, rights: u32, ignored: u32| (c.get(s.rights).into_bits() ^ rights) & !ignored | !c.get(s.limit);
+    let data = |s: &Segment| flat(s, FLAT_DATA, IGNORED | UNUSABLE | 1 << 2) & usable_mask(c.get(s.rights));
+    let segments = flat(&CS, FLAT_CODE, IGNORED | 0b110) | data(&SS) | data(&DS) | data(&ES) | data(&FS) | data(&GS);
+    let task = (tr(c).into_bits() ^ BUSY_TASK) & !IGNORED | c.get(field::GUEST_TR_LIMIT) >> 20;
+    let low_bases = c.get(CS.base) | c.get(SS.base) | c.get(DS.base) | c.get(ES.base);
+    let (cs, ss) = (cs(c), ss(c));
+    segments | task == 0
+        && low_bases >> 32 == 0
+        && c.all_canonical([field::GUEST_TR_BASE, field::GUEST_FS_BASE, field::GUEST_GS_BASE])
+        && cs.dpl() == ss.dpl()
+        && cs.into_bits() & (LONG | BIG) != LONG | BIG
+        && !c.get(field::GUEST_TR_SELECTOR).ti()
+        && ldtr(c).unusable()
+        && c.get(field::GUEST_CR0).contains(Cr0::PE)
+        && !c.get(field::GUEST_CR4).contains(Cr4::FRED)
+        && !virtual_8086(c)
+        && (unrestricted(c) || privileges_match(c))
+}
+
+/// What “unrestricted guest” lifts: privilege levels agree.
+fn privileges_match<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
+    let rpl = c.get(field::GUEST_SS_SELECTOR).rpl();
+    rpl == c.get(field::GUEST_CS_SELECTOR).rpl()
+        && rpl == ss(c).dpl()
+        && [DS, ES, FS, GS].iter().all(|segment| data_dpl_valid(c, segment))
+}
+
 /// The fields of one segment register.
 struct Segment {
     selector: Field<Selector>,
@@ -239,9 +281,11 @@ const OTHERS: [Segment; 5] = [SS, DS, ES, FS, GS];
 // Masks of access rights.
 const ACCESSED: u32 = 1 << 0;
 const READABLE: u32 = 1 << 1;
+const WRITABLE: u32 = 1 << 1;
 const CODE: u32 = 1 << 3;
 const CODE_OR_DATA: u32 = 1 << 4;
 const PRESENT: u32 = 1 << 7;
+const UNUSABLE: u32 = 1 << 16;
 const RESERVED_11_8: u32 = 0xF00;
 const RESERVED_31_17: u32 = 0xFFFE_0000;
 

@@ -117,7 +117,10 @@ impl CheckSet {
     #[inline]
     pub fn insert(&mut self, check: CheckId) {
         let index = check.index();
-        self.0[index / 64] |= 1 << (index % 64);
+        // There is a word for every index; `get_mut` says so without a panic path.
+        if let Some(word) = self.0.get_mut(index / 64) {
+            *word |= 1 << (index % 64);
+        }
     }
 
     /// Whether `check` is in the set.

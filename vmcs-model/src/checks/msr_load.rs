@@ -1,7 +1,7 @@
 //! The VM-entry MSR-load area.
 
 use super::msr_rules::msr_rule;
-use super::msr_write::{LoadedState, Write, write};
+use super::msr_write::{LoadedState, Write, loads_simply, write};
 use super::{Failure, MSR_ENTRY_BYTES, checks, msr_area_last_byte};
 use crate::capabilities::{Capabilities, Facts};
 use crate::context::EntryContext;
@@ -13,14 +13,14 @@ use crate::msr::CapabilityMsr;
 use crate::outcome::Outcome;
 use crate::profile::CpuidLeaf;
 use crate::registers::Cr0;
-use crate::vmcs::ReadFields;
+use crate::vmcs::{ReadFields, Unknown};
 
 checks! {
     /// The loading of MSRs at VM entry. Entries are processed in order, with the guest state already loaded; the first that
     /// cannot be loaded ends the VM entry, and its number, counted from 1, is the exit qualification. Only the rules that
     /// this entry breaks count as violated.
     pub enum MsrLoadCheck, MsrLoading, sdm "27.4" "Loading MSRs", fails Failure::new(msr_failure(0)), |c|
-    when c.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0, "the VM-entry MSR-load count is not 0" => {
+    when c.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0, "the VM-entry MSR-load count is not 0", unless usual(c) => {
         /// Bits 63:32 of the first qword of an entry are 0.
         Reserved "msrload.reserved-63-32" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::RESERVED);
         /// An entry does not name IA32_FS_BASE (C0000100H) or IA32_GS_BASE (C0000101H).
@@ -94,10 +94,31 @@ const fn recommended_maximum(has: &Capabilities) -> u32 {
     512 * ((has.misc >> 25 & 7) as u32 + 1)
 }
 
+/// A short list of MSRs that the processor has and that take the values, as [`loads_simply`] tells.
+#[inline]
+fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
+    /// The recommended maximum is no less.
+    const SHORT: u32 = 512;
+    let (count, area) = (c.get(field::VM_ENTRY_MSR_LOAD_COUNT), c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS));
+    count <= SHORT
+        && (0..u64::from(count)).all(|i| {
+            let entry = area.wrapping_add(i * MSR_ENTRY_BYTES);
+            let (first, value) = (c.try_read_u64(entry), c.try_read_u64(entry.wrapping_add(8)));
+            first.zip(value).is_some_and(|(first, value)| {
+                let number = u32::try_from(first);
+                let rule = number.ok().filter(|number| *number > MAY_BE_REFUSED).and_then(msr_rule);
+                rule.is_some_and(|rule| loads_simply(c.attempt().capabilities, rule, value))
+            })
+        })
+}
+
+/// No MSR above this one is one that an entry of the area may not name although it has a rule.
+const MAY_BE_REFUSED: u32 = 0x9B;
+
 fn keeps<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, rule: Rules) -> bool {
     let loads = c.msr_loads();
     if loads.open.intersects(rule) && !loads.broken.intersects(rule) {
-        c.met_unknown();
+        c.met_unknown(c.unknown_msr_load());
     }
     !loads.broken.intersects(rule)
 }
@@ -109,15 +130,49 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
             return loads;
         }
         let mut loads = MsrLoads::default();
+        // Where an earlier entry may turn out to fail, a later one may not count.
+        let mut doubtful = false;
         let after = self.walk_msr_loads(|_, broken, open| {
-            loads.broken |= broken;
-            loads.open |= open;
+            if doubtful {
+                loads.open |= broken | open;
+            } else {
+                loads.broken |= broken;
+                loads.open |= open;
+            }
+            doubtful |= R::PARTIAL && (open.is_all() || !open.is_empty() && self.unknown_state().is_some());
         });
-        if let AfterEntries::Undefined { machine_check: false, .. } = after {
+        let misc = Facts::msr(CapabilityMsr::Misc);
+        if let AfterEntries::Undefined { machine_check, .. } = after
+            && (!machine_check || self.attempt().capabilities.unknown.intersects(misc))
+        {
             loads.open = Rules::all();
         }
         self.msr_loads.set(Some(loads));
         loads
+    }
+
+    /// What keeps an entry of the area from being judged.
+    fn unknown_msr_load(&self) -> Unknown {
+        let [count, area] = [field::VM_ENTRY_MSR_LOAD_COUNT.id(), field::VM_ENTRY_MSR_LOAD_ADDRESS.id()];
+        if let Some(field) = [count, area].into_iter().find(|field| !self.knows(*field)) {
+            return Unknown::Field(field);
+        }
+        let (count, area) = (self.get(field::VM_ENTRY_MSR_LOAD_COUNT), self.get(field::VM_ENTRY_MSR_LOAD_ADDRESS));
+        let mut qwords = (0..2 * u64::from(count.min(512))).map(|i| area.wrapping_add(8 * i));
+        let unread = qwords.find(|address| self.try_read_u64(*address).is_none());
+        unread.map(Unknown::Memory).or_else(|| self.unknown_state()).unwrap_or(Unknown::Open)
+    }
+
+    /// What else is not known and can keep an entry from being judged.
+    fn unknown_state(&self) -> Option<Unknown> {
+        let facts = self.attempt().capabilities.unknown;
+        if facts != Facts::default() {
+            return Some(Unknown::Facts(facts));
+        }
+        [field::GUEST_CR0.id(), field::VM_ENTRY_CONTROLS.id(), field::GUEST_IA32_RTIT_CTL.id()]
+            .into_iter()
+            .find(|field| !self.knows(*field))
+            .map(Unknown::Field)
     }
 
     /// Tells `visit` of every entry at which the VM entry fails or may fail, by number from 1.
@@ -131,26 +186,31 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     /// Judges the entries up to the first that certainly fails, at most the recommended maximum, and tells `visit` of
     /// those that break a rule, or may.
     fn walk_msr_loads(&self, mut visit: impl FnMut(u64, Rules, Rules)) -> AfterEntries {
-        if !self.knows(field::VM_ENTRY_MSR_LOAD_COUNT.id()) || !self.knows(field::VM_ENTRY_MSR_LOAD_ADDRESS.id()) {
-            return AfterEntries::Undefined { from: 1, machine_check: false };
+        let unknown = AfterEntries::Undefined { from: 1, machine_check: false };
+        if !self.knows(field::VM_ENTRY_MSR_LOAD_COUNT.id()) {
+            return unknown;
         }
         let count = self.get(field::VM_ENTRY_MSR_LOAD_COUNT);
-        let area = self.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
         if count == 0 {
             return AfterEntries::Loaded;
         }
+        if !self.knows(field::VM_ENTRY_MSR_LOAD_ADDRESS.id()) {
+            return unknown;
+        }
+        let area = self.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
         let has = self.attempt().capabilities;
         // Where the address is bad the checks on controls fail, and there is no area.
         let Some(last) = msr_area_last_byte(area, count).filter(|_| area & 0xF == 0) else {
             return AfterEntries::Loaded;
         };
-        if !has.address_fits(last) {
-            let width = Facts::msr(CapabilityMsr::Basic).and(Facts::cpuid(CpuidLeaf::AddressWidths));
-            return if has.unknown.intersects(width) {
-                AfterEntries::Undefined { from: 1, machine_check: false }
-            } else {
-                AfterEntries::Loaded
-            };
+        let width = Facts::msr(CapabilityMsr::Basic).and(Facts::cpuid(CpuidLeaf::AddressWidths));
+        if R::PARTIAL && has.unknown.intersects(width) {
+            // No processor's physical addresses are narrower than 32 bits.
+            if last >> 32 != 0 {
+                return unknown;
+            }
+        } else if !has.address_fits(last) {
+            return AfterEntries::Loaded;
         }
         let limit = recommended_maximum(has);
         let mut state = self.loaded_state();
@@ -176,12 +236,14 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
         };
         #[allow(clippy::cast_possible_truncation, reason = "bits 31:0 are the MSR's number")]
         let number = first as u32;
-        let mut broken = Rules::empty();
+        let mut broken = match number {
+            0xC000_0100 | 0xC000_0101 => Rules::FS_GS_BASE,
+            0x800..=0x8FF => Rules::X2APIC,
+            0x9B if !self.cpu().smm => Rules::SMM_ONLY,
+            0x79 | 0x8B => Rules::MODEL_SPECIFIC,
+            _ => Rules::empty(),
+        };
         broken.set(Rules::RESERVED, first >> 32 != 0);
-        broken.set(Rules::FS_GS_BASE, matches!(number, 0xC000_0100 | 0xC000_0101));
-        broken.set(Rules::X2APIC, number >> 8 == 8);
-        broken.set(Rules::SMM_ONLY, number == 0x9B && !self.cpu().smm);
-        broken.set(Rules::MODEL_SPECIFIC, matches!(number, 0x79 | 0x8B));
         if !(broken - Rules::MODEL_SPECIFIC).is_empty() {
             return (broken, Rules::empty());
         }

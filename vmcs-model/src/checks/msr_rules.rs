@@ -128,9 +128,33 @@ const fn range(first: u32, last: u32, name: &'static str, exists: Exists, takes:
 
 /// The rule of that MSR. MSRs without one are the processor's own.
 #[must_use]
+#[inline]
 pub fn msr_rule(number: u32) -> Option<&'static MsrRule> {
-    let after = MSR_RULES.partition_point(|rule| rule.first <= number);
-    MSR_RULES[..after].last().filter(|rule| number <= rule.last)
+    MSR_RULES.get(usize::from(BY_NUMBER[slot(number)])).filter(|rule| rule.first <= number && number <= rule.last)
+}
+
+/// Number to row: where a rule for that number would be, an index beyond the rows where there is none.
+static BY_NUMBER: [u8; SLOTS] = {
+    let mut slots = [u8::MAX; SLOTS];
+    assert!(MSR_RULES.len() < u8::MAX as usize, "an index has eight bits");
+    let mut i: u8 = 0;
+    while (i as usize) < MSR_RULES.len() {
+        let mut number = MSR_RULES[i as usize].first;
+        while number <= MSR_RULES[i as usize].last {
+            assert!(slots[slot(number)] == u8::MAX, "two MSRs have one slot");
+            slots[slot(number)] = i;
+            number += 1;
+        }
+        i += 1;
+    }
+    slots
+};
+
+const SLOTS: usize = 0x2000;
+
+/// Numbers are below 2000H but for a few that begin with 4000H or C000H. Those fall between the others.
+const fn slot(number: u32) -> usize {
+    (number ^ number >> 19) as usize % SLOTS
 }
 
 /// Every MSR whose values the SDM settles, by number. What cannot be loaded at a VM entry whatever the value

@@ -48,6 +48,23 @@ pub(super) struct LoadedState {
     pub(super) trace_enabled: Option<bool>,
 }
 
+/// Whether it takes no more than a look at its rule to tell that [`write`] does not fail.
+#[inline]
+pub(super) fn loads_simply(has: &Capabilities, rule: &MsrRule, value: u64) -> bool {
+    let exists = match rule.exists {
+        Exists::Always => true,
+        Exists::Cpuid(leaf, register, mask) => has.cpuid_any(leaf, register, mask),
+        _ => false,
+    };
+    exists
+        && match rule.takes {
+            Takes::Any => true,
+            Takes::Without(reserved) => value & reserved == 0,
+            Takes::Canonical(reserved) => value & reserved == 0 && has.canonical(value),
+            _ => false,
+        }
+}
+
 /// Whether `value` can be written to the MSR `number`, whose rule is `rule`.
 pub(super) fn write(has: &Capabilities, state: &LoadedState, rule: &MsrRule, number: u32, value: u64) -> Write {
     // The order puts what fails on every processor first, so that it does where facts are missing.
@@ -64,9 +81,7 @@ fn known(has: &Capabilities, facts: Facts, answer: impl FnOnce() -> Write) -> Wr
 
 fn exists(has: &Capabilities, exists: Exists, n: u32) -> Write {
     let bits = |(leaf, register, mask): (CpuidLeaf, usize, u32)| {
-        known(has, Facts::cpuid(leaf), || {
-            Write::loads_if(has.cpuid(leaf).get(register).is_some_and(|value| value & mask != 0))
-        })
+        known(has, Facts::cpuid(leaf), || Write::loads_if(has.cpuid_any(leaf, register, mask)))
     };
     let counters = |mask: u64| {
         known(has, Reserved::PERF_GLOBAL_CTRL_FACTS.without(Facts::PERF_CAPABILITIES), || {

@@ -7,7 +7,7 @@ use crate::cpu::ExecutiveVmcs;
 use crate::field;
 use crate::formats::event_type::OTHER_EVENT;
 use crate::memory::ReadMemory;
-use crate::vmcs::ReadFields;
+use crate::vmcs::{ReadFields, Unknown};
 
 checks! {
     /// Checks that a VM entry makes in addition, or differently, when it returns from SMM.
@@ -58,7 +58,7 @@ fn executive_revision_matches<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_,
 /// What is known of the executive VMCS; taken as good where nothing is.
 fn executive<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> ExecutiveVmcs {
     c.cpu().executive.unwrap_or_else(|| {
-        c.met_unknown();
+        c.met_unknown(Unknown::ExecutiveVmcs);
         ExecutiveVmcs { launched: true, controls_valid: true }
     })
 }

@@ -1,6 +1,8 @@
 //! Processors and memory for the tests.
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
+pub mod corpus;
+
 use std::collections::BTreeMap;
 
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary};
@@ -99,13 +101,36 @@ pub fn sgx() -> CpuProfile {
     profile
 }
 
-/// [`full`] without RTM, LAM, bus-lock detection, activity states and half of CET.
+/// [`full`] without RTM, LAM, bus-lock detection, activity states, zero instruction lengths, half of CET, 5-level EPT,
+/// its accessed and dirty flags and shadow stacks, and saving IA32_PERF_GLOBAL_CTRL.
 pub fn lean() -> CpuProfile {
     let mut profile = full();
     let [eax, ebx, ecx, edx] = profile.cpuid(CpuidLeaf::Extended0).unwrap_or_default();
     profile.set_cpuid(CpuidLeaf::Extended0, [eax, ebx & !(1 << 11), ecx & !(1 << 24), edx & !(1 << 20)]);
     profile.set_cpuid(CpuidLeaf::Extended1, [1 << 17, 0, 0, 0]);
     profile.set_msr(CapabilityMsr::Misc, MsrValue::Value(5));
+    profile.set_msr(CapabilityMsr::EptVpidCap, MsrValue::Value(0x0F01_0601_4141));
+    let exit = word(Exit::DEFAULT1.bits(), Exit::NAMES) & !(1 << (32 + 30));
+    profile.set_msr(CapabilityMsr::Exit, MsrValue::Value(exit));
+    profile.set_msr(CapabilityMsr::TrueExit, MsrValue::Value(exit));
+    profile
+}
+
+/// [`full`] with injection of any error code and of nested exceptions: IA32_VMX_BASIC\[56\] and \[58\].
+pub fn events() -> CpuProfile {
+    basic(1 << 56 | 1 << 58)
+}
+
+/// [`full`] with 32-bit addresses in the VMCS: IA32_VMX_BASIC\[48\].
+pub fn short_addresses() -> CpuProfile {
+    basic(1 << 48)
+}
+
+/// [`full`] with these bits of IA32_VMX_BASIC.
+fn basic(bits: u64) -> CpuProfile {
+    let mut profile = full();
+    let old = profile.msr(CapabilityMsr::Basic).or_zero().unwrap_or_default();
+    profile.set_msr(CapabilityMsr::Basic, MsrValue::Value(old | bits));
     profile
 }
 
@@ -162,6 +187,8 @@ pub fn by_name(name: &str) -> CpuProfile {
         "sgx" => sgx(),
         "lean" => lean(),
         "encrypted" => encrypted(),
+        "events" => events(),
+        "short_addresses" => short_addresses(),
         "first" => first(),
         "without_intel_64" => without_intel_64(),
         "narrow" => narrow(),

@@ -1,0 +1,214 @@
+//! `vmcs explain`: what is wrong with a VMCS out of a kernel log, or with one of which only a part is known.
+
+mod report;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use vmcs_model::field::FieldId;
+use vmcs_model::formats::RegionHeader;
+use vmcs_model::partial::{PartialVmcs, Unknowns, unknowns};
+use vmcs_model::{
+    Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, judge_partial,
+};
+
+use crate::dump::{self, Dump};
+use crate::error::{CliError, Status};
+use crate::image::{self, Image, Syntax};
+use crate::target;
+
+/// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
+///
+/// Reads what Linux (KVM's dump_vmcs), Xen and HAXM print, and the registers that QEMU prints after "KVM: entry failed". The
+/// dump may stand anywhere in the log; timestamps, log levels, tags and quoting marks are no hindrance, nor are lines that a
+/// mail program has wrapped.
+///
+/// It also takes an image file as `vmcs check` does. Here a field that the file does not list is unknown, not 0, and so is
+/// memory.
+///
+/// A dump lacks many fields, and the log says nothing of the processor. Nothing is claimed of a value that is not known:
+/// what depends on it is listed as undecidable, with what is missing. With --profile fewer checks are.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Exit status: 0 no check is known to be violated, 1 some are, 2 there is no dump or it cannot be \
+                        read.\n\nKVM prints the dump only if the module was told to:\n  echo 1 | sudo tee \
+                        /sys/module/kvm_intel/parameters/dump_invalid_vmcs\n\nExamples:\n  sudo dmesg | vmcs explain -\n  \
+                        vmcs explain --profile skylake-x syslog\n  vmcs explain --json guest.toml"
+)]
+pub(crate) struct Args {
+    /// The log or image; - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The processor: a profile's name (see `vmcs caps list`) or file. Without it the capabilities are unknown
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Which dump of the log, counted from 1; by default the last
+    #[arg(long, value_name = "N")]
+    dump: Option<usize>,
+    /// Answer in JSON: {"format", "reported", "permitted", "violated": [{"id", "section", "title", "rule", "gate",
+    /// "fields", "repair", …}], "undecidable": [{"id", "unknown"}], "notes"}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Most bytes that are read.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// What is to be explained.
+struct Subject {
+    dump: Dump,
+    memory: Known,
+    cpu: CpuState,
+}
+
+/// Memory of which only some bytes are known.
+#[derive(Default)]
+struct Known(BTreeMap<u64, u8>);
+
+impl ReadMemory for Known {
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        for (byte, offset) in bytes.iter_mut().zip(0..) {
+            *byte = *self.0.get(&address.checked_add(offset)?)?;
+        }
+        Some(u32::from_le_bytes(bytes))
+    }
+}
+
+/// What there is to say.
+struct Findings<'a> {
+    dump: &'a Dump,
+    attempt: EntryAttempt<'a>,
+    memory: &'a Known,
+    verdict: Verdict,
+    /// A profile was named.
+    profiled: bool,
+}
+
+impl Findings<'_> {
+    fn vmcs(&self) -> &PartialVmcs {
+        &self.dump.vmcs
+    }
+
+    /// Why a check cannot be decided.
+    fn unknowns(&self, check: vmcs_model::checks::CheckId) -> Unknowns {
+        unknowns(check, self.attempt, self.vmcs(), self.memory)
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    let profile = match &args.profile {
+        Some(name) => target::profile(name)?.profile,
+        None => CpuProfile::default(),
+    };
+    let capabilities = Capabilities::new(&profile);
+    let subject = read(args, capabilities.revision())?;
+    let Subject { dump, memory, cpu, .. } = &subject;
+    let header = memory.read_u32(cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
+    let attempt = EntryAttempt {
+        instruction: EntryInstruction::Vmlaunch,
+        launch_state: LaunchState::Clear,
+        shadow: header.shadow(),
+        cpu,
+        capabilities: &capabilities,
+    };
+    let verdict = judge_partial(attempt, &dump.vmcs, memory);
+    let findings = Findings { dump, attempt, memory, verdict, profiled: args.profile.is_some() };
+    if args.json {
+        report::json(&findings)?
+    } else {
+        report::text(&findings)?
+    }
+    Ok(Status::found(!verdict.violated.is_empty()))
+}
+
+/// Finds out what the file is, and reads it.
+fn read(args: &Args, revision: u32) -> Result<Subject, CliError> {
+    let file = args.file.as_path();
+    let wrong = |message: String| CliError::File { file: file.to_owned(), message };
+    let text = contents(file)?;
+    let syntax = Syntax::of(file).or_else(|| syntax(&text));
+    if let Some(syntax) = syntax {
+        if args.dump.is_some() {
+            return Err(CliError::Usage("--dump chooses a dump of a log, and this is an image".to_owned()));
+        }
+        return Ok(Subject::image(&Image::parse(file, &text, syntax)?, revision));
+    }
+    let mut dumps = dump::find(&text);
+    let count = dumps.len();
+    let number = args.dump.unwrap_or(count);
+    if count == 0 {
+        let hint = if text.contains("dump_invalid_vmcs") {
+            "KVM prints it only with kvm_intel.dump_invalid_vmcs=1"
+        } else {
+            "expected what KVM, Xen or HAXM print, QEMU's registers after \"KVM: entry failed\", or an image in JSON or TOML"
+        };
+        return Err(wrong(format!("there is no VMCS dump in it: {hint}")));
+    }
+    if number == 0 || number > count {
+        return Err(wrong(format!("there is no dump {number} in it: expected 1 to {count}")));
+    }
+    let mut dump = dumps.swap_remove(number - 1);
+    if count > 1 {
+        dump.notes.insert(0, format!("this is dump {number} of {count} in the log; --dump N explains another"));
+    }
+    if dump.known() == 0 {
+        return Err(wrong(
+            "there is a dump in it, but no value of a field: expected lines such as \"CR3 = 0x1000\"".to_owned(),
+        ));
+    }
+    Ok(Subject::logged(dump))
+}
+
+/// The text of the file; bytes that are not UTF-8 are no part of a dump.
+fn contents(file: &Path) -> Result<String, CliError> {
+    let failed = |error: io::Error| CliError::file(file, &error);
+    let input: Box<dyn Read> =
+        if file == Path::new("-") { Box::new(io::stdin().lock()) } else { Box::new(File::open(file).map_err(failed)?) };
+    let mut bytes = Vec::new();
+    input.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let message = format!("it is too long: expected at most {} MiB", MOST_BYTES >> 20);
+        return Err(CliError::File { file: file.to_owned(), message });
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The syntax of an image without an extension, `None` if it is a log.
+fn syntax(text: &str) -> Option<Syntax> {
+    let is_table = |line: &str| ["[fields]", "[cpu]", "[[memory]]"].contains(&line.trim());
+    if text.trim_start().starts_with('{') {
+        return Some(Syntax::Json);
+    }
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    is_table(first).then_some(Syntax::Toml)
+}
+
+impl Subject {
+    fn image(image: &Image, revision: u32) -> Self {
+        let mut dump = Dump { format: "image", ..Dump::default() };
+        for &(field, value) in &image.fields {
+            dump.vmcs.set_raw(field, value);
+        }
+        let mut memory = Known::default();
+        for write in &image.memory {
+            let bytes = write.to_bytes(revision).expect("checked when the write was read");
+            memory.0.extend((write.address.0..=u64::MAX).zip(bytes));
+        }
+        Self { dump, memory, cpu: image.cpu_of_partial() }
+    }
+
+    fn logged(mut dump: Dump) -> Self {
+        let vmcs = &dump.vmcs;
+        let known = FieldId::all().filter_map(|field| vmcs.raw(field).map(|value| (field, value)));
+        let cpu = image::cpu_of(known);
+        dump.notes.push(
+            "assumed: the entry was attempted by a host at CPL 0 in VMX root operation, outside of SMM, on a current VMCS of \
+             the right launch state"
+                .to_owned(),
+        );
+        Self { dump, memory: Known::default(), cpu }
+    }
+}
