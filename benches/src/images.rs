@@ -1,5 +1,7 @@
 //! The images that the benches of the checks judge, and the memory that goes with them.
 
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldValue};
 use vmcs_model::formats::{Eptp, InterruptionInformation, event_type};
@@ -57,7 +59,7 @@ impl Images {
         let valid = valid(&capabilities);
         let mut one_violation = valid.clone();
         one_violation.set(field::VIRTUAL_PROCESSOR_IDENTIFIER, 0);
-        let mut random = 0x9E37_79B9_7F4A_7C15;
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let flipped = (0..FLIPPED).map(|_| flip(valid.clone(), &mut random)).collect();
         let memory = Area(ENTRIES);
         let images = Self { capabilities, cpu: CpuState::host_64(), memory, valid, one_violation, flipped };
@@ -81,7 +83,11 @@ impl Images {
 
 fn valid(capabilities: &Capabilities) -> Vmcs {
     let mut vmcs = baseline::plain_64bit(capabilities);
-    add(&mut vmcs, field::PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::EXTERNAL_INTERRUPT_EXITING | PinBased::NMI_EXITING);
+    add(
+        &mut vmcs,
+        field::PIN_BASED_VM_EXECUTION_CONTROLS,
+        PinBased::EXTERNAL_INTERRUPT_EXITING | PinBased::NMI_EXITING,
+    );
     add(
         &mut vmcs,
         field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
@@ -143,18 +149,15 @@ fn add<T: FieldValue + std::ops::BitOr<Output = T>>(vmcs: &mut Vmcs, word: Field
 }
 
 /// Flips four bits of fields that a VMWRITE can reach.
-fn flip(mut vmcs: Vmcs, random: &mut u64) -> Vmcs {
+fn flip(mut vmcs: Vmcs, random: &mut Xoshiro256PlusPlus) -> Vmcs {
     let writable: Vec<_> = FIELDS.iter().filter(|info| info.area() != field::Area::ExitInformation).collect();
-    let mut below = |end: u64| {
-        // xorshift64*
-        *random ^= *random >> 12;
-        *random ^= *random << 25;
-        *random ^= *random >> 27;
-        (u128::from(random.wrapping_mul(0x2545_F491_4F6C_DD1D)) * u128::from(end) >> 64) as u64
-    };
     for _ in 0..4 {
-        let info = writable[below(writable.len() as u64) as usize];
-        vmcs.set_raw(info.id, vmcs.raw(info.id) ^ 1 << below(info.width().bits().into()));
+        let info = writable[below(random, writable.len())];
+        vmcs.set_raw(info.id, vmcs.raw(info.id) ^ 1 << (random.next_u64() % u64::from(info.width().bits())));
     }
     vmcs
+}
+
+fn below(random: &mut Xoshiro256PlusPlus, end: usize) -> usize {
+    usize::try_from(random.next_u64() % end as u64).unwrap_or(0)
 }

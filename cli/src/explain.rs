@@ -117,9 +117,9 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let verdict = judge_partial(attempt, &dump.vmcs, memory);
     let findings = Findings { dump, attempt, memory, verdict, profiled: args.profile.is_some() };
     if args.json {
-        report::json(&findings)?
+        report::json(&findings)?;
     } else {
-        report::text(&findings)?
+        report::text(&findings)?;
     }
     Ok(Status::found(!verdict.violated.is_empty()))
 }

@@ -12,7 +12,7 @@ use vmcs_model::formats::{ExitReason, exit_reason};
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_model::{Capabilities, CpuProfile, EntryInstruction, Outcome, Verdict, field};
-use vmcs_wire::{Op, Start, StepResult, layout};
+use vmcs_wire::{NO_VIOLATION, Op, Start, StepResult, layout};
 
 /// A result of a step of a case.
 pub type Step = StepResult<Vec<u64>>;
@@ -142,6 +142,11 @@ impl Machine {
                 let bytes = value.to_le_bytes();
                 cpu.memory_mut().write_bytes(address, &bytes[..usize::from(size).min(bytes.len())]);
                 StepResult::Ok
+            }
+            Op::Diagnose { resume } => {
+                let instruction = if resume { EntryInstruction::Vmresume } else { EntryInstruction::Vmlaunch };
+                let first = cpu.verdict(instruction).violated.iter().next();
+                StepResult::Value(first.map_or(NO_VIOLATION, |check| check.index() as u64))
             }
             Op::Vmlaunch { .. } | Op::Vmresume { .. } => unreachable!("entries are followed, not executed"),
         }

@@ -240,6 +240,7 @@ pub fn mnemonic(op: &Op) -> &'static str {
         Op::Invvpid { .. } => "invvpid",
         Op::WriteImage { .. } => "image",
         Op::Store { .. } => "store",
+        Op::Diagnose { .. } => "diagnose",
     }
 }
 

@@ -168,6 +168,10 @@ pub enum OpLine {
         image: u16,
     },
     Store(MemoryWrite),
+    Diagnose {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        resume: bool,
+    },
 }
 
 /// What is wrong with a program.
@@ -306,6 +310,7 @@ impl OpLine {
             Self::Invvpid { r#type, vpid, address } => Op::Invvpid { kind: r#type.0, descriptor: [vpid.0, address.0] },
             Self::Image { image } => Op::WriteImage { image: *image },
             Self::Store(write) => return write.stores(revision, ops),
+            Self::Diagnose { resume } => Op::Diagnose { resume: *resume },
         });
         Ok(())
     }
@@ -344,6 +349,7 @@ impl OpLine {
                 }
                 Self::Store(write)
             }
+            Op::Diagnose { resume } => Self::Diagnose { resume },
         }
     }
 }

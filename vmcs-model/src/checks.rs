@@ -186,6 +186,17 @@ pub struct PartialChecks {
     pub(crate) because: Unknowns,
 }
 
+/// `gate`, which is seldom open: what it guards is put out of the way.
+#[inline]
+const fn seldom(gate: bool) -> bool {
+    #[cold]
+    const fn cold() {}
+    if gate {
+        cold();
+    }
+    gate
+}
+
 /// Bits 11:0 are 0.
 #[inline]
 const fn aligned_4k(address: u64) -> bool {

@@ -205,15 +205,18 @@ fn kvm_lists(dump: &mut Dump, preamble: &str, guest: &str, host: &str) {
         return;
     }
     let mut counts = Vec::new();
+    let mut all = 0;
     for (section, header, count) in lists {
         let entries = section.split_once(header).map_or(0, |(_, list)| {
             let lines = list.lines().skip(1);
             lines.take_while(|line| line.contains(": msr=") && line.contains("value=")).count() as u64
         });
         dump.take(count, Some(entries));
+        all += entries;
         counts.push(format!("{} = {entries}", count.info().name));
     }
-    dump.note(format!("derived from the lists that KVM shows: {}; their addresses are not shown", counts.join(", ")));
+    let addresses = if all > 0 { "; where the lists lie is not shown" } else { "" };
+    dump.note(format!("derived from the MSR lists that KVM shows: {}{addresses}", counts.join(", ")));
 }
 
 /// How the entry ended.

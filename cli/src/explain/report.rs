@@ -158,8 +158,9 @@ fn notes(findings: &Findings<'_>) -> Vec<String> {
         let candidates = verdict.undecidable.iter().filter(|check| leads_there(check)).count();
         notes.push(if candidates > 0 {
             format!(
-                "{} is not explained by what is known: its cause is one of {candidates} undecidable checks",
-                reported.outcome
+                "{} is not explained by what is known: its cause is one of {candidates} undecidable checks{}",
+                reported.outcome,
+                guess(findings, leads_there).unwrap_or_default(),
             )
         } else {
             format!("{} is not explained by any check over these values", reported.outcome)

@@ -1,11 +1,12 @@
 //! Execution of case programs, and the clean state between them.
 
-use vmcs_model::field;
+use vmcs_model::{Capabilities, field};
 use vmcs_wire::codec::{BufferFull, Writer};
 use vmcs_wire::layout::{ARENA, HOST_RIP, MEMORY_END, VMXON_REGION};
 use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
 
+use crate::diagnose;
 use crate::memory::{self, Buffer, PAGE};
 use crate::vmx::{self, Entered, Flags};
 
@@ -73,6 +74,8 @@ pub(crate) struct Machine<'a> {
     dirty: Pages,
     /// Pages whose VMCS may be active.
     active: Pages,
+    /// What the processor can do, once that was asked for.
+    capabilities: Option<Capabilities>,
 }
 
 impl<'a> Machine<'a> {
@@ -90,6 +93,7 @@ impl<'a> Machine<'a> {
             vmx: None,
             dirty: Pages::ALL,
             active: Pages::default(),
+            capabilities: None,
         }
     }
 
@@ -209,6 +213,10 @@ impl<'a> Machine<'a> {
             Op::Store { address, size, value } => {
                 self.dirty.insert(address);
                 if memory::store(address, size, value) { StepResult::Ok } else { StepResult::NotRun }
+            }
+            Op::Diagnose { resume } => {
+                let capabilities = self.capabilities.get_or_insert_with(diagnose::capabilities);
+                StepResult::Value(diagnose::first_violation(capabilities, resume, self.vmx.unwrap_or(NO_VMCS)))
             }
         };
         result.map_fields(|()| core::iter::empty()).encode(answer)?;

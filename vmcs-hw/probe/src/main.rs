@@ -2,7 +2,7 @@
 //!
 //! `boot.s` leads from a loader's 32-bit protected mode to [`main`]; `rom_stub.s` leads there from the reset vector.
 //! [`case`] executes programs with the instructions of [`vmx`]; `enter.s` holds VM entry and the exit path. Work comes
-//! from the [`disk`] and answers go there; [`console`] is for messages to people.
+//! from the [`disk`] and answers go there; [`console`] is for messages to people, [`diagnose`] asks the model why an entry failed.
 #![no_std]
 #![no_main]
 // Everything is one program: registers are cut to the width that the hardware gives them.
@@ -10,6 +10,7 @@
 
 mod case;
 mod console;
+mod diagnose;
 mod disk;
 mod memory;
 mod profile;

@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use vmcs_wire::layout::ARENA;
+use vmcs_wire::layout::{ARENA, MEMORY_END};
 
 /// Size of a page.
 pub(crate) const PAGE: u64 = 4096;
@@ -23,6 +23,14 @@ pub(crate) fn store(address: u64, size: u8, value: u64) -> bool {
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, size) };
     }
     fits
+}
+
+/// The aligned dword at `address`, `None` outside of the machine's RAM.
+pub(crate) fn load(address: u64) -> Option<u32> {
+    let ram = address < MEMORY_END && address.is_multiple_of(4);
+    // SAFETY: below MEMORY_END the identity mapping leads to RAM, or to the legacy area below 1 MiB, which can be read; the
+    // address is aligned. Whatever the bytes are, they are a u32; the read is volatile, as no Rust object is meant.
+    ram.then(|| unsafe { (address as *const u32).read_volatile() })
 }
 
 /// Fills the page at `page` with zeros; ignores what is not a page of the arena.

@@ -5,6 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use vmcs_model::field::FIELD_COUNT;
 use vmcs_wire::Op;
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::disk::{
@@ -143,6 +144,8 @@ fn instructions(op: &Op, session: &Session) -> usize {
     match op {
         Op::WriteImage { image } => session.images.get(usize::from(*image)).map_or(0, Vec::len),
         Op::Vmlaunch { .. } | Op::Vmresume { .. } => 1 + session.observed_fields.len(),
+        // The checks read most fields.
+        Op::Diagnose { .. } => FIELD_COUNT,
         _ => 1,
     }
 }

@@ -15,4 +15,4 @@ pub mod profile;
 pub mod program;
 pub mod session;
 
-pub use op::{Op, Start, StepResult};
+pub use op::{NO_VIOLATION, Op, Start, StepResult};

@@ -94,7 +94,17 @@ pub enum Op {
         /// Value; bits above the width are 0.
         value: u64,
     },
+    /// After a VM entry that failed: the target itself runs the model over the current VMCS, by VMREAD, with the capabilities
+    /// of its own processor. Answers [`StepResult::Value`] with the index of the first check that the entry violates, or
+    /// [`NO_VIOLATION`].
+    Diagnose {
+        /// The entry was VMRESUME, not VMLAUNCH.
+        resume: bool,
+    },
 }
+
+/// What [`Op::Diagnose`] answers if no check is violated.
+pub const NO_VIOLATION: u64 = u64::MAX;
 
 /// What one step of a case program ended in, as observed by software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

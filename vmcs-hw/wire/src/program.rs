@@ -32,6 +32,7 @@ mod tag {
     pub(super) const INVVPID: u8 = 14;
     pub(super) const WRITE_IMAGE: u8 = 15;
     pub(super) const STORE: u8 = 16;
+    pub(super) const DIAGNOSE: u8 = 17;
 }
 
 impl Start {
@@ -108,6 +109,7 @@ impl Op {
                 writer.u8(size)?;
                 writer.u64(value)
             }
+            Self::Diagnose { resume } => writer.bytes(&[tag::DIAGNOSE, u8::from(resume)]),
         }
     }
 
@@ -134,6 +136,7 @@ impl Op {
             tag::INVVPID => Self::Invvpid { kind: reader.u64()?, descriptor: [reader.u64()?, reader.u64()?] },
             tag::WRITE_IMAGE => Self::WriteImage { image: reader.u16()? },
             tag::STORE => Self::Store { address: reader.u64()?, size: reader.u8()?, value: reader.u64()? },
+            tag::DIAGNOSE => Self::Diagnose { resume: reader.flag()? },
             other => return Err(DecodeError::BadTag(other)),
         })
     }
@@ -233,7 +236,7 @@ impl<'a> StepResult<RawFields<'a>> {
 mod tests {
     use super::*;
 
-    const OPS: [Op; 18] = [
+    const OPS: [Op; 20] = [
         Op::Vmxon { address: 0x1_0000 },
         Op::Vmxoff,
         Op::Vmclear { address: u64::MAX },
@@ -252,6 +255,8 @@ mod tests {
         Op::Invvpid { kind: u64::MAX, descriptor: [u64::MAX, u64::MAX] },
         Op::WriteImage { image: 0xFFFF },
         Op::Store { address: 0x1_1000, size: 8, value: 0x1234_5678_9ABC_DEF0 },
+        Op::Diagnose { resume: false },
+        Op::Diagnose { resume: true },
     ];
 
     #[test]

@@ -154,12 +154,11 @@ checks! {
     }
 }
 
-/// SMM plays no part, the guest will be active, nothing blocks events, no debug exception is pending, and no VMCS is
-/// linked.
+/// The guest will be active and not in SMM, nothing blocks events, no debug exception is pending, and no VMCS is linked.
 #[inline]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let state = u64::from(activity(c).0) | u64::from(blocking(c).bits()) | pending(c).bits();
-    state | !c.get(field::VMCS_LINK_POINTER) == 0 && !c.cpu().smm && !c.entry().contains(Entry::ENTRY_TO_SMM)
+    state | !c.get(field::VMCS_LINK_POINTER) == 0 && !c.entry().contains(Entry::ENTRY_TO_SMM)
 }
 
 /// Bits 10:4, 13, 15 and 63:17: reserved on every processor.
