@@ -5,15 +5,16 @@
 //! images in turn, each with four random bits flipped. Instructions of one image are counted by `examples/count.rs`:
 //!
 //! ```sh
-//! cargo build --release -p vmcs-benches --example count
+//! cargo build --profile bench -p vmcs-benches --example count
 //! for n in 1000 2000; do
 //!     valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/examples/count all valid $n
 //! done
 //! ```
 //!
-//! The difference of the two, divided by 1000, is what one image takes. `batch` and `one_by_one` visit 100,000 images, 205
-//! MB, in random order, at one page of 4 KB or of 2 MB each, as the environment has it:
-//! `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` asks for large pages.
+//! The difference of the two, divided by 1000, is what one image takes. (`valid` and `one_violation`; of `flipped` take
+//! multiples of 256.)
+//!
+//! `many` visits 100,000 images, 205 MB, in random order. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` puts them on large pages.
 
 use std::hint::black_box;
 

@@ -13,13 +13,9 @@ fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::Report
     let (generator, seed) = (recording.header.generator.clone(), recording.header.seed);
     let mut cases = recording.cases.iter().map(|(case, _)| case.clone()).collect::<Vec<_>>().into_iter();
     let setting = Setting { world: &world, session: &session, deviations };
-    campaign::run(
-        &mut recording,
-        setting,
-        Cases::Listed { generator, seed, cases: &mut cases },
-        None,
-        &mut |_| ControlFlow::Continue(()),
-    )
+    campaign::run(&mut recording, setting, Cases::Listed { generator, seed, cases: &mut cases }, None, &mut |_| {
+        ControlFlow::Continue(())
+    })
     .expect("a recording answers its cases")
 }
 

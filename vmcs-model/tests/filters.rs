@@ -12,7 +12,7 @@ use vmcs_model::{
 };
 
 const AREA: u64 = 0xA_0000;
-const ENTRIES: u64 = 3;
+const ENTRIES: usize = 3;
 
 struct Random(u64);
 
@@ -38,7 +38,7 @@ impl Random {
 }
 
 /// An MSR-load area, and all ones elsewhere.
-struct Area([u64; 2 * ENTRIES as usize]);
+struct Area([u64; 2 * ENTRIES]);
 
 impl Area {
     fn new(random: &mut Random) -> Self {
