@@ -22,6 +22,9 @@ enum Ended {
     Entered,
 }
 
+/// What a case is about, what comes before its launch, whether it is a VMRESUME, how it ends, and the check it violates.
+type Row = (&'static str, Vec<Op>, bool, Ended, Option<&'static str>);
+
 #[test]
 fn the_probe_names_the_violated_check() {
     let Some(install) = bochs() else { return };
@@ -33,7 +36,7 @@ fn the_probe_names_the_violated_check() {
     let write = |encoding: u32, value: u64| Op::Vmwrite { encoding: encoding.into(), value };
     let pin = PIN_BASED_VM_EXECUTION_CONTROLS.encoding().0;
     let cr4 = HOST_CR4.encoding().0;
-    let table: [(&str, Vec<Op>, bool, Ended, Option<&str>); 7] = [
+    let table: [Row; 7] = [
         ("nothing", vec![], false, Ended::Entered, None),
         (
             "a control that must be 1",

@@ -235,7 +235,8 @@ fn has_vmcs(attempt: &EntryAttempt<'_>) -> bool {
     attempt.cpu.vmcs_pointer != crate::cpu::NO_POINTER
 }
 
-#[inline]
+/// Every section in turn. A function of its own, so that its code does not depend on who calls it.
+#[inline(never)]
 fn run<R: ReadFields, M: ReadMemory, S: Sink>(context: &EntryContext<'_, R, M>, sink: &mut S) -> ControlFlow<S::Break> {
     BasicCheck::run(context, sink)?;
     if !has_vmcs(context.attempt()) {

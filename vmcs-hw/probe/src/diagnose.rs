@@ -2,6 +2,7 @@
 
 use core::arch::x86_64::__cpuid_count;
 
+use vmcs_model::field::{FIELD_COUNT, FIELDS};
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_model::registers::{Cr0, Cr4, Efer};
@@ -60,9 +61,26 @@ pub(crate) fn first_violation(capabilities: &Capabilities, resume: bool, vmxon_p
         ..CpuState::host_64()
     };
     let attempt = EntryAttempt { instruction, launch_state, shadow: false, cpu: &cpu, capabilities };
-    let vmcs = FieldReader(|field: FieldId| vmx::vmread(field.info().encoding.0.into()).1);
+    let vmcs = FieldReader(read);
     vmcs_model::first_violation(attempt, &vmcs, &Ram).map_or(NO_VIOLATION, |check| check.index() as u64)
 }
+
+/// VMREAD, once: it has a place in the fixup table.
+#[inline(never)]
+fn read(field: FieldId) -> u64 {
+    vmx::vmread(ENCODINGS[field.index()].into()).1
+}
+
+/// The encodings alone: the table of the fields has their names and more, which would be linked too.
+static ENCODINGS: [u32; FIELD_COUNT] = {
+    let mut encodings = [0; FIELD_COUNT];
+    let mut i = 0;
+    while i < FIELD_COUNT {
+        encodings[i] = FIELDS[i].encoding.0;
+        i += 1;
+    }
+    encodings
+};
 
 /// The machine's memory.
 struct Ram;
