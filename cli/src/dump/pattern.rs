@@ -2,7 +2,7 @@
 
 use vmcs_model::field::FieldId;
 
-use super::text::START;
+use super::text::{CUT, START};
 
 /// Finds the first place where `pattern` begins, a number in its first hole, and reads its holes.
 ///
@@ -68,7 +68,7 @@ fn hexadecimal(text: &str) -> Option<(u64, &str)> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
     let (number, rest) = digits.split_at(end);
-    let ends = rest.chars().next().is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
+    let ends = rest.chars().next().is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_' && c != CUT);
     ends.then(|| u64::from_str_radix(number, 16).ok()).flatten().map(|value| (value, rest))
 }
 
@@ -92,9 +92,15 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_not_read() {
-        for text in
-            ["CR3 = ", "CR3 = \n\u{1e}Dec 24", "CR3 = 0x", "CR3 = 0x12g4", "CR3 = 12345678901234567", "CR3 = (x)"]
-        {
+        for text in [
+            "CR3 = ",
+            "CR3 = \n\u{1e}Dec 24",
+            "CR3 = 0x",
+            "CR3 = 0x12g4",
+            "CR3 = 12345678901234567",
+            "CR3 = (x)",
+            "CR3 = 0x12\u{1f}",
+        ] {
             assert_eq!(read(text, "CR3 = {a}"), Some(vec![("a", None)]), "{text:?}");
         }
         assert_eq!(read("CR3= 0xfff", "CR3 = {a}"), Some(vec![("a", Some(0xFFF))]));

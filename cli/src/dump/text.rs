@@ -3,6 +3,9 @@
 /// Stands before every line that lost a prefix, so that nothing is taken for the continuation of the line before.
 pub(super) const START: char = '\u{1e}';
 
+/// Ends a text that is cut off within a line: its last number may lack digits.
+pub(super) const CUT: char = '\u{1f}';
+
 /// What ends a prefix, wherever it stands in the line.
 const TAGS: [&str; 6] = ["kvm_intel: ", "kernel: ", "/netbsd: ", "haxm_warning: ", "haxm_error: ", "haxm_info: "];
 
@@ -21,6 +24,10 @@ pub(super) fn clean(log: &str) -> String {
         // What is not printable is no part of a dump, and the mark must stay one.
         text.extend(rest.chars().filter(|c| !c.is_control() || *c == '\t'));
         text.push('\n');
+    }
+    if !log.is_empty() && !log.ends_with('\n') {
+        text.pop();
+        text.push(CUT);
     }
     text
 }
@@ -69,5 +76,6 @@ mod tests {
         }
         assert_eq!(clean("(XEN) a\nb\n"), "\u{1e}a\nb\n");
         assert_eq!(clean("RSP =3D 0x=\n1\n"), "RSP = 0x1\n");
+        assert_eq!(clean("RSP = 0x1"), "RSP = 0x1\u{1f}");
     }
 }
