@@ -50,9 +50,13 @@ say "tests"
 cargo test --workspace --quiet --no-fail-fast
 
 say "a short run of each fuzz target"
-cargo build --release --quiet -p vmcs-fuzz-targets
+# Coverage for libFuzzer, as `cargo fuzz --sanitizer none` asks for it; libFuzzer refuses to run without.
+coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-pc-table"
+coverage="$coverage -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Ccodegen-units=1 --cfg fuzzing"
+triple=x86_64-unknown-linux-gnu
+RUSTFLAGS="$coverage" cargo build --release --quiet --target-dir target/fuzz --target $triple -p vmcs-fuzz-targets
 for target in entry_check instructions; do
-    target/release/"$target" -runs=20000 -max_len=2048 -seed=1 -verbosity=0
+    target/fuzz/$triple/release/"$target" -runs=20000 -max_len=2048 -seed=1 -verbosity=0
 done
 
 say "the model against recorded and live machines"
