@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::{Generator, World};
+use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording::{Header, Recorder, Recording};
@@ -146,7 +146,8 @@ fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBoo
             Some(Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?)
         }
     };
-    let cases = Cases::Generated { generator: args.generator.into(), seed: args.seed, count: args.cases };
+    let mut stream = Stream::new(args.generator.into(), args.seed);
+    let cases = Cases::Generated { stream: &mut stream, count: args.cases };
     let report = campaign(opened.target.as_mut(), setting, cases, args.cases, recorder.as_mut(), stop)?;
     if let (Some(recorder), Some(file)) = (recorder, &args.record) {
         recorder.finish().map_err(|error| CliError::file(file, &error))?;

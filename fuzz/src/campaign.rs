@@ -11,22 +11,20 @@ use vmcs_hw::{Case, End, Observation, Session, TargetError};
 use vmcs_hw::{Implementation, Target};
 use vmcs_wire::Start;
 
-use crate::World;
+use crate::coverage::Coverage;
 use crate::deviations::Deviations;
-use crate::generators::Generator;
 use crate::oracle::{Disagreement, Judgement, Oracle};
+use crate::{Generated, Stream, World};
 
 /// Findings that a report holds in full; further ones are counted.
 const MOST_FINDINGS: usize = 100;
 
 /// Where cases come from.
 pub enum Cases<'a> {
-    /// A generator: cases `0..count` of `seed`.
+    /// The next `count` cases of a stream.
     Generated {
-        /// The generator.
-        generator: Generator,
-        /// The seed.
-        seed: u64,
+        /// The stream.
+        stream: &'a mut Stream,
         /// How many.
         count: u64,
     },
@@ -72,6 +70,8 @@ pub struct Report {
     pub outcomes: BTreeMap<String, u64>,
     /// Checks that entries violated, and in how many cases.
     pub checks: BTreeMap<String, u64>,
+    /// The sides of the checks on which the target agreed.
+    pub coverage: Coverage,
     /// The campaign was interrupted.
     pub interrupted: bool,
 }
@@ -117,29 +117,35 @@ pub fn run(
     let mut report = Report::new(implementation);
     let mut failed = None;
     let mut generated;
-    let source: &mut dyn Iterator<Item = Case> = match cases {
-        Cases::Generated { generator, seed, count } => {
-            (report.generator, report.seed) = (generator.name().to_owned(), seed);
-            generated = (0..count).map(move |index| generator.case(world, seed, index));
+    let mut listed;
+    let source: &mut dyn Iterator<Item = Generated> = match cases {
+        Cases::Generated { stream, count } => {
+            (report.generator, report.seed) = (stream.generator().name().to_owned(), stream.seed());
+            generated = (0..count).map(|_| stream.next(world));
             &mut generated
         }
         Cases::Listed { generator, seed, cases } => {
             (report.generator, report.seed) = (generator, seed);
-            cases
+            listed = cases.map(|case| Generated { case, aim: None });
+            &mut listed
         }
     };
     // Cases that were handed out and not observed yet.
     let pending = RefCell::new(VecDeque::new());
-    let mut handed_out = source.inspect(|case| pending.borrow_mut().push_back(case.clone()));
+    let mut handed_out = source.map(|generated| {
+        let case = generated.case.clone();
+        pending.borrow_mut().push_back(generated);
+        case
+    });
     target.run(session, &mut handed_out, &mut |_, observation| {
-        let case = pending.borrow_mut().pop_front().expect("an observation has a case");
+        let generated = pending.borrow_mut().pop_front().expect("an observation has a case");
         if let Some(recorder) = recorder.as_mut()
-            && let Err(error) = recorder.record(&case, &observation)
+            && let Err(error) = recorder.record(&generated.case, &observation)
         {
             failed = Some(error);
             return ControlFlow::Break(());
         }
-        report.add(&oracle, case, &observation);
+        report.add(&oracle, &generated, &observation);
         let flow = progress(report.cases);
         report.interrupted = flow.is_break();
         flow
@@ -179,18 +185,20 @@ impl Report {
             hung: 0,
             outcomes: BTreeMap::new(),
             checks: BTreeMap::new(),
+            coverage: Coverage::default(),
             interrupted: false,
         }
     }
 
-    fn add(&mut self, oracle: &Oracle<'_>, case: Case, observation: &Observation) {
+    fn add(&mut self, oracle: &Oracle<'_>, generated: &Generated, observation: &Observation) {
+        let Generated { case, aim } = generated;
         self.cases += 1;
         match observation.end {
             End::Completed => {}
             End::Crashed { .. } => self.crashed += 1,
             End::Hung => self.hung += 1,
         }
-        let judged = oracle.judge(&case, observation);
+        let judged = oracle.judge(case, observation);
         if let Some(outcome) = judged.outcome {
             *self.outcomes.entry(outcome.to_string()).or_default() += 1;
         }
@@ -198,10 +206,13 @@ impl Report {
             *self.checks.entry(check.to_string()).or_default() += 1;
         }
         match judged.judgement {
-            Judgement::Agree => self.agreed += 1,
+            Judgement::Agree => {
+                self.agreed += 1;
+                self.coverage.count(&judged.violated, *aim);
+            }
             Judgement::Unspecified(why) => {
                 *self.unspecified.entry(why.to_owned()).or_default() += 1;
-                let example = || program_of(format!("case-{}", self.cases - 1), &case);
+                let example = || program_of(format!("case-{}", self.cases - 1), case);
                 self.unspecified_examples.entry(why.to_owned()).or_insert_with(example);
             }
             Judgement::Deviates(id) => *self.deviations.entry(id).or_default() += 1,
@@ -209,7 +220,7 @@ impl Report {
                 self.disagreed += 1;
                 if self.findings.len() < MOST_FINDINGS {
                     let id = format!("case-{}", self.cases - 1);
-                    self.findings.push(Finding { disagreement, program: program_of(id, &case) });
+                    self.findings.push(Finding { disagreement, program: program_of(id, case) });
                 }
             }
         }

@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 
 pub mod campaign;
+pub mod coverage;
 pub mod deviations;
 pub mod generators;
 pub mod invariants;
 pub mod machine;
 pub mod oracle;
+mod stream;
 mod world;
 
 pub use generators::Generator;
+pub use stream::{Generated, Stream};
 pub use world::{Base, World};

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use vmcs_fuzz::campaign::{self, Cases, Setting};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::EmulatorTarget;
-use vmcs_fuzz::{Generator, World};
+use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::bochs::{self, BochsTarget};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, End, Observation, Session, Target};
@@ -72,7 +72,7 @@ fn a_campaign_finds_no_disagreement_and_the_same_twice() {
         let session = world.session();
         let setting = Setting { world: &world, session: &session, deviations: &deviations };
         let mut report = || {
-            let cases = Cases::Generated { generator: Generator::Controls, seed: 3, count: 3000 };
+            let cases = Cases::Generated { stream: &mut Stream::new(Generator::Controls, 3), count: 3000 };
             campaign::run(&mut bochs, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap()
         };
         let (first, second) = (report(), report());
