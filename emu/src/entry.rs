@@ -1,5 +1,7 @@
 //! VMLAUNCH and VMRESUME. SDM 27, VM Entries.
 
+use alloc::string::{String, ToString};
+
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::Entry as EntryControls;
 use vmcs_model::cpu::ExecutiveVmcs;
@@ -40,6 +42,14 @@ impl LogicalProcessor {
     #[must_use]
     pub fn verdict_omitting(&self, instruction: EntryInstruction, omitted: &CheckSet) -> Verdict {
         self.with_attempt(instruction, |attempt| judge_omitting(attempt, self.current_fields(), &self.memory, omitted))
+    }
+
+    /// Why that entry violates `check`, for a person.
+    #[must_use]
+    pub fn explain(&self, instruction: EntryInstruction, check: CheckId) -> String {
+        self.with_attempt(instruction, |attempt| {
+            check.explain(attempt, self.current_fields(), &self.memory).to_string()
+        })
     }
 
     fn with_attempt<T>(&self, instruction: EntryInstruction, judge: impl FnOnce(EntryAttempt<'_>) -> T) -> T {

@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 pub mod campaign;
+pub mod case_file;
 pub mod coverage;
 pub mod deviations;
 pub mod generators;
 pub mod invariants;
 pub mod machine;
+pub mod minimise;
 pub mod oracle;
 mod stream;
 mod world;

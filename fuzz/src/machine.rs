@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use vmcs_emu::{Entry, Failure, LogicalProcessor, VmExit};
 use vmcs_hw::{Case, End, Observation, Session, TargetError};
 use vmcs_hw::{CpuidReading, FieldReport, Implementation, ProbeReport, Target};
-use vmcs_model::checks::CheckSet;
+use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
 use vmcs_model::field::{Area, FIELDS, FieldInfo};
 use vmcs_model::formats::{ExitReason, exit_reason};
@@ -71,6 +71,12 @@ impl Machine {
     #[must_use]
     pub fn verdict_omitting(&self, op: &Op, omitted: &CheckSet) -> Option<Verdict> {
         Some(self.processor.verdict_omitting(Self::entry_instruction(op)?, omitted))
+    }
+
+    /// Why `op`, a VMLAUNCH or VMRESUME, violates `check` now, for a person.
+    #[must_use]
+    pub fn explain(&self, op: &Op, check: CheckId) -> Option<String> {
+        Some(self.processor.explain(Self::entry_instruction(op)?, check))
     }
 
     /// Executes `op`. A VM entry takes the first permitted outcome, and its guest exits at once.

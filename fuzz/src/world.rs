@@ -62,6 +62,12 @@ impl World {
         }
     }
 
+    /// What the images of [`World::session`] are called, in their order.
+    #[must_use]
+    pub fn image_names(&self) -> Vec<&'static str> {
+        self.bases.iter().map(|base| base.name).collect()
+    }
+
     /// An attempt to launch a VMCS with the processor's usual state.
     #[must_use]
     pub fn launch<'a>(&'a self, cpu: &'a CpuState) -> EntryAttempt<'a> {

@@ -1,5 +1,7 @@
 //! Case programs as JSON: what `vmcs run` reads and answers, and what recordings hold.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use vmcs_model::field::{Encoding, FieldId};
 use vmcs_model::outcome::{Exception, Outcome};
@@ -89,6 +91,15 @@ pub enum FieldKey {
     Name(String),
 }
 
+impl fmt::Display for FieldKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encoding(encoding) => encoding.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 impl FieldKey {
     /// The key of an encoding: its name if it has one.
     #[must_use]
@@ -114,6 +125,16 @@ impl FieldKey {
                 .ok_or_else(|| ProgramError::UnknownField(name.clone())),
         }
     }
+}
+
+/// An image of the session: its index, or what it is called there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ImageKey {
+    /// The index, which depends on the processor.
+    Index(u16),
+    /// The name. [`Program::resolve_images`] makes it an index.
+    Name(String),
 }
 
 /// An operation: `{"op": "vmwrite", "field": "guest_rip", "value": "0x1000"}`.
@@ -165,7 +186,7 @@ pub enum OpLine {
         address: Number,
     },
     Image {
-        image: u16,
+        image: ImageKey,
     },
     Store(MemoryWrite),
     Diagnose {
@@ -180,6 +201,14 @@ pub enum ProgramError {
     /// No field has that name.
     #[error("unknown field {0:?}: expected a name that `vmcs fields` lists, or an encoding such as \"0x6800\"")]
     UnknownField(String),
+    /// No image has that name.
+    #[error("there is no image {name:?} for this processor: expected one of {}", known.join(", "))]
+    UnknownImage {
+        /// The name.
+        name: String,
+        /// The names of those that there are.
+        known: Vec<String>,
+    },
     /// A number does not fit.
     #[error(transparent)]
     Number(#[from] NotANumber),
@@ -199,7 +228,56 @@ pub enum ProgramError {
 }
 
 impl Program {
-    /// The case that the program means on a processor with that VMCS revision identifier.
+    /// Makes the names of images indexes. `names` are those of the session's images, in their order.
+    ///
+    /// # Errors
+    /// [`ProgramError::UnknownImage`].
+    pub fn resolve_images(&mut self, names: &[&str]) -> Result<(), ProgramError> {
+        for line in &mut self.ops {
+            let OpLine::Image { image } = line else { continue };
+            let ImageKey::Name(name) = image else { continue };
+            let index = names.iter().position(|known| known == name).and_then(|index| u16::try_from(index).ok());
+            *image = ImageKey::Index(index.ok_or_else(|| ProgramError::UnknownImage {
+                name: name.clone(),
+                known: names.iter().map(|&name| name.to_owned()).collect(),
+            })?);
+        }
+        Ok(())
+    }
+
+    /// The program with names instead of what depends on the processor: the images, whose names are `names`, and its
+    /// VMCS revision identifier where a dword holds it.
+    #[must_use]
+    pub fn portable(mut self, revision: u32, names: &[&str]) -> Self {
+        let named = |dword: &mut Option<Dword>| {
+            if let Some(Dword::Number(number)) = dword {
+                let name = [(revision, DwordName::Revision), (revision | 1 << 31, DwordName::ShadowRevision)]
+                    .into_iter()
+                    .find(|(value, _)| u64::from(*value) == number.0);
+                *dword = Some(name.map_or(Dword::Number(*number), |(_, name)| Dword::Named(name)));
+            }
+        };
+        for write in &mut self.memory {
+            named(&mut write.u32);
+        }
+        for line in &mut self.ops {
+            match line {
+                OpLine::Store(write) => named(&mut write.u32),
+                OpLine::Image { image } => {
+                    if let ImageKey::Index(index) = *image
+                        && let Some(name) = names.get(usize::from(index))
+                    {
+                        *image = ImageKey::Name((*name).to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// The case that the program means on a processor with that VMCS revision identifier. Names of images have to be
+    /// resolved before.
     ///
     /// # Errors
     /// [`ProgramError`] says what is wrong with it.
@@ -231,7 +309,11 @@ impl Program {
         let mut lines = Vec::with_capacity(self.ops.len());
         for line in &self.ops {
             let before = ops.len();
-            line.push(0, &mut ops)?;
+            match line {
+                // Its name need not be resolved.
+                OpLine::Image { .. } => ops.push(Op::WriteImage { image: 0 }),
+                _ => line.push(0, &mut ops)?,
+            }
             lines.push(ops.len() - before);
         }
         Ok((setup, lines))
@@ -308,7 +390,10 @@ impl OpLine {
             Self::Vmfunc { eax, ecx } => Op::Vmfunc { eax: eax.to_u32()?, ecx: ecx.to_u32()? },
             Self::Invept { r#type, eptp, reserved } => Op::Invept { kind: r#type.0, descriptor: [eptp.0, reserved.0] },
             Self::Invvpid { r#type, vpid, address } => Op::Invvpid { kind: r#type.0, descriptor: [vpid.0, address.0] },
-            Self::Image { image } => Op::WriteImage { image: *image },
+            Self::Image { image: ImageKey::Index(image) } => Op::WriteImage { image: *image },
+            Self::Image { image: ImageKey::Name(name) } => {
+                return Err(ProgramError::UnknownImage { name: name.clone(), known: Vec::new() });
+            }
             Self::Store(write) => return write.stores(revision, ops),
             Self::Diagnose { resume } => Op::Diagnose { resume: *resume },
         });
@@ -336,7 +421,7 @@ impl OpLine {
             Op::Invvpid { kind, descriptor: [vpid, address] } => {
                 Self::Invvpid { r#type: Number(kind), vpid: Number(vpid), address: Number(address) }
             }
-            Op::WriteImage { image } => Self::Image { image },
+            Op::WriteImage { image } => Self::Image { image: ImageKey::Index(image) },
             Op::Store { address, size, value } => {
                 let mut write = MemoryWrite { address: Number(address), u32: None, u64: None, bytes: None };
                 match size {
@@ -420,6 +505,27 @@ mod tests {
         let line = r#"{"id": "a", "ops": [{"op": "vmread", "field": "guest_rax"}]}"#;
         let error = serde_json::from_str::<Program>(line).unwrap().to_case(0).unwrap_err();
         assert_eq!(error, ProgramError::UnknownField("guest_rax".to_owned()));
+    }
+
+    #[test]
+    fn what_depends_on_the_processor_has_a_name() {
+        let ops = vec![
+            OpLine::of(&Op::Store { address: 0x1_1000, size: 4, value: 0x8000_002B }),
+            OpLine::of(&Op::WriteImage { image: 1 }),
+        ];
+        let program = Program { id: "a".to_owned(), start: StartState::VmxRoot, memory: vec![], ops };
+        let portable = program.clone().portable(0x2B, &["plain", "rich"]);
+        let text = serde_json::to_string(&portable).unwrap();
+        assert!(text.contains(r#""u32":"shadow_revision""#) && text.contains(r#""image":"rich""#), "{text}");
+        let mut elsewhere = portable.clone();
+        elsewhere.resolve_images(&["plain", "pae", "rich"]).unwrap();
+        assert_eq!(
+            elsewhere.to_case(1).unwrap().ops,
+            [Op::Store { address: 0x1_1000, size: 4, value: 0x8000_0001 }, Op::WriteImage { image: 2 }]
+        );
+        let error = portable.clone().resolve_images(&["plain"]).unwrap_err();
+        assert!(error.to_string().contains("\"rich\"") && error.to_string().contains("plain"), "{error}");
+        assert!(portable.to_case(0).is_err());
     }
 
     #[test]

@@ -1,0 +1,304 @@
+//! Findings get as small as they can, on emulators with a fault each.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
+use vmcs_fuzz::case_file::CaseFile;
+use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::machine::{EmulatorTarget, Machine, Step};
+use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_fuzz::{Generator, Stream, World, minimise};
+use vmcs_hw::profile::NamedProfile;
+use vmcs_hw::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
+use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_model::field::{self, FieldId};
+use vmcs_model::formats::ExitReason;
+use vmcs_wire::{Op, StepResult};
+
+/// What an emulator does wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// It does not make a check.
+    Omits(&'static str),
+    /// It refuses a bit of a field as invalid guest state.
+    Refuses(FieldId, u64),
+    /// It dies at that bit of a field.
+    Dies(FieldId, u64),
+    /// It takes host state for a control.
+    HostIsControl,
+    /// It reads a bit of a field as 0.
+    Forgets(FieldId, u64),
+}
+
+/// An emulator with a fault.
+struct Faulty {
+    world: World,
+    fault: Fault,
+    /// Runs and cases that it was asked for.
+    asked: (usize, usize),
+}
+
+impl Faulty {
+    fn new(world: &World, fault: Fault) -> Self {
+        Self { world: world.clone(), fault, asked: (0, 0) }
+    }
+
+    fn is_set(machine: &Machine, field: FieldId, bit: u64) -> bool {
+        machine.processor().current().is_some_and(|region| region.fields.raw(field) & bit != 0)
+    }
+
+    fn step(&self, machine: &mut Machine, session: &Session, op: &Op) -> Option<Step> {
+        if let Fault::Dies(field, bit) = self.fault
+            && Machine::entry_instruction(op).is_some()
+            && Self::is_set(machine, field, bit)
+        {
+            return None;
+        }
+        if let (Fault::Omits(id), Some(_)) = (self.fault, machine.verdict(op)) {
+            let omitted: CheckSet = CheckId::by_id(id).into_iter().collect();
+            let outcome = machine.verdict_omitting(op, &omitted).and_then(|v| v.permitted.iter().next());
+            return Some(machine.follow(op, outcome.expect("there is one"), ExitReason::from_bits(18), 0));
+        }
+        let step = machine.step(session, op);
+        Some(match (self.fault, op, &step) {
+            (Fault::Refuses(field, bit), Op::Vmlaunch { .. }, StepResult::Exit { .. })
+                if Self::is_set(machine, field, bit) =>
+            {
+                StepResult::Exit { reason: 0x8000_0021, qualification: 0, fields: Vec::new() }
+            }
+            (Fault::HostIsControl, Op::Vmlaunch { .. }, StepResult::FailValid(8)) => StepResult::FailValid(7),
+            (Fault::Forgets(field, bit), Op::Vmread { encoding }, StepResult::Value(value))
+                if *encoding == u64::from(field.info().encoding.0) =>
+            {
+                StepResult::Value(value & !bit)
+            }
+            _ => step,
+        })
+    }
+}
+
+impl Target for Faulty {
+    fn implementation(&self) -> Implementation {
+        Implementation { name: "faulty".to_owned(), version: "1".to_owned(), model: format!("{:?}", self.fault) }
+    }
+
+    fn capture(&mut self) -> Result<ProbeReport, TargetError> {
+        EmulatorTarget::new(self.world.profile.clone(), "faulty").capture()
+    }
+
+    fn run(
+        &mut self,
+        session: &Session,
+        cases: &mut dyn Iterator<Item = Case>,
+        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+    ) -> Result<(), TargetError> {
+        self.asked.0 += 1;
+        for (index, case) in cases.enumerate() {
+            self.asked.1 += 1;
+            let mut machine = Machine::new(&self.world.profile, case.start);
+            let mut steps = Vec::new();
+            let mut end = End::Completed;
+            for op in &case.ops {
+                match self.step(&mut machine, session, op) {
+                    Some(step) => steps.push(step),
+                    None => {
+                        end = End::Hung;
+                        break;
+                    }
+                }
+            }
+            if observe(index, Observation { steps, end }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn world() -> World {
+    World::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
+}
+
+/// A campaign on the emulator with that fault, and its findings.
+fn found(world: &World, fault: Fault, generator: Generator, count: u64) -> (Report, Vec<CaseFile>, Faulty) {
+    let session = world.session();
+    let deviations = Deviations::default();
+    let setting = Setting { world, session: &session, deviations: &deviations };
+    let mut target = Faulty::new(world, fault);
+    let mut stream = Stream::new(generator, 1);
+    let cases = Cases::Generated { stream: &mut stream, count };
+    let report = campaign::run(&mut target, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap();
+    target.asked = (0, 0);
+    let files = minimise::findings(&mut target, setting, &report).unwrap();
+    assert_eq!(files.iter().map(|file| file.count).sum::<u64>(), report.findings.len() as u64);
+    for file in &files {
+        assert!(file.minimal, "{file:#?}");
+        let case = case_of(world, file);
+        let judgement = judge(&mut target, world, &case);
+        assert_eq!(judgement, Judgement::Disagree(file.disagreement()), "a minimal case still disagrees");
+    }
+    (report, files, target)
+}
+
+fn case_of(world: &World, file: &CaseFile) -> Case {
+    let mut program = file.program.clone();
+    program.resolve_images(&world.image_names()).unwrap();
+    program.to_case(world.capabilities.revision()).unwrap()
+}
+
+fn judge(target: &mut Faulty, world: &World, case: &Case) -> Judgement {
+    let session = world.session();
+    let mut judgement = None;
+    target
+        .run(&session, &mut std::iter::once(case.clone()), &mut |_, observation| {
+            judgement = Some(Oracle::new(world, &session, vec![]).judge(case, &observation).judgement);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    judgement.unwrap()
+}
+
+fn writes(case: &Case) -> usize {
+    case.ops.iter().filter(|op| matches!(op, Op::Vmwrite { .. })).count()
+}
+
+fn causes(files: &[CaseFile]) -> Vec<(&str, u64, String)> {
+    files.iter().map(|file| (&file.cause[..], file.count, serde_json::to_string(&file.program).unwrap())).collect()
+}
+
+#[test]
+fn an_omitted_check_is_one_finding_of_few_fields_and_bits() {
+    let world = world();
+    for (id, generator) in [
+        ("ctl.inject.nmi-vector", Generator::Controls),
+        ("host.sel.rpl-ti", Generator::State),
+        ("guest.rflags.if-extint", Generator::Images),
+        ("guest.efer.reserved", Generator::Images),
+    ] {
+        let (report, files, target) = found(&world, Fault::Omits(id), generator, 3000);
+        assert!(report.disagreed > 0, "{id} is not met");
+        let [file] = &files[..] else { panic!("{id}: {:#?}", causes(&files)) };
+        assert_eq!(file.violated, [id]);
+        assert_eq!(file.observed, "Entered");
+        assert!(file.changes.len() <= 3, "{file:#?}");
+        let bits: u32 = file.changes.iter().map(|change| (change.from.0 ^ change.to.0).count_ones()).sum();
+        assert!(bits <= 4, "{file:#?}");
+        assert!(file.model.iter().any(|text| text.contains(id)), "{file:#?}");
+        assert!(file.machine.contains("entered"), "{file:#?}");
+        let originals = report.findings.iter().map(|f| f.program.ops.len()).max().unwrap();
+        assert!(case_of(&world, file).ops.len() <= originals.max(8), "{file:#?}");
+        // All candidates of a round go in one run.
+        assert!(target.asked.0 < 60, "{id}: {:?}", target.asked);
+    }
+}
+
+#[test]
+fn a_check_that_there_is_not_is_found_by_the_fields_that_matter() {
+    let world = world();
+    let field = field::GUEST_IA32_SYSENTER_CS.id();
+    let (_, files, _) = found(&world, Fault::Refuses(field, 1 << 7), Generator::State, 10_000);
+    let [file] = &files[..] else { panic!("{:#?}", causes(&files)) };
+    assert_eq!(file.cause, "vmlaunch EntryFailed(33, 0) instead of Entered: guest_ia32_sysenter_cs");
+    assert_eq!(file.changes.len(), 1);
+    assert_eq!(file.changes[0].from.0 ^ file.changes[0].to.0, 1 << 7);
+    assert_eq!(file.base.as_deref(), Some("plain"));
+    assert!(file.machine.contains("guest state"), "{file:#?}");
+}
+
+#[test]
+fn a_wrong_error_number_stays_one() {
+    let world = world();
+    let (_, files, _) = found(&world, Fault::HostIsControl, Generator::State, 3000);
+    assert!(!files.is_empty());
+    let causes: BTreeSet<_> = files.iter().map(|file| &file.cause).collect();
+    assert_eq!(causes.len(), files.len(), "one of each cause");
+    for file in &files {
+        assert_eq!((&file.observed[..], &file.permitted[..]), ("VMfailValid(7)", &["VMfailValid(8)".to_owned()][..]));
+        assert!(file.violated.len() == 1 && file.violated[0].starts_with("host."), "{file:#?}");
+        assert!(writes(&case_of(&world, file)) <= 2, "{file:#?}");
+    }
+}
+
+#[test]
+fn instructions_are_left_out_of_programs() {
+    let world = world();
+    let field = field::VM_INSTRUCTION_ERROR.id();
+    let (report, files, _) = found(&world, Fault::Forgets(field, 1 << 2), Generator::Programs, 500);
+    assert!(report.disagreed > 5);
+    let shortest = files.iter().map(|file| file.program.ops.len()).min().unwrap();
+    // A region, VMCLEAR, VMPTRLD, an instruction that fails, VMREAD.
+    assert!(shortest <= 5, "{files:#?}");
+    assert!(files.iter().all(|file| file.instruction == "vmread" && file.program.ops.len() <= 7), "{files:#?}");
+}
+
+#[test]
+fn what_takes_the_machine_down_costs_few_machines() {
+    let world = world();
+    let session = world.session();
+    let deviations = Deviations::default();
+    let setting = Setting { world: &world, session: &session, deviations: &deviations };
+    // It dies where the entry has to fail, so that it is a disagreement.
+    let field = field::VM_ENTRY_INSTRUCTION_LENGTH.id();
+    let vpid = field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id();
+    let write = |field: FieldId, value| Op::Vmwrite { encoding: u64::from(field.info().encoding.0), value };
+    let base = Generator::Controls.case(&world, 1, 0);
+    let mut ops: Vec<_> = base.ops.into_iter().filter(|op| !matches!(op, Op::Vmwrite { .. })).collect();
+    let launch = ops.pop().unwrap();
+    ops.extend([write(vpid, u64::MAX), write(field, 0xFF), write(field::GUEST_RIP.id(), u64::MAX), launch]);
+    let case = Case { ops, ..base };
+    let mut target = Faulty::new(&world, Fault::Dies(field, 1 << 5));
+    let Judgement::Disagree(disagreement) = judge(&mut target, &world, &case) else { panic!("it dies") };
+    assert_eq!(disagreement.observed, "hung");
+    let mut lost = 0;
+    let mut counting = Counting { target: &mut target, lost: &mut lost };
+    let goal = minimise::Goal::disagreement(&case, &disagreement);
+    let minimal = minimise::minimise(&mut counting, setting, &[(case, goal)]).unwrap().remove(0).unwrap();
+    assert!(lost <= 2 * 64, "{lost}");
+    // From the plain image: what activates the secondary controls, a bit of these, and the length.
+    assert!(writes(&minimal.case) <= 3, "{minimal:#?}");
+    assert!(minimal.case.ops.contains(&write(field, 1 << 5)), "{minimal:#?}");
+}
+
+/// Counts the machines that are lost.
+struct Counting<'a> {
+    target: &'a mut Faulty,
+    lost: &'a mut usize,
+}
+
+impl Target for Counting<'_> {
+    fn implementation(&self) -> Implementation {
+        self.target.implementation()
+    }
+
+    fn capture(&mut self) -> Result<ProbeReport, TargetError> {
+        self.target.capture()
+    }
+
+    fn run(
+        &mut self,
+        session: &Session,
+        cases: &mut dyn Iterator<Item = Case>,
+        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+    ) -> Result<(), TargetError> {
+        self.target.run(session, cases, &mut |index, observation| {
+            *self.lost += usize::from(observation.end != End::Completed);
+            observe(index, observation)
+        })
+    }
+}
+
+/// What does not show again is said to be so, and stays as it was.
+#[test]
+fn a_finding_that_does_not_show_again_is_kept() {
+    let world = world();
+    let (report, ..) = found(&world, Fault::Omits("ctl.inject.nmi-vector"), Generator::Controls, 2000);
+    let session = world.session();
+    let deviations = Deviations::default();
+    let setting = Setting { world: &world, session: &session, deviations: &deviations };
+    let mut sound = EmulatorTarget::new(world.profile.clone(), "sound");
+    let files = minimise::findings(&mut sound, setting, &report).unwrap();
+    assert!(!files.is_empty() && files.iter().all(|file| !file.minimal));
+    let again = minimise::findings(&mut sound, setting, &report).unwrap();
+    assert_eq!(files, again);
+}
