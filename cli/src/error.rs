@@ -1,10 +1,12 @@
 //! What can go wrong in the command, and its exit status.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use vmcs_fuzz::campaign::CampaignError;
+use vmcs_fuzz::case_file::CaseFileError;
 use vmcs_fuzz::deviations::DeviationError;
 use vmcs_hw::TargetError;
 use vmcs_hw::bochs::debian::InstallError;
@@ -69,6 +71,9 @@ pub(crate) enum CliError {
     /// A deviation file.
     #[error(transparent)]
     Deviation(#[from] DeviationError),
+    /// A case file.
+    #[error(transparent)]
+    CaseFile(#[from] CaseFileError),
     /// An installation.
     #[error(transparent)]
     Install(#[from] InstallError),
@@ -78,8 +83,8 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// A file that cannot be read or written.
-    pub(crate) fn file(file: &Path, error: &dyn Error) -> Self {
+    /// A file that cannot be read or written, or is wrong.
+    pub(crate) fn file(file: &Path, error: &dyn Display) -> Self {
         Self::File { file: file.to_owned(), message: error.to_string() }
     }
 }

@@ -12,8 +12,11 @@ mod explain;
 mod fields;
 mod generate;
 mod image;
+mod live;
+mod minimize;
 mod near;
 mod output;
+mod replay;
 mod run;
 mod target;
 mod targets;
@@ -39,6 +42,8 @@ enum Command {
     Diff(diff::Args),
     Explain(explain::Args),
     Run(run::Args),
+    Replay(replay::Args),
+    Minimize(minimize::Args),
     Check(check::Args),
     Generate(generate::Args),
     Caps(caps::Args),
@@ -52,6 +57,8 @@ fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Minimize(args) => minimize::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Caps(args) => caps::run(&args),

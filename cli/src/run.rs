@@ -23,7 +23,7 @@ use crate::target::{self, TargetArgs};
 /// [{"address", "u32"|"u64"|"bytes"}]; "u32": "revision" stands for the processor's VMCS revision identifier. Operations:
 /// vmxon, vmclear, vmptrld {address}; vmxoff, vmptrst, vmcall; vmread {field}; vmwrite {field, value}; vmlaunch, vmresume
 /// {mov_ss}; vmfunc {eax, ecx}; invept {type, eptp}; invvpid {type, vpid, address}; store {address, u32|u64|bytes};
-/// image {image}: VMWRITE of every field of a valid image, 0 being a plain 64-bit guest.
+/// image {image}: VMWRITE of every field of a valid image by its name, "plain" being a 64-bit guest, or its number.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  echo '{\"id\": \"a\", \"memory\": [{\"address\": \"0x10000\", \"u32\": \
                         \"revision\"}], \"ops\": [{\"op\": \"vmxon\", \"address\": \"0x10000\"}, {\"op\": \
@@ -51,12 +51,21 @@ struct Answer {
 }
 
 /// A checked program.
-struct Checked {
-    program: Program,
+pub(crate) struct Checked {
+    pub(crate) program: Program,
+    /// Its line in the file, counted from 1.
+    line: usize,
     /// Operations that set up its memory.
     setup: usize,
     /// Operations of each of its lines.
     lines: Vec<usize>,
+}
+
+impl Checked {
+    fn wrong(&self, file: &Path, error: &ProgramError) -> CliError {
+        let message = format!("program {:?}: {error}", self.program.id);
+        CliError::Line { file: file.to_owned(), line: self.line, message }
+    }
 }
 
 impl Answer {
@@ -92,8 +101,11 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let session = world.session();
     let revision = world.capabilities.revision();
 
-    let case = |checked: &Checked| checked.program.to_case(revision).expect("the program was checked");
-    let mut cases = programs.iter().map(case);
+    let images = world.image_names();
+    let case = |checked: &Checked| {
+        checked.program.to_case(revision, &images).map_err(|error| checked.wrong(&args.programs, &error))
+    };
+    let mut cases = programs.iter().map(case).collect::<Result<Vec<_>, _>>()?.into_iter();
     let mut out = io::stdout().lock();
     let mut failed = None;
     opened.target.run(&session, &mut cases, &mut |index, observation| {
@@ -112,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 }
 
 /// The programs of a file, all of them checked.
-fn read_programs(file: &Path) -> Result<Vec<Checked>, CliError> {
+pub(crate) fn read_programs(file: &Path) -> Result<Vec<Checked>, CliError> {
     let reader: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -126,9 +138,9 @@ fn read_programs(file: &Path) -> Result<Vec<Checked>, CliError> {
         }
         let wrong = |message: String| CliError::Line { file: file.to_owned(), line: index + 1, message };
         let program: Program = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        let (setup, lines) =
-            program.extents().map_err(|error: ProgramError| wrong(format!("program {:?}: {error}", program.id)))?;
-        programs.push(Checked { program, setup, lines });
+        let mut checked = Checked { program, line: index + 1, setup: 0, lines: Vec::new() };
+        (checked.setup, checked.lines) = checked.program.extents().map_err(|error| checked.wrong(file, &error))?;
+        programs.push(checked);
     }
     Ok(programs)
 }

@@ -112,10 +112,7 @@ pub fn kind(outcome: &str) -> &str {
 pub fn findings(target: &mut dyn Target, setting: Setting<'_>, report: &Report) -> Result<Vec<CaseFile>, TargetError> {
     let Setting { world, session, .. } = setting;
     let names = world.image_names();
-    let case = |finding: &Finding| {
-        let mut program = finding.program.clone();
-        program.resolve_images(&names).and_then(|()| program.to_case(world.capabilities.revision())).unwrap_or_default()
-    };
+    let case = |finding: &Finding| finding.program.to_case(world.capabilities.revision(), &names).unwrap_or_default();
     let cases: Vec<_> = report
         .findings
         .iter()

@@ -142,9 +142,7 @@ fn found(world: &World, fault: Fault, generator: Generator, count: u64) -> (Repo
 }
 
 fn case_of(world: &World, file: &CaseFile) -> Case {
-    let mut program = file.program.clone();
-    program.resolve_images(&world.image_names()).unwrap();
-    program.to_case(world.capabilities.revision()).unwrap()
+    file.program.to_case(world.capabilities.revision(), &world.image_names()).unwrap()
 }
 
 fn judge(target: &mut Faulty, world: &World, case: &Case) -> Judgement {

@@ -133,8 +133,21 @@ impl FieldKey {
 pub enum ImageKey {
     /// The index, which depends on the processor.
     Index(u16),
-    /// The name. [`Program::resolve_images`] makes it an index.
+    /// The name.
     Name(String),
+}
+
+impl ImageKey {
+    fn index(&self, images: &[&str]) -> Result<u16, ProgramError> {
+        match self {
+            Self::Index(index) => Ok(*index),
+            Self::Name(name) => images
+                .iter()
+                .position(|image| image == name)
+                .and_then(|index| u16::try_from(index).ok())
+                .ok_or_else(|| ProgramError::UnknownImage { name: name.clone(), known: images.join(", ") }),
+        }
+    }
 }
 
 /// An operation: `{"op": "vmwrite", "field": "guest_rip", "value": "0x1000"}`.
@@ -202,12 +215,12 @@ pub enum ProgramError {
     #[error("unknown field {0:?}: expected a name that `vmcs fields` lists, or an encoding such as \"0x6800\"")]
     UnknownField(String),
     /// No image has that name.
-    #[error("there is no image {name:?} for this processor: expected one of {}", known.join(", "))]
+    #[error("there is no image {name:?} for this processor: expected one of {known}")]
     UnknownImage {
         /// The name.
         name: String,
         /// The names of those that there are.
-        known: Vec<String>,
+        known: String,
     },
     /// A number does not fit.
     #[error(transparent)]
@@ -228,23 +241,6 @@ pub enum ProgramError {
 }
 
 impl Program {
-    /// Makes the names of images indexes. `names` are those of the session's images, in their order.
-    ///
-    /// # Errors
-    /// [`ProgramError::UnknownImage`].
-    pub fn resolve_images(&mut self, names: &[&str]) -> Result<(), ProgramError> {
-        for line in &mut self.ops {
-            let OpLine::Image { image } = line else { continue };
-            let ImageKey::Name(name) = image else { continue };
-            let index = names.iter().position(|known| known == name).and_then(|index| u16::try_from(index).ok());
-            *image = ImageKey::Index(index.ok_or_else(|| ProgramError::UnknownImage {
-                name: name.clone(),
-                known: names.iter().map(|&name| name.to_owned()).collect(),
-            })?);
-        }
-        Ok(())
-    }
-
     /// The program with names instead of what depends on the processor: the images, whose names are `names`, and its
     /// VMCS revision identifier where a dword holds it.
     #[must_use]
@@ -276,18 +272,18 @@ impl Program {
         self
     }
 
-    /// The case that the program means on a processor with that VMCS revision identifier. Names of images have to be
-    /// resolved before.
+    /// The case that the program means on a processor with that VMCS revision identifier, in a session whose images are
+    /// called `images`, in their order.
     ///
     /// # Errors
     /// [`ProgramError`] says what is wrong with it.
-    pub fn to_case(&self, revision: u32) -> Result<Case, ProgramError> {
+    pub fn to_case(&self, revision: u32, images: &[&str]) -> Result<Case, ProgramError> {
         let mut ops = Vec::with_capacity(self.memory.len() + self.ops.len());
         for write in &self.memory {
             write.stores(revision, &mut ops)?;
         }
         for line in &self.ops {
-            line.push(revision, &mut ops)?;
+            line.push(revision, images, &mut ops)?;
         }
         let start = match self.start {
             StartState::Outside => Start::OutsideVmx,
@@ -310,9 +306,9 @@ impl Program {
         for line in &self.ops {
             let before = ops.len();
             match line {
-                // Its name need not be resolved.
+                // Whether there is such an image depends on the processor.
                 OpLine::Image { .. } => ops.push(Op::WriteImage { image: 0 }),
-                _ => line.push(0, &mut ops)?,
+                _ => line.push(0, &[], &mut ops)?,
             }
             lines.push(ops.len() - before);
         }
@@ -375,7 +371,7 @@ impl Dword {
 
 impl OpLine {
     /// Appends the operations that the line means.
-    fn push(&self, revision: u32, ops: &mut Vec<Op>) -> Result<(), ProgramError> {
+    fn push(&self, revision: u32, images: &[&str], ops: &mut Vec<Op>) -> Result<(), ProgramError> {
         ops.push(match self {
             Self::Vmxon { address } => Op::Vmxon { address: address.0 },
             Self::Vmxoff {} => Op::Vmxoff,
@@ -390,10 +386,7 @@ impl OpLine {
             Self::Vmfunc { eax, ecx } => Op::Vmfunc { eax: eax.to_u32()?, ecx: ecx.to_u32()? },
             Self::Invept { r#type, eptp, reserved } => Op::Invept { kind: r#type.0, descriptor: [eptp.0, reserved.0] },
             Self::Invvpid { r#type, vpid, address } => Op::Invvpid { kind: r#type.0, descriptor: [vpid.0, address.0] },
-            Self::Image { image: ImageKey::Index(image) } => Op::WriteImage { image: *image },
-            Self::Image { image: ImageKey::Name(name) } => {
-                return Err(ProgramError::UnknownImage { name: name.clone(), known: Vec::new() });
-            }
+            Self::Image { image } => Op::WriteImage { image: image.index(images)? },
             Self::Store(write) => return write.stores(revision, ops),
             Self::Diagnose { resume } => Op::Diagnose { resume: *resume },
         });
@@ -480,7 +473,7 @@ mod tests {
                     {"op": "vmwrite", "field": "guest_rip", "value": 1}, {"op": "vmlaunch"}]}"#;
         let program: Program = serde_json::from_str(line).unwrap();
         assert_eq!(
-            program.to_case(0x2B).unwrap().ops,
+            program.to_case(0x2B, &[]).unwrap().ops,
             [
                 Op::Store { address: 0x10000, size: 4, value: 0x2B },
                 Op::Vmxon { address: 0x10000 },
@@ -503,7 +496,7 @@ mod tests {
             assert!(serde_json::from_str::<Program>(line).is_err(), "{line}");
         }
         let line = r#"{"id": "a", "ops": [{"op": "vmread", "field": "guest_rax"}]}"#;
-        let error = serde_json::from_str::<Program>(line).unwrap().to_case(0).unwrap_err();
+        let error = serde_json::from_str::<Program>(line).unwrap().to_case(0, &[]).unwrap_err();
         assert_eq!(error, ProgramError::UnknownField("guest_rax".to_owned()));
     }
 
@@ -517,15 +510,12 @@ mod tests {
         let portable = program.clone().portable(0x2B, &["plain", "rich"]);
         let text = serde_json::to_string(&portable).unwrap();
         assert!(text.contains(r#""u32":"shadow_revision""#) && text.contains(r#""image":"rich""#), "{text}");
-        let mut elsewhere = portable.clone();
-        elsewhere.resolve_images(&["plain", "pae", "rich"]).unwrap();
         assert_eq!(
-            elsewhere.to_case(1).unwrap().ops,
+            portable.to_case(1, &["plain", "pae", "rich"]).unwrap().ops,
             [Op::Store { address: 0x1_1000, size: 4, value: 0x8000_0001 }, Op::WriteImage { image: 2 }]
         );
-        let error = portable.clone().resolve_images(&["plain"]).unwrap_err();
-        assert!(error.to_string().contains("\"rich\"") && error.to_string().contains("plain"), "{error}");
-        assert!(portable.to_case(0).is_err());
+        let error = portable.to_case(1, &["plain"]).unwrap_err().to_string();
+        assert!(error.contains("\"rich\"") && error.contains("plain"), "{error}");
     }
 
     #[test]
@@ -533,7 +523,7 @@ mod tests {
         for address in [0xFFFF_u64, 0x7_FFFD, u64::MAX] {
             let line = format!(r#"{{"id": "a", "ops": [], "memory": [{{"address": {address}, "u32": 1}}]}}"#);
             let program: Program = serde_json::from_str(&line).unwrap();
-            assert!(matches!(program.to_case(0), Err(ProgramError::OutsideArena(_))), "{address:#x}");
+            assert!(matches!(program.to_case(0, &[]), Err(ProgramError::OutsideArena(_))), "{address:#x}");
         }
     }
 
@@ -565,7 +555,7 @@ mod tests {
             ops: lines,
         })
         .unwrap();
-        let back = serde_json::from_str::<Program>(&text).unwrap().to_case(0).unwrap();
+        let back = serde_json::from_str::<Program>(&text).unwrap().to_case(0, &[]).unwrap();
         assert_eq!(back.ops[..15], ops[..15]);
         assert_eq!(
             back.ops[15..],

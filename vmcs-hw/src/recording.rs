@@ -258,7 +258,7 @@ impl Line {
             memory: Vec::<MemoryWrite>::new(),
             ops: self.ops,
         };
-        let case = program.to_case(0).map_err(|error| error.to_string())?;
+        let case = program.to_case(0, &[]).map_err(|error| error.to_string())?;
         let steps: Vec<_> = self
             .steps
             .split_whitespace()

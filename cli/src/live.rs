@@ -1,0 +1,62 @@
+//! A machine with what it takes to judge it.
+
+use std::ops::ControlFlow;
+
+use vmcs_fuzz::World;
+use vmcs_fuzz::campaign::Setting;
+use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_hw::program::{Program, ProgramError};
+use vmcs_hw::{Case, Implementation, Session, Target};
+
+use crate::error::CliError;
+use crate::target::{self, Opened, TargetArgs, TargetSpec};
+
+/// A target with what is needed to judge it.
+pub(crate) struct Live {
+    pub(crate) opened: Opened,
+    pub(crate) world: World,
+    pub(crate) session: Session,
+}
+
+impl Live {
+    pub(crate) fn open(args: &TargetArgs) -> Result<Self, CliError> {
+        let mut opened = target::open(args)?;
+        let world = World::new(&opened.capture()?.profile.profile);
+        let session = world.session();
+        Ok(Self { opened, world, session })
+    }
+
+    /// The case of a program.
+    pub(crate) fn case(&self, program: &Program) -> Result<Case, ProgramError> {
+        program.to_case(self.world.capabilities.revision(), &self.world.image_names())
+    }
+
+    /// The target, and the setting that its answers are judged in.
+    pub(crate) fn setting<'a>(&'a mut self, deviations: &'a Deviations) -> (&'a mut dyn Target, Setting<'a>) {
+        let Self { opened, world, session } = self;
+        (opened.target.as_mut(), Setting { world, session, deviations })
+    }
+
+    /// Executes the cases and judges each.
+    pub(crate) fn judge(&mut self, cases: &[Case], deviations: &Deviations) -> Result<Vec<Judgement>, CliError> {
+        let implementation = self.opened.target.implementation();
+        let oracle = Oracle::new(&self.world, &self.session, deviations.of(&implementation));
+        let mut judgements = Vec::new();
+        self.opened.target.run(&self.session, &mut cases.iter().cloned(), &mut |index, observation| {
+            judgements.push(oracle.judge(&cases[index], &observation).judgement);
+            ControlFlow::Continue(())
+        })?;
+        Ok(judgements)
+    }
+}
+
+/// The target that is that implementation.
+pub(crate) fn target_of(by: &Implementation) -> Option<TargetArgs> {
+    let target = match by.name.as_str() {
+        "Bochs" => TargetSpec::Bochs(Some(by.version.clone())),
+        "vmcs-emu" => TargetSpec::Emu,
+        _ => return None,
+    };
+    Some(TargetArgs { target: Some(target), cpu: Some(by.model.clone()) })
+}

@@ -1,0 +1,196 @@
+//! `vmcs replay`: case files on any target.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vmcs_fuzz::case_file::CaseFile;
+use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::minimise::Goal;
+use vmcs_fuzz::oracle::{Disagreement, Judgement};
+use vmcs_hw::program::Program;
+use vmcs_hw::{Case, Implementation};
+
+use crate::error::{CliError, Status};
+use crate::live::{self, Live};
+use crate::output;
+use crate::target::TargetArgs;
+
+/// Execute the cases of findings again, on the machine that showed them or on another one
+///
+/// A case file is what `vmcs diff --findings` and `vmcs minimize` write: the program, what was observed and what the model
+/// permits. Without --target each case goes to the machine that it names.
+#[derive(clap::Args)]
+#[command(after_help = "Exit status: 0 no case disagrees with the model, 1 some do, 2 a case cannot be read or \
+                        executed.\n\nExamples:\n  vmcs replay findings/\n  vmcs replay --target bochs@3.1 --cpu arrow_lake \
+                        finding.json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// A case file, or a directory of them
+    #[arg(value_name = "FILE|DIR")]
+    path: PathBuf,
+    /// Judge with the deviations of this file instead of the reviewed ones that come with this program
+    #[arg(long, value_name = "FILE")]
+    deviations: Option<PathBuf>,
+    /// Print a JSON line for each case: {"cause", "implementation", "result", "observed", "permitted"}
+    #[arg(long)]
+    json: bool,
+}
+
+/// A case and what is known of it.
+pub(crate) struct Known {
+    program: Program,
+    /// The machine that it was observed on.
+    pub(crate) by: Option<Implementation>,
+    cause: Option<String>,
+    disagreement: Option<Disagreement>,
+    file: PathBuf,
+}
+
+/// What became of a case.
+#[derive(Serialize)]
+pub(crate) struct Answer<'a> {
+    cause: &'a str,
+    implementation: String,
+    /// In one word or two.
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deviation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    permitted: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    let deviations = deviations(args.deviations.as_deref())?;
+    let files = if args.path.is_dir() { files_of(&args.path)? } else { vec![args.path.clone()] };
+    let mut known = Vec::new();
+    for file in &files {
+        known.extend(CaseFile::read(file)?.into_iter().map(|case| Known::new(case, file)));
+    }
+    // One machine after the other, each with all of its cases.
+    let mut machines: Vec<(TargetArgs, Vec<Known>)> = Vec::new();
+    for case in known {
+        let machine = match (&args.target.target, &case.by) {
+            (None, Some(by)) => live::target_of(by).ok_or_else(|| {
+                CliError::file(&case.file, &format!("{by} is no target: say with --target where to execute the case"))
+            })?,
+            _ => args.target.clone(),
+        };
+        match machines.iter_mut().find(|(known, _)| known.target == machine.target && known.cpu == machine.cpu) {
+            Some((_, cases)) => cases.push(case),
+            None => machines.push((machine, vec![case])),
+        }
+    }
+    let mut disagrees = false;
+    for (machine, known) in machines {
+        let mut live = Live::open(&machine)?;
+        let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
+        let who = live.opened.target.implementation().to_string();
+        for ((known, case), judgement) in known.iter().zip(&cases).zip(live.judge(&cases, &deviations)?) {
+            let answer = known.answer(&who, case, judgement);
+            disagrees |= answer.result.ends_with(DISAGREES);
+            if args.json {
+                output::json_line(&answer)?;
+            } else {
+                writeln!(io::stdout().lock(), "{answer}")?;
+            }
+        }
+    }
+    Ok(Status::found(disagrees))
+}
+
+/// How the result of a case ends that disagrees.
+const DISAGREES: &str = "disagrees";
+
+impl Known {
+    pub(crate) fn new(case: CaseFile, file: &Path) -> Self {
+        Self {
+            disagreement: Some(case.disagreement()),
+            program: case.program,
+            by: Some(case.implementation),
+            cause: Some(case.cause),
+            file: file.to_owned(),
+        }
+    }
+
+    pub(crate) fn of_program(program: Program, file: &Path) -> Self {
+        Self { program, by: None, cause: None, disagreement: None, file: file.to_owned() }
+    }
+
+    /// The case that it is on that machine.
+    pub(crate) fn case(&self, live: &Live) -> Result<Case, CliError> {
+        let wrong = |error| CliError::file(&self.file, &format!("program {:?}: {error}", self.program.id));
+        live.case(&self.program).map_err(wrong)
+    }
+
+    /// What became of it on `who`.
+    pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judgement: Judgement) -> Answer<'a> {
+        let cause = self.cause.as_deref().unwrap_or(&self.program.id);
+        let mut answer = Answer {
+            cause,
+            implementation: who.to_owned(),
+            result: "agrees",
+            deviation: None,
+            observed: None,
+            permitted: Vec::new(),
+        };
+        let same = |goal: &Disagreement| Goal::disagreement(case, goal).is_kept(case, &judgement);
+        let same = self.disagreement.as_ref().is_none_or(same);
+        match judgement {
+            Judgement::Agree => {}
+            Judgement::Unspecified(why) => (answer.result, answer.observed) = ("left open", Some(why.to_owned())),
+            Judgement::Deviates(id) => (answer.result, answer.deviation) = ("known deviation", Some(id)),
+            Judgement::Disagree(found) => {
+                answer.result = if same { DISAGREES } else { "otherwise disagrees" };
+                (answer.observed, answer.permitted) = (Some(found.observed), found.permitted);
+            }
+        }
+        answer
+    }
+}
+
+impl fmt::Display for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.implementation, self.result, self.cause)?;
+        if let Some(observed) = &self.observed {
+            write!(f, "\n  {observed}")?;
+        }
+        if !self.permitted.is_empty() {
+            write!(f, ", permitted: {}", self.permitted.join(" or "))?;
+        }
+        if let Some(id) = &self.deviation {
+            write!(f, "\n  {id}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The reviewed deviations, or those of a file.
+pub(crate) fn deviations(file: Option<&Path>) -> Result<Deviations, CliError> {
+    Ok(match file {
+        Some(file) => Deviations::read(file)?,
+        None => Deviations::embedded()?,
+    })
+}
+
+/// The case files of a directory, by name.
+fn files_of(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let wrong = |error: io::Error| CliError::file(directory, &error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        if path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(CliError::file(directory, &"there is no case file in it: expected *.json or *.jsonl"));
+    }
+    Ok(files)
+}
