@@ -1,10 +1,13 @@
 //! `vmcs check`: what the model says about images, one verdict a line.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use vmcs_files::case::{Case, Op};
+use vmcs_files::image::{Image, Memory};
+use vmcs_hw::lines::read_line;
 use vmcs_model::capabilities::Facts;
 use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::RegionHeader;
@@ -13,8 +16,7 @@ use vmcs_model::{
 };
 
 use crate::error::{CliError, Status};
-use crate::image::{FieldWrites, Image, Memory, MemoryWrites, json_message, json_object};
-use crate::target;
+use crate::{image, target};
 
 /// Judge VMCS images: which outcomes of a VM entry the SDM permits, and every check that is violated
 ///
@@ -59,30 +61,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The longest line that is read.
-const MAX_LINE: usize = 16 << 20;
-
-/// One line of the cases.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    id: String,
-    #[serde(default)]
-    set: FieldWrites,
-    #[serde(default)]
-    memory: MemoryWrites,
-    #[serde(default)]
-    op: Op,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Op {
-    #[default]
-    Vmlaunch,
-    Vmresume,
-}
-
 /// What is printed for a case.
 #[derive(Serialize)]
 struct Answer {
@@ -113,7 +91,7 @@ struct Judge {
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let capabilities = Capabilities::new(&target::profile(&args.profile)?.profile);
-    let judge = Judge::new(capabilities, Image::load(&args.base)?, !args.json);
+    let judge = Judge::new(capabilities, image::load(&args.base)?, !args.json);
     let mut out = Printer { json: args.json, found: false, out: io::BufWriter::new(io::stdout().lock()) };
     let done = match &args.cases {
         None => out.print(&judge.answer(Case::base())).map_err(CliError::from),
@@ -138,30 +116,17 @@ fn answer_all(judge: &Judge, file: &Path, out: &mut Printer<impl Write>) -> Resu
             // The next line may be long in coming.
             out.out.flush()?;
         }
-        text.clear();
-        let most = MAX_LINE as u64 + 1;
-        if cases.by_ref().take(most).read_until(b'\n', &mut text).map_err(|error| CliError::file(file, &error))? == 0 {
+        let wrong = |message| CliError::Line { file: file.to_owned(), line, message };
+        if !read_line(&mut cases, &mut text).map_err(|error| wrong(error.to_string()))? {
             break;
         }
-        let wrong = |message| CliError::Line { file: file.to_owned(), line, message };
-        if text.len() > MAX_LINE {
-            return Err(wrong(format!("the line is too long: expected at most {MAX_LINE} bytes")));
-        }
-        let text = text.trim_ascii_end();
         if text.is_empty() {
             continue;
         }
-        let case = json_object(text).map_err(|error| wrong(json_message(&error)))?;
+        let case = Case::parse(&text).map_err(wrong)?;
         out.print(&judge.answer(case))?;
     }
     Ok(())
-}
-
-impl Case {
-    /// The base as it is.
-    fn base() -> Self {
-        Self { id: "base".to_owned(), set: FieldWrites::default(), memory: MemoryWrites::default(), op: Op::default() }
-    }
 }
 
 impl Judge {

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use vmcs_files::near::did_you_mean;
 use vmcs_model::FieldId;
 use vmcs_model::checks::{CheckId, CheckInfo, NOT_CHECKS, NotACheck, NotACheckKind, Phase};
 
 use crate::error::{CliError, Status};
-use crate::near::did_you_mean;
 use crate::output;
 
 /// List the checks of a VM entry: rule, SDM section, fields, and how the entry ends if the rule does not hold

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use vmcs_files::dump::{self, Dump};
+use vmcs_files::image::{Image, Syntax, cpu_of};
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::partial::{PartialVmcs, Unknowns, unknowns};
@@ -14,10 +16,8 @@ use vmcs_model::{
     Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, judge_partial,
 };
 
-use crate::dump::{self, Dump};
 use crate::error::{CliError, Status};
-use crate::image::{self, Image, Syntax};
-use crate::target;
+use crate::{image, target};
 
 /// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
 ///
@@ -134,7 +134,7 @@ fn read(args: &Args, revision: u32) -> Result<Subject, CliError> {
         if args.dump.is_some() {
             return Err(CliError::Usage("--dump chooses a dump of a log, and this is an image".to_owned()));
         }
-        return Ok(Subject::image(&Image::parse(file, &text, syntax)?, revision));
+        return Ok(Subject::image(&image::parse(file, &text, syntax)?, revision));
     }
     let mut dumps = dump::find(&text);
     let count = dumps.len();
@@ -203,7 +203,7 @@ impl Subject {
     fn logged(mut dump: Dump) -> Self {
         let vmcs = &dump.vmcs;
         let known = FieldId::all().filter_map(|field| vmcs.raw(field).map(|value| (field, value)));
-        let cpu = image::cpu_of(known);
+        let cpu = cpu_of(known);
         dump.notes.push(
             "assumed: the entry was attempted by a host at CPL 0 in VMX root operation, outside of SMM, on a current VMCS of \
              the right launch state"

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use vmcs_fuzz::World;
+use vmcs_hw::lines::read_line;
 use vmcs_hw::number::Number;
 use vmcs_hw::program::{Program, ProgramError, result_text};
 use vmcs_hw::{End, Observation, StepResult};
@@ -125,20 +126,23 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 
 /// The programs of a file, all of them checked.
 pub(crate) fn read_programs(file: &Path) -> Result<Vec<Checked>, CliError> {
-    let reader: Box<dyn BufRead> = if file == Path::new("-") {
+    let mut reader: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         Box::new(BufReader::new(File::open(file).map_err(|error| CliError::file(file, &error))?))
     };
     let mut programs = Vec::new();
-    for (index, text) in reader.lines().enumerate() {
-        let text = text.map_err(|error| CliError::file(file, &error))?;
-        if text.trim().is_empty() {
+    let mut text = Vec::new();
+    for line in 1.. {
+        let wrong = |message: String| CliError::Line { file: file.to_owned(), line, message };
+        if !read_line(&mut reader, &mut text).map_err(|error| wrong(error.to_string()))? {
+            break;
+        }
+        if text.is_empty() {
             continue;
         }
-        let wrong = |message: String| CliError::Line { file: file.to_owned(), line: index + 1, message };
-        let program: Program = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        let mut checked = Checked { program, line: index + 1, setup: 0, lines: Vec::new() };
+        let program: Program = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+        let mut checked = Checked { program, line, setup: 0, lines: Vec::new() };
         (checked.setup, checked.lines) = checked.program.extents().map_err(|error| checked.wrong(file, &error))?;
         programs.push(checked);
     }

@@ -17,7 +17,7 @@ const FILES: &[(&str, &str)] = &[("deviations/bochs.toml", include_str!("../../v
 const MOST_LOADS: u64 = 64;
 
 /// One deviation of an implementation.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
     /// Stable id.
@@ -72,7 +72,7 @@ pub struct Deviation {
 }
 
 /// A condition on a field of the current VMCS: on the bits `field & mask`, all of what it says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// The field.
@@ -98,7 +98,7 @@ fn all_ones() -> Number {
     Number(u64::MAX)
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
@@ -139,7 +139,7 @@ pub enum DeviationError {
 }
 
 /// The reviewed deviations of all implementations.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deviations(Vec<Deviation>);
 
 impl Deviations {
@@ -163,7 +163,21 @@ impl Deviations {
         let file = path.display().to_string();
         let text =
             std::fs::read_to_string(path).map_err(|source| DeviationError::Read { file: file.clone(), source })?;
-        parse(&file, &text).map(Self)
+        Self::parse(&file, &text)
+    }
+
+    /// Those of the text of a file; `file` is what errors name.
+    ///
+    /// # Errors
+    /// [`DeviationError`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, DeviationError> {
+        parse(file, text).map(Self)
+    }
+
+    /// The text of a file that holds them.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&File { deviation: self.0.clone() }).expect("every key is a string")
     }
 
     /// Those that apply to `implementation`.

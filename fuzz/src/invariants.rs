@@ -1,5 +1,9 @@
 //! What holds for every input, as functions that panic where it does not: fuzz targets and property tests call them.
 
+mod files;
+
+pub use files::files;
+
 use arbitrary::{Result, Unstructured};
 use vmcs_model::capabilities::Capabilities;
 use vmcs_model::field::FieldId;

@@ -7,6 +7,7 @@
 pub mod bochs;
 mod case;
 mod error;
+pub mod lines;
 pub mod number;
 pub mod probe_image;
 pub mod profile;

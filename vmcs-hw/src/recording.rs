@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::iter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use vmcs_wire::{Start, StepResult};
 
 use crate::case::{Case, End, Observation, Session};
 use crate::error::TargetError;
+use crate::lines::{ReadLineError, read_line};
 use crate::number::Number;
 use crate::profile::NamedProfile;
 use crate::program::{MemoryWrite, OpLine, Program, StartState};
@@ -113,21 +115,7 @@ impl Recorder {
     /// # Errors
     /// The file cannot be written.
     pub fn record(&mut self, case: &Case, observation: &Observation) -> io::Result<()> {
-        let words: Vec<_> = observation.steps.iter().map(word).collect();
-        let line = Line {
-            start: match case.start {
-                Start::VmxRoot => None,
-                Start::OutsideVmx => Some(StartState::Outside),
-            },
-            ops: case.ops.iter().map(OpLine::of).collect(),
-            steps: words.join(" "),
-            end: match &observation.end {
-                End::Completed => None,
-                End::Hung => Some("hung".to_owned()),
-                End::Crashed { detail } => Some(format!("crashed: {detail}")),
-            },
-        };
-        serde_json::to_writer(&mut self.stream, &line)?;
+        serde_json::to_writer(&mut self.stream, &Line::of(case, observation))?;
         self.stream.write_all(b"\n")?;
         let pending = self.stream.get_mut();
         self.file.write_all(pending)?;
@@ -219,24 +207,48 @@ impl Recording {
     /// [`RecordingError`].
     pub fn read(stream: impl Read, file: &str) -> Result<Self, RecordingError> {
         let wrong = |line: usize, message: String| RecordingError { file: file.to_owned(), line, message };
-        let mut lines = BufReader::new(GzDecoder::new(stream)).lines();
-        let first = match lines.next() {
-            Some(Ok(text)) => text,
-            Some(Err(error)) => return Err(wrong(0, format!("not a gzipped recording: {error}"))),
-            None => return Err(wrong(0, "the recording is empty".to_owned())),
+        let mut lines = BufReader::new(GzDecoder::new(stream));
+        if let Err(error) = lines.fill_buf() {
+            return Err(wrong(0, format!("not a gzipped recording: {error}")));
+        }
+        Self::read_lines(lines, file)
+    }
+
+    /// Reads the lines of a recording that is not compressed; `file` is what errors name.
+    ///
+    /// # Errors
+    /// [`RecordingError`].
+    pub fn read_lines(mut lines: impl BufRead, file: &str) -> Result<Self, RecordingError> {
+        let wrong = |line: usize, message: String| RecordingError { file: file.to_owned(), line, message };
+        let mut text = Vec::new();
+        let mut next = |text: &mut Vec<u8>, number| {
+            read_line(&mut lines, text).map_err(|error: ReadLineError| wrong(number, error.to_string()))
         };
-        let header: Header = serde_json::from_str(&first).map_err(|error| wrong(1, error.to_string()))?;
+        if !next(&mut text, 1)? {
+            return Err(wrong(0, "the recording is empty".to_owned()));
+        }
+        let header: Header = serde_json::from_slice(&text).map_err(|error| wrong(1, error.to_string()))?;
         if header.format != FORMAT {
             return Err(wrong(1, format!("expected the format {FORMAT:?}, found {:?}", header.format)));
         }
         let mut cases = Vec::new();
-        for (index, text) in lines.enumerate() {
-            let number = index + 2;
-            let text = text.map_err(|error| wrong(number, error.to_string()))?;
-            let line: Line = serde_json::from_str(&text).map_err(|error| wrong(number, error.to_string()))?;
+        let mut number = 2;
+        while next(&mut text, number)? {
+            let line: Line = serde_json::from_slice(&text).map_err(|error| wrong(number, error.to_string()))?;
             cases.push(line.read().map_err(|message| wrong(number, message))?);
+            number += 1;
         }
         Ok(Self { header, cases })
+    }
+
+    /// The lines of the recording, as [`Self::read_lines`] reads them.
+    #[must_use]
+    pub fn to_lines(&self) -> String {
+        let header = serde_json::to_string(&self.header).expect("every key is a string");
+        let cases = self.cases.iter().map(|(case, observation)| {
+            serde_json::to_string(&Line::of(case, observation)).expect("every key is a string")
+        });
+        iter::once(header).chain(cases).map(|line| line + "\n").collect()
     }
 
     /// The session that the cases were executed in.
@@ -251,6 +263,23 @@ impl Recording {
 }
 
 impl Line {
+    fn of(case: &Case, observation: &Observation) -> Self {
+        let words: Vec<_> = observation.steps.iter().map(word).collect();
+        Self {
+            start: match case.start {
+                Start::VmxRoot => None,
+                Start::OutsideVmx => Some(StartState::Outside),
+            },
+            ops: case.ops.iter().map(OpLine::of).collect(),
+            steps: words.join(" "),
+            end: match &observation.end {
+                End::Completed => None,
+                End::Hung => Some("hung".to_owned()),
+                End::Crashed { detail } => Some(format!("crashed: {detail}")),
+            },
+        }
+    }
+
     fn read(self) -> Result<(Case, Observation), String> {
         let program = Program {
             id: String::new(),

@@ -12,7 +12,7 @@ use crate::near::did_you_mean;
 
 /// Values for fields, by name or encoding.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FieldWrites(Vec<FieldWrite>);
+pub struct FieldWrites(Vec<FieldWrite>);
 
 #[derive(Clone, Copy, Debug)]
 struct FieldWrite {
@@ -37,7 +37,7 @@ impl FieldWrites {
     }
 
     /// Sets the fields.
-    pub(crate) fn apply(&self, vmcs: &mut Vmcs) {
+    pub fn apply(&self, vmcs: &mut Vmcs) {
         for &FieldWrite { target: FieldTarget { field, high }, value } in &self.0 {
             let value = if high { value << 32 | vmcs.raw(field) & 0xFFFF_FFFF } else { value };
             vmcs.set_raw(field, value);

@@ -12,24 +12,24 @@ use vmcs_model::partial::PartialVmcs;
 
 /// A dump as read.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Dump {
+pub struct Dump {
     /// Who printed it.
-    pub(crate) format: &'static str,
+    pub format: &'static str,
     /// The fields that it shows.
-    pub(crate) vmcs: PartialVmcs,
+    pub vmcs: PartialVmcs,
     /// How the entry ended, as far as the log says so.
-    pub(crate) reported: Option<Reported>,
+    pub reported: Option<Reported>,
     /// What of the dump is stale, derived or unreadable.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// How an entry ended, according to a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reported {
+pub struct Reported {
     /// The outcome.
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
     /// The log gives the exit qualification, too.
-    pub(crate) qualified: bool,
+    pub qualified: bool,
 }
 
 impl Reported {
@@ -48,7 +48,8 @@ impl Reported {
     }
 
     /// Whether that outcome is the reported one, as far as is known.
-    pub(crate) fn is(&self, outcome: Outcome) -> bool {
+    #[must_use]
+    pub fn is(&self, outcome: Outcome) -> bool {
         match (self.outcome, outcome) {
             (Outcome::EntryFailed { reason, .. }, Outcome::EntryFailed { reason: other, .. }) if !self.qualified => {
                 reason == other
@@ -64,7 +65,8 @@ impl Dump {
     }
 
     /// How many fields are known.
-    pub(crate) fn known(&self) -> usize {
+    #[must_use]
+    pub fn known(&self) -> usize {
         FieldId::all().filter(|field| self.vmcs.raw(*field).is_some()).count()
     }
 
@@ -83,7 +85,8 @@ impl Dump {
 }
 
 /// The dumps in a log, in their order; none if it holds nothing of the sort.
-pub(crate) fn find(log: &str) -> Vec<Dump> {
+#[must_use]
+pub fn find(log: &str) -> Vec<Dump> {
     let text = text::clean(log);
     let dumps = sections::find(&text, log.contains("(XEN)"));
     if !dumps.is_empty() {

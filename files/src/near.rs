@@ -7,7 +7,8 @@ use std::fmt::Write;
 const OFFERED: usize = 3;
 
 /// A question to append to "unknown X": `; did you mean "a" or "b"?`, or nothing if no name is near.
-pub(crate) fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let mut question = String::new();
     for (i, name) in near(wanted, names).iter().enumerate() {
         let before = if i == 0 { "; did you mean" } else { " or" };

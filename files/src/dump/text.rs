@@ -35,11 +35,12 @@ pub(super) fn clean(log: &str) -> String {
 /// The line without its prefixes.
 fn payload(line: &str) -> &str {
     let mut rest = line.trim();
+    // The last of all tags: a log of nothing but prefixes is read in one go, too.
+    if let Some(end) = TAGS.iter().filter_map(|tag| rest.rfind(tag).map(|at| at + tag.len())).max() {
+        rest = &rest[end..];
+    }
     loop {
         let before = rest.len();
-        if let Some(end) = TAGS.iter().filter_map(|tag| rest.find(tag).map(|at| at + tag.len())).max() {
-            rest = &rest[end..];
-        }
         rest = rest.trim_start_matches(['>', '|']).trim_start();
         rest = rest.strip_prefix("(XEN)").unwrap_or(rest).trim_start();
         for (open, close) in [('[', ']'), ('<', '>')] {

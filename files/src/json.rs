@@ -1,0 +1,44 @@
+//! JSON texts that are one object.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::LineError;
+
+/// Reads an object. What serde derives would take a list of the values, too.
+pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_map(Object(PhantomData))
+}
+
+/// Reads a JSON text that is one object.
+pub(crate) fn json_object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, LineError> {
+    let read = || {
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let value = object(&mut deserializer)?;
+        deserializer.end().map(|()| value)
+    };
+    read().map_err(|error: serde_json::Error| LineError { line: error.line(), message: message(&error) })
+}
+
+/// What is wrong, with the column but without the line.
+fn message(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = error.to_string();
+    format!("{} (column {})", message.strip_suffix(&place).unwrap_or(&message), error.column())
+}

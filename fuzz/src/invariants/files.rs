@@ -1,0 +1,238 @@
+//! What holds for every text that somebody may hand to the command: it is read or refused, and what is written is read
+//! back as the same.
+
+use std::path::Path;
+
+use vmcs_files::case::Case;
+use vmcs_files::dump;
+use vmcs_files::image::{Image, Syntax};
+use vmcs_hw::number::Number;
+use vmcs_hw::profile::{NamedProfile, ProfileError};
+use vmcs_hw::program::Program;
+use vmcs_hw::recording::Recording;
+use vmcs_model::checks::CheckId;
+use vmcs_model::field::FieldId;
+use vmcs_model::memory::ZeroMemory;
+use vmcs_model::{Capabilities, CpuProfile, CpuState, Vmcs, judge_partial};
+
+use crate::campaign::program_of;
+use crate::deviations::Deviations;
+use crate::world::launch;
+
+/// Lines of a text that are read as programs, cases and numbers.
+const MOST_LINES: usize = 64;
+/// A VMCS revision identifier.
+const REVISION: u32 = 0x2B;
+
+/// Any text, as each of the files that the command reads.
+pub fn files(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    image(&text, Syntax::Json);
+    image(&text, Syntax::Toml);
+    dumps(&text);
+    profile(&text);
+    deviations(&text);
+    recording(bytes);
+    for line in text.lines().take(MOST_LINES) {
+        program(line);
+        case(line);
+        number(line);
+    }
+}
+
+/// That the error says what is wrong, in a line that the text has.
+fn assert_clear(text: &str, line: usize, message: &str) {
+    assert!(!message.is_empty());
+    assert!((1..=text.lines().count() + 1).contains(&line), "line {line} of {} lines: {message}", text.lines().count());
+}
+
+fn image(text: &str, syntax: Syntax) {
+    match Image::parse(text, syntax) {
+        Ok(image) => {
+            let vmcs = image.to_vmcs();
+            assert_fits(&vmcs);
+            let _ = (image.to_memory(REVISION), image.cpu_of_partial());
+            let listed = |field: &FieldId| image.fields.iter().any(|(listed, _)| listed == field);
+            assert!(FieldId::all().filter(|field| !listed(field)).all(|field| vmcs.raw(field) == 0));
+        }
+        Err(error) => assert_clear(text, error.line, &error.message),
+    }
+}
+
+/// That every field holds no more bits than it has.
+fn assert_fits(vmcs: &Vmcs) {
+    for field in FieldId::all() {
+        let info = field.info();
+        assert_eq!(vmcs.raw(field) & !info.width().mask(), 0, "{}", info.name);
+    }
+}
+
+fn dumps(text: &str) {
+    for dump in dump::find(text) {
+        assert!(!dump.format.is_empty());
+        assert!(dump.notes.iter().all(|note| !note.is_empty() && !note.contains('\n')), "{:?}", dump.notes);
+        assert!(dump.reported.is_none_or(|reported| reported.is(reported.outcome)));
+        let known = FieldId::all().filter_map(|field| dump.vmcs.raw(field).map(|value| (field, value)));
+        assert!(known.clone().all(|(field, value)| value & !field.info().width().mask() == 0));
+        assert_eq!(known.count(), dump.known());
+        // Nothing is known of the processor: whatever is said holds on every one.
+        let capabilities = Capabilities::new(&CpuProfile::default());
+        judge_partial(launch(&capabilities, &CpuState::host_64()), &dump.vmcs, &ZeroMemory);
+    }
+}
+
+fn profile(text: &str) {
+    let file = Path::new("profile.json");
+    match NamedProfile::from_json(text, file) {
+        Ok(profile) => {
+            let written = profile.to_json();
+            assert_eq!(NamedProfile::from_json(&written, file).expect("it was written"), profile, "{written}");
+            let _ = Capabilities::new(&profile.profile);
+        }
+        Err(ProfileError::Json { line, message, .. }) => assert_clear(text, line, &message),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn deviations(text: &str) {
+    match Deviations::parse("deviations.toml", text) {
+        Ok(deviations) => {
+            let written = deviations.to_toml();
+            let read = Deviations::parse("written", &written).expect("it was written");
+            assert_eq!(read, deviations, "{written}");
+        }
+        Err(error) => assert!(error.to_string().starts_with("deviations.toml: "), "{error}"),
+    }
+}
+
+fn recording(bytes: &[u8]) {
+    // Compressed, and as it is inside.
+    for read in [Recording::read(bytes, "file"), Recording::read_lines(bytes, "file")] {
+        match read {
+            Ok(recording) => {
+                let written = recording.to_lines();
+                let read = Recording::read_lines(written.as_bytes(), "written").expect("it was written");
+                assert_eq!((read.header, read.cases), (recording.header, recording.cases), "{written}");
+            }
+            Err(error) => assert!(!error.message.is_empty()),
+        }
+    }
+}
+
+/// A program means the same case however it is written.
+fn program(line: &str) {
+    let Ok(program) = serde_json::from_str::<Program>(line) else { return };
+    let written = serde_json::to_string(&program).expect("every key is a string");
+    assert_eq!(serde_json::from_str::<Program>(&written).expect("it was written"), program, "{written}");
+    // A program may name images that no session has.
+    let Ok(case) = program.to_case(REVISION, &[]) else { return };
+    let (setup, lines) = program.extents().expect("there is a case");
+    assert_eq!(setup + lines.iter().sum::<usize>(), case.ops.len());
+    let again = program_of(program.id, &case);
+    let written = serde_json::to_string(&again).expect("every key is a string");
+    let read: Program = serde_json::from_str(&written).expect("it was written");
+    assert_eq!(read.to_case(0, &[]).as_ref(), Ok(&case), "{written}");
+}
+
+fn case(line: &str) {
+    match Case::parse(line.as_bytes()) {
+        Ok(case) => {
+            let mut vmcs = Vmcs::new();
+            case.set.apply(&mut vmcs);
+            assert_fits(&vmcs);
+            vmcs_files::image::Memory::default().apply(&case.memory.0, REVISION);
+        }
+        Err(message) => assert!(!message.is_empty()),
+    }
+}
+
+fn number(text: &str) {
+    if let Ok(number) = Number::parse(text) {
+        assert_eq!(Number::parse(&number.to_string()), Ok(number), "{text}");
+    }
+    // Names are looked up, and what is near them is offered.
+    assert!(CheckId::by_id(text).is_none_or(|check| check.info().id == text));
+    assert!(FieldId::by_name(text).is_none_or(|field| FieldId::by_name(field.info().name) == Some(field)));
+    if let Err(unknown) = NamedProfile::by_name(text) {
+        assert!(!unknown.to_string().is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// Pieces that texts of all formats are made of.
+    const PIECES: &[&str] = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\n",
+        " ",
+        "=",
+        "0x",
+        "-",
+        "(",
+        ")",
+        "null",
+        "true",
+        "1",
+        "6800",
+        "ffff",
+        "{\"id\": \"a\", \"ops\": [{\"op\": \"vmread\", \"field\": \"0x6800\"}]}",
+        "{\"id\": \"a\", \"set\": {\"guest_rip\": 1}}",
+        "{\"fields\": {\"guest_rip\": \"0x1000\"}}",
+        "[fields]\nguest_rip = 1\n",
+        "[[memory]]\naddress = 1\nu32 = \"revision\"\n",
+        "\"name\"",
+        "\"source\"",
+        "\"msrs\"",
+        "\"cpuid\"",
+        "\"0x480\"",
+        "[[deviation]]\nid = 'x'\nimplementation = 'y'\nbehaviour = ''\nsdm = ''\nevidence = ''\n",
+        "*** Guest State ***",
+        "*** Host State ***",
+        "*** Control State ***",
+        "CR3 = 0x",
+        "CS: sel=0x10, attr=0x",
+        "kvm_intel: ",
+        "(XEN) ",
+        "[ 12.1] ",
+        "=3D",
+        "reason=80000021 qualification=0",
+        "6800 GUEST_CR0: 0x1",
+        "KVM: entry failed, hardware error 0x",
+        "CR0=00000011",
+        "RIP=0000",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn texts(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..24)) {
+            super::files(pieces.concat().as_bytes());
+        }
+
+        #[test]
+        fn bytes(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            super::files(&bytes);
+        }
+    }
+
+    /// What people wrote is read, or something here looks at nothing.
+    #[test]
+    fn what_is_read_is_written_the_same() {
+        for recording in vmcs_hw::recording::embedded().unwrap().into_iter().take(1) {
+            let lines = recording.to_lines();
+            let few: String = lines.lines().take(20).map(|line| line.to_owned() + "\n").collect();
+            super::files(few.as_bytes());
+        }
+        super::files(include_bytes!("../../../vmcs-hw/deviations/bochs.toml"));
+        super::files(vmcs_hw::profile::NamedProfile::embedded()[0].to_json().as_bytes());
+    }
+}
