@@ -1,17 +1,15 @@
 //! The golden lines of vmcs-model on real processors' capabilities, on the emulator and on Bochs.
 
-#[path = "../../vmcs-model/tests/common/mod.rs"]
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use common::corpus::{self, Expected, Scene, Stage};
 use vmcs_emu::{Entry, Failure, LogicalProcessor};
 use vmcs_fuzz::World;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_golden::corpus::{self, Expected, Scene, Stage};
+use vmcs_golden::profiles;
 use vmcs_hw::bochs::{self, BochsTarget};
 use vmcs_hw::profile::{Confidence, NamedProfile};
 use vmcs_hw::{Case, Observation, Session, Target};
@@ -176,7 +174,7 @@ fn every_line_is_what_the_emulator_does() {
     let mut scenes = 0;
     for line in corpus::lines() {
         for (scene, expected) in [Some((line.scene, line.expected)), line.neighbour].into_iter().flatten() {
-            let profile = common::by_name(scene.profile());
+            let profile = profiles::by_name(scene.profile());
             let stage = scene.on(&Capabilities::new(&profile));
             let mut processor = processor(&profile, &stage);
             let verdict = processor.verdict(stage.instruction);

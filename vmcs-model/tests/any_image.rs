@@ -1,8 +1,6 @@
 //! Any bit pattern has a verdict, and forgetting values never contradicts it.
 
-mod common;
-
-use common::Sparse;
+use vmcs_golden::{Sparse, profiles};
 use vmcs_model::memory::UnknownMemory;
 use vmcs_model::partial::PartialVmcs;
 use vmcs_model::{
@@ -60,7 +58,7 @@ fn mutate(vmcs: &mut Vmcs, random: &mut Random) {
 fn verdicts_agree_with_each_other() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for name in ["full", "sgx", "lean", "encrypted", "first", "without_intel_64", "narrow"] {
-        let capabilities = Capabilities::new(&common::by_name(name));
+        let capabilities = Capabilities::new(&profiles::by_name(name));
         for round in 0..3_000u64 {
             let mut vmcs = baseline::plain_64bit(&capabilities);
             mutate(&mut vmcs, &mut random);
@@ -129,7 +127,7 @@ fn nothing_known_permits_everything_that_can_be() {
     };
     let verdict = judge_partial(attempt, &PartialVmcs::new(), &UnknownMemory);
     assert!(verdict.violated.is_empty(), "{:?}", verdict.violated);
-    let full = Capabilities::new(&common::full());
+    let full = Capabilities::new(&profiles::full());
     let known = EntryAttempt { capabilities: &full, ..attempt };
     for vmcs in [baseline::plain_64bit(&full), Vmcs::new()] {
         for outcome in judge(known, &vmcs, &Sparse::default()).permitted.iter() {

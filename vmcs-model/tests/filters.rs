@@ -1,7 +1,6 @@
 //! The filters of the checks (`unless`) hide no violation: the rows alone, as a partial image is judged, say the same.
 
-mod common;
-
+use vmcs_golden::profiles;
 use vmcs_model::checks::{CheckSet, MSR_RULES};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldValue};
@@ -123,7 +122,8 @@ fn filters_hide_nothing() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let (mut valid, mut invalid) = (0, 0);
     for name in ["full", "sgx", "lean", "encrypted", "first", "without_intel_64", "narrow", "contradictory"] {
-        let mut capabilities = Capabilities::new(&common::by_name(if name == "contradictory" { "full" } else { name }));
+        let mut capabilities =
+            Capabilities::new(&profiles::by_name(if name == "contradictory" { "full" } else { name }));
         for _ in 0..8_000 {
             if name == "contradictory" {
                 // Bits that must be both, at random.

@@ -1,10 +1,8 @@
 //! The golden lines on the model: every line says exactly what is violated and permitted, and every check has a line and
-//! a nearest legal neighbour. The format of the lines is described in `common/corpus.rs`.
+//! a nearest legal neighbour. The format of the lines is described in `golden/src/corpus.rs`.
 
-mod common;
-
-use common::Sparse;
-use common::corpus::{self, Expected, Scene};
+use vmcs_golden::corpus::{self, Expected, Scene};
+use vmcs_golden::{Sparse, profiles};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
 use vmcs_model::registers::{Cr4, Efer};
@@ -33,7 +31,7 @@ const NEVER_ALONE: &[(&str, &str)] = &[
 
 /// What the model says of a scene, whichever way it is asked.
 fn judged(scene: &Scene) -> (CheckSet, Expected) {
-    let capabilities = Capabilities::new(&common::by_name(scene.profile()));
+    let capabilities = Capabilities::new(&profiles::by_name(scene.profile()));
     let stage = scene.on(&capabilities);
     let attempt = stage.attempt(&capabilities);
     let verdict = judge(attempt, &stage.vmcs, &stage.memory);
@@ -98,7 +96,7 @@ fn neighbours_are_legal() {
 #[test]
 fn the_baseline_is_valid_everywhere() {
     for name in ["full", "sgx", "lean", "encrypted", "events", "short_addresses", "first", "narrow"] {
-        let capabilities = Capabilities::new(&common::by_name(name));
+        let capabilities = Capabilities::new(&profiles::by_name(name));
         let vmcs = baseline::plain_64bit(&capabilities);
         let mut cpu = CpuState::host_64();
         if name == "narrow" {

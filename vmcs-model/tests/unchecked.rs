@@ -1,16 +1,15 @@
 //! Fields that no check looks at may hold anything, with the control on that puts them to use.
 
-mod common;
-
-use common::corpus::{self, Stage};
+use vmcs_golden::corpus::{self, Stage};
+use vmcs_golden::profiles;
 use vmcs_model::checks::{NOT_CHECKS, NotACheckKind};
 use vmcs_model::controls::Primary;
 use vmcs_model::msr::{CapabilityBit, Source};
 use vmcs_model::{Capabilities, FieldId, Outcome, field, judge};
 
-/// The line of `golden/unchecked.txt` that is about these fields.
+/// The line of `golden/lines/unchecked.txt` that is about these fields.
 fn line_about(id: &str, fields: &[FieldId]) -> corpus::Line {
-    let capabilities = Capabilities::new(&common::full());
+    let capabilities = Capabilities::new(&profiles::full());
     let about = |line: &corpus::Line| {
         let changed = line.scene.on(&capabilities).changed;
         line.place.starts_with("unchecked.txt") && fields.iter().all(|field| changed.contains(field))
@@ -50,7 +49,7 @@ fn values() -> impl Iterator<Item = u64> {
 
 #[test]
 fn any_value_is_valid() {
-    let capabilities = Capabilities::new(&common::full());
+    let capabilities = Capabilities::new(&profiles::full());
     let mut rules = 0;
     for rule in NOT_CHECKS.iter().filter(|rule| rule.kind == NotACheckKind::AnyValue) {
         assert!(!rule.fields.is_empty(), "{}", rule.id);

@@ -1,14 +1,9 @@
-//! Processors and memory for the tests.
-#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
+//! Processors that the lines are about, made up so that each rule can be met.
 
-pub mod corpus;
-
-use std::collections::BTreeMap;
-
+use vmcs_model::CpuProfile;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary};
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuidLeaf, MsrValue};
-use vmcs_model::{CpuProfile, ReadMemory};
 
 /// The revision identifier of the processors below.
 pub const REVISION: u32 = 4;
@@ -45,6 +40,7 @@ fn bits(bits: &[u32]) -> u32 {
 }
 
 /// A processor with everything that the model knows but for SGX: 46-bit physical and 57-bit linear addresses.
+#[must_use]
 pub fn full() -> CpuProfile {
     let pin = word(PinBased::DEFAULT1.bits(), PinBased::NAMES);
     let primary = word(Primary::DEFAULT1.bits(), Primary::NAMES);
@@ -94,6 +90,7 @@ pub fn full() -> CpuProfile {
 }
 
 /// [`full`] with SGX.
+#[must_use]
 pub fn sgx() -> CpuProfile {
     let mut profile = full();
     let [eax, ebx, ecx, edx] = profile.cpuid(CpuidLeaf::Extended0).unwrap_or_default();
@@ -103,6 +100,7 @@ pub fn sgx() -> CpuProfile {
 
 /// [`full`] without RTM, LAM, bus-lock detection, activity states, zero instruction lengths, half of CET, 5-level EPT,
 /// its accessed and dirty flags and shadow stacks, and saving IA32_PERF_GLOBAL_CTRL.
+#[must_use]
 pub fn lean() -> CpuProfile {
     let mut profile = full();
     let [eax, ebx, ecx, edx] = profile.cpuid(CpuidLeaf::Extended0).unwrap_or_default();
@@ -117,11 +115,13 @@ pub fn lean() -> CpuProfile {
 }
 
 /// [`full`] with injection of any error code and of nested exceptions: IA32_VMX_BASIC\[56\] and \[58\].
+#[must_use]
 pub fn events() -> CpuProfile {
     basic(1 << 56 | 1 << 58)
 }
 
 /// [`full`] with 32-bit addresses in the VMCS: IA32_VMX_BASIC\[48\].
+#[must_use]
 pub fn short_addresses() -> CpuProfile {
     basic(1 << 48)
 }
@@ -135,6 +135,7 @@ fn basic(bits: u64) -> CpuProfile {
 }
 
 /// [`full`] with memory encryption that takes 6 bits of the physical address.
+#[must_use]
 pub fn encrypted() -> CpuProfile {
     let mut profile = full();
     profile.tme_activate = 1 | 6 << 36;
@@ -142,6 +143,7 @@ pub fn encrypted() -> CpuProfile {
 }
 
 /// A first processor with VMX and Intel 64: no TRUE controls, no secondary controls. As the Core 2 reports it.
+#[must_use]
 pub fn first() -> CpuProfile {
     profile(
         &[
@@ -166,6 +168,7 @@ pub fn first() -> CpuProfile {
 }
 
 /// [`first`] without Intel 64, which yet allows the controls of IA-32e mode.
+#[must_use]
 pub fn without_intel_64() -> CpuProfile {
     let mut profile = first();
     profile.set_cpuid(CpuidLeaf::ExtendedFeatures, [0, 0, 0, 0x10_0000]);
@@ -173,6 +176,7 @@ pub fn without_intel_64() -> CpuProfile {
 }
 
 /// A processor that has neither Intel 64 nor its controls.
+#[must_use]
 pub fn narrow() -> CpuProfile {
     let mut profile = without_intel_64();
     profile.set_msr(CapabilityMsr::Exit, MsrValue::Value(0x0003_EDFF_0003_6DFF));
@@ -180,7 +184,11 @@ pub fn narrow() -> CpuProfile {
     profile
 }
 
-/// The processor of that name.
+/// The processor of that name, a function of this module.
+///
+/// # Panics
+/// There is none.
+#[must_use]
 pub fn by_name(name: &str) -> CpuProfile {
     match name {
         "full" => full(),
@@ -193,23 +201,5 @@ pub fn by_name(name: &str) -> CpuProfile {
         "without_intel_64" => without_intel_64(),
         "narrow" => narrow(),
         other => panic!("no profile {other}"),
-    }
-}
-
-/// Memory that is zero where nothing was written.
-#[derive(Debug, Default)]
-pub struct Sparse(pub BTreeMap<u64, u32>);
-
-impl Sparse {
-    #[allow(clippy::cast_possible_truncation, reason = "split in two")]
-    pub fn write_u64(&mut self, address: u64, value: u64) {
-        self.0.insert(address, value as u32);
-        self.0.insert(address + 4, (value >> 32) as u32);
-    }
-}
-
-impl ReadMemory for Sparse {
-    fn read_u32(&self, address: u64) -> Option<u32> {
-        Some(self.0.get(&address).copied().unwrap_or(0))
     }
 }

@@ -17,7 +17,7 @@
 //!   from 1), `msr.1-20=number:value` (all of these);
 //! - `cpu.name=value`: the processor's state, see [`set_cpu`];
 //! - `op=vmresume`, `launch=clear`, `launch=launched`, `launch=vmxoff` (launched before VMXOFF and VMXON), `shadow=1`;
-//! - `profile=name`: another processor than `full`, see [`super::by_name`].
+//! - `profile=name`: another processor than `full`, see [`crate::profiles::by_name`].
 //!
 //! A number is hexadecimal, or a sum or difference of hexadecimal numbers and what depends on the processor:
 //! - `width`: the first address beyond the physical-address width; `maxphyaddr`: the same as CPUID enumerates it;
@@ -36,10 +36,10 @@ use vmcs_model::{
     Capabilities, CpuState, EntryAttempt, EntryInstruction, FieldId, LaunchState, Verdict, Vmcs, baseline, field,
 };
 
-use super::Sparse;
+use crate::Sparse;
 
 macro_rules! files {
-    ($($name:literal),+ $(,)?) => { &[$(($name, include_str!(concat!("../golden/", $name)))),+] };
+    ($($name:literal),+ $(,)?) => { &[$(($name, include_str!(concat!("../lines/", $name)))),+] };
 }
 
 /// The files and their texts.
@@ -104,7 +104,7 @@ pub struct Line {
 }
 
 /// A scene on a processor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stage {
     /// The instruction.
     pub instruction: EntryInstruction,
@@ -123,6 +123,10 @@ pub struct Stage {
 }
 
 /// Every line of every file.
+///
+/// # Panics
+/// A line is not well-formed.
+#[must_use]
 pub fn lines() -> Vec<Line> {
     FILES.iter().flat_map(|(file, text)| read(file, text)).collect()
 }
@@ -168,6 +172,7 @@ impl Expected {
     }
 
     /// What a verdict says.
+    #[must_use]
     pub fn of(verdict: &Verdict) -> Self {
         let from = verdict.permitted.msr_failures_from().map(|from| format!("EntryFailed(34, {from})"));
         let mut outcomes = String::new();
@@ -211,20 +216,31 @@ impl Scene {
         }
     }
 
-    /// The name of the processor that the line is about.
+    /// The name of the processor that the line is about, see [`crate::profiles`].
+    #[must_use]
     pub fn profile(&self) -> &str {
         self.changes.iter().rev().find(|change| change.left == "profile").map_or("full", |change| &change.right)
     }
 
     /// The scene on a processor.
+    #[must_use]
     pub fn on(&self, capabilities: &Capabilities) -> Stage {
+        self.with(capabilities, baseline::plain_64bit(capabilities))
+    }
+
+    /// The same changes of another image than the plain guest.
+    ///
+    /// # Panics
+    /// A change is not well-formed.
+    #[must_use]
+    pub fn with(&self, capabilities: &Capabilities, vmcs: Vmcs) -> Stage {
         let executive = Some(ExecutiveVmcs { launched: true, controls_valid: true });
         let mut stage = Stage {
             instruction: EntryInstruction::Vmlaunch,
             launch_state: LaunchState::Clear,
             shadow: false,
             cpu: CpuState { executive, ..CpuState::host_64() },
-            vmcs: baseline::plain_64bit(capabilities),
+            vmcs,
             changed: Vec::new(),
             memory: Sparse::default(),
         };
@@ -275,6 +291,7 @@ impl Stage {
     }
 
     /// The attempt to enter.
+    #[must_use]
     pub fn attempt<'a>(&'a self, capabilities: &'a Capabilities) -> EntryAttempt<'a> {
         EntryAttempt {
             instruction: self.instruction,
