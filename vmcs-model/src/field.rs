@@ -140,7 +140,7 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// One number for each defined component, below [`FIELD_COUNT`]: the index of its value in a [`Vmcs`](crate::Vmcs).
+/// One number for each defined component, below [`FIELD_COUNT`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldId(u8);
 
@@ -188,6 +188,9 @@ impl fmt::Debug for FieldId {
 pub struct FieldSet([u64; 4]);
 
 impl FieldSet {
+    /// No component.
+    pub const EMPTY: Self = Self([0; 4]);
+
     /// Adds a component.
     pub const fn insert(&mut self, field: FieldId) {
         self.0[field.index() / 64] |= 1 << (field.index() % 64);

@@ -140,7 +140,7 @@ pub fn violations_batch<'a, R: ReadFields, M: ReadMemory>(
     mut each: impl FnMut(&'a R, CheckSet),
 ) {
     /// As many images as a first-level cache holds with room to spare.
-    const NEAR: usize = 16;
+    const NEAR: usize = 32;
     for near in images.chunks(NEAR) {
         near.iter().for_each(|image| image.touch());
         near.iter().for_each(|image| each(image, violations(attempt, *image, memory)));

@@ -1,27 +1,31 @@
 //! The contents of a VMCS, and reading them from anywhere.
 
+mod layout;
+
 use crate::capabilities::Facts;
-use crate::field::{FIELD_COUNT, FIELDS, Field, FieldId, FieldValue};
+use crate::field::{FIELDS, Field, FieldId, FieldValue};
+use layout::{DWORDS, Place, QWORDS, WORDS};
 
-/// Slots of the dense store: every value of the dense index has one, so that no look-up needs a bounds check.
-const SLOTS: usize = 256;
-
-/// Values that share a cache line.
-const LINE: usize = 8;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The fields of one VMCS, densely stored; all zero at first.
 ///
 /// A value never has bits above its field's width.
+// In this order, because the words and the dwords fill four cache lines between them.
 #[derive(Clone, PartialEq, Eq)]
+#[repr(C, align(64))]
 pub struct Vmcs {
-    values: [u64; SLOTS],
+    words: [u16; WORDS.all],
+    dwords: [u32; DWORDS.all],
+    qwords: [u64; QWORDS.all],
 }
 
 impl Vmcs {
     /// All fields 0.
     #[must_use]
     pub const fn new() -> Self {
-        Self { values: [0; SLOTS] }
+        Self { words: [0; WORDS.all], dwords: [0; DWORDS.all], qwords: [0; QWORDS.all] }
     }
 
     /// The value of `field`.
@@ -34,20 +38,30 @@ impl Vmcs {
     /// Sets `field`.
     #[inline]
     pub fn set<T: FieldValue>(&mut self, field: Field<T>, value: T) {
-        self.values[field.id().index()] = value.to_raw();
+        self.set_raw(field.id(), value.to_raw());
     }
 
     /// The raw bits of a component.
     #[must_use]
     #[inline]
     pub fn raw(&self, field: FieldId) -> u64 {
-        self.values[field.index()]
+        // Every place is within its array; `get` says so without a panic path.
+        match Place::of(field) {
+            Place::Word(i) => self.words.get(usize::from(i)).map_or(0, |word| u64::from(*word)),
+            Place::Dword(i) => self.dwords.get(usize::from(i)).map_or(0, |dword| u64::from(*dword)),
+            Place::Qword(i) => self.qwords.get(usize::from(i)).map_or(0, |qword| *qword),
+        }
     }
 
     /// Sets the raw bits of a component; bits above its width are dropped.
     #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the bits above the width are dropped")]
     pub fn set_raw(&mut self, field: FieldId, value: u64) {
-        self.values[field.index()] = value & field.info().width().mask();
+        match Place::of(field) {
+            Place::Word(i) => self.words[usize::from(i)] = value as u16,
+            Place::Dword(i) => self.dwords[usize::from(i)] = value as u32,
+            Place::Qword(i) => self.qwords[usize::from(i)] = value,
+        }
     }
 
     /// Every component and its value, in the order of Appendix B.
@@ -115,8 +129,11 @@ impl ReadFields for Vmcs {
 
     #[inline]
     fn touch(&self) {
-        let line = |i: usize| self.values[i * LINE];
-        core::hint::black_box((0..FIELD_COUNT.div_ceil(LINE)).fold(0, |any, i| any | line(i)));
+        // A value of each line that holds near fields.
+        let words = self.words[..WORDS.near].iter().step_by(LINE / 2).fold(0, |any, word| any | word);
+        let dwords = self.dwords[..DWORDS.near].iter().step_by(LINE / 4).fold(0, |any, dword| any | dword);
+        let qwords = self.qwords[..QWORDS.near].iter().step_by(LINE / 8).fold(0, |any, qword| any | qword);
+        core::hint::black_box(u64::from(words) | u64::from(dwords) | qwords);
     }
 }
 

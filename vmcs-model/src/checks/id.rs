@@ -79,6 +79,8 @@ sections!(
 );
 
 impl CheckId {
+    pub(crate) const ALL: &'static [Self; CHECK_COUNT] = &ALL;
+
     /// Every check, in the order of the SDM.
     pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
         ALL.iter().copied()
