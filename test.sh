@@ -42,6 +42,9 @@ if rustc --print target-libdir --target x86_64-unknown-none >/dev/null 2>&1 &&
     cargo build -p vmcs-model --target x86_64-unknown-none --quiet
 fi
 
+say "the checks: no panic, no allocation"
+vmcs-model/examples/symbols.sh
+
 say "Bochs 3.1 of Debian sid, unpacked for this user"
 target/release/vmcs targets install bochs --suite sid
 target/release/vmcs targets

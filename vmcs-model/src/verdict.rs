@@ -139,7 +139,7 @@ pub fn violations_batch<'a, R: ReadFields, M: ReadMemory>(
     memory: &M,
     mut each: impl FnMut(&'a R, CheckSet),
 ) {
-    /// As many images as a first-level cache holds with room to spare.
+    /// As many images as a first-level cache holds, what is read of each, with room to spare.
     const NEAR: usize = 32;
     for near in images.chunks(NEAR) {
         near.iter().for_each(|image| image.touch());

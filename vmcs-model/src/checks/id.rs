@@ -8,6 +8,12 @@ use super::{
     HostRegisterCheck, HostSegmentCheck, MsrLoadCheck, PdpteCheck, SmmCheck,
 };
 
+/// The row of that number. There is one for every check of a section; the second branch says so without a panic path.
+#[inline]
+const fn row(section: &'static [CheckInfo], number: usize) -> &'static CheckInfo {
+    if number < section.len() { &section[number] } else { &section[0] }
+}
+
 /// Declares the union of the sections and numbers their checks in order.
 macro_rules! sections {
     ($($section:ident),+ $(,)?) => {
@@ -54,7 +60,7 @@ macro_rules! sections {
             /// What the row says.
             #[must_use]
             pub const fn info(self) -> &'static CheckInfo {
-                match self { $(Self::$section(check) => &$section::INFO[check as usize]),+ }
+                match self { $(Self::$section(check) => row($section::INFO, check as usize)),+ }
             }
         }
     };
@@ -129,13 +135,15 @@ impl CheckSet {
     #[must_use]
     pub fn contains(&self, check: CheckId) -> bool {
         let index = check.index();
-        self.0[index / 64] >> (index % 64) & 1 != 0
+        self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)
     }
 
     /// The checks of either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self(core::array::from_fn(|i| self.0[i] | other.0[i]))
+        let mut both = *self;
+        both.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+        both
     }
 
     /// Whether the set is empty.
@@ -160,7 +168,7 @@ impl CheckSet {
                     return None;
                 }
                 rest &= rest - 1;
-                Some(ALL[i * 64 + bit as usize])
+                ALL.get(i * 64 + bit as usize).copied()
             })
         })
     }
