@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vmcs_fuzz::campaign::CampaignError;
+use vmcs_fuzz::campaign::{CampaignError, StateError};
 use vmcs_fuzz::deviations::DeviationError;
 use vmcs_hw::TargetError;
 use vmcs_hw::bochs::debian::InstallError;
@@ -57,6 +57,9 @@ pub(crate) enum CliError {
     /// A campaign.
     #[error(transparent)]
     Campaign(#[from] CampaignError),
+    /// The state of a campaign.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A profile file.
     #[error(transparent)]
     Profile(#[from] ProfileError),

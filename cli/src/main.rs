@@ -5,6 +5,7 @@
 mod caps;
 mod check;
 mod checks;
+mod corpus;
 mod diff;
 mod dump;
 mod error;
@@ -12,9 +13,11 @@ mod explain;
 mod fields;
 mod generate;
 mod image;
+mod merge;
 mod near;
 mod output;
 mod run;
+mod subjects;
 mod target;
 mod targets;
 
@@ -37,6 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
+    Merge(merge::Args),
     Explain(explain::Args),
     Run(run::Args),
     Check(check::Args),
@@ -50,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Diff(args) => diff::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),

@@ -10,6 +10,7 @@ pub mod invariants;
 pub mod machine;
 pub mod oracle;
 mod stream;
+pub mod timeline;
 mod world;
 
 pub use generators::Generator;
