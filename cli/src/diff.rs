@@ -1,48 +1,83 @@
 //! `vmcs diff`: the differential campaign.
 
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
-use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmcs_fuzz::campaign::{self, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject};
 use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::timeline::{Sample, Timeline};
 use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording::{Header, Recorder, Recording};
 
+use crate::corpus;
 use crate::error::{CliError, Status};
 use crate::output;
-use crate::target::{self, TargetArgs, TargetSpec};
+use crate::subjects::{self, Processor};
+use crate::target::{self, TargetSpec};
 
-/// Compare the model with a machine that executes the real VMX instructions
+/// Cases on each processor unless something else is said.
+const DEFAULT_CASES: u64 = 10_000;
+
+/// Compare the model with machines that execute the real VMX instructions
 ///
-/// Cases are generated, executed by the target, and what each step ended in is compared with what the architecture
-/// permits. What the target is known to do otherwise (vmcs-hw/deviations) is counted apart.
+/// Cases are generated, executed by the targets, and what each step ended in is compared with what the architecture
+/// permits. What a target is known to do otherwise (vmcs-hw/deviations) is counted apart. The report is the same for
+/// the same seed and number of cases, whatever the number of jobs.
 #[derive(clap::Args)]
 #[command(after_help = "Without --target the best target there is is taken: a Bochs, or else the recordings of real \
                         Bochs runs that come with this program.\n\nExamples:\n  vmcs diff\n  vmcs diff --target \
-                        bochs@2.7 --cpu corei7_skylake_x --cases 100000 --seed 7\n  vmcs diff --generator programs \
-                        --cases 2000")]
+                        bochs@2.7,bochs@3.1 --cpu all --time 10m --state campaign\n  vmcs diff --target bochs@2.7 --cpu \
+                        corei7_skylake_x --cases 100000 --seed 7\n  vmcs diff --generator programs --cases 2000")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    target: TargetArgs,
-    /// What the cases are: `controls` changes one or two control fields of a valid VMCS and launches it, `state` does that with guest-state and host-state
-    /// fields, `images` with up to four of any kind, `programs` are
-    /// sequences of VMX instructions
+    /// The machines: `bochs` (the newest there is), `bochs@2.7`, `bochs@all`, `emu`; or one of `replay` (the recordings
+    /// that come with this program) and `replay:FILE`
+    #[arg(long = "target", value_name = "TARGET,...", value_delimiter = ',')]
+    targets: Vec<TargetSpec>,
+    /// The processors: CPU models of Bochs (see `vmcs targets`), for `emu` profiles' names or files; `all` for every one
+    /// with VMX
+    #[arg(long = "cpu", value_name = "MODEL,...", alias = "profile", value_delimiter = ',')]
+    cpus: Vec<String>,
+    /// What the cases are: `controls` changes one or two control fields of a valid VMCS and launches it, `state` does
+    /// that with guest-state and host-state fields, `images` with up to four of any kind, `programs` are sequences of
+    /// VMX instructions
     #[arg(long, value_enum, default_value_t = GeneratorName::Controls)]
     generator: GeneratorName,
-    /// How many cases
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
-    cases: u64,
+    /// How many cases on each processor [default: 10000, or as many as --time allows]
+    #[arg(long, value_name = "N")]
+    cases: Option<u64>,
+    /// How long, such as 90s, 10m or 8h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+    /// End on each processor once so many cases disagree
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_findings: Option<u64>,
     /// The same seed gives the same cases
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
+    /// Machines that run at the same time [default: the number of CPUs]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Run one part of the campaign, such as 2/8; every part has cases of its own, and `vmcs merge` puts their reports
+    /// together
+    #[arg(long, value_name = "PART/PARTS", default_value_t)]
+    shard: Shard,
+    /// Keep the state in this directory, and go on where it ends
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Take the cases from a fuzzer's corpus: each file of this directory is what the generator makes a case of
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["cases", "time", "max_findings", "seed", "shard", "state"])]
+    corpus: Option<PathBuf>,
     /// Write the observations to this file, for `--target replay:FILE`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["time", "max_findings", "jobs", "shard", "state", "corpus"])]
     record: Option<PathBuf>,
     /// Use the deviations of this file instead of the reviewed ones that come with this program
     #[arg(long, value_name = "FILE")]
@@ -82,17 +117,21 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         None => Deviations::embedded()?,
     };
     let stop = stop_on_ctrl_c();
-    let target = args.target.target.clone().map_or_else(|| best(args), Ok)?;
-    let reports = match target {
-        TargetSpec::Replay(file) => {
-            if args.record.is_some() {
-                return Err(CliError::Usage("a recording cannot be recorded again".to_owned()));
+    let targets = if args.targets.is_empty() { vec![best(args)?] } else { args.targets.clone() };
+    let outcome = match (&targets[..], &args.corpus, &args.record) {
+        ([TargetSpec::Replay(file)], ..) => {
+            if args.is_for_a_machine() {
+                return Err(CliError::Usage(
+                    "a recording has its own cases and processor: only --deviations and --json go with it".to_owned(),
+                ));
             }
-            let recordings = target::recordings(file.as_deref())?;
-            replay(recordings, &deviations, &stop)?
+            whole(replay(target::recordings(file.as_deref())?, &deviations, &stop)?)
         }
-        other => vec![live(args, other, &deviations, &stop)?],
+        (_, Some(directory), _) => whole(feed(args, &targets, directory, &deviations, &stop)?),
+        (_, _, Some(file)) => whole(vec![record(args, &targets, file, &deviations, &stop)?]),
+        _ => drive(args, &targets, &deviations, &stop)?,
     };
+    let reports: Vec<_> = outcome.reports.iter().map(|(report, _)| report).collect();
     if args.json {
         output::json_pretty(&reports)?;
     } else {
@@ -100,7 +139,39 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             print(report)?;
         }
     }
-    Ok(Status::found(reports.iter().any(|report| report.disagreed > 0)))
+    for (report, timeline) in &outcome.reports {
+        let seconds = timeline.end().cpu_seconds;
+        if seconds > 0.0 {
+            let rate = report.cases as f64 / seconds;
+            eprintln!("{} used {seconds:.2} CPU-seconds: {rate:.0} cases per CPU-second", report.implementation);
+        }
+    }
+    match outcome.failure {
+        Some(error) => Err(error.into()),
+        None => Ok(Status::found(reports.iter().any(|report| report.disagreed > 0))),
+    }
+}
+
+impl Args {
+    /// Whether there are arguments that only a target with cases and processors to choose from can follow.
+    fn is_for_a_machine(&self) -> bool {
+        let paths = [&self.record, &self.corpus, &self.state];
+        let numbers = [self.cases, self.max_findings];
+        !self.cpus.is_empty()
+            || paths.into_iter().any(Option::is_some)
+            || numbers.into_iter().any(|number| number.is_some())
+            || self.time.is_some()
+            || self.shard != Shard::WHOLE
+    }
+
+    fn jobs(&self) -> NonZeroUsize {
+        self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// The outcome of campaigns that nothing ended before their time.
+fn whole(reports: Vec<(Report, Timeline)>) -> Outcome {
+    Outcome { reports, failure: None }
 }
 
 /// The best target there is; says on standard error which, why, and what would be better.
@@ -116,7 +187,7 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
             };
             (TargetSpec::Bochs(None), format!("Bochs {version}, the newest one here{better}"))
         }
-        None if args.record.is_some() || args.target.cpu.is_some() => {
+        None if args.is_for_a_machine() => {
             return Err(vmcs_hw::TargetError::BochsMissing.into());
         }
         None => (
@@ -130,33 +201,94 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
     Ok(spec)
 }
 
-/// A campaign on a machine.
-fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBool) -> Result<Report, CliError> {
-    let mut opened = target::open(&TargetArgs { target: Some(spec), cpu: args.target.cpu.clone() })?;
-    let captured = opened.capture()?;
-    let world = World::new(&captured.profile.profile);
-    let session = world.session();
-    let setting = Setting { world: &world, session: &session, deviations };
-    let mut recorder = match &args.record {
-        None => None,
-        Some(file) => {
-            let implementation = opened.target.implementation();
-            let generator = Generator::from(args.generator).name();
-            let header = Header::new(implementation, generator, args.seed, captured.profile.clone(), &session);
-            Some(Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?)
-        }
-    };
-    let mut stream = Stream::new(args.generator.into(), args.seed);
-    let cases = Cases::Generated { stream: &mut stream, count: args.cases };
-    let report = campaign(opened.target.as_mut(), setting, cases, args.cases, recorder.as_mut(), stop)?;
-    if let (Some(recorder), Some(file)) = (recorder, &args.record) {
-        recorder.finish().map_err(|error| CliError::file(file, &error))?;
+/// A campaign on several processors, of which several are at work at the same time.
+fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &AtomicBool) -> Result<Outcome, CliError> {
+    let state = args.state.as_deref().map(StateDirectory::open).transpose()?;
+    let processors = subjects::capture(targets, &args.cpus, args.jobs())?;
+    let cases = args.cases.or_else(|| (args.time.is_none() && args.max_findings.is_none()).then_some(DEFAULT_CASES));
+    let mut about = Vec::new();
+    for Processor { implementation, world, session, .. } in &processors {
+        let setting = Setting { world, session, deviations };
+        about.push(Subject { implementation: implementation.clone(), setting });
     }
+    let bars = Bars::new(&processors, cases);
+    let outcome = campaign::drive(&Campaign {
+        subjects: &about,
+        open: &|index| processors[index].machine.open(),
+        generator: args.generator.into(),
+        seed: args.seed,
+        shard: args.shard,
+        budget: Budget { cases, time: args.time, findings: args.max_findings },
+        jobs: args.jobs(),
+        state: state.as_ref(),
+        stop,
+        watch: &|index, cases| bars.0[index].inc(cases),
+    });
+    bars.clear();
+    Ok(outcome?)
+}
+
+/// The one processor of a campaign that is recorded or fed.
+fn one_processor(args: &Args, targets: &[TargetSpec]) -> Result<Processor, CliError> {
+    let mut processors = subjects::capture(targets, &args.cpus, args.jobs())?;
+    match (processors.pop(), processors.is_empty()) {
+        (Some(processor), true) => Ok(processor),
+        _ => Err(CliError::Usage("a recording is of one processor: name one target and one CPU model".to_owned())),
+    }
+}
+
+/// A campaign that is recorded.
+fn record(
+    args: &Args,
+    targets: &[TargetSpec],
+    file: &Path,
+    deviations: &Deviations,
+    stop: &AtomicBool,
+) -> Result<(Report, Timeline), CliError> {
+    let processor = one_processor(args, targets)?;
+    let Processor { implementation, profile, world, session, .. } = &processor;
+    let generator = Generator::from(args.generator);
+    let header = Header::new(implementation.clone(), generator.name(), args.seed, profile.clone(), session);
+    let mut recorder = Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?;
+    let count = args.cases.unwrap_or(DEFAULT_CASES);
+    let mut stream = Stream::new(generator, args.seed);
+    let cases = Cases::Generated { stream: &mut stream, count };
+    let setting = Setting { world, session, deviations };
+    let report = one(processor.machine.open()?.as_mut(), setting, cases, count, Some(&mut recorder), stop)?;
+    recorder.finish().map_err(|error| CliError::file(file, &error))?;
     Ok(report)
 }
 
+/// The corpus of a fuzzer on each processor.
+fn feed(
+    args: &Args,
+    targets: &[TargetSpec],
+    directory: &Path,
+    deviations: &Deviations,
+    stop: &AtomicBool,
+) -> Result<Vec<(Report, Timeline)>, CliError> {
+    let files = corpus::read(directory)?;
+    let generator = Generator::from(args.generator);
+    let mut reports = Vec::new();
+    for processor in subjects::capture(targets, &args.cpus, args.jobs())? {
+        let Processor { machine, world, session, .. } = &processor;
+        let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(world, bytes)));
+        let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
+        let setting = Setting { world, session, deviations };
+        reports.push(one(machine.open()?.as_mut(), setting, cases, files.len() as u64, None, stop)?);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(reports)
+}
+
 /// The comparison of the model with recorded runs.
-fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Result<Vec<Report>, CliError> {
+fn replay(
+    recordings: Vec<Recording>,
+    deviations: &Deviations,
+    stop: &AtomicBool,
+) -> Result<Vec<(Report, Timeline)>, CliError> {
     let mut reports = Vec::new();
     for mut recording in recordings {
         let world = World::new(&recording.header.profile.profile);
@@ -167,7 +299,7 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
         let mut list = cases.into_iter();
         let Header { generator, seed, .. } = recording.header.clone();
         let cases = Cases::Listed { generator, seed, cases: &mut list };
-        reports.push(campaign(&mut recording, setting, cases, count, None, stop)?);
+        reports.push(one(&mut recording, setting, cases, count, None, stop)?);
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -175,45 +307,61 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
     Ok(reports)
 }
 
-/// A campaign with a progress bar.
-fn campaign(
+/// A campaign on one machine, in the order of the cases.
+fn one(
     target: &mut dyn Target,
     setting: Setting<'_>,
     cases: Cases<'_>,
     count: u64,
     recorder: Option<&mut Recorder>,
     stop: &AtomicBool,
-) -> Result<Report, CliError> {
-    let bar = if io::stderr().is_terminal() { ProgressBar::new(count) } else { ProgressBar::hidden() };
-    let style = "{prefix} {wide_bar} {human_pos}/{human_len} cases, {per_sec}, {eta} left";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-    bar.set_prefix(target.implementation().to_string());
-    let before = children_cpu_seconds();
+) -> Result<(Report, Timeline), CliError> {
+    let bar = bar(Some(count), &target.implementation().to_string());
+    let began = Instant::now();
     let report = campaign::run(target, setting, cases, recorder, &mut |done| {
         bar.set_position(done);
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
     let report = report?;
-    if let (Some(before), Some(after)) = (before, children_cpu_seconds())
-        && after > before
-    {
-        let seconds = after - before;
-        let rate = report.cases as f64 / seconds;
-        eprintln!("{} used {seconds:.2} CPU-seconds: {rate:.0} cases per CPU-second", report.implementation);
-    }
-    Ok(report)
+    let mut timeline = Timeline::default();
+    timeline.add(Sample {
+        seconds: began.elapsed().as_secs_f64(),
+        cases: report.cases,
+        cpu_seconds: target.cpu_time().unwrap_or_default().as_secs_f64(),
+    });
+    Ok((report, timeline))
 }
 
-/// CPU time of this program's processes that have ended, as Linux counts it.
-fn children_cpu_seconds() -> Option<f64> {
-    /// Linux reports times to user space in hundredths of a second.
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The command's name, in parentheses, may hold spaces. cutime and cstime are fields 16 and 17.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(13);
-    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some((user + system) / TICKS_PER_SECOND)
+/// A progress bar for each processor.
+struct Bars(Vec<ProgressBar>);
+
+impl Bars {
+    fn new(processors: &[Processor], cases: Option<u64>) -> Self {
+        let all = MultiProgress::with_draw_target(draw_target());
+        let names = processors.iter().map(|processor| processor.implementation.to_string());
+        Self(names.map(|name| all.add(bar(cases, &name))).collect())
+    }
+
+    fn clear(&self) {
+        self.0.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn draw_target() -> ProgressDrawTarget {
+    if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
+/// A progress bar, of so many cases if somebody knows.
+fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(cases, draw_target());
+    let style = match cases {
+        Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} cases, {per_sec}, {eta} left",
+        None => "{prefix} {human_pos} cases, {per_sec}, {elapsed}",
+    };
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
+    bar.set_prefix(name.to_owned());
+    bar
 }
 
 /// A flag that Ctrl-C sets.
@@ -226,11 +374,17 @@ pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
 }
 
 /// The report for people.
-fn print(report: &Report) -> io::Result<()> {
+pub(crate) fn print(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let interrupted = if report.interrupted { ", interrupted" } else { "" };
-    let Report { implementation, cases, generator, seed, .. } = report;
-    writeln!(out, "{implementation}: {cases} cases of the generator {generator} with seed {seed}{interrupted}")?;
+    let Report { implementation, cases, generator, seed, shards, shard_count, .. } = report;
+    let part = if shards.len() as u64 == u64::from(*shard_count) {
+        String::new()
+    } else {
+        let numbers: Vec<_> = shards.iter().map(ToString::to_string).collect();
+        format!(", part {} of {shard_count}", numbers.join(", "))
+    };
+    writeln!(out, "{implementation}: {cases} cases of the generator {generator} with seed {seed}{part}{interrupted}")?;
     writeln!(out, "  {:>9}  agreed", report.agreed)?;
     for (id, count) in &report.deviations {
         writeln!(out, "  {count:>9}  deviate as known: {id}")?;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vmcs_fuzz::campaign::CampaignError;
+use vmcs_fuzz::campaign::{CampaignError, StateError};
 use vmcs_fuzz::case_file::CaseFileError;
 use vmcs_fuzz::deviations::DeviationError;
 use vmcs_hw::TargetError;
@@ -59,6 +59,9 @@ pub(crate) enum CliError {
     /// A campaign.
     #[error(transparent)]
     Campaign(#[from] CampaignError),
+    /// The state of a campaign.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A profile file.
     #[error(transparent)]
     Profile(#[from] ProfileError),

@@ -9,7 +9,7 @@ use crate::{output, target};
 
 /// Print generated cases as programs that `vmcs run` reads
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  vmcs generate --profile bochs-2.7-corei7-skylake-x --cases 2000 > programs.jsonl")]
+#[command(after_help = "Example:\n  vmcs generate --profile sapphire-rapids --cases 2000 > programs.jsonl")]
 pub(crate) struct Args {
     /// The processor: a profile's name or file
     #[arg(long, value_name = "PROFILE")]

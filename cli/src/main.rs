@@ -5,6 +5,7 @@
 mod caps;
 mod check;
 mod checks;
+mod corpus;
 mod diff;
 mod error;
 mod explain;
@@ -12,10 +13,12 @@ mod fields;
 mod generate;
 mod image;
 mod live;
+mod merge;
 mod minimize;
 mod output;
 mod replay;
 mod run;
+mod subjects;
 mod target;
 mod targets;
 
@@ -38,6 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
+    Merge(merge::Args),
     Explain(explain::Args),
     Run(run::Args),
     Replay(replay::Args),
@@ -53,6 +57,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Diff(args) => diff::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),

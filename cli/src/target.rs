@@ -115,7 +115,7 @@ pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
 }
 
 /// The profile that the emulator has unless one is named.
-const DEFAULT_EMULATED: &str = "bochs-2.7-corei7-skylake-x";
+pub(crate) const DEFAULT_EMULATED: &str = "sapphire-rapids";
 
 /// The CPU model of a Bochs unless one is named: the most complete one that is common.
 pub(crate) fn default_model(version: BochsVersion) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use vmcs_wire::profile::FieldReport;
 
@@ -58,6 +59,11 @@ pub trait Target {
     /// # Errors
     /// [`TargetError`] when the machine does not get that far.
     fn capture(&mut self) -> Result<ProbeReport, TargetError>;
+
+    /// CPU time that the machine has used so far, if it runs in processes of its own.
+    fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
 
     /// Executes `cases` and hands each observation, with the number of its case counted from 0, to `observe`, in the
     /// order of the cases. Cases are taken from the iterator as they are needed. Every case that was taken is observed,

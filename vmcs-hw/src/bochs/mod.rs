@@ -47,6 +47,8 @@ pub struct BochsTarget {
     options: BochsOptions,
     wrapper: Vec<OsString>,
     files: Files,
+    /// CPU time of the processes that have ended.
+    used: Duration,
 }
 
 impl BochsTarget {
@@ -68,7 +70,7 @@ impl BochsTarget {
             return Err(TargetError::UnknownModel { version: install.version, model: model.to_owned(), models });
         }
         let files = Files::new(&probe_image::rom()?)?;
-        Ok(Self { install, model: model.to_owned(), options, wrapper: process::wrapper(), files })
+        Ok(Self { install, model: model.to_owned(), options, wrapper: process::wrapper(), files, used: Duration::ZERO })
     }
 }
 
@@ -83,6 +85,10 @@ impl Target for BochsTarget {
 
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
         self.capture_profile()
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        Some(self.used)
     }
 
     fn run(

@@ -154,6 +154,11 @@ impl Process {
         Some(TICK * ticks)
     }
 
+    /// CPU time that it has used; once it has ended, what it had used when it was last looked at.
+    pub(super) fn used(&self) -> Duration {
+        self.cpu_time().or(self.alive.0).unwrap_or_default()
+    }
+
     /// What it has printed.
     pub(super) fn console(&self) -> Console {
         Console(fs::read(&self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default())

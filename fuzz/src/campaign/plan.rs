@@ -1,0 +1,141 @@
+//! Which cases go to which machine next.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use super::done::{CHUNK, Done};
+use crate::{Generated, Stream, World};
+
+/// Most cases of a turn: Bochs executes them in one boot, which costs as much as some hundred cases.
+const TURN: u64 = 32 * CHUNK;
+
+/// Cases of one processor for one machine.
+pub(super) struct Turn {
+    /// Number of the processor.
+    pub(super) subject: usize,
+    /// Number and case, in the order of the stream.
+    pub(super) cases: Vec<(u64, Generated)>,
+}
+
+/// The streams of all processors. Each is generated in its order, by one thread at a time.
+pub(super) struct Plan<'a> {
+    lanes: Mutex<Vec<Lane>>,
+    worlds: Vec<&'a World>,
+    /// By processor: nothing more is wanted.
+    ended: Vec<AtomicBool>,
+    /// Nothing more is wanted at all.
+    halted: AtomicBool,
+    jobs: u64,
+}
+
+/// The stream of one processor.
+struct Lane {
+    /// The stream, while nobody generates from it.
+    stream: Option<Stream>,
+    /// Number of the next case.
+    position: u64,
+    /// Number of the case that is not generated any more.
+    end: u64,
+    done: Runs,
+    /// The stream at the beginnings of chunks, by position.
+    marks: BTreeMap<u64, Stream>,
+}
+
+/// Cases that were done when the campaign went on.
+#[derive(Clone)]
+struct Runs {
+    /// Those before this one are.
+    start: u64,
+    /// Further ones: first case, and the one after the last.
+    later: Vec<(u64, u64)>,
+}
+
+impl Runs {
+    fn contain(&self, case: u64) -> bool {
+        case < self.start || self.later.iter().any(|&(first, end)| (first..end).contains(&case))
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// For each processor its world, what is done, and a stream that is not behind it; `cases` are wanted of each.
+    pub(super) fn new(subjects: Vec<(&'a World, &Done, Stream)>, cases: Option<u64>, jobs: usize) -> Self {
+        let worlds = subjects.iter().map(|(world, ..)| *world).collect();
+        let ended = subjects.iter().map(|(_, done, _)| AtomicBool::new(done.enough())).collect();
+        let lane = |(_, done, stream): (&World, &Done, Stream)| Lane {
+            position: stream.position(),
+            end: cases.unwrap_or(u64::MAX),
+            done: Runs { start: done.start(), later: done.later() },
+            marks: BTreeMap::from([(stream.position(), stream.clone())]),
+            stream: Some(stream),
+        };
+        let lanes = Mutex::new(subjects.into_iter().map(lane).collect());
+        Self { lanes, worlds, ended, halted: AtomicBool::new(false), jobs: jobs as u64 }
+    }
+
+    /// The next turn: of the processor that is least far. `None` when there is nothing left for one more thread.
+    pub(super) fn next(&self) -> Option<Turn> {
+        let mut lanes = self.lock();
+        let open = |(index, lane): &(usize, &Lane)| {
+            lane.stream.is_some() && lane.position < lane.end && !self.has_ended(*index)
+        };
+        let subject = lanes.iter().enumerate().filter(open).min_by_key(|(_, lane)| lane.position)?.0;
+        let left = |lane: &Lane| lane.end - lane.position.max(lane.done.start).min(lane.end);
+        // A small campaign is divided, too.
+        let share = lanes.iter().map(left).fold(0, u64::saturating_add).div_ceil(self.jobs);
+        let most = share.min(TURN).next_multiple_of(CHUNK);
+        let lane = &mut lanes[subject];
+        let mut stream = lane.stream.take()?;
+        let (end, done) = (lane.end, lane.done.clone());
+        drop(lanes);
+
+        let mut cases = Vec::new();
+        let mut marks = Vec::new();
+        while stream.position() < end && !self.has_ended(subject) {
+            let number = stream.position();
+            if number.is_multiple_of(CHUNK) {
+                if cases.len() as u64 >= most {
+                    break;
+                }
+                marks.push((number, stream.clone()));
+            }
+            let generated = stream.next(self.worlds[subject]);
+            if !done.contain(number) {
+                cases.push((number, generated));
+            }
+        }
+        let mut lanes = self.lock();
+        let lane = &mut lanes[subject];
+        lane.position = stream.position();
+        lane.marks.extend(marks);
+        lane.stream = Some(stream);
+        Some(Turn { subject, cases })
+    }
+
+    /// The stream of a processor, not behind the case number `start`, before which everything is done.
+    pub(super) fn mark(&self, subject: usize, start: u64) -> Stream {
+        let marks = &mut self.lock()[subject].marks;
+        let at = *marks.range(..=start).next_back().expect("the stream began before").0;
+        *marks = marks.split_off(&at);
+        marks[&at].clone()
+    }
+
+    /// Nothing more of one processor is wanted.
+    pub(super) fn end(&self, subject: usize) {
+        self.ended[subject].store(true, Ordering::Relaxed);
+    }
+
+    /// Nothing more is wanted.
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more of that processor is wanted.
+    pub(super) fn has_ended(&self, subject: usize) -> bool {
+        self.halted.load(Ordering::Relaxed) || self.ended[subject].load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {
+        self.lanes.lock().expect("nobody panics with the lock")
+    }
+}
