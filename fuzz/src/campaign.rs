@@ -13,7 +13,7 @@ use vmcs_wire::Start;
 
 use crate::coverage::Coverage;
 use crate::deviations::Deviations;
-use crate::oracle::{Disagreement, Judgement, Oracle};
+use crate::oracle::{Disagreement, Explanation, Judgement, Oracle};
 use crate::{Generated, Stream, World};
 
 /// Findings that a report holds in full; further ones are counted.
@@ -82,6 +82,9 @@ pub struct Finding {
     /// What is wrong.
     #[serde(flatten)]
     pub disagreement: Disagreement,
+    /// Why the model says that the violated checks do not hold.
+    #[serde(default)]
+    pub explanations: Vec<Explanation>,
     /// The case, as `vmcs run` reads it.
     pub program: Program,
 }
@@ -220,7 +223,11 @@ impl Report {
                 self.disagreed += 1;
                 if self.findings.len() < MOST_FINDINGS {
                     let id = format!("case-{}", self.cases - 1);
-                    self.findings.push(Finding { disagreement, program: program_of(id, case) });
+                    self.findings.push(Finding {
+                        disagreement,
+                        explanations: judged.explanations,
+                        program: program_of(id, case),
+                    });
                 }
             }
         }

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod minimise;
 pub mod oracle;
 mod stream;
+pub mod timeline;
 mod world;
 
 pub use generators::Generator;
