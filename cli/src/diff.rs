@@ -1,6 +1,6 @@
 //! `vmcs diff`: the differential campaign.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use vmcs_hw::recording::{Header, Recorder, Recording};
 
 use crate::error::{CliError, Status};
 use crate::output;
+use crate::report::{self, input::Run};
 use crate::target::{self, TargetArgs, TargetSpec};
 
 /// Compare the model with a machine that executes the real VMX instructions
@@ -50,6 +51,10 @@ pub(crate) struct Args {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// Write the report to this file as well: a page for a browser if its name ends in .html, else JSON for `vmcs report`
+    /// and `vmcs validation`
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 /// The generators, as the command line calls them.
@@ -95,12 +100,15 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     };
     if args.json {
         output::json_pretty(&reports)?;
-    } else {
-        for report in &reports {
-            print(report)?;
-        }
     }
-    Ok(Status::found(reports.iter().any(|report| report.disagreed > 0)))
+    let runs: Vec<_> = reports.into_iter().map(Run::now).collect();
+    if let Some(file) = &args.report {
+        report::write(file, &runs, &deviations)?;
+    }
+    if !args.json {
+        report::terminal::print(&runs)?;
+    }
+    Ok(Status::found(runs.iter().any(|run| run.report.disagreed > 0)))
 }
 
 /// The best target there is; says on standard error which, why, and what would be better.
@@ -223,43 +231,4 @@ pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     // It fails only if a handler is set already; then Ctrl-C ends the program as usual.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
     stop
-}
-
-/// The report for people.
-fn print(report: &Report) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let interrupted = if report.interrupted { ", interrupted" } else { "" };
-    let Report { implementation, cases, generator, seed, .. } = report;
-    writeln!(out, "{implementation}: {cases} cases of the generator {generator} with seed {seed}{interrupted}")?;
-    writeln!(out, "  {:>9}  agreed", report.agreed)?;
-    for (id, count) in &report.deviations {
-        writeln!(out, "  {count:>9}  deviate as known: {id}")?;
-    }
-    for (why, count) in &report.unspecified {
-        writeln!(out, "  {count:>9}  left open by the architecture: {why}")?;
-    }
-    writeln!(out, "  {:>9}  disagreed", report.disagreed)?;
-    if report.crashed + report.hung > 0 {
-        writeln!(out, "  ({} cases crashed the machine, {} hung it)", report.crashed, report.hung)?;
-    }
-    writeln!(out, "  {} checks were violated at least once", report.checks.len())?;
-    for finding in report.findings.iter().take(10) {
-        let disagreement = &finding.disagreement;
-        writeln!(
-            out,
-            "\n{}: step {} ended in {}, permitted: {}",
-            finding.program.id,
-            disagreement.step,
-            disagreement.observed,
-            disagreement.permitted.join(", ")
-        )?;
-        if !disagreement.violated.is_empty() {
-            writeln!(out, "  violated: {}", disagreement.violated.join(", "))?;
-        }
-        writeln!(out, "  {}", serde_json::to_string(&finding.program)?)?;
-    }
-    if report.disagreed > 10 {
-        writeln!(out, "\n… and {} more", report.disagreed - 10)?;
-    }
-    Ok(())
 }

@@ -15,9 +15,11 @@ mod live;
 mod minimize;
 mod output;
 mod replay;
+mod report;
 mod run;
 mod target;
 mod targets;
+mod validation;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Diff(diff::Args),
+    Report(report::Args),
+    Validation(validation::Args),
     Explain(explain::Args),
     Run(run::Args),
     Replay(replay::Args),
@@ -53,6 +57,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Diff(args) => diff::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Validation(args) => validation::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
