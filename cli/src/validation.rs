@@ -210,9 +210,10 @@ impl Document<'_> {
 
     /// The deviation that was seen instead of that check.
     fn deviation(&self, summary: &Summary, check: CheckId) -> Option<&Deviation> {
-        let seen = |id: &str| summary.deviations.keys().flat_map(|ids| ids.split(" + ")).any(|one| one == id);
         let of_it = self.deviations.of(&summary.implementation);
-        of_it.into_iter().find(|deviation| deviation.omitted().contains(check) && seen(&deviation.id))
+        of_it
+            .into_iter()
+            .find(|deviation| deviation.omitted().contains(check) && summary.deviating_as(&deviation.id) > 0)
     }
 
     /// `all`, or numbers from 1 with ranges: `1–3, 7`.

@@ -16,6 +16,9 @@ const apply = () => {
   }
   select.value = section;
   const visible = (selector) => parts.filter((part) => part.matches(selector) && !part.hidden);
+  for (const text of document.querySelectorAll("[data-none]")) {
+    text.hidden = section === "" || visible(text.dataset.none).length > 0;
+  }
   const checks = visible(".part").flatMap((part) => [...part.querySelectorAll("[data-check]")]);
   const number = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   document.getElementById("shown").textContent = [

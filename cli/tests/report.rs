@@ -98,7 +98,7 @@ fn the_page_shows_everything_and_filters_by_section() {
     let findings = report["findings"].as_array().unwrap().clone();
     assert!(findings.len() > 5, "{report}");
     // One check of each kind of coverage, times, and text that is no markup.
-    let ids: Vec<_> = CheckId::all().map(|check| check.info()).filter(|info| info.sdm == SECTION).collect();
+    let ids: Vec<_> = CheckId::all().map(CheckId::info).filter(|info| info.sdm == SECTION).collect();
     let sides = |alone: u64, legal: u64| json!({"alone": alone, "with_others": 0, "legal": legal, "gate_off": 0});
     report["coverage"] = json!({ids[0].id: sides(1, 1), ids[1].id: sides(2, 0), ids[2].id: sides(0, 12_345)});
     report["unreachable"] = json!({ids[3].id: "never <script>console.error('run')</script> here"});
@@ -134,6 +134,14 @@ fn the_page_shows_everything_and_filters_by_section() {
     let plural = if expected == 1 { "" } else { "s" };
     let line = format!("{} checks, {expected} finding{plural}, 0 deviations</output>", ids.len());
     assert!(filtered.dom.contains(&line), "{line}");
+    // Without its script there is no filter, and everything is there.
+    let text = fs::read_to_string(&page).unwrap();
+    let (markup, _) = text.rsplit_once("<script>").unwrap();
+    let without = directory.path().join("plain.html");
+    fs::write(&without, markup).unwrap();
+    let plain = browse(&without, &format!("#section={SECTION}"), &[]).unwrap();
+    assert!(plain.dom.contains("<form id=\"filter\" hidden"));
+    assert_eq!((plain.shown("part").len(), plain.shown("finding").len()), (15, findings.len()));
     // A heading stands for what is below it.
     assert_eq!(browse(&page, "#section=27.2", &[]).unwrap().shown("part").len(), 6);
 }

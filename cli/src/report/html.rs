@@ -388,31 +388,24 @@ fn sections_of<'a>(checks: impl Iterator<Item = &'a String>) -> String {
 
 /// A row for each deviation that occurred. Where several account for a case together it counts for each.
 fn deviation_views(summaries: &[Summary], deviations: &Deviations) -> Vec<DeviationView> {
-    let mut found: BTreeMap<&str, (Option<&Deviation>, Vec<(String, u64)>)> = BTreeMap::new();
-    for summary in summaries {
-        let known = deviations.of(&summary.implementation);
-        for (ids, cases) in &summary.deviations {
-            for id in ids.split(" + ") {
-                let (text, who) = found.entry(id).or_default();
-                *text = text.or_else(|| known.iter().copied().find(|deviation| deviation.id == id));
-                let name = summary.implementation.to_string();
-                match who.last_mut().filter(|(last, _)| *last == name) {
-                    Some((_, sum)) => *sum += cases,
-                    None => who.push((name, *cases)),
-                }
-            }
-        }
-    }
-    found
-        .into_iter()
-        .map(|(id, (text, who))| DeviationView {
+    let ids: BTreeSet<_> = summaries.iter().flat_map(Summary::deviation_ids).collect();
+    let described = |id: &str| {
+        let mut known = summaries.iter().flat_map(|summary| deviations.of(&summary.implementation));
+        known.find(|deviation| deviation.id == id)
+    };
+    let view = |id: &str| {
+        let cases = summaries.iter().map(|summary| (summary.implementation.to_string(), summary.deviating_as(id)));
+        let who: Vec<_> = cases.filter(|(_, cases)| *cases > 0).collect();
+        let text = described(id);
+        DeviationView {
             id: id.to_owned(),
             cases: count(who.iter().map(|(_, cases)| cases).sum()),
             who: who.into_iter().map(|(name, cases)| (name, count(cases))).collect(),
             sections: text.map_or(String::new(), |deviation| sections_of(deviation.omits.iter())),
             text: text.cloned(),
-        })
-        .collect()
+        }
+    };
+    ids.into_iter().map(view).collect()
 }
 
 fn outcomes(summaries: &[Summary]) -> Vec<OutcomeView> {

@@ -10,6 +10,9 @@ use vmcs_model::checks::CheckId;
 
 use super::input::Run;
 
+/// What stands between deviations that account for a case together only.
+const TOGETHER: &str = " + ";
+
 /// The reports of one implementation and CPU model, added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +166,17 @@ impl Summary {
     /// Cases that a reviewed deviation accounts for.
     pub(crate) fn deviating(&self) -> u64 {
         self.deviations.values().sum()
+    }
+
+    /// The deviations that occurred, alone or with others; one that did both comes twice.
+    pub(crate) fn deviation_ids(&self) -> impl Iterator<Item = &str> {
+        self.deviations.keys().flat_map(|ids| ids.split(TOGETHER))
+    }
+
+    /// Cases that this deviation accounts for, alone or with others.
+    pub(crate) fn deviating_as(&self, id: &str) -> u64 {
+        let concerned = self.deviations.iter().filter(|(ids, _)| ids.split(TOGETHER).any(|one| one == id));
+        concerned.map(|(_, cases)| cases).sum()
     }
 
     /// Cases that the architecture leaves open.
