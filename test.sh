@@ -14,10 +14,11 @@ if [ "$(id -u)" != 0 ]; then
     if have sudo && sudo -n true 2>/dev/null; then as_root=(sudo -n); else as_root=(false); fi
 fi
 
-say "Debian packages: Bochs 2.7 or newer, a C++ compiler for libFuzzer"
+say "Debian packages: Bochs 2.7 or newer, a C++ compiler for libFuzzer, a browser for the report"
 missing=()
 { have bochs || have bochs-bin; } || missing+=(bochs bochs-term bochsbios vgabios)
 have g++ || missing+=(g++)
+have chromium || missing+=(chromium)
 if [ ${#missing[@]} -gt 0 ]; then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -8,7 +8,7 @@ use vmcs_model::FieldId;
 use vmcs_model::checks::{CheckId, CheckInfo, NOT_CHECKS, NotACheck, NotACheckKind, Phase};
 
 use crate::error::{CliError, Status};
-use crate::output;
+use crate::output::{self, markdown_text};
 
 /// List the checks of a VM entry: rule, SDM section, fields, and how the entry ends if the rule does not hold
 ///
@@ -143,8 +143,8 @@ impl Listing {
                 writeln!(
                     out,
                     "| `{id}` | {} | {} | {} | {}{omitted} |",
-                    cell(rule),
-                    cell(gate),
+                    markdown_text(rule),
+                    markdown_text(gate),
                     code_list(fields),
                     check.outcomes()
                 )?;
@@ -153,7 +153,7 @@ impl Listing {
         writeln!(out, "\n## What no image violates\n")?;
         writeln!(out, "| id | section | rule | fields | why |\n|---|---|---|---|---|")?;
         for NotCheck { id, section, rule, kind, fields, .. } in &self.not_checks {
-            writeln!(out, "| `{id}` | {section} | {} | {} | {kind} |", cell(rule), code_list(fields))?;
+            writeln!(out, "| `{id}` | {section} | {} | {} | {kind} |", markdown_text(rule), code_list(fields))?;
         }
         Ok(())
     }
@@ -261,12 +261,6 @@ impl From<&NotACheck> for NotCheck {
 
 fn names(fields: &[FieldId]) -> Vec<&'static str> {
     fields.iter().map(|field| field.info().name).collect()
-}
-
-/// Text in a cell of a Markdown table: what Markdown would take for markup is escaped.
-fn cell(text: &str) -> String {
-    let special = |c: char| matches!(c, '|' | '[' | ']' | '*' | '_' | '<' | '`');
-    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// Names as code.

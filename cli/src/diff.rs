@@ -1,6 +1,6 @@
 //! `vmcs diff`: the differential campaign.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use vmcs_hw::recording::{Header, Recorder, Recording};
 use crate::corpus;
 use crate::error::{CliError, Status};
 use crate::output;
+use crate::report::{self, input::Run};
 use crate::subjects::{self, Processor};
 use crate::target::{self, TargetSpec};
 
@@ -85,6 +86,10 @@ pub(crate) struct Args {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// Write the report to this file as well: a page for a browser if its name ends in .html, else JSON for `vmcs report`
+    /// and `vmcs validation`
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 /// The generators, as the command line calls them.
@@ -131,16 +136,19 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         (_, _, Some(file)) => whole(vec![record(args, &targets, file, &deviations, &stop)?]),
         _ => drive(args, &targets, &deviations, &stop)?,
     };
-    let reports: Vec<_> = outcome.reports.iter().map(|(report, _)| report).collect();
     if args.json {
+        let reports: Vec<_> = outcome.reports.iter().map(|(report, _)| report).collect();
         output::json_pretty(&reports)?;
-    } else {
-        for report in &reports {
-            print(report)?;
-        }
     }
-    for (report, timeline) in &outcome.reports {
-        let seconds = timeline.end().cpu_seconds;
+    let runs: Vec<_> = outcome.reports.into_iter().map(|(report, timeline)| Run::of_this_command(report, timeline)).collect();
+    if let Some(file) = &args.report {
+        report::write(file, &runs, &deviations)?;
+    }
+    if !args.json {
+        report::terminal::print(&runs)?;
+    }
+    for Run { report, timeline, .. } in &runs {
+        let seconds = timeline.as_ref().map_or(0.0, |timeline| timeline.end().cpu_seconds);
         if seconds > 0.0 {
             let rate = report.cases as f64 / seconds;
             eprintln!("{} used {seconds:.2} CPU-seconds: {rate:.0} cases per CPU-second", report.implementation);
@@ -148,7 +156,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
     match outcome.failure {
         Some(error) => Err(error.into()),
-        None => Ok(Status::found(reports.iter().any(|report| report.disagreed > 0))),
+        None => Ok(Status::found(runs.iter().any(|run| run.report.disagreed > 0))),
     }
 }
 
@@ -371,49 +379,4 @@ pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     // It fails only if a handler is set already; then Ctrl-C ends the program as usual.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
     stop
-}
-
-/// The report for people.
-pub(crate) fn print(report: &Report) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let interrupted = if report.interrupted { ", interrupted" } else { "" };
-    let Report { implementation, cases, generator, seed, shards, shard_count, .. } = report;
-    let part = if shards.len() as u64 == u64::from(*shard_count) {
-        String::new()
-    } else {
-        let numbers: Vec<_> = shards.iter().map(ToString::to_string).collect();
-        format!(", part {} of {shard_count}", numbers.join(", "))
-    };
-    writeln!(out, "{implementation}: {cases} cases of the generator {generator} with seed {seed}{part}{interrupted}")?;
-    writeln!(out, "  {:>9}  agreed", report.agreed)?;
-    for (id, count) in &report.deviations {
-        writeln!(out, "  {count:>9}  deviate as known: {id}")?;
-    }
-    for (why, count) in &report.unspecified {
-        writeln!(out, "  {count:>9}  left open by the architecture: {why}")?;
-    }
-    writeln!(out, "  {:>9}  disagreed", report.disagreed)?;
-    if report.crashed + report.hung > 0 {
-        writeln!(out, "  ({} cases crashed the machine, {} hung it)", report.crashed, report.hung)?;
-    }
-    writeln!(out, "  {} checks were violated at least once", report.checks.len())?;
-    for finding in report.findings.iter().take(10) {
-        let disagreement = &finding.disagreement;
-        writeln!(
-            out,
-            "\n{}: step {} ended in {}, permitted: {}",
-            finding.program.id,
-            disagreement.step,
-            disagreement.observed,
-            disagreement.permitted.join(", ")
-        )?;
-        if !disagreement.violated.is_empty() {
-            writeln!(out, "  violated: {}", disagreement.violated.join(", "))?;
-        }
-        writeln!(out, "  {}", serde_json::to_string(&finding.program)?)?;
-    }
-    if report.disagreed > 10 {
-        writeln!(out, "\n… and {} more", report.disagreed - 10)?;
-    }
-    Ok(())
 }

@@ -17,10 +17,12 @@ mod merge;
 mod minimize;
 mod output;
 mod replay;
+mod report;
 mod run;
 mod subjects;
 mod target;
 mod targets;
+mod validation;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ struct Cli {
 enum Command {
     Diff(diff::Args),
     Merge(merge::Args),
+    Report(report::Args),
+    Validation(validation::Args),
     Explain(explain::Args),
     Run(run::Args),
     Replay(replay::Args),
@@ -58,6 +62,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Diff(args) => diff::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Validation(args) => validation::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),

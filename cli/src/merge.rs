@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use vmcs_fuzz::campaign::{Report, saved_reports};
 
-use crate::diff;
 use crate::error::{CliError, Status};
 use crate::output;
+use crate::report::{input::Run, terminal};
 
 /// Put the reports on the parts of a campaign together
 ///
@@ -42,9 +42,8 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     if args.json {
         output::json_pretty(&reports)?;
     } else {
-        for report in &reports {
-            diff::print(report)?;
-        }
+        let runs: Vec<_> = reports.iter().cloned().map(Run::from).collect();
+        terminal::print(&runs)?;
     }
     Ok(Status::found(reports.iter().any(|report| report.disagreed > 0)))
 }

@@ -35,3 +35,9 @@ pub(crate) fn print_table(table: &Table) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Text in a cell of a Markdown table: what Markdown would take for markup is escaped.
+pub(crate) fn markdown_text(text: &str) -> String {
+    let special = |c: char| matches!(c, '|' | '[' | ']' | '*' | '_' | '<' | '`');
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}

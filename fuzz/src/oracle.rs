@@ -51,6 +51,17 @@ pub struct Judged {
     pub violated: CheckSet,
     /// Outcome of its last VM entry as observed.
     pub outcome: Option<Outcome>,
+    /// Why the checks do not hold that the entry in disagreement violated.
+    pub explanations: Vec<Explanation>,
+}
+
+/// Why a check does not hold, for people: its rule and section, the values, and what would be legal.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Explanation {
+    /// The check.
+    pub check: String,
+    /// Several lines.
+    pub text: String,
 }
 
 /// Judges observations of one target.
@@ -72,7 +83,8 @@ impl<'a> Oracle<'a> {
     #[must_use]
     pub fn judge(&self, case: &Case, observation: &Observation) -> Judged {
         let mut machine = Machine::new(&self.world.profile, case.start);
-        let mut judged = Judged { judgement: Judgement::Agree, violated: CheckSet::EMPTY, outcome: None };
+        let mut judged =
+            Judged { judgement: Judgement::Agree, violated: CheckSet::EMPTY, outcome: None, explanations: Vec::new() };
         for (step, op) in case.ops.iter().enumerate() {
             let observed = observation.steps.get(step);
             if let Some(verdict) = machine.verdict(op) {
@@ -81,6 +93,12 @@ impl<'a> Oracle<'a> {
                 match self.entry(&mut machine, op, &verdict, observed, &observation.end) {
                     Ok(()) => {}
                     Err(judgement) => {
+                        if matches!(judgement, Judgement::Disagree(_)) {
+                            let explain = |check: CheckId| {
+                                Some(Explanation { check: check.to_string(), text: machine.explain(op, check)? })
+                            };
+                            judged.explanations = verdict.violated.iter().filter_map(explain).collect();
+                        }
                         judged.judgement = judgement.at(step);
                         return judged;
                     }

@@ -10,7 +10,7 @@ use vmcs_wire::Start;
 
 use super::{Setting, Shard};
 use crate::coverage::Coverage;
-use crate::oracle::{Disagreement, Judgement, Oracle};
+use crate::oracle::{Disagreement, Explanation, Judgement, Oracle};
 use crate::{Generated, Stream};
 
 /// Findings that a report holds in full; further ones are counted.
@@ -65,6 +65,9 @@ pub struct Finding {
     /// What is wrong.
     #[serde(flatten)]
     pub disagreement: Disagreement,
+    /// Why the model says that the violated checks do not hold.
+    #[serde(default)]
+    pub explanations: Vec<Explanation>,
     /// The case, as `vmcs run` reads it.
     pub program: Program,
 }
@@ -212,7 +215,11 @@ impl Report {
             Judgement::Disagree(disagreement) => {
                 self.disagreed += 1;
                 if self.findings.len() < MOST_FINDINGS {
-                    self.findings.push(Finding { disagreement, program: program_of(name(), case) });
+                    self.findings.push(Finding {
+                        disagreement,
+                        explanations: judged.explanations,
+                        program: program_of(name(), case),
+                    });
                 }
             }
         }

@@ -1,0 +1,55 @@
+//! `vmcs report`, and what `vmcs diff` says at its end: the results of campaigns, for people.
+
+pub(crate) mod chart;
+pub(crate) mod html;
+pub(crate) mod input;
+pub(crate) mod sections;
+pub(crate) mod summary;
+pub(crate) mod terminal;
+
+use std::path::{Path, PathBuf};
+
+use vmcs_fuzz::deviations::Deviations;
+
+use crate::error::{CliError, Status};
+use input::Run;
+
+/// Show the results of campaigns: as a page for a browser, or as tables
+///
+/// Reports of one implementation and CPU model are taken together.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  vmcs diff --cases 100000 --report run.json\n  vmcs report run.json -o run.html")]
+pub(crate) struct Args {
+    /// What `vmcs diff --json` or `vmcs diff --report FILE.json` wrote, also compressed by gzip
+    #[arg(required = true, value_name = "REPORT")]
+    files: Vec<PathBuf>,
+    /// Write one self-contained HTML page to this file, or all reports as JSON if its name does not end in .html, instead
+    /// of printing tables
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Take the descriptions of deviations from this file instead of the reviewed ones that come with this program
+    #[arg(long, value_name = "FILE")]
+    deviations: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    let deviations = match &args.deviations {
+        Some(file) => Deviations::read(file)?,
+        None => Deviations::embedded()?,
+    };
+    let runs = input::read_all(&args.files)?;
+    match &args.output {
+        Some(file) => write(file, &runs, &deviations)?,
+        None => terminal::print(&runs)?,
+    }
+    Ok(Status::found(runs.iter().any(|run| run.report.disagreed > 0)))
+}
+
+/// Writes results to a file: as a page if its name ends in `.html`, else as JSON.
+pub(crate) fn write(file: &Path, runs: &[Run], deviations: &Deviations) -> Result<(), CliError> {
+    if file.extension().is_some_and(|extension| extension == "html") {
+        html::write(file, runs, deviations)
+    } else {
+        input::write(file, &runs)
+    }
+}

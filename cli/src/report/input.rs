@@ -1,0 +1,112 @@
+//! Reports with what is known around them, and the files that hold them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use vmcs_fuzz::campaign::Report;
+use vmcs_fuzz::timeline::Timeline;
+
+use crate::error::CliError;
+
+/// A report, how it came about, and what its processor can never show.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// The report.
+    #[serde(flatten)]
+    pub(crate) report: Report,
+    /// How it came about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeline: Option<Timeline>,
+    /// Checks of which this processor can never be on both sides, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) unreachable: BTreeMap<String, String>,
+}
+
+impl From<Report> for Run {
+    fn from(report: Report) -> Self {
+        Self { report, timeline: None, unreachable: BTreeMap::new() }
+    }
+}
+
+impl Run {
+    /// A report of this command, as it was called.
+    pub(crate) fn of_this_command(report: Report, timeline: Timeline) -> Self {
+        let command = command_line(std::env::args().skip(1));
+        Self { timeline: Some(Timeline { command, ..timeline }), ..report.into() }
+    }
+}
+
+/// The command as one would call it again, without where it writes its results.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let mut command = "vmcs".to_owned();
+    let mut value_of_output = false;
+    for argument in arguments {
+        let is_output = argument == "--report" || argument == "--record";
+        let skipped = value_of_output || is_output || argument == "--json" || argument.starts_with("--report=");
+        value_of_output = is_output;
+        if !skipped {
+            command.push(' ');
+            command.push_str(&argument);
+        }
+    }
+    command
+}
+
+/// The reports of all files.
+pub(crate) fn read_all(files: &[PathBuf]) -> Result<Vec<Run>, CliError> {
+    let mut all = Vec::new();
+    for file in files {
+        let runs: Vec<Run> = read(file, "an array of reports as `vmcs diff --json` prints it")?;
+        all.extend(runs);
+    }
+    Ok(all)
+}
+
+/// A JSON value of a file, which may be compressed by gzip. `expected` is for people.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path, expected: &str) -> Result<T, CliError> {
+    let bytes = fs::read(path).map_err(|error| CliError::file(path, &error))?;
+    let mut text = Vec::new();
+    if bytes.starts_with(&[0x1F, 0x8B]) {
+        MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).map_err(|error| CliError::file(path, &error))?;
+    } else {
+        text = bytes;
+    }
+    serde_json::from_slice(&text)
+        .map_err(|error| CliError::File { file: path.to_owned(), message: format!("{error}; expected {expected}") })
+}
+
+/// Writes a JSON value, compressed by gzip if the file's name ends in `.gz`.
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), CliError> {
+    let written = || {
+        let mut file = BufWriter::new(File::create(path)?);
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            let mut stream = GzEncoder::new(&mut file, Compression::best());
+            serde_json::to_writer(&mut stream, value)?;
+            stream.finish()?;
+        } else {
+            serde_json::to_writer_pretty(&mut file, value)?;
+            writeln!(file)?;
+        }
+        file.flush()
+    };
+    written().map_err(|error| CliError::file(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_without_its_outputs() {
+        let of = |text: &str| command_line(text.split(' ').map(str::to_owned));
+        assert_eq!(of("diff --report a.html --cases 5 --json"), "vmcs diff --cases 5");
+        assert_eq!(of("diff --report=a.html --record r --seed=2"), "vmcs diff --seed=2");
+    }
+}

@@ -1,0 +1,130 @@
+//! The result of campaigns as tables for a terminal.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, Table};
+use indicatif::HumanCount;
+use vmcs_fuzz::campaign::Finding;
+use vmcs_model::checks::CheckId;
+
+use super::input::Run;
+use super::sections;
+use super::summary::{State, Summary, Tally, by_implementation};
+use crate::output;
+
+/// Findings that are printed in full.
+const MOST_FINDINGS: usize = 10;
+
+/// Prints what was found on each implementation, the findings, and the totals at the end.
+pub(crate) fn print(runs: &[Run]) -> io::Result<()> {
+    let summaries = by_implementation(runs.iter().map(Summary::from));
+    for summary in &summaries {
+        print_summary(summary)?;
+    }
+    let findings = runs.iter().flat_map(|run| run.report.findings.iter().map(move |finding| (run, finding)));
+    for (run, finding) in findings.take(MOST_FINDINGS) {
+        print_finding(&run.report.implementation.to_string(), finding)?;
+    }
+    let disagreed: u64 = summaries.iter().map(|summary| summary.disagreed).sum();
+    if disagreed > MOST_FINDINGS as u64 {
+        writeln!(io::stdout(), "… and {} more\n", HumanCount(disagreed - MOST_FINDINGS as u64))?;
+    }
+    output::print_table(&totals(&summaries))
+}
+
+/// One implementation: its sources, its coverage by section, and its deviations.
+fn print_summary(summary: &Summary) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let interrupted = if summary.interrupted { " (interrupted)" } else { "" };
+    writeln!(out, "{}{interrupted}", summary.implementation)?;
+    for source in &summary.sources {
+        let (cases, generator, seed) = (HumanCount(source.cases), &source.generator, source.seed);
+        writeln!(out, "  {cases} cases of the generator {generator} with seed {seed}")?;
+    }
+    writeln!(out)?;
+    drop(out);
+    let mut table = output::table(&["SECTION", "CHECKS", "BOTH SIDES", "ONE SIDE", "NOT TRIED", "UNREACHABLE"]);
+    let mut row = |name: String, tally: Tally| {
+        let counts = [
+            tally.of(State::Both).to_string() + " / " + &tally.reachable().to_string(),
+            tally.one_side().to_string(),
+            tally.of(State::Nothing).to_string(),
+            tally.of(State::Unreachable).to_string(),
+        ];
+        table.add_row([name, (tally.reachable() + tally.of(State::Unreachable)).to_string()].into_iter().chain(counts));
+    };
+    for section in sections::all() {
+        row(format!("{} {}", section.number, section.title), summary.tally(section.checks));
+    }
+    row("all".to_owned(), summary.tally(CheckId::all()));
+    numbers(&mut table, 1);
+    output::print_table(&table)?;
+    for (title, counts) in
+        [("KNOWN DEVIATION", &summary.deviations), ("LEFT OPEN BY THE ARCHITECTURE", &summary.unspecified)]
+    {
+        if !counts.is_empty() {
+            writeln!(io::stdout())?;
+            let mut table = output::table(&[title, "CASES"]);
+            table.add_rows(counts.iter().map(|(what, count)| [what.clone(), HumanCount(*count).to_string()]));
+            numbers(&mut table, 1);
+            output::print_table(&table)?;
+        }
+    }
+    writeln!(io::stdout())
+}
+
+/// One row for each implementation, and their sum.
+fn totals(summaries: &[Summary]) -> Table {
+    let mut table = output::table(&[
+        "IMPLEMENTATION",
+        "CASES",
+        "AGREED",
+        "DEVIATE",
+        "LEFT OPEN",
+        "DISAGREED",
+        "CRASHED",
+        "HUNG",
+        "CHECKS ON BOTH SIDES",
+    ]);
+    let counts = |summary: &Summary| {
+        let Summary { cases, agreed, disagreed, crashed, hung, .. } = *summary;
+        [cases, agreed, summary.deviating(), summary.open(), disagreed, crashed, hung]
+    };
+    let text = |counts: [u64; 7]| counts.map(|count| HumanCount(count).to_string()).into_iter();
+    for summary in summaries {
+        let tally = summary.tally(CheckId::all());
+        let coverage = format!("{} / {}", tally.of(State::Both), tally.reachable());
+        let name = std::iter::once(summary.implementation.to_string());
+        table.add_row(name.chain(text(counts(summary))).chain([coverage]));
+    }
+    if summaries.len() > 1 {
+        let mut sum = [0; 7];
+        for summary in summaries {
+            sum.iter_mut().zip(counts(summary)).for_each(|(sum, count)| *sum += count);
+        }
+        table.add_row(std::iter::once("all".to_owned()).chain(text(sum)));
+    }
+    numbers(&mut table, 1);
+    table
+}
+
+fn print_finding(implementation: &str, finding: &Finding) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let disagreement = &finding.disagreement;
+    writeln!(out, "{implementation}, {}: step {}", finding.program.id, disagreement.step)?;
+    writeln!(out, "  ended in {}, permitted: {}", disagreement.observed, disagreement.permitted.join(", "))?;
+    if !disagreement.violated.is_empty() {
+        writeln!(out, "  violated: {}", disagreement.violated.join(", "))?;
+    }
+    for line in finding.explanations.iter().flat_map(|explanation| explanation.text.lines()) {
+        writeln!(out, "    {line}")?;
+    }
+    writeln!(out, "  {}\n", serde_json::to_string(&finding.program)?)
+}
+
+/// Aligns the columns from `first` on as numbers.
+fn numbers(table: &mut Table, first: usize) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
