@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::{Generator, Stream, World};
+use vmcs_fuzz::{Generator, Stream, World, minimise};
 use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording::{Header, Recorder, Recording};
 
 use crate::error::{CliError, Status};
-use crate::output;
 use crate::target::{self, TargetArgs, TargetSpec};
+use crate::{minimize, output};
 
 /// Compare the model with a machine that executes the real VMX instructions
 ///
@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Use the deviations of this file instead of the reviewed ones that come with this program
     #[arg(long, value_name = "FILE")]
     deviations: Option<PathBuf>,
+    /// Make the findings as small as they get and write a case file of each cause to this directory, for `vmcs replay`
+    #[arg(long, value_name = "DIR")]
+    findings: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -151,6 +154,10 @@ fn live(args: &Args, spec: TargetSpec, deviations: &Deviations, stop: &AtomicBoo
     let report = campaign(opened.target.as_mut(), setting, cases, args.cases, recorder.as_mut(), stop)?;
     if let (Some(recorder), Some(file)) = (recorder, &args.record) {
         recorder.finish().map_err(|error| CliError::file(file, &error))?;
+    }
+    if let Some(directory) = &args.findings {
+        let findings = minimise::findings(opened.target.as_mut(), setting, &report)?;
+        minimize::write_findings(directory, &findings)?;
     }
     Ok(report)
 }
