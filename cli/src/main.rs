@@ -5,6 +5,7 @@
 mod caps;
 mod check;
 mod checks;
+mod deviations;
 mod diff;
 mod dump;
 mod error;
@@ -49,6 +50,7 @@ enum Command {
     Caps(caps::Args),
     Fields(fields::Args),
     Checks(checks::Args),
+    Deviations(deviations::Args),
     Targets(targets::Args),
 }
 
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Caps(args) => caps::run(&args),
         Command::Fields(args) => fields::run(&args),
         Command::Checks(args) => checks::run(&args),
+        Command::Deviations(args) => deviations::run(&args),
         Command::Targets(args) => targets::run(&args),
     };
     match result {
