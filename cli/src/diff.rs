@@ -10,20 +10,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vmcs_fuzz::campaign::{self, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject};
+use vmcs_fuzz::campaign::{self, Budget, Campaign, Cases, Outcome, Setting, Shard, StateDirectory, Subject};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::timeline::{Sample, Timeline};
-use vmcs_fuzz::{Generator, Stream, World};
+use vmcs_fuzz::{Generator, Stream, World, minimise};
 use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording::{Header, Recorder, Recording};
 
 use crate::corpus;
 use crate::error::{CliError, Status};
-use crate::output;
 use crate::report::{self, input::Run};
 use crate::subjects::{self, Processor};
 use crate::target::{self, TargetSpec};
+use crate::{minimize, output};
 
 /// Cases on each processor unless something else is said.
 const DEFAULT_CASES: u64 = 10_000;
@@ -83,6 +83,9 @@ pub(crate) struct Args {
     /// Use the deviations of this file instead of the reviewed ones that come with this program
     #[arg(long, value_name = "FILE")]
     deviations: Option<PathBuf>,
+    /// Make the findings as small as they get and write a case file of each cause to this directory, for `vmcs replay`
+    #[arg(long, value_name = "DIR")]
+    findings: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -123,40 +126,56 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     };
     let stop = stop_on_ctrl_c();
     let targets = if args.targets.is_empty() { vec![best(args)?] } else { args.targets.clone() };
-    let outcome = match (&targets[..], &args.corpus, &args.record) {
+    let Ended { mut runs, failure } = match (&targets[..], &args.corpus, &args.record) {
         ([TargetSpec::Replay(file)], ..) => {
             if args.is_for_a_machine() {
                 return Err(CliError::Usage(
-                    "a recording has its own cases and processor: only --deviations and --json go with it".to_owned(),
+                    "a recording has its own cases and processor: only --deviations, --json and --report go with it"
+                        .to_owned(),
                 ));
             }
-            whole(replay(target::recordings(file.as_deref())?, &deviations, &stop)?)
+            replay(target::recordings(file.as_deref())?, &deviations, &stop)?.into()
         }
-        (_, Some(directory), _) => whole(feed(args, &targets, directory, &deviations, &stop)?),
-        (_, _, Some(file)) => whole(vec![record(args, &targets, file, &deviations, &stop)?]),
+        (_, Some(directory), _) => feed(args, &targets, directory, &deviations, &stop)?.into(),
+        (_, _, Some(file)) => vec![record(args, &targets, file, &deviations, &stop)?].into(),
         _ => drive(args, &targets, &deviations, &stop)?,
     };
-    if args.json {
-        let reports: Vec<_> = outcome.reports.iter().map(|(report, _)| report).collect();
-        output::json_pretty(&reports)?;
-    }
-    let runs: Vec<_> = outcome.reports.into_iter().map(|(report, timeline)| Run::of_this_command(report, timeline)).collect();
     if let Some(file) = &args.report {
         report::write(file, &runs, &deviations)?;
+    }
+    if let Some(directory) = &args.findings {
+        let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
+        minimize::write_findings(directory, &causes)?;
     }
     if !args.json {
         report::terminal::print(&runs)?;
     }
-    for Run { report, timeline, .. } in &runs {
-        let seconds = timeline.as_ref().map_or(0.0, |timeline| timeline.end().cpu_seconds);
+    for Run { report, timeline, .. } in &mut runs {
+        // What a run took is no part of what it found, which is the same every time.
+        let seconds = timeline.take().map_or(0.0, |timeline| timeline.end().cpu_seconds);
         if seconds > 0.0 {
             let rate = report.cases as f64 / seconds;
             eprintln!("{} used {seconds:.2} CPU-seconds: {rate:.0} cases per CPU-second", report.implementation);
         }
     }
-    match outcome.failure {
-        Some(error) => Err(error.into()),
+    if args.json {
+        output::json_pretty(&runs)?;
+    }
+    match failure {
+        Some(error) => Err(error),
         None => Ok(Status::found(runs.iter().any(|run| run.report.disagreed > 0))),
+    }
+}
+
+/// What campaigns came to, and what ended them before their time.
+struct Ended {
+    runs: Vec<Run>,
+    failure: Option<CliError>,
+}
+
+impl From<Vec<Run>> for Ended {
+    fn from(runs: Vec<Run>) -> Self {
+        Self { runs, failure: None }
     }
 }
 
@@ -175,11 +194,6 @@ impl Args {
     fn jobs(&self) -> NonZeroUsize {
         self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
     }
-}
-
-/// The outcome of campaigns that nothing ended before their time.
-fn whole(reports: Vec<(Report, Timeline)>) -> Outcome {
-    Outcome { reports, failure: None }
 }
 
 /// The best target there is; says on standard error which, why, and what would be better.
@@ -210,7 +224,7 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
 }
 
 /// A campaign on several processors, of which several are at work at the same time.
-fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &AtomicBool) -> Result<Outcome, CliError> {
+fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
     let state = args.state.as_deref().map(StateDirectory::open).transpose()?;
     let processors = subjects::capture(targets, &args.cpus, args.jobs())?;
     let cases = args.cases.or_else(|| (args.time.is_none() && args.max_findings.is_none()).then_some(DEFAULT_CASES));
@@ -233,7 +247,23 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
         watch: &|index, cases| bars.0[index].inc(cases),
     });
     bars.clear();
-    Ok(outcome?)
+    let Outcome { reports, failure } = outcome?;
+    let mut ended = Ended { runs: Vec::new(), failure: failure.map(CliError::from) };
+    for (index, (report, timeline)) in reports.into_iter().enumerate() {
+        let mut run = Run::of_this_command(report, timeline);
+        if run.report.disagreed > 0 && ended.failure.is_none() {
+            match processors[index]
+                .machine
+                .open()
+                .and_then(|mut target| minimise::findings(target.as_mut(), about[index].setting, &run.report))
+            {
+                Ok(causes) => run.causes = causes,
+                Err(error) => ended.failure = Some(error.into()),
+            }
+        }
+        ended.runs.push(run);
+    }
+    Ok(ended)
 }
 
 /// The one processor of a campaign that is recorded or fed.
@@ -252,7 +282,7 @@ fn record(
     file: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
-) -> Result<(Report, Timeline), CliError> {
+) -> Result<Run, CliError> {
     let processor = one_processor(args, targets)?;
     let Processor { implementation, profile, world, session, .. } = &processor;
     let generator = Generator::from(args.generator);
@@ -262,9 +292,11 @@ fn record(
     let mut stream = Stream::new(generator, args.seed);
     let cases = Cases::Generated { stream: &mut stream, count };
     let setting = Setting { world, session, deviations };
-    let report = one(processor.machine.open()?.as_mut(), setting, cases, count, Some(&mut recorder), stop)?;
+    let mut target = processor.machine.open()?;
+    let mut run = one(target.as_mut(), setting, cases, count, Some(&mut recorder), stop)?;
     recorder.finish().map_err(|error| CliError::file(file, &error))?;
-    Ok(report)
+    run.causes = minimise::findings(target.as_mut(), setting, &run.report)?;
+    Ok(run)
 }
 
 /// The corpus of a fuzzer on each processor.
@@ -274,30 +306,29 @@ fn feed(
     directory: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
-) -> Result<Vec<(Report, Timeline)>, CliError> {
+) -> Result<Vec<Run>, CliError> {
     let files = corpus::read(directory)?;
     let generator = Generator::from(args.generator);
-    let mut reports = Vec::new();
+    let mut runs = Vec::new();
     for processor in subjects::capture(targets, &args.cpus, args.jobs())? {
         let Processor { machine, world, session, .. } = &processor;
         let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(world, bytes)));
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
         let setting = Setting { world, session, deviations };
-        reports.push(one(machine.open()?.as_mut(), setting, cases, files.len() as u64, None, stop)?);
+        let mut target = machine.open()?;
+        let mut run = one(target.as_mut(), setting, cases, files.len() as u64, None, stop)?;
+        run.causes = minimise::findings(target.as_mut(), setting, &run.report)?;
+        runs.push(run);
         if stop.load(Ordering::Relaxed) {
             break;
         }
     }
-    Ok(reports)
+    Ok(runs)
 }
 
 /// The comparison of the model with recorded runs.
-fn replay(
-    recordings: Vec<Recording>,
-    deviations: &Deviations,
-    stop: &AtomicBool,
-) -> Result<Vec<(Report, Timeline)>, CliError> {
-    let mut reports = Vec::new();
+fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Result<Vec<Run>, CliError> {
+    let mut runs = Vec::new();
     for mut recording in recordings {
         let world = World::new(&recording.header.profile.profile);
         let session = recording.session();
@@ -307,12 +338,12 @@ fn replay(
         let mut list = cases.into_iter();
         let Header { generator, seed, .. } = recording.header.clone();
         let cases = Cases::Listed { generator, seed, cases: &mut list };
-        reports.push(one(&mut recording, setting, cases, count, None, stop)?);
+        runs.push(one(&mut recording, setting, cases, count, None, stop)?);
         if stop.load(Ordering::Relaxed) {
             break;
         }
     }
-    Ok(reports)
+    Ok(runs)
 }
 
 /// A campaign on one machine, in the order of the cases.
@@ -323,7 +354,7 @@ fn one(
     count: u64,
     recorder: Option<&mut Recorder>,
     stop: &AtomicBool,
-) -> Result<(Report, Timeline), CliError> {
+) -> Result<Run, CliError> {
     let bar = bar(Some(count), &target.implementation().to_string());
     let began = Instant::now();
     let report = campaign::run(target, setting, cases, recorder, &mut |done| {
@@ -338,7 +369,7 @@ fn one(
         cases: report.cases,
         cpu_seconds: target.cpu_time().unwrap_or_default().as_secs_f64(),
     });
-    Ok((report, timeline))
+    Ok(Run::of_this_command(report, timeline))
 }
 
 /// A progress bar for each processor.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use vmcs_fuzz::World;
 use vmcs_fuzz::campaign::Setting;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_fuzz::oracle::{Judged, Oracle};
 use vmcs_hw::program::{Program, ProgramError};
 use vmcs_hw::{Case, Implementation, Session, Target};
 
@@ -39,15 +39,15 @@ impl Live {
     }
 
     /// Executes the cases and judges each.
-    pub(crate) fn judge(&mut self, cases: &[Case], deviations: &Deviations) -> Result<Vec<Judgement>, CliError> {
+    pub(crate) fn judge(&mut self, cases: &[Case], deviations: &Deviations) -> Result<Vec<Judged>, CliError> {
         let implementation = self.opened.target.implementation();
         let oracle = Oracle::new(&self.world, &self.session, deviations.of(&implementation));
-        let mut judgements = Vec::new();
+        let mut judged = Vec::new();
         self.opened.target.run(&self.session, &mut cases.iter().cloned(), &mut |index, observation| {
-            judgements.push(oracle.judge(&cases[index], &observation).judgement);
+            judged.push(oracle.judge(&cases[index], &observation));
             ControlFlow::Continue(())
         })?;
-        Ok(judgements)
+        Ok(judged)
     }
 }
 

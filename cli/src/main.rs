@@ -6,6 +6,7 @@ mod caps;
 mod check;
 mod checks;
 mod corpus;
+mod deviations;
 mod diff;
 mod error;
 mod explain;
@@ -55,6 +56,7 @@ enum Command {
     Caps(caps::Args),
     Fields(fields::Args),
     Checks(checks::Args),
+    Deviations(deviations::Args),
     Targets(targets::Args),
 }
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Caps(args) => caps::run(&args),
         Command::Fields(args) => fields::run(&args),
         Command::Checks(args) => checks::run(&args),
+        Command::Deviations(args) => deviations::run(&args),
         Command::Targets(args) => targets::run(&args),
     };
     match result {

@@ -45,12 +45,12 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
     let who = live.opened.target.implementation();
     let mut disagreeing = Vec::new();
-    for ((case, judgement), known) in cases.iter().zip(live.judge(&cases, &deviations)?).zip(&known) {
-        match judgement {
+    for ((case, judged), known) in cases.iter().zip(live.judge(&cases, &deviations)?).zip(&known) {
+        match &judged.judgement {
             Judgement::Disagree(disagreement) => {
-                disagreeing.push((case.clone(), Goal::disagreement(case, &disagreement)));
+                disagreeing.push((case.clone(), Goal::disagreement(case, disagreement)));
             }
-            other => eprintln!("{}", known.answer(&who.to_string(), case, other)),
+            _ => eprintln!("{}", known.answer(&who.to_string(), case, judged)),
         }
     }
     let (target, setting) = live.setting(&deviations);
@@ -78,9 +78,9 @@ fn read(file: &Path) -> Result<Vec<Known>, CliError> {
 }
 
 /// Writes findings to a directory, a file each, named by the cause.
-pub(crate) fn write_findings(directory: &Path, files: &[CaseFile]) -> Result<(), CliError> {
+pub(crate) fn write_findings(directory: &Path, files: &[&CaseFile]) -> Result<(), CliError> {
     fs::create_dir_all(directory).map_err(|error| CliError::file(directory, &error))?;
-    for file in files {
+    for &file in files {
         write(&directory.join(format!("{}.json", file.file_stem())), std::slice::from_ref(file))?;
     }
     Ok(())

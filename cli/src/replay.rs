@@ -9,7 +9,7 @@ use serde::Serialize;
 use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::minimise::Goal;
-use vmcs_fuzz::oracle::{Disagreement, Judgement};
+use vmcs_fuzz::oracle::{Disagreement, Judged, Judgement};
 use vmcs_hw::program::Program;
 use vmcs_hw::{Case, Implementation};
 
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             })?,
             _ => args.target.clone(),
         };
-        match machines.iter_mut().find(|(known, _)| known.target == machine.target && known.cpu == machine.cpu) {
+        match machines.iter_mut().find(|(known, _)| *known == machine) {
             Some((_, cases)) => cases.push(case),
             None => machines.push((machine, vec![case])),
         }
@@ -91,8 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         let mut live = Live::open(&machine)?;
         let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
         let who = live.opened.target.implementation().to_string();
-        for ((known, case), judgement) in known.iter().zip(&cases).zip(live.judge(&cases, &deviations)?) {
-            let answer = known.answer(&who, case, judgement);
+        for ((known, case), judged) in known.iter().zip(&cases).zip(live.judge(&cases, &deviations)?) {
+            let answer = known.answer(&who, case, judged);
             disagrees |= answer.result.ends_with(DISAGREES);
             if args.json {
                 output::json_line(&answer)?;
@@ -129,7 +129,7 @@ impl Known {
     }
 
     /// What became of it on `who`.
-    pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judgement: Judgement) -> Answer<'a> {
+    pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judged: Judged) -> Answer<'a> {
         let cause = self.cause.as_deref().unwrap_or(&self.program.id);
         let mut answer = Answer {
             cause,
@@ -139,9 +139,9 @@ impl Known {
             observed: None,
             permitted: Vec::new(),
         };
-        let same = |goal: &Disagreement| Goal::disagreement(case, goal).is_kept(case, &judgement);
+        let same = |goal: &Disagreement| Goal::disagreement(case, goal).is_kept(case, &judged);
         let same = self.disagreement.as_ref().is_none_or(same);
-        match judgement {
+        match judged.judgement {
             Judgement::Agree => {}
             Judgement::Unspecified(why) => (answer.result, answer.observed) = ("left open", Some(why.to_owned())),
             Judgement::Deviates(id) => (answer.result, answer.deviation) = ("known deviation", Some(id)),

@@ -13,7 +13,7 @@ use vmcs_hw::{FieldReport, ProbeReport, Target, TargetError};
 use crate::error::CliError;
 
 /// Which machine is asked.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetArgs {
     /// The machine: `bochs` (the newest there is), `bochs@2.7`, `emu`, `replay` (the recordings that come with this
     /// program) or `replay:FILE`

@@ -1,17 +1,23 @@
 //! What implementations do otherwise than the SDM, reviewed: files that say who, when, what and with which evidence.
 
+pub mod cases;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vmcs_hw::Implementation;
 use vmcs_hw::number::Number;
-use vmcs_hw::program::FieldKey;
+use vmcs_hw::program::{FieldKey, OpLine, Program, StartState};
 use vmcs_model::checks::{CheckId, CheckSet};
-use vmcs_model::field::{self, Encoding, FieldId};
-use vmcs_model::{ReadMemory, Vmcs};
+use vmcs_model::field::{self, Encoding, FieldId, FieldSet};
+use vmcs_model::{CpuProfile, ReadMemory, Vmcs};
 
 /// Deviations that this crate knows, by file name.
 const FILES: &[(&str, &str)] = &[("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml"))];
+
+/// What stands between the ids of deviations that account for an outcome only together.
+pub(crate) const TOGETHER: &str = " + ";
 
 /// Entries of an MSR-load area that are looked at.
 const MOST_LOADS: u64 = 64;
@@ -69,6 +75,26 @@ pub struct Deviation {
     pub sdm: String,
     /// How one can see it.
     pub evidence: String,
+    /// Where it shows, and the smallest program that shows it.
+    #[serde(default)]
+    pub case: Option<MinimalCase>,
+}
+
+/// What shows a deviation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MinimalCase {
+    /// Version of the implementation.
+    pub version: String,
+    /// CPU model.
+    pub model: String,
+    /// Where the program starts.
+    #[serde(default)]
+    pub start: StartState,
+    /// The program. None shows which components a VMCS has: a deviation about that, and no other, has no program, and
+    /// the comparison of `vmcs fields` shows it.
+    #[serde(default)]
+    pub ops: Vec<OpLine>,
 }
 
 /// A condition on a field of the current VMCS: on the bits `field & mask`, all of what it says.
@@ -136,6 +162,16 @@ pub enum DeviationError {
         /// The name.
         name: String,
     },
+    /// A deviation's case is none of its kind.
+    #[error(
+        "{file}: deviation {id}: a case is a program, or for fields_missing and fields_extra only a version and a model"
+    )]
+    Case {
+        /// The file.
+        file: String,
+        /// The deviation.
+        id: String,
+    },
 }
 
 /// The reviewed deviations of all implementations.
@@ -180,6 +216,24 @@ impl Deviations {
         toml::to_string(&File { deviation: self.0.clone() }).expect("every key is a string")
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Deviation> {
+        self.0.iter()
+    }
+
+    /// Those that apply to `implementation` and that none of `seen` is, the ids of a campaign's report: either its cases do
+    /// not come near them, or they are stale.
+    #[must_use]
+    pub fn not_seen<'s>(
+        &self,
+        implementation: &Implementation,
+        seen: impl IntoIterator<Item = &'s String>,
+    ) -> Vec<String> {
+        let seen: BTreeSet<&str> = seen.into_iter().flat_map(|ids| ids.split(TOGETHER)).collect();
+        let of = self.of(implementation).into_iter().filter(|deviation| !deviation.is_about_fields());
+        of.filter(|deviation| !seen.contains(&*deviation.id)).map(|deviation| deviation.id.clone()).collect()
+    }
+
     /// Those that apply to `implementation`.
     #[must_use]
     pub fn of(&self, implementation: &Implementation) -> Vec<&Deviation> {
@@ -211,6 +265,37 @@ impl Deviation {
         let count = u64::from(vmcs.get(field::VM_ENTRY_MSR_LOAD_COUNT)).min(MOST_LOADS);
         let named = |entry: u64| memory.read_u32(area.wrapping_add(16 * entry));
         (0..count).filter_map(named).any(|msr| self.loads.contains(&Number(msr.into())))
+    }
+
+    /// Whether it is about which components a VMCS has, which no program of a session shows.
+    #[must_use]
+    pub fn is_about_fields(&self) -> bool {
+        !self.fields_missing.is_empty() || !self.fields_extra.is_empty()
+    }
+
+    /// Whether a processor with that profile, read out of it, has the deviation about its fields.
+    #[must_use]
+    pub fn shows_in(&self, profile: &CpuProfile) -> bool {
+        let quirks = &profile.quirks;
+        let in_set = |names: &[String], set: &FieldSet| {
+            names.iter().filter_map(|name| FieldId::by_name(name)).any(|field| set.contains(field))
+        };
+        in_set(&self.fields_missing, &quirks.fields_missing) || in_set(&self.fields_extra, &quirks.fields_extra)
+    }
+
+    /// The program that shows it, if it has one.
+    #[must_use]
+    pub fn program(&self) -> Option<Program> {
+        let MinimalCase { start, ops, .. } = self.case.as_ref()?;
+        let program = Program { id: self.id.clone(), start: *start, memory: Vec::new(), ops: ops.clone() };
+        (!ops.is_empty()).then_some(program)
+    }
+
+    /// Where it is known to show.
+    #[must_use]
+    pub fn shown_by(&self) -> Option<Implementation> {
+        let MinimalCase { version, model, .. } = self.case.clone()?;
+        Some(Implementation { name: self.implementation.clone(), version, model })
     }
 
     /// The checks that it omits.
@@ -267,6 +352,9 @@ fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
         {
             return Err(unknown("field", &format!("{:?}", condition.field)));
         }
+        if deviation.case.as_ref().is_some_and(|case| case.ops.is_empty() != deviation.is_about_fields()) {
+            return Err(DeviationError::Case { file: file.to_owned(), id: deviation.id.clone() });
+        }
     }
     Ok(parsed.deviation)
 }
@@ -282,6 +370,9 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), all.0.len(), "two deviations share an id");
+        for deviation in all.iter() {
+            assert!(deviation.case.is_some(), "{}: run `vmcs deviations --update FILE`", deviation.id);
+        }
     }
 
     #[test]
@@ -294,6 +385,12 @@ mod tests {
         assert!(parse("f", &file("")).is_ok());
         assert!(matches!(parse("f", &file("omits = ['ctl.none']")), Err(DeviationError::Unknown { .. })));
         assert!(matches!(parse("f", &file("omit = []")), Err(DeviationError::Parse { .. })));
+        for case in [
+            "fields_extra = ['guest_rip']\ncase = {version = '1', model = 'm', ops = [{op = 'vmxoff'}]}",
+            "case = {version = '1', model = 'm'}",
+        ] {
+            assert!(matches!(parse("f", &file(case)), Err(DeviationError::Case { .. })), "{case}");
+        }
         let condition = "when = [{field = 'guest_rax', mask = 1, equals = 1}]";
         assert!(matches!(parse("f", &file(condition)), Err(DeviationError::Unknown { .. })));
     }

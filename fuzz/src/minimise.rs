@@ -13,11 +13,13 @@ use std::ops::ControlFlow;
 use vmcs_hw::{Case, End, Implementation, Session, Target, TargetError};
 use vmcs_wire::Op;
 
+use vmcs_model::checks::CheckSet;
+
 use crate::World;
 use crate::campaign::{Finding, Report, Setting};
 use crate::case_file::CaseFile;
 use crate::oracle::{Disagreement, Judged, Judgement, Oracle, mnemonic};
-use edits::{Draft, Edit};
+use edits::{Draft, Edit, Undefined};
 
 pub(crate) use edits::change;
 
@@ -39,8 +41,13 @@ pub enum Goal {
         /// The disagreement.
         disagreement: Disagreement,
     },
-    /// The reviewed deviation of that id, alone, accounts for what the target does.
-    Deviation(String),
+    /// A reviewed deviation, alone, accounts for what the target does.
+    Deviation {
+        /// Its id.
+        id: String,
+        /// Of these checks, those that it omits, one is violated, if there are any. A crash would be accounted for without.
+        omits: CheckSet,
+    },
 }
 
 impl Goal {
@@ -53,9 +60,11 @@ impl Goal {
 
     /// Whether a judged case is a smaller one that shows the same.
     #[must_use]
-    pub fn is_kept(&self, case: &Case, judgement: &Judgement) -> bool {
-        match (self, judgement) {
-            (Self::Deviation(id), Judgement::Deviates(found)) => id == found,
+    pub fn is_kept(&self, case: &Case, judged: &Judged) -> bool {
+        match (self, &judged.judgement) {
+            (Self::Deviation { id, omits }, Judgement::Deviates(found)) => {
+                id == found && (omits.is_empty() || omits.iter().any(|check| judged.violated.contains(check)))
+            }
             (Self::Disagreement { instruction, disagreement }, Judgement::Disagree(found)) => {
                 case.ops.get(found.step).is_some_and(|op| mnemonic(op) == instruction) && is_same(disagreement, found)
             }
@@ -235,7 +244,7 @@ impl Asking<'_> {
                 let (owner, case) = &candidates[candidate];
                 let reduction = &mut reductions[*owner];
                 let judged = self.oracle.judge(case, &observation);
-                let keeps = reduction.goal.is_kept(case, &judged.judgement);
+                let keeps = reduction.goal.is_kept(case, &judged);
                 if observation.end != End::Completed {
                     reduction.losses += 1;
                     // Answers that cost a machine each: the first that will do is enough.
@@ -279,8 +288,8 @@ struct Reduction {
     number: usize,
     goal: Goal,
     draft: Draft,
-    /// Regions that the original loads without a VMCLEAR.
-    indefinite: BTreeSet<u64>,
+    /// What the original uses that is not defined.
+    undefined: BTreeSet<(Undefined, u64)>,
     /// The judgement on the draft, once there is one.
     judged: Option<Judged>,
     phase: Phase,
@@ -301,7 +310,7 @@ impl Reduction {
             number,
             goal: goal.clone(),
             draft: Draft::new(case),
-            indefinite: edits::indefinite(case),
+            undefined: edits::undefined(case),
             judged: None,
             phase: Phase::Original,
             passes: 0,
@@ -353,9 +362,9 @@ impl Reduction {
         together
     }
 
-    /// Whether the draft loads no region of an undefined launch state with these edits, except as the original does.
+    /// Whether the draft, with these edits, uses nothing undefined but what the original uses.
     fn is_definite(&self, edits: &[Edit]) -> bool {
-        edits::indefinite(&self.draft.with(edits).case()).is_subset(&self.indefinite)
+        edits::undefined(&self.draft.with(edits).case()).is_subset(&self.undefined)
     }
 
     /// Takes the judgements on those of the proposed drafts that keep the goal.

@@ -13,7 +13,7 @@ use vmcs_model::{Outcome, Verdict};
 use vmcs_wire::{Op, StepResult};
 
 use crate::World;
-use crate::deviations::Deviation;
+use crate::deviations::{Deviation, TOGETHER};
 use crate::machine::{Machine, Step};
 
 /// What the comparison of one case came to.
@@ -181,7 +181,7 @@ impl<'a> Oracle<'a> {
         let all = omitting.iter().flat_map(|deviation| &deviation.omits).filter_map(|id| CheckId::by_id(id)).collect();
         if !omitting.is_empty() && permits(&all) {
             let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
-            return Judgement::Deviates(ids.join(" + "));
+            return Judgement::Deviates(ids.join(TOGETHER));
         }
         if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
             return Judgement::Deviates(deviation.id.clone());

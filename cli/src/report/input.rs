@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vmcs_fuzz::campaign::Report;
+use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::timeline::Timeline;
 
 use crate::error::CliError;
@@ -27,11 +28,14 @@ pub(crate) struct Run {
     /// Checks of which this processor can never be on both sides, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) unreachable: BTreeMap<String, String>,
+    /// The findings as small as they get, one of each cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) causes: Vec<CaseFile>,
 }
 
 impl From<Report> for Run {
     fn from(report: Report) -> Self {
-        Self { report, timeline: None, unreachable: BTreeMap::new() }
+        Self { report, timeline: None, unreachable: BTreeMap::new(), causes: Vec::new() }
     }
 }
 

@@ -115,23 +115,38 @@ impl Draft {
     }
 }
 
-/// The VMCS regions that a case loads without a VMCLEAR before: their launch state is not defined. SDM 25.11.3,
-/// Initializing a VMCS.
-pub(super) fn indefinite(case: &Case) -> BTreeSet<u64> {
-    let mut cleared = BTreeSet::new();
-    let mut indefinite = BTreeSet::new();
+/// What a case uses that the SDM leaves undefined: the launch state of a VMCS that is loaded without a VMCLEAR before, and
+/// the fields of one that is entered without a valid image. SDM 25.11.3, Initializing a VMCS.
+pub(super) fn undefined(case: &Case) -> BTreeSet<(Undefined, u64)> {
+    let (mut cleared, mut written, mut undefined) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut current = None;
     for op in &case.ops {
         match *op {
             Op::Vmclear { address } => {
                 cleared.insert(address);
             }
-            Op::Vmptrld { address } if !cleared.contains(&address) => {
-                indefinite.insert(address);
+            Op::Vmptrld { address } => {
+                current = Some(address);
+                if !cleared.contains(&address) {
+                    undefined.insert((Undefined::LaunchState, address));
+                }
+            }
+            Op::WriteImage { .. } => written.extend(current),
+            Op::Vmlaunch { .. } | Op::Vmresume { .. } => {
+                let entered = current.filter(|address| !written.contains(address));
+                undefined.extend(entered.map(|address| (Undefined::Fields, address)));
             }
             _ => {}
         }
     }
-    indefinite
+    undefined
+}
+
+/// What is undefined of a VMCS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Undefined {
+    LaunchState,
+    Fields,
 }
 
 /// What an operation writes: the old value of its destination, and the new one.

@@ -1,0 +1,211 @@
+//! `vmcs deviations`: what implementations are known to do otherwise, and whether they still do.
+
+mod update;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use vmcs_fuzz::deviations::{Deviation, Deviations};
+use vmcs_fuzz::oracle::Judgement;
+use vmcs_hw::{Implementation, bochs};
+
+use crate::error::{CliError, Status};
+use crate::live::{self, Live};
+use crate::output;
+use crate::replay::deviations;
+use crate::target::{TargetArgs, TargetSpec};
+
+/// List what implementations are known to do otherwise than the SDM, and execute the smallest case of each
+///
+/// Each deviation of vmcs-hw/deviations has a case that shows it. The case is executed on the implementation that it names,
+/// or with --target on that machine, if the deviation applies to it. A deviation whose case does not show it any more is
+/// stale.
+#[derive(clap::Args)]
+#[command(after_help = "Exit status: 0 no deviation is stale, 1 some are, 2 the input or the machinery was at \
+                        fault.\n\nExamples:\n  vmcs deviations\n  vmcs deviations --target bochs@3.1 --cpu arrow_lake\n  vmcs \
+                        deviations --update vmcs-hw/deviations/bochs.toml")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The deviations of this file instead of those that come with this program
+    #[arg(long, value_name = "FILE")]
+    deviations: Option<PathBuf>,
+    /// Find the smallest case of each deviation of this file, by campaigns on every Bochs here, and write it there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["deviations", "target"])]
+    update: Option<PathBuf>,
+    /// With --update: cases of each generator on each machine
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    cases: u64,
+    /// Print a JSON line for each deviation: {"id", "implementation", "state", "behaviour", "sdm", "program"}
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed of a deviation.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a str,
+    /// Where the case was executed, or would be.
+    implementation: String,
+    state: State,
+    /// What the case came to instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instead: Option<String>,
+    behaviour: &'a str,
+    sdm: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<vmcs_hw::program::Program>,
+}
+
+/// Whether a deviation shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// Its case deviates, and it alone accounts for that.
+    Shows,
+    /// Its case does not deviate so any more on the implementation that it names.
+    Stale,
+    /// Its case does not deviate so on this other machine.
+    NotShown,
+    /// The implementation is not here.
+    NotHere,
+    /// There is no case.
+    NoCase,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Shows => "shows",
+            Self::Stale => "stale",
+            Self::NotShown => "not shown",
+            Self::NotHere => "not here",
+            Self::NoCase => "no case",
+        })
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
+    if let Some(file) = &args.update {
+        return update::run(file, args.cases);
+    }
+    let deviations = deviations(args.deviations.as_deref())?;
+    let mut states: Vec<Option<(Implementation, State, Option<String>)>> = deviations.iter().map(|_| None).collect();
+    // One machine after the other, each with all of its cases.
+    let mut machines: Vec<TargetArgs> = Vec::new();
+    if args.target.target.is_some() {
+        machines.push(args.target.clone());
+    } else {
+        for place in deviations.iter().filter_map(Deviation::shown_by) {
+            machines.extend(live::target_of(&place).filter(|machine| !machines.contains(machine)));
+        }
+        machines.retain(is_here);
+    }
+    for machine in machines {
+        let mut live = Live::open(&machine)?;
+        let here = live.opened.target.implementation();
+        let applies: Vec<_> = deviations.of(&here).into_iter().map(|deviation| deviation.id.clone()).collect();
+        let given = args.target.target.is_some();
+        let asked: Vec<(usize, &Deviation)> = deviations
+            .iter()
+            .enumerate()
+            .filter(|(_, deviation)| applies.contains(&deviation.id))
+            .filter(|(_, deviation)| given || deviation.shown_by().as_ref() == Some(&here))
+            .collect();
+        for ((index, deviation), found) in asked.iter().zip(states_on(&mut live, &deviations, &asked)?) {
+            let state = match &found {
+                _ if deviation.case.is_none() => State::NoCase,
+                None => State::Shows,
+                Some(_) if deviation.shown_by().as_ref() == Some(&here) => State::Stale,
+                Some(_) => State::NotShown,
+            };
+            states[*index] = Some((here.clone(), state, found));
+        }
+    }
+    let mut stale = false;
+    for (deviation, known) in deviations.iter().zip(states) {
+        let (place, state, instead) = match (known, deviation.shown_by()) {
+            (Some((place, state, instead)), _) => (place.to_string(), state, instead),
+            // Others are not of the machine that was named.
+            (None, _) if args.target.target.is_some() => continue,
+            (None, Some(place)) => (place.to_string(), State::NotHere, None),
+            (None, None) => (deviation.implementation.clone(), State::NoCase, None),
+        };
+        stale |= state == State::Stale;
+        let line = Line {
+            id: &deviation.id,
+            implementation: place,
+            state,
+            instead,
+            behaviour: &deviation.behaviour,
+            sdm: &deviation.sdm,
+            program: deviation.program(),
+        };
+        if args.json {
+            output::json_line(&line)?;
+        } else {
+            line.print()?;
+        }
+    }
+    Ok(Status::found(stale))
+}
+
+/// Whether there is such a Bochs; an emulator is always there.
+fn is_here(machine: &TargetArgs) -> bool {
+    match &machine.target {
+        Some(TargetSpec::Bochs(Some(version))) => {
+            bochs::installs().is_ok_and(|installs| installs.iter().any(|i| i.version.to_string() == *version))
+        }
+        _ => true,
+    }
+}
+
+/// What each deviation's case came to on a machine, `None` if it shows.
+fn states_on(
+    live: &mut Live,
+    deviations: &Deviations,
+    asked: &[(usize, &Deviation)],
+) -> Result<Vec<Option<String>>, CliError> {
+    let mut results = Vec::new();
+    let mut cases = Vec::new();
+    for (_, deviation) in asked {
+        results.push(match deviation.program().map(|program| live.case(&program)) {
+            Some(Ok(case)) => {
+                cases.push(case);
+                None
+            }
+            Some(Err(error)) => Some(error.to_string()),
+            None if deviation.shows_in(&live.world.profile) => None,
+            None => Some("the VMCS has the components that the capabilities promise".to_owned()),
+        });
+    }
+    let mut judged = live.judge(&cases, deviations)?.into_iter();
+    for ((_, deviation), result) in asked.iter().zip(&mut results) {
+        if deviation.program().is_some() && result.is_none() {
+            let judgement = judged.next().expect("every case is judged").judgement;
+            if !deviation.accounts_for(&judgement) {
+                *result = Some(match judgement {
+                    Judgement::Agree => "agrees with the model".to_owned(),
+                    Judgement::Unspecified(why) => why.to_owned(),
+                    Judgement::Deviates(id) => id,
+                    Judgement::Disagree(found) => found.observed,
+                });
+            }
+        }
+    }
+    Ok(results)
+}
+
+impl Line<'_> {
+    fn print(&self) -> io::Result<()> {
+        let Self { id, implementation, state, .. } = self;
+        let mut out = io::stdout().lock();
+        write!(out, "{state:<9}  {id}  ({implementation})")?;
+        match &self.instead {
+            Some(instead) => writeln!(out, ": {instead}"),
+            None => writeln!(out),
+        }
+    }
+}

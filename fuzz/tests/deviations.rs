@@ -1,0 +1,57 @@
+//! The minimal case of each reviewed deviation still shows it, on the Bochs that it names.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use vmcs_fuzz::World;
+use vmcs_fuzz::deviations::{Deviation, Deviations};
+use vmcs_fuzz::oracle::Oracle;
+use vmcs_hw::Target;
+use vmcs_hw::bochs::{self, BochsTarget};
+use vmcs_hw::profile::NamedProfile;
+
+#[test]
+fn every_minimal_case_still_shows_its_deviation_and_no_other() {
+    let deviations = Deviations::embedded().expect("they are valid");
+    let installs = bochs::installs().expect("an installed Bochs is usable");
+    let mut machines: BTreeMap<(String, String), Vec<&Deviation>> = BTreeMap::new();
+    for deviation in deviations.iter() {
+        let case = deviation.case.as_ref().expect("every deviation has a case");
+        machines.entry((case.version.clone(), case.model.clone())).or_default().push(deviation);
+    }
+    let mut stale = String::new();
+    for ((version, model), of_machine) in machines {
+        let Some(install) = installs.iter().find(|install| install.version.to_string() == version) else {
+            println!("skipped: the cases of {} deviations need Bochs {version}", of_machine.len());
+            continue;
+        };
+        let mut target = BochsTarget::new(install.clone(), &model).expect("this Bochs has the model");
+        let report = target.capture().expect("the probe reports");
+        let world = World::new(&NamedProfile::captured("Bochs", "test", &report).profile);
+        let session = world.session();
+        let here = target.implementation();
+        let oracle = Oracle::new(&world, &session, deviations.of(&here));
+        let (about_fields, with_program): (Vec<_>, Vec<_>) = of_machine.into_iter().partition(|d| d.is_about_fields());
+        for deviation in about_fields {
+            if !deviation.shows_in(&world.profile) {
+                stale += &format!("{here}: {}\n", deviation.id);
+            }
+        }
+        let case = |deviation: &&Deviation| {
+            let program = deviation.program().expect("it has a program");
+            program.to_case(world.capabilities.revision(), &world.image_names()).expect("the program is valid here")
+        };
+        let cases: Vec<_> = with_program.iter().map(case).collect();
+        target
+            .run(&session, &mut cases.iter().cloned(), &mut |index, observation| {
+                let judgement = oracle.judge(&cases[index], &observation).judgement;
+                if !with_program[index].accounts_for(&judgement) {
+                    stale += &format!("{here}: {}: {judgement:?}\n", with_program[index].id);
+                }
+                ControlFlow::Continue(())
+            })
+            .expect("the target answers");
+        println!("{here}: {} cases", cases.len());
+    }
+    assert!(stale.is_empty(), "stale:\n{stale}");
+}
