@@ -53,14 +53,34 @@ target/release/vmcs targets
 say "tests"
 cargo test --workspace --quiet --no-fail-fast
 
-say "a short run of each fuzz target"
+say "a minute of each fuzz target, two at a time"
 # Coverage for libFuzzer, as `cargo fuzz --sanitizer none` asks for it; libFuzzer refuses to run without.
 coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-pc-table"
-coverage="$coverage -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Ccodegen-units=1 --cfg fuzzing"
+coverage="$coverage -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Ccodegen-units=1 -Cdebug-assertions"
+coverage="$coverage --cfg fuzzing"
 triple=x86_64-unknown-linux-gnu
 RUSTFLAGS="$coverage" cargo build --release --quiet --target-dir target/fuzz --target $triple -p vmcs-fuzz-targets
-for target in entry_check instructions; do
-    target/fuzz/$triple/release/"$target" -runs=20000 -max_len=2048 -seed=1 -verbosity=0
+fuzz() {
+    local target=$1 options=() more=()
+    case $target in
+        entry_check) options=(-max_len=2048) ;;
+        instructions) options=(-max_len=256) ;;
+        formats) options=(-dict=fuzz/corpus/formats.dict) more=(cli/tests/dumps) ;;
+    esac
+    # New inputs go to the first directory; the others are seeds.
+    mkdir -p target/fuzz/corpus/"$target"
+    target/fuzz/$triple/release/"$target" -max_total_time=60 -timeout=10 -verbosity=0 -print_final_stats=1 \
+        -artifact_prefix="target/fuzz/$target-" "${options[@]}" \
+        target/fuzz/corpus/"$target" fuzz/corpus/"$target" "${more[@]}" 2>&1 | sed "s/^/$target: /"
+}
+for pair in "entry_check instructions" "formats"; do
+    running=() failed=0
+    for target in $pair; do
+        fuzz "$target" &
+        running+=($!)
+    done
+    for pid in "${running[@]}"; do wait "$pid" || failed=1; done
+    [ $failed = 0 ]
 done
 
 say "the model against recorded and live machines"

@@ -155,9 +155,20 @@ impl CaseFile {
     /// # Errors
     /// [`CaseFileError`] names the first that is not a case.
     pub fn read(path: &Path) -> Result<Vec<Self>, CaseFileError> {
-        let wrong = |message: String| CaseFileError { file: path.display().to_string(), message };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let cases: Vec<Self> = serde_json::Deserializer::from_str(&text)
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&file, &text),
+            Err(error) => Err(CaseFileError { file, message: error.to_string() }),
+        }
+    }
+
+    /// The cases of the text of a file; `file` is what errors name.
+    ///
+    /// # Errors
+    /// As [`CaseFile::read`].
+    pub fn parse(file: &str, text: &str) -> Result<Vec<Self>, CaseFileError> {
+        let wrong = |message: String| CaseFileError { file: file.to_owned(), message };
+        let cases: Vec<Self> = serde_json::Deserializer::from_str(text)
             .into_iter()
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(format!("this is not a case: {error}")))?;

@@ -16,6 +16,7 @@ use vmcs_model::memory::ZeroMemory;
 use vmcs_model::{Capabilities, CpuProfile, CpuState, Vmcs, judge_partial};
 
 use crate::campaign::program_of;
+use crate::case_file::CaseFile;
 use crate::deviations::Deviations;
 use crate::world::launch;
 
@@ -23,6 +24,8 @@ use crate::world::launch;
 const MOST_LINES: usize = 64;
 /// A VMCS revision identifier.
 const REVISION: u32 = 0x2B;
+/// The images of a session.
+const IMAGES: [&str; 2] = ["plain", "rich"];
 
 /// Any text, as each of the files that the command reads.
 pub fn files(bytes: &[u8]) {
@@ -33,6 +36,7 @@ pub fn files(bytes: &[u8]) {
     profile(&text);
     deviations(&text);
     recording(bytes);
+    case_file(&text);
     for line in text.lines().take(MOST_LINES) {
         program(line);
         case(line);
@@ -119,19 +123,33 @@ fn recording(bytes: &[u8]) {
     }
 }
 
+fn case_file(text: &str) {
+    match CaseFile::parse("case.json", text) {
+        Ok(cases) => {
+            let write = |case| serde_json::to_string(case).expect("every key is a string");
+            let written: String = cases.iter().map(write).collect();
+            assert_eq!(CaseFile::parse("written", &written).expect("it was written"), cases, "{written}");
+        }
+        Err(error) => assert!(!error.message.is_empty()),
+    }
+}
+
 /// A program means the same case however it is written.
 fn program(line: &str) {
     let Ok(program) = serde_json::from_str::<Program>(line) else { return };
     let written = serde_json::to_string(&program).expect("every key is a string");
     assert_eq!(serde_json::from_str::<Program>(&written).expect("it was written"), program, "{written}");
-    // A program may name images that no session has.
-    let Ok(case) = program.to_case(REVISION, &[]) else { return };
-    let (setup, lines) = program.extents().expect("there is a case");
+    let case = program.to_case(REVISION, &IMAGES);
+    let extents = program.extents();
+    assert!(extents.is_ok() || case.is_err(), "{extents:?}");
+    let (Ok(case), Ok((setup, lines))) = (case, extents) else { return };
     assert_eq!(setup + lines.iter().sum::<usize>(), case.ops.len());
     let again = program_of(program.id, &case);
-    let written = serde_json::to_string(&again).expect("every key is a string");
-    let read: Program = serde_json::from_str(&written).expect("it was written");
-    assert_eq!(read.to_case(0, &[]).as_ref(), Ok(&case), "{written}");
+    for again in [again.clone().portable(REVISION, &IMAGES), again] {
+        let written = serde_json::to_string(&again).expect("every key is a string");
+        let read: Program = serde_json::from_str(&written).expect("it was written");
+        assert_eq!(read.to_case(REVISION, &IMAGES).as_ref(), Ok(&case), "{written}");
+    }
 }
 
 fn case(line: &str) {
@@ -160,7 +178,11 @@ fn number(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
+
+    use super::*;
 
     /// Pieces that texts of all formats are made of.
     const PIECES: &[&str] = &[
@@ -215,24 +237,38 @@ mod tests {
 
         #[test]
         fn texts(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..24)) {
-            super::files(pieces.concat().as_bytes());
+            files(pieces.concat().as_bytes());
         }
 
         #[test]
         fn bytes(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-            super::files(&bytes);
+            files(&bytes);
         }
     }
 
-    /// What people wrote is read, or something here looks at nothing.
+    /// The seeds of the fuzz target are read, each as what it is: a mutation of theirs gets far.
     #[test]
-    fn what_is_read_is_written_the_same() {
-        for recording in vmcs_hw::recording::embedded().unwrap().into_iter().take(1) {
-            let lines = recording.to_lines();
-            let few: String = lines.lines().take(20).map(|line| line.to_owned() + "\n").collect();
-            super::files(few.as_bytes());
+    fn the_seeds_are_read() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/formats");
+        for entry in fs::read_dir(&seeds).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            let lines = |read: fn(&str) -> bool| text.lines().filter(|line| read(line)).count();
+            let read = match path.file_name().unwrap().to_str().unwrap() {
+                "image.json" => Image::parse(&text, Syntax::Json).is_ok(),
+                "image.toml" => Image::parse(&text, Syntax::Toml).is_ok(),
+                "cases.jsonl" => lines(|line| Case::parse(line.as_bytes()).is_ok()) == 2,
+                "programs.jsonl" => lines(|line| serde_json::from_str::<Program>(line).is_ok()) == 3,
+                "profile.json" => NamedProfile::from_json(&text, &path).is_ok(),
+                "deviations.toml" => Deviations::parse("", &text).is_ok(),
+                "recording.jsonl" => Recording::read_lines(&bytes[..], "").is_ok(),
+                "recording.jsonl.gz" => Recording::read(&bytes[..], "").is_ok(),
+                "qemu.txt" => dump::find(&text).len() == 1,
+                _ => false,
+            };
+            assert!(read, "{}", path.display());
+            files(&bytes);
         }
-        super::files(include_bytes!("../../../vmcs-hw/deviations/bochs.toml"));
-        super::files(vmcs_hw::profile::NamedProfile::embedded()[0].to_json().as_bytes());
     }
 }
