@@ -7,11 +7,11 @@ use std::path::Path;
 
 use vmcs_model::field::FIELD_COUNT;
 use vmcs_wire::Op;
-use vmcs_wire::codec::{Reader, Writer};
-use vmcs_wire::disk::{
-    ANSWER_TRAILER, AnswerHeader, BatchHeader, Control, Extent, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_SESSION_BYTES,
-    SECTOR, Task, sectors,
+use vmcs_wire::batch::{
+    ANSWER_TRAILER, AnswerHeader, BatchHeader, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_SESSION_BYTES, Task,
 };
+use vmcs_wire::codec::{Reader, Writer};
+use vmcs_wire::disk::{Control, Extent, Link, SECTOR, sectors};
 use vmcs_wire::program::{ANSWER_HEADER_BYTES, CASE_HEADER_BYTES, MAX_OP_BYTES};
 use vmcs_wire::session::{self, COUNT_BYTES, ENTRY_BYTES, OBSERVED_BYTES, PAGE_BYTES};
 
@@ -19,6 +19,8 @@ use super::config::CYLINDER_SECTORS;
 use crate::case::{Case, Session};
 use crate::error::TargetError;
 
+/// Bytes before the cases of a batch.
+const BATCH_FRAME: usize = Link::BYTES + BatchHeader::BYTES;
 /// Bytes of an answer besides its content.
 const ANSWER_FRAME: usize = AnswerHeader::BYTES + size_of::<u32>();
 
@@ -112,7 +114,7 @@ impl Chunk {
         while next < self.cases.len() {
             let most = if next < first + careful { 1 } else { size.max(1) };
             let mut batch = Batch { first: next, cases: 0, instructions: 0, answer: Extent::default() };
-            let (mut input, mut answer) = (BatchHeader::BYTES, ANSWER_FRAME);
+            let (mut input, mut answer) = (BATCH_FRAME, ANSWER_FRAME);
             for case in self.cases[next..].iter().take(most) {
                 input += case.end - case.start;
                 answer += case.answer;
@@ -199,8 +201,7 @@ pub(super) fn write_run_disk(
         extent
     };
     let session_extent = extent(session.len());
-    let inputs: Vec<Extent> =
-        batches.iter().map(|batch| extent(BatchHeader::BYTES + chunk.encoded(batch).len())).collect();
+    let inputs: Vec<Extent> = batches.iter().map(|batch| extent(BATCH_FRAME + chunk.encoded(batch).len())).collect();
     for batch in &mut *batches {
         batch.answer.lba = lba;
         lba += batch.answer.sectors;
@@ -210,16 +211,12 @@ pub(super) fn write_run_disk(
     disk.extend_from_slice(session);
     for (number, batch) in batches.iter().enumerate() {
         pad(&mut disk);
-        let header = BatchHeader {
-            number: count(number),
-            cases: count(batch.cases),
-            careful: batch.cases == 1,
-            answer: batch.answer,
-            next: inputs.get(number + 1).copied().unwrap_or_default(),
-        };
-        let mut bytes = [0; BatchHeader::BYTES];
-        // The array has the size of a header.
-        let _ = header.encode(&mut Writer::new(&mut bytes));
+        let link = Link { answer: batch.answer, next: inputs.get(number + 1).copied().unwrap_or_default() };
+        let header = BatchHeader { number: count(number), cases: count(batch.cases), careful: batch.cases == 1 };
+        let mut bytes = [0; BATCH_FRAME];
+        let mut writer = Writer::new(&mut bytes);
+        // The array has the size of both.
+        let _ = link.encode(&mut writer).and_then(|()| header.encode(&mut writer));
         disk.extend_from_slice(&bytes);
         disk.extend_from_slice(chunk.encoded(batch));
     }
@@ -321,8 +318,10 @@ mod tests {
         assert_eq!(disk.len() as u64, cylinders * CYLINDER_SECTORS * 512);
         let control = Control::decode(&mut Reader::new(&disk)).expect("a control block");
         assert_eq!((control.session, control.first), (Extent { lba: 1, sectors: 2 }, Extent { lba: 3, sectors: 1 }));
-        let header = BatchHeader::decode(&mut Reader::new(&disk[3 * 512..])).expect("a batch");
-        assert_eq!((header.cases, header.answer, header.next.lba), (2, batches[0].answer, 4));
+        let mut reader = Reader::new(&disk[3 * 512..]);
+        let link = Link::decode(&mut reader).expect("a link");
+        let header = BatchHeader::decode(&mut reader).expect("a batch");
+        assert_eq!((header.cases, link.answer, link.next.lba), (2, batches[0].answer, 4));
         let file = File::open(&path).expect("readable");
         assert_eq!(read_answer(&file, 0, batches[0].answer).expect("readable"), None);
     }
