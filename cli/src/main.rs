@@ -12,6 +12,7 @@ mod explain;
 mod fields;
 mod generate;
 mod image;
+mod kvm;
 mod near;
 mod output;
 mod run;

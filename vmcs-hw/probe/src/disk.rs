@@ -25,8 +25,8 @@ const DATA_REQUEST: u8 = 0x08;
 const ERROR: u8 = 0x01;
 
 /// Work on the disk.
-#[derive(Default)]
-pub(crate) struct Disk {
+#[derive(Debug, Default)]
+pub struct Disk {
     /// Slot of the answer.
     slot: Extent,
     /// The next batch.

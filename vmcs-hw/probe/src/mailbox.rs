@@ -4,11 +4,10 @@
 
 use core::arch::asm;
 
+use vmcs_probe::transport::Transport;
 use vmcs_wire::batch::{BatchHeader, Task};
 use vmcs_wire::codec::Reader;
 use vmcs_wire::mailbox::{DOORBELL, Opening, RING_ANSWER, RING_NEXT};
-
-use crate::transport::Transport;
 
 /// The mailbox.
 pub(crate) struct Mailbox;

@@ -1,8 +1,9 @@
 //! The bare-metal payload that executes case programs.
 //!
-//! `boot.s` leads from a loader's 32-bit protected mode to [`main`]; `rom_stub.s` leads there from the reset vector.
+//! `boot.s` leads from a loader's 32-bit protected mode to [`main`]; `rom_stub.s` leads there from the reset vector (`linux_rom.s` leads
+//! from there to a Linux, which executes the probe under KVM).
 //! [`case`] executes programs with the instructions of [`vmx`]; `enter.s` holds VM entry and the exit path. [`work`] comes
-//! and answers go by a [`transport`], the [`disk`] or the [`mailbox`]; [`console`] is for messages to people, [`diagnose`] asks the model why an entry failed.
+//! and answers go by a [`transport`](vmcs_probe::transport), the [`disk`](vmcs_probe::disk) or the [`mailbox`]; [`console`] is for messages to people, [`diagnose`] asks the model why an entry failed.
 #![no_std]
 #![no_main]
 // Everything is one program: registers are cut to the width that the hardware gives them.
@@ -11,17 +12,16 @@
 mod case;
 mod console;
 mod diagnose;
-mod disk;
 mod mailbox;
 mod memory;
 mod profile;
 mod tables;
-mod transport;
 mod vmx;
 mod work;
 
 use core::arch::x86_64::__cpuid_count;
 
+use vmcs_probe::disk;
 use vmcs_wire::layout;
 use x86::msr::{IA32_FEATURE_CONTROL, IA32_VMX_BASIC};
 

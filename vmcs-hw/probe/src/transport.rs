@@ -3,7 +3,7 @@
 use vmcs_wire::batch::Task;
 
 /// A way to and from the host.
-pub(crate) trait Transport {
+pub trait Transport {
     /// Reads into `buffer`: what is to be done, and the encoded session. `None` when that was read before: a case has
     /// reset the machine.
     fn begin(&mut self, buffer: &'static mut [u8]) -> Option<(Task, &'static [u8])>;

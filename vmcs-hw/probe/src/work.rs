@@ -1,12 +1,12 @@
 //! From batches to answers.
 
+use vmcs_probe::transport::Transport;
 use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, BatchHeader, Task};
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
 
 use crate::case::Machine;
-use crate::transport::Transport;
 use crate::{console, memory, profile};
 
 /// Does what the host asks for.

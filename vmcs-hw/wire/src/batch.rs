@@ -59,6 +59,53 @@ impl BatchHeader {
     }
 }
 
+/// How a case ended that brought its machine down. It stands behind the results of the steps before, when whoever
+/// answers has outlived the machine: fewer results than the case has steps say that it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaseEnd<'a> {
+    /// The machine stopped; its last words.
+    Crashed(&'a str),
+    /// The machine did not answer.
+    Hung,
+}
+
+impl<'a> CaseEnd<'a> {
+    /// Most bytes it takes.
+    pub const MAX_BYTES: usize = 2 + Self::MOST_WORDS;
+    const MOST_WORDS: usize = 120;
+
+    /// Writes it; of the last words, the first 120 bytes.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    pub fn encode(&self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
+        match self {
+            Self::Hung => writer.u8(0),
+            Self::Crashed(words) => {
+                let most = words.len().min(Self::MOST_WORDS);
+                let end = (0..=most).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
+                let words = &words[..end];
+                writer.u8(1)?;
+                writer.u8(u8::try_from(words.len()).map_err(|_| BufferFull)?)?;
+                writer.bytes(words.as_bytes())
+            }
+        }
+    }
+
+    /// Reads what [`CaseEnd::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        if !reader.flag()? {
+            return Ok(Self::Hung);
+        }
+        let length = reader.u8()?;
+        let words = reader.bytes(usize::from(length))?;
+        core::str::from_utf8(words).map(Self::Crashed).map_err(|_| DecodeError::BadTag(length))
+    }
+}
+
 /// Start of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerHeader {
@@ -120,6 +167,20 @@ mod tests {
         header.encode(&mut writer).expect("room");
         assert_eq!(writer.len(), AnswerHeader::BYTES);
         assert_eq!(AnswerHeader::decode(&mut Reader::new(&buffer)), Ok(header));
+    }
+
+    #[test]
+    fn ends_survive_the_round_trip() {
+        let words = "ä".repeat(100);
+        for (end, read) in [
+            (CaseEnd::Hung, CaseEnd::Hung),
+            (CaseEnd::Crashed("why"), CaseEnd::Crashed("why")),
+            (CaseEnd::Crashed(&words), CaseEnd::Crashed(&words[..120])),
+        ] {
+            let mut buffer = [0; CaseEnd::MAX_BYTES];
+            end.encode(&mut Writer::new(&mut buffer)).expect("room");
+            assert_eq!(CaseEnd::decode(&mut Reader::new(&buffer)), Ok(read));
+        }
     }
 
     #[test]

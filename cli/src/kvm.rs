@@ -1,0 +1,97 @@
+//! Opening the targets that are KVM.
+
+use vmcs_hw::Target;
+use vmcs_hw::bochs::debian::{InstalledKernel, installed_kernels};
+
+use crate::error::CliError;
+
+/// Before the name of the kernel's suite: which kernels there are to be had.
+const INSTALL: &str =
+    "`vmcs targets install kvm-on-bochs --suite SUITE` gets one: bookworm has 6.1, trixie 6.12, sid the newest";
+
+/// The kernel of that version or suite, or the newest.
+fn kernel(wanted: Option<&str>) -> Result<InstalledKernel, CliError> {
+    let mut all = installed_kernels()?;
+    all.sort_by_key(|kernel| version(&kernel.release));
+    let Some(wanted) = wanted else {
+        return all.pop().ok_or_else(|| CliError::Usage(format!("there is no kernel for kvm@bochs here; {INSTALL}")));
+    };
+    let known: Vec<_> = all.iter().map(|kernel| format!("{} ({})", kernel.release, kernel.suite)).collect();
+    let is_wanted = |kernel: &InstalledKernel| {
+        kernel.suite == wanted
+            || kernel.release.strip_prefix(wanted).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    all.into_iter().rev().find(is_wanted).ok_or_else(|| {
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        CliError::Usage(format!("there is no kernel {wanted} for kvm@bochs here (there is: {known}); {INSTALL}"))
+    })
+}
+
+/// The numbers with which a release begins.
+fn version(release: &str) -> Vec<u32> {
+    let numbers = release.split(['.', '-', '+', '~']).map_while(|number| number.parse().ok());
+    numbers.collect()
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod linux {
+    use vmcs_hw::TargetError;
+    use vmcs_hw::bochs;
+    use vmcs_hw::kvm::{KvmOnBochs, KvmTarget};
+
+    use super::{CliError, Target, kernel};
+
+    /// Under KVM the differences between Bochs' CPU models hardly show; on this one every kernel boots.
+    const MODEL: &str = "corei7_skylake_x";
+
+    pub(crate) fn host() -> Result<Box<dyn Target>, CliError> {
+        Ok(Box::new(KvmTarget::open()?))
+    }
+
+    pub(crate) fn on_bochs(version: Option<&str>, model: Option<&str>) -> Result<Box<dyn Target>, CliError> {
+        let kernel = kernel(version)?;
+        let mut installs = bochs::installs()?;
+        // The oldest one is in every Debian and the fastest at this; models that it lacks are looked for in the newest.
+        let model = model.unwrap_or(MODEL);
+        let wanted = installs
+            .iter()
+            .position(|install| install.models().is_ok_and(|all| all.iter().any(|known| known == model)));
+        if installs.is_empty() {
+            return Err(TargetError::BochsMissing.into());
+        }
+        let install = installs.swap_remove(wanted.unwrap_or(0));
+        Ok(Box::new(KvmOnBochs::new(&kernel, install, model)?))
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+mod linux {
+    use super::{CliError, Target};
+
+    fn refused() -> CliError {
+        CliError::Usage("the targets kvm and kvm@bochs take x86-64 Linux".to_owned())
+    }
+
+    pub(crate) fn host() -> Result<Box<dyn Target>, CliError> {
+        Err(refused())
+    }
+
+    pub(crate) fn on_bochs(version: Option<&str>, _model: Option<&str>) -> Result<Box<dyn Target>, CliError> {
+        super::kernel(version)?;
+        Err(refused())
+    }
+}
+
+pub(crate) use linux::{host, on_bochs};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_ordered_by_their_numbers() {
+        assert_eq!(version("6.12.1-cloud"), [6, 12, 1]);
+        assert!(version("6.1.0-56-cloud-amd64") < version("6.12.1-1-cloud-amd64"));
+        assert!(version("6.12.1-1-cloud-amd64") < version("7.2+deb14-cloud-amd64"));
+    }
+}
