@@ -1,4 +1,4 @@
-//! Builds the probe, which this crate embeds.
+//! Builds the programs that this crate embeds: the probe, and the first process of a Linux that executes it under KVM.
 
 use std::env;
 use std::fs;
@@ -26,21 +26,55 @@ const OUTER_SETTINGS: [&str; 15] = [
     "CARGO_MAKEFLAGS",
 ];
 
+/// A program that is built with a cargo of its own.
+struct Program {
+    package: &'static str,
+    feature: &'static str,
+    binary: &'static str,
+    flags: &'static str,
+}
+
+const PROBE: Program = Program {
+    package: "vmcs-probe",
+    feature: "bare-metal",
+    binary: "vmcs-probe",
+    // Set and empty, it also overrides flags of configuration files, such as instruction sets that need more than the
+    // probe switches on.
+    flags: "",
+};
+
+/// It runs where there is no C library.
+const INIT: Program = Program {
+    package: "vmcs-kvm",
+    feature: "init",
+    binary: "vmcs-kvm-init",
+    flags: "-Ctarget-feature=+crt-static\u{1f}-Cstrip=symbols",
+};
+
 fn main() {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    let embedded = out.join("vmcs-probe.elf");
-    for path in ["build.rs", "probe", "wire", "../vmcs-model/src"] {
+    for path in ["build.rs", "probe", "wire", "kvm", "../vmcs-model/src"] {
         println!("cargo:rerun-if-changed={path}");
     }
     // Profile and dependency versions.
     println!("cargo:rerun-if-changed=../Cargo.toml");
     println!("cargo:rerun-if-changed=../Cargo.lock");
 
-    if variable("HOST") == TRIPLE && manifest.join("probe/Cargo.toml").exists() {
-        fs::copy(build(&manifest, &out.join("probe")), embedded).expect("the probe is copied");
+    let can_build = variable("HOST") == TRIPLE && manifest.join("probe/Cargo.toml").exists();
+    let (probe, init) = if can_build {
+        let probe = build(&manifest, &out.join("probe"), &PROBE).unwrap_or_else(|error| panic!("{error}"));
+        // Without a static C library there is a target less.
+        let init = build(&manifest, &out.join("init"), &INIT);
+        (Some(probe), init.inspect_err(|error| println!("cargo:warning={}", error.replace('\n', " "))).ok())
     } else {
-        fs::write(embedded, []).expect("OUT_DIR is writable");
+        (None, None)
+    };
+    for (program, name) in [(probe, "vmcs-probe.elf"), (init, "vmcs-kvm-init.elf")] {
+        match program {
+            Some(program) => drop(fs::copy(program, out.join(name)).expect("the program is copied")),
+            None => fs::write(out.join(name), []).expect("OUT_DIR is writable"),
+        }
     }
 }
 
@@ -48,26 +82,23 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
 }
 
-/// Runs cargo for the probe and returns the program.
-fn build(manifest: &Path, target: &Path) -> PathBuf {
+/// Runs cargo for a program and returns where it is.
+fn build(manifest: &Path, target: &Path, program: &Program) -> Result<PathBuf, String> {
+    let Program { package, feature, binary, flags } = program;
     let mut cargo = Command::new(variable("CARGO"));
     cargo
         .current_dir(manifest)
-        .args(["build", "--quiet", "--package", "vmcs-probe", "--features", "bare-metal", "--profile", "probe"])
+        .args(["build", "--quiet", "--package", package, "--bin", binary, "--features", feature, "--profile", "probe"])
         .args(["--target", TRIPLE, "--target-dir"])
         .arg(target);
     for name in OUTER_SETTINGS {
         cargo.env_remove(name);
     }
-    // Set and empty, it also overrides flags of configuration files, such as instruction sets that need more than the
-    // probe switches on.
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags);
     let output = cargo.output().expect("cargo starts");
-    assert!(
-        output.status.success(),
-        "building the probe failed ({}):\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    target.join(TRIPLE).join("probe").join("vmcs-probe")
+    if output.status.success() {
+        Ok(target.join(TRIPLE).join("probe").join(binary))
+    } else {
+        Err(format!("building {package} failed ({}):\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
+    }
 }

@@ -13,6 +13,7 @@ mod explain;
 mod fields;
 mod generate;
 mod image;
+mod kvm;
 mod live;
 mod merge;
 mod minimize;

@@ -12,7 +12,8 @@ use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Implementation, Session, Target, TargetError};
 
 use crate::error::CliError;
-use crate::target::{self, DEFAULT_EMULATED, TargetSpec};
+use crate::kvm::{self, OnBochs};
+use crate::target::{self, DEFAULT_EMULATED, HOSTS_PROCESSOR, TargetSpec};
 
 /// What stands for every model, or every version.
 const ALL: &str = "all";
@@ -22,6 +23,10 @@ const ALL: &str = "all";
 pub(crate) enum Machine {
     /// A CPU model of a Bochs.
     Bochs(BochsInstall, String),
+    /// The KVM of this host.
+    Kvm,
+    /// A KVM inside Bochs.
+    KvmOnBochs(OnBochs),
     /// The emulator with a profile.
     Emulator(Box<NamedProfile>),
 }
@@ -31,6 +36,8 @@ impl Machine {
     pub(crate) fn open(&self) -> Result<Box<dyn Target>, TargetError> {
         Ok(match self {
             Self::Bochs(install, model) => Box::new(BochsTarget::new(install.clone(), model)?),
+            Self::Kvm => kvm::host()?,
+            Self::KvmOnBochs(on_bochs) => on_bochs.open()?,
             Self::Emulator(given) => Box::new(EmulatorTarget::new(given.profile.clone(), given.name.clone())),
         })
     }
@@ -95,6 +102,16 @@ fn machines_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<Ma
             };
             return Ok(profiles.into_iter().map(|profile| Machine::Emulator(Box::new(profile))).collect());
         }
+        TargetSpec::Kvm if cpus.is_empty() => return Ok(vec![Machine::Kvm]),
+        TargetSpec::Kvm => return Err(CliError::Usage(HOSTS_PROCESSOR.to_owned())),
+        TargetSpec::KvmOnBochs(version) if cpus.is_empty() => {
+            return Ok(vec![Machine::KvmOnBochs(OnBochs::choose(version.as_deref(), None)?)]);
+        }
+        TargetSpec::KvmOnBochs(version) => {
+            let machines =
+                cpus.iter().map(|cpu| OnBochs::choose(version.as_deref(), Some(cpu)).map(Machine::KvmOnBochs));
+            return machines.collect();
+        }
         TargetSpec::Bochs(Some(version)) if version == ALL => {
             let installs = bochs::installs()?;
             if installs.is_empty() {
@@ -144,7 +161,7 @@ fn capture_one(machine: &Machine) -> Result<Processor, TargetError> {
     let implementation = target.implementation();
     let profile = match machine {
         Machine::Emulator(given) => NamedProfile::clone(given),
-        Machine::Bochs(..) => {
+        Machine::Bochs(..) | Machine::Kvm | Machine::KvmOnBochs(_) => {
             let report = target.capture()?;
             NamedProfile::captured(implementation.to_string(), "read out of the machine by the probe", &report)
         }

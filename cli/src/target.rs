@@ -11,12 +11,13 @@ use vmcs_hw::recording::{self, Recording};
 use vmcs_hw::{FieldReport, ProbeReport, Target, TargetError};
 
 use crate::error::CliError;
+use crate::kvm;
 
 /// Which machine is asked.
 #[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetArgs {
-    /// The machine: `bochs` (the newest there is), `bochs@2.7`, `emu`, `replay` (the recordings that come with this
-    /// program) or `replay:FILE`
+    /// The machine: `bochs` (the newest there is), `bochs@2.7`, `kvm` (that of this host), `kvm@bochs` (a KVM inside Bochs),
+    /// `kvm@bochs:6.1`, `emu`, `replay` (the recordings that come with this program) or `replay:FILE`
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: Option<TargetSpec>,
     /// The processor: a CPU model of Bochs (see `vmcs targets`), or for `emu` a profile's name or file
@@ -31,6 +32,10 @@ pub(crate) enum TargetSpec {
     Emu,
     /// A Bochs, the newest unless a version is given.
     Bochs(Option<String>),
+    /// The KVM of this host.
+    Kvm,
+    /// A KVM inside Bochs, of the newest kernel unless a version is given.
+    KvmOnBochs(Option<String>),
     /// A recording, those of this program unless a file is given.
     Replay(Option<PathBuf>),
 }
@@ -42,12 +47,22 @@ impl FromStr for TargetSpec {
         match text {
             "emu" => Ok(Self::Emu),
             "bochs" => Ok(Self::Bochs(None)),
+            "kvm" => Ok(Self::Kvm),
+            "kvm@bochs" => Ok(Self::KvmOnBochs(None)),
             "replay" => Ok(Self::Replay(None)),
-            _ => match (text.strip_prefix("bochs@"), text.strip_prefix("replay:")) {
-                (Some(version), _) if !version.is_empty() => Ok(Self::Bochs(Some(version.to_owned()))),
-                (_, Some(file)) if !file.is_empty() => Ok(Self::Replay(Some(file.into()))),
-                _ => Err("expected emu, bochs, bochs@VERSION, replay or replay:FILE".to_owned()),
-            },
+            _ => {
+                let rest = |prefix| text.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+                if let Some(version) = rest("bochs@") {
+                    Ok(Self::Bochs(Some(version.to_owned())))
+                } else if let Some(version) = rest("kvm@bochs:") {
+                    Ok(Self::KvmOnBochs(Some(version.to_owned())))
+                } else if let Some(file) = rest("replay:") {
+                    Ok(Self::Replay(Some(file.into())))
+                } else {
+                    Err("expected emu, bochs, bochs@VERSION, kvm, kvm@bochs, kvm@bochs:KERNEL, replay or replay:FILE"
+                        .to_owned())
+                }
+            }
         }
     }
 }
@@ -58,6 +73,9 @@ impl fmt::Display for TargetSpec {
             Self::Emu => f.write_str("emu"),
             Self::Bochs(None) => f.write_str("bochs"),
             Self::Bochs(Some(version)) => write!(f, "bochs@{version}"),
+            Self::Kvm => f.write_str("kvm"),
+            Self::KvmOnBochs(None) => f.write_str("kvm@bochs"),
+            Self::KvmOnBochs(Some(version)) => write!(f, "kvm@bochs:{version}"),
             Self::Replay(None) => f.write_str("replay"),
             Self::Replay(Some(file)) => write!(f, "replay:{}", file.display()),
         }
@@ -93,6 +111,9 @@ impl Opened {
     }
 }
 
+/// Why KVM takes no CPU model.
+pub(crate) const HOSTS_PROCESSOR: &str = "the target kvm has the processor of this host: leave --cpu out";
+
 /// Opens a target other than a recording.
 pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
     match args.target.clone().unwrap_or(TargetSpec::Bochs(None)) {
@@ -106,6 +127,15 @@ pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
             let install = bochs_install(version.as_deref())?;
             let model = args.cpu.clone().unwrap_or_else(|| default_model(install.version).to_owned());
             Ok(Opened { target: Box::new(BochsTarget::new(install, &model)?), given: None })
+        }
+        TargetSpec::Kvm => {
+            if args.cpu.is_some() {
+                return Err(CliError::Usage(HOSTS_PROCESSOR.to_owned()));
+            }
+            Ok(Opened { target: kvm::host()?, given: None })
+        }
+        TargetSpec::KvmOnBochs(version) => {
+            Ok(Opened { target: kvm::OnBochs::choose(version.as_deref(), args.cpu.as_deref())?.open()?, given: None })
         }
         TargetSpec::Replay(_) => Err(CliError::Usage(
             "a recording answers only the cases that are in it: use `vmcs diff --target replay` or `vmcs replay`"

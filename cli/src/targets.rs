@@ -13,13 +13,15 @@ use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording;
 
 use crate::diff::stop_on_ctrl_c;
-use crate::error::{CliError, Status};
+use crate::error::{self, CliError, Status};
+use crate::kvm;
 use crate::output;
 use crate::target::default_model;
 
 /// List the machines that can be asked, or install one
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  vmcs targets\n  vmcs targets install bochs --suite sid")]
+#[command(after_help = "Examples:\n  vmcs targets\n  vmcs targets install bochs --suite sid\n  \
+                        vmcs targets install kvm-on-bochs --suite bookworm")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
@@ -40,9 +42,10 @@ struct Install {
     /// What to install
     #[arg(value_enum)]
     what: Installable,
-    /// Debian suite whose package is taken: bookworm has Bochs 2.7, trixie 3.0, sid 3.1
-    #[arg(long, default_value = "sid")]
-    suite: String,
+    /// Debian suite whose package is taken: bookworm has Bochs 2.7 and Linux 6.1, trixie 3.0 and 6.12, sid the newest of
+    /// both [default: sid for bochs, bookworm for kvm-on-bochs]
+    #[arg(long)]
+    suite: Option<String>,
     /// Download it again although it is there
     #[arg(long)]
     force: bool,
@@ -52,6 +55,8 @@ struct Install {
 enum Installable {
     /// The Bochs emulator
     Bochs,
+    /// A Linux kernel whose KVM runs inside a Bochs that is here already
+    KvmOnBochs,
 }
 
 /// A line of the list.
@@ -66,7 +71,7 @@ struct Entry {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     match &args.action {
         None => list(args.json),
-        Some(Action::Install(install)) => install_bochs(install),
+        Some(Action::Install(what)) => install(what),
     }
 }
 
@@ -81,6 +86,19 @@ fn list(json: bool) -> Result<Status, CliError> {
             about: format!("Bochs {}, {}", install.version, place(install)),
         });
     }
+    for kernel in debian::installed_kernels()? {
+        entries.push(Entry {
+            target: format!("kvm@bochs:{}", kernel.suite),
+            cpus: Vec::new(),
+            default_cpu: None,
+            about: format!("KVM of Linux {} inside Bochs, {}", kernel.release, kernel.path.display()),
+        });
+    }
+    let (about, cpus) = match kvm::host() {
+        Ok(target) => ("KVM of this host".to_owned(), vec![target.implementation().model]),
+        Err(error) => (format!("not here: {}", error::one_line(&error)), Vec::new()),
+    };
+    entries.push(Entry { target: "kvm".to_owned(), cpus, default_cpu: None, about });
     entries.push(Entry {
         target: "emu".to_owned(),
         cpus: Vec::new(),
@@ -119,14 +137,13 @@ fn place(install: &BochsInstall) -> String {
     install.command.last().map_or_else(String::new, |program| program.display().to_string())
 }
 
-fn install_bochs(args: &Install) -> Result<Status, CliError> {
-    let Installable::Bochs = args.what;
+fn install(args: &Install) -> Result<Status, CliError> {
     let stop = stop_on_ctrl_c();
     let bar = if io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let style = "{msg} {wide_bar} {bytes}/{total_bytes}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let root = debian::install(&args.suite, existing, &mut |step| {
+    let mut progress = |step: Step<'_>| {
         match step {
             Step::Wait => bar.set_message("waiting for another installation"),
             Step::Index => bar.set_message("reading the list of packages"),
@@ -136,12 +153,18 @@ fn install_bochs(args: &Install) -> Result<Status, CliError> {
                 bar.set_position(done);
             }
             Step::Unpack { package } => bar.set_message(format!("unpacking {package}")),
-            Step::Check => bar.set_message("starting it"),
+            Step::Check => bar.set_message("looking at what it holds"),
         }
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    };
+    let suite = |default| args.suite.as_deref().unwrap_or(default);
+    let installed = match args.what {
+        Installable::Bochs => debian::install(suite("sid"), existing, &mut progress)
+            .map(|root| format!("Bochs {} of {} is in {}", root.version, root.suite, root.path.display())),
+        Installable::KvmOnBochs => debian::install_kernel(suite("bookworm"), existing, &mut progress)
+            .map(|kernel| format!("Linux {} of {} is in {}", kernel.release, kernel.suite, kernel.path.display())),
+    };
     bar.finish_and_clear();
-    let root = root?;
-    println!("Bochs {} of {} is in {}", root.version, root.suite, root.path.display());
+    println!("{}", installed?);
     Ok(Status::Clean)
 }

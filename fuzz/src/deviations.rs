@@ -295,7 +295,7 @@ impl Deviation {
     #[must_use]
     pub fn shown_by(&self) -> Option<Implementation> {
         let MinimalCase { version, model, .. } = self.case.clone()?;
-        Some(Implementation { name: self.implementation.clone(), version, model })
+        Some(Implementation { name: self.implementation.clone(), version, model, on: None })
     }
 
     /// The checks that it omits.

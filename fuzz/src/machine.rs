@@ -194,6 +194,7 @@ impl Target for EmulatorTarget {
             name: "vmcs-emu".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.model.clone(),
+            on: None,
         }
     }
 

@@ -16,6 +16,19 @@ pub enum TargetError {
     /// The embedded probe is not what the ROM's maker expects.
     #[error("the embedded probe cannot be made into a ROM: {0}")]
     BadProbe(&'static str),
+    /// The first process of a Linux in Bochs is built where there is a static C library, and this program was not.
+    #[error(
+        "this program was built without the part that runs under KVM inside Bochs: building that takes x86-64 Linux and a \
+         static C library (Debian: `apt-get install libc6-dev`)"
+    )]
+    NoInit,
+    /// A file is not a Linux kernel that can be started.
+    #[error("the kernel cannot be started: {0}")]
+    BadKernel(&'static str),
+    /// KVM cannot be used, or failed.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[error(transparent)]
+    Kvm(#[from] vmcs_kvm::KvmError),
     /// There is no Bochs.
     #[error(
         "no Bochs was found: neither `bochs-bin` nor `bochs` is in PATH (Debian: `apt-get install bochs bochs-term`; without root rights: `vmcs targets install bochs --suite sid`)"

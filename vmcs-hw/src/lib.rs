@@ -1,12 +1,16 @@
 //! Targets that execute the real VMX instructions.
 //!
 //! A [`Target`] takes [`Case`]s, which are short programs of VMX instructions, and answers each with an
-//! [`Observation`]. [`bochs::BochsTarget`] is an emulated processor; the probe that executes the cases there is embedded
-//! in this crate ([`probe_image`]).
+//! [`Observation`]. [`bochs::BochsTarget`] is an emulated processor, [`kvm::KvmTarget`] KVM's emulation of one over a real
+//! processor, [`kvm::KvmOnBochs`] both. The probe that executes the cases there is embedded in this crate
+//! ([`probe_image`]).
 
+mod batch;
 pub mod bochs;
 mod case;
 mod error;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod kvm;
 pub mod lines;
 pub mod number;
 pub mod probe_image;

@@ -1,4 +1,4 @@
-//! The probe as a ROM: the ELF image that build.rs embeds, flattened behind a boot stub.
+//! The probe as memory and as a ROM: the ELF image that build.rs embeds, flattened; the ROM that starts Linux.
 
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
@@ -13,8 +13,11 @@ static ELF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmcs-probe.elf"));
 const ROM_SIZES: [usize; 4] = [0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000];
 /// Bytes of the boot stub, which ends the ROM.
 const STUB: usize = 0x100;
-/// Where the stub has the source, length in dwords, and entry point of the payload.
-const STUB_PARAMETERS: usize = 0xE0;
+/// Bytes of the boot stub that starts Linux.
+const LINUX_STUB: usize = 0x200;
+/// Where the stubs have their numbers, counted from the end of the ROM. The probe's: source, length in dwords, and entry
+/// point of the payload.
+const STUB_PARAMETERS: usize = 0x20;
 
 /// The probe's ELF image, which loaders that read ELF can start.
 ///
@@ -24,18 +27,17 @@ pub fn elf() -> Result<&'static [u8], TargetError> {
     if ELF.is_empty() { Err(TargetError::NoProbe) } else { Ok(ELF) }
 }
 
-/// A system ROM that starts the probe at reset: the payload, and in the last 256 bytes the stub that copies it to
-/// its place.
+/// What of the probe lies in memory, from [`PROBE`] on, and its 32-bit entry point.
 ///
 /// # Errors
 /// [`TargetError::NoProbe`], [`TargetError::BadProbe`].
-pub fn rom() -> Result<Vec<u8>, TargetError> {
-    rom_of(elf()?)
+pub fn payload() -> Result<(Vec<u8>, u64), TargetError> {
+    payload_of(elf()?)
 }
 
-fn rom_of(elf: &[u8]) -> Result<Vec<u8>, TargetError> {
+fn payload_of(elf: &[u8]) -> Result<(Vec<u8>, u64), TargetError> {
     let bad = TargetError::BadProbe;
-    let file = ElfFile64::<Endianness>::parse(elf).map_err(|_| bad("it is not an ELF64 file"))?;
+    let file = parse(elf)?;
     let endian = file.endian();
     let mut payload = Vec::new();
     for segment in file.elf_program_headers() {
@@ -52,21 +54,55 @@ fn rom_of(elf: &[u8]) -> Result<Vec<u8>, TargetError> {
         payload[offset..offset + data.len()].copy_from_slice(data);
     }
     payload.resize(payload.len().next_multiple_of(4), 0);
-    let stub = file.section_by_name(".rom_stub").and_then(|section| section.data().ok());
-    let stub = stub.filter(|stub| stub.len() == STUB).ok_or(bad("its boot stub has not 256 bytes"))?;
+    Ok((payload, file.entry()))
+}
 
+fn parse(elf: &[u8]) -> Result<ElfFile64<'_, Endianness>, TargetError> {
+    ElfFile64::parse(elf).map_err(|_| TargetError::BadProbe("it is not an ELF64 file"))
+}
+
+/// A section of `size` bytes that is not loaded: the end of a ROM.
+fn stub<'a>(elf: &'a [u8], name: &str, size: usize) -> Result<&'a [u8], TargetError> {
+    let stub = parse(elf)?.section_by_name(name).and_then(|section| section.data().ok());
+    stub.filter(|stub| stub.len() == size).ok_or(TargetError::BadProbe("a boot stub has not its size"))
+}
+
+/// A system ROM that starts the probe at reset: the payload, and in the last 256 bytes the stub that copies it to
+/// its place.
+///
+/// # Errors
+/// [`TargetError::NoProbe`], [`TargetError::BadProbe`].
+pub fn rom() -> Result<Vec<u8>, TargetError> {
+    rom_of(elf()?)
+}
+
+fn rom_of(elf: &[u8]) -> Result<Vec<u8>, TargetError> {
+    let (payload, entry) = payload_of(elf)?;
+    let stub = stub(elf, ".rom_stub", STUB)?;
     let size = ROM_SIZES.into_iter().find(|size| payload.len() + STUB <= *size);
-    let size = size.ok_or(bad("it does not fit into a ROM"))?;
-    let as_u32 = |value: u64| u32::try_from(value).map_err(|_| bad("an address does not fit into 32 bits"));
-    let source = as_u32((1 << 32) - size as u64)?;
-    let dwords = as_u32(payload.len() as u64 / 4)?;
-    let entry = as_u32(file.entry())?;
+    let size = size.ok_or(TargetError::BadProbe("it does not fit into a ROM"))?;
+    let parameters = [(1 << 32) - size as u64, payload.len() as u64 / 4, entry];
+    finish(payload, size, stub, &parameters)
+}
 
-    let mut rom = payload;
-    rom.resize(size - STUB, 0);
+/// A system ROM that copies `sectors` sectors of the first disk to `target` and enters a Linux kernel there at `entry`,
+/// in 32-bit mode, with its boot parameters at `target`.
+///
+/// # Errors
+/// [`TargetError::NoProbe`], [`TargetError::BadProbe`].
+pub(crate) fn linux_rom(target: u64, sectors: u64, entry: u64) -> Result<Vec<u8>, TargetError> {
+    let stub = stub(elf()?, ".linux_rom", LINUX_STUB)?;
+    finish(Vec::new(), ROM_SIZES[0], stub, &[target, sectors, target, entry])
+}
+
+/// Fills a ROM up to `size`, with the stub at its end and numbers in the stub.
+fn finish(mut rom: Vec<u8>, size: usize, stub: &[u8], parameters: &[u64]) -> Result<Vec<u8>, TargetError> {
+    rom.resize(size - stub.len(), 0);
     rom.extend_from_slice(stub);
-    for (index, number) in [source, dwords, entry].into_iter().enumerate() {
-        let place = size - STUB + STUB_PARAMETERS + 4 * index;
+    for (index, number) in parameters.iter().enumerate() {
+        let number =
+            u32::try_from(*number).map_err(|_| TargetError::BadProbe("an address does not fit into 32 bits"))?;
+        let place = size - STUB_PARAMETERS + 4 * index;
         rom[place..place + 4].copy_from_slice(&number.to_le_bytes());
     }
     Ok(rom)
@@ -87,6 +123,17 @@ mod tests {
         assert!(matches!(stub[0xF0], 0xE9 | 0xEB));
         let source = u32::from_le_bytes(stub[0xE0..0xE4].try_into().expect("four bytes"));
         assert_eq!(source as usize, (1usize << 32) - rom.len());
+    }
+
+    #[test]
+    fn the_rom_for_linux_holds_its_numbers() {
+        if elf().is_err() {
+            return;
+        }
+        let rom = linux_rom(0x100_0000, 7, 0x120_0000).expect("the embedded stub makes a ROM");
+        let numbers: Vec<_> = rom[rom.len() - STUB_PARAMETERS..][..16].as_chunks::<4>().0.to_vec();
+        assert_eq!(numbers, [0x100_0000u32, 7, 0x100_0000, 0x120_0000].map(u32::to_le_bytes));
+        assert!(matches!(rom[rom.len() - 0x10], 0xE9 | 0xEB));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use vmcs_wire::profile::FieldReport;
 use crate::case::{Case, Observation, Session};
 use crate::error::TargetError;
 
-/// Which machine answered. Its [`Display`](fmt::Display) is what reports quote: `Bochs 2.7 corei7_skylake_x`.
+/// Which machine answered. Its [`Display`](fmt::Display) is what reports quote: `Bochs 2.7 corei7_skylake_x`, `KVM 6.1 on
+/// Bochs 2.7 corei7_skylake_x`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Implementation {
@@ -19,11 +20,17 @@ pub struct Implementation {
     pub version: String,
     /// CPU model that it implements.
     pub model: String,
+    /// The implementation that executes what this one leaves to its processor, where that is not real hardware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Box<Implementation>>,
 }
 
 impl fmt::Display for Implementation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.name, self.version, self.model)
+        match &self.on {
+            None => write!(f, "{} {} {}", self.name, self.version, self.model),
+            Some(on) => write!(f, "{} {} on {on}", self.name, self.version),
+        }
     }
 }
 

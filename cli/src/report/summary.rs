@@ -256,7 +256,7 @@ mod tests {
 
     fn summary(violated: u64, legal: u64, unreachable: bool) -> Summary {
         let mut summary = Summary {
-            implementation: Implementation { name: "M".into(), version: "1".into(), model: "c".into() },
+            implementation: Implementation { name: "M".into(), version: "1".into(), model: "c".into(), on: None },
             cases: 0,
             agreed: 0,
             disagreed: 0,

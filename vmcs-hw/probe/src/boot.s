@@ -6,6 +6,8 @@ entry32:
     cli
     cld
     lea esp, [boot_stack_top]
+    # Where the work lies.
+    mov ebp, eax
     # The pages of all paging structures, zeroed.
     mov edi, {PML4}
     xor eax, eax
@@ -87,6 +89,7 @@ entry64:
     mov fs, eax
     mov gs, eax
     lea rsp, [rip + boot_stack_top]
+    mov edi, ebp
     xor ebp, ebp
     call {main}
     ud2

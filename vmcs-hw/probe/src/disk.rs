@@ -4,8 +4,12 @@
 
 use core::arch::asm;
 
-use vmcs_wire::disk::{Extent, SECTOR};
+use vmcs_wire::batch::Task;
+use vmcs_wire::codec::{Reader, Writer};
+use vmcs_wire::disk::{Control, Extent, Link, SECTOR, sectors};
 use x86::io::{inb, outb};
+
+use crate::transport::Transport;
 
 const DATA: u16 = 0x170;
 const SECTOR_COUNT: u16 = 0x172;
@@ -20,11 +24,57 @@ const BUSY: u8 = 0x80;
 const DATA_REQUEST: u8 = 0x08;
 const ERROR: u8 = 0x01;
 
+/// Work on the disk.
+#[derive(Debug, Default)]
+pub struct Disk {
+    /// Slot of the answer.
+    slot: Extent,
+    /// The next batch.
+    next: Extent,
+}
+
+impl Transport for Disk {
+    fn begin(&mut self, buffer: &'static mut [u8]) -> Option<(Task, &'static [u8])> {
+        let mut sector = [0; SECTOR];
+        read(0, &mut sector);
+        let control = Control::decode(&mut Reader::new(&sector)).expect("sector 0 holds a control block");
+        if control.started {
+            return None;
+        }
+        let started = Control { started: true, ..control };
+        started.encode(&mut Writer::new(&mut sector)).expect("a sector has room for it");
+        write(0, &sector);
+        match control.task {
+            Task::Profile => self.slot = control.first,
+            Task::Run => self.next = control.first,
+        }
+        Some((control.task, read_extent(control.session, buffer)))
+    }
+
+    fn next_batch<'a>(&mut self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        if self.next.sectors == 0 {
+            return None;
+        }
+        let mut reader = Reader::new(read_extent(self.next, buffer));
+        let link = Link::decode(&mut reader).expect("the link decodes");
+        (self.slot, self.next) = (link.answer, link.next);
+        Some(reader.rest())
+    }
+
+    fn answer_room(&self) -> usize {
+        self.slot.sectors as usize * SECTOR
+    }
+
+    fn submit(&mut self, buffer: &[u8], bytes: usize, _complete: bool) {
+        write(self.slot.lba, &buffer[..sectors(bytes) * SECTOR]);
+    }
+}
+
 /// Reads whole sectors from `lba` on.
 ///
 /// # Panics
 /// When `target` is not a number of whole sectors, and when the disk reports an error.
-pub(crate) fn read(mut lba: u32, target: &mut [u8]) {
+fn read(mut lba: u32, target: &mut [u8]) {
     assert!(target.len().is_multiple_of(SECTOR));
     for part in target.chunks_mut(256 * SECTOR) {
         lba = command(READ_SECTORS, lba, part.len() / SECTOR);
@@ -44,7 +94,7 @@ pub(crate) fn read(mut lba: u32, target: &mut [u8]) {
 ///
 /// # Panics
 /// As [`read`].
-pub(crate) fn write(mut lba: u32, source: &[u8]) {
+fn write(mut lba: u32, source: &[u8]) {
     assert!(source.len().is_multiple_of(SECTOR));
     for part in source.chunks(256 * SECTOR) {
         lba = command(WRITE_SECTORS, lba, part.len() / SECTOR);
@@ -61,7 +111,7 @@ pub(crate) fn write(mut lba: u32, source: &[u8]) {
 }
 
 /// Reads an extent into the front of `buffer` and returns that part.
-pub(crate) fn read_extent(extent: Extent, buffer: &mut [u8]) -> &[u8] {
+fn read_extent(extent: Extent, buffer: &mut [u8]) -> &[u8] {
     let part = &mut buffer[..extent.sectors as usize * SECTOR];
     read(extent.lba, part);
     part

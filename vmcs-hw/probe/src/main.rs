@@ -1,8 +1,9 @@
 //! The bare-metal payload that executes case programs.
 //!
-//! `boot.s` leads from a loader's 32-bit protected mode to [`main`]; `rom_stub.s` leads there from the reset vector.
-//! [`case`] executes programs with the instructions of [`vmx`]; `enter.s` holds VM entry and the exit path. Work comes
-//! from the [`disk`] and answers go there; [`console`] is for messages to people, [`diagnose`] asks the model why an entry failed.
+//! `boot.s` leads from a loader's 32-bit protected mode to [`main`]; `rom_stub.s` leads there from the reset vector (`linux_rom.s` leads
+//! from there to a Linux, which executes the probe under KVM).
+//! [`case`] executes programs with the instructions of [`vmx`]; `enter.s` holds VM entry and the exit path. [`work`] comes
+//! and answers go by a [`transport`](vmcs_probe::transport), the [`disk`](vmcs_probe::disk) or the [`mailbox`]; [`console`] is for messages to people, [`diagnose`] asks the model why an entry failed.
 #![no_std]
 #![no_main]
 // Everything is one program: registers are cut to the width that the hardware gives them.
@@ -11,7 +12,7 @@
 mod case;
 mod console;
 mod diagnose;
-mod disk;
+mod mailbox;
 mod memory;
 mod profile;
 mod tables;
@@ -20,17 +21,23 @@ mod work;
 
 use core::arch::x86_64::__cpuid_count;
 
+use vmcs_probe::disk;
+use vmcs_wire::layout;
 use x86::msr::{IA32_FEATURE_CONTROL, IA32_VMX_BASIC};
 
-/// Comes from `boot.s` in 64-bit mode on the probe's own stack.
-extern "C" fn main() -> ! {
+/// Comes from `boot.s` in 64-bit mode on the probe's own stack; `boot` says where the work lies.
+extern "C" fn main(boot: u32) -> ! {
     assert!(__cpuid_count(1, 0).ecx & 1 << 5 != 0, "no VMX in CPUID");
     tables::load();
     enable_vmx();
     let revision =
         vmx::rdmsr(IA32_VMX_BASIC).expect("IA32_VMX_BASIC exists where CPUID shows VMX") as u32 & 0x7FFF_FFFF;
     console::say(format_args!("ready"));
-    work::all(revision);
+    match boot {
+        layout::BOOT_DISK => work::all(&mut disk::Disk::default(), revision),
+        layout::BOOT_MAILBOX => work::all(&mut mailbox::Mailbox, revision),
+        _ => panic!("started without word of where the work lies (EAX {boot:#x})"),
+    }
     console::say(format_args!("done"));
     console::power_off()
 }
@@ -53,6 +60,6 @@ fn enable_vmx() {
     }
     // SAFETY: CPUID shows VMX, so CR4.VMXE may be set; the other bits are those that boot.s has set.
     unsafe {
-        core::arch::asm!("mov cr4, {}", in(reg) vmcs_wire::layout::CR4, options(nostack, preserves_flags));
+        core::arch::asm!("mov cr4, {}", in(reg) layout::CR4, options(nostack, preserves_flags));
     }
 }

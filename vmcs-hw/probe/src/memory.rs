@@ -7,7 +7,8 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use vmcs_wire::layout::{ARENA, MEMORY_END};
+use vmcs_wire::batch::{MAX_ANSWER_BYTES, MAX_BATCH_BYTES};
+use vmcs_wire::layout::{self, ARENA, MEMORY_END};
 
 /// Size of a page.
 pub(crate) const PAGE: u64 = 4096;
@@ -107,6 +108,38 @@ impl<const N: usize> Buffer<N> {
         assert!(!self.taken.swap(true, Ordering::Relaxed), "a buffer is lent out once");
         // SAFETY: the flag lets one caller through, so this exclusive reference is the only one.
         unsafe { &mut *self.bytes.get() }
+    }
+}
+
+/// A buffer at a fixed place, outside of the loaded program, that is lent out once.
+pub(crate) struct Place {
+    address: u64,
+    bytes: usize,
+    taken: AtomicBool,
+}
+
+/// The session.
+pub(crate) static SESSION: Place =
+    Place::new(layout::SESSION_BUFFER, (layout::ANSWER_BUFFER - layout::SESSION_BUFFER) as usize);
+/// The answer.
+pub(crate) static ANSWER: Place = Place::new(layout::ANSWER_BUFFER, MAX_ANSWER_BYTES);
+/// The batch.
+pub(crate) static BATCH: Place = Place::new(layout::BATCH_BUFFER, MAX_BATCH_BYTES);
+
+impl Place {
+    const fn new(address: u64, bytes: usize) -> Self {
+        Self { address, bytes, taken: AtomicBool::new(false) }
+    }
+
+    /// The content.
+    ///
+    /// # Panics
+    /// When it is asked for again.
+    pub(crate) fn take(&'static self) -> &'static mut [u8] {
+        assert!(!self.taken.swap(true, Ordering::Relaxed), "a buffer is lent out once");
+        // SAFETY: the three places are identity-mapped RAM that holds whatever bytes; the layout keeps them apart, linker.ld
+        // keeps the program away from them, and the flag lets one caller through.
+        unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.bytes) }
     }
 }
 

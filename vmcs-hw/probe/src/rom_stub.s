@@ -26,6 +26,7 @@ rom_start32:
     mov edx, [eax + 8]
     mov edi, {PROBE}
     rep movsd
+    mov eax, {BOOT_DISK}
     jmp edx
 .balign 8
 rom_gdt:

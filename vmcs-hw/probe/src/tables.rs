@@ -14,7 +14,8 @@ use crate::memory::write_table;
 global_asm!(include_str!("boot.s"),
     PML4 = const layout::PML4, CR0 = const layout::CR0, CR4 = const layout::CR4, EFER = const layout::EFER,
     CODE = const layout::CODE_SELECTOR, DATA = const layout::DATA_SELECTOR, main = sym crate::main);
-global_asm!(include_str!("rom_stub.s"), PROBE = const layout::PROBE);
+global_asm!(include_str!("rom_stub.s"), PROBE = const layout::PROBE, BOOT_DISK = const layout::BOOT_DISK);
+global_asm!(include_str!("linux_rom.s"));
 global_asm!(include_str!("vectors.s"), CR0 = const layout::CR0, CR4 = const layout::CR4, exception = sym exception,
     options(att_syntax));
 global_asm!(include_str!("enter.s"),

@@ -1,56 +1,42 @@
-//! From the disk to answers on the disk.
+//! From batches to answers.
 
+use vmcs_probe::transport::Transport;
+use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, BatchHeader, Task};
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
-use vmcs_wire::disk::{
-    ANSWER_TRAILER, AnswerHeader, BatchHeader, Control, Extent, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_SESSION_BYTES,
-    SECTOR, Task, sectors,
-};
 use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
 
 use crate::case::Machine;
-use crate::memory::{self, Buffer};
-use crate::{console, disk, profile};
+use crate::{console, memory, profile};
 
-static SESSION: Buffer<MAX_SESSION_BYTES> = Buffer::new();
-static BATCH: Buffer<MAX_BATCH_BYTES> = Buffer::new();
-static ANSWER: Buffer<MAX_ANSWER_BYTES> = Buffer::new();
-
-/// Does what the control block asks for.
+/// Does what the host asks for.
 ///
 /// # Panics
 /// On anything that the host got wrong.
-pub(crate) fn all(revision: u32) {
-    let mut sector = [0; SECTOR];
-    disk::read(0, &mut sector);
-    let control = Control::decode(&mut Reader::new(&sector)).expect("sector 0 holds a control block");
-    if control.started {
+pub(crate) fn all(transport: &mut dyn Transport, revision: u32) {
+    let Some((task, session)) = transport.begin(memory::SESSION.take()) else {
         console::say(format_args!("reset"));
         return;
-    }
-    let started = Control { started: true, ..control };
-    started.encode(&mut Writer::new(&mut sector)).expect("a sector has room for it");
-    disk::write(0, &sector);
-    let session = disk::read_extent(control.session, SESSION.take());
+    };
     let session = SessionView::decode(session).expect("the session decodes");
     let mut machine = Machine::new(session, revision);
-    let mut answer = Answer { buffer: ANSWER.take(), slot: control.first, number: 0 };
-    match control.task {
+    let mut answer = Answer { transport, buffer: memory::ANSWER.take(), number: 0 };
+    match task {
         Task::Profile => {
             let bytes = answer.compose(|out| profile::write(&mut machine, revision, out));
             answer.submit(bytes, true);
         }
-        Task::Run => run(&mut machine, control.first, &mut answer),
+        Task::Run => run(&mut machine, &mut answer),
     }
 }
 
-fn run(machine: &mut Machine<'_>, mut next: Extent, answer: &mut Answer) {
-    let buffer = BATCH.take();
+fn run(machine: &mut Machine<'_>, answer: &mut Answer<'_>) {
+    let buffer = memory::BATCH.take();
     let checksum = memory::image_checksum();
-    while next.sectors != 0 {
-        let mut reader = Reader::new(disk::read_extent(next, buffer));
+    while let Some(batch) = answer.transport.next_batch(buffer) {
+        let mut reader = Reader::new(batch);
         let header = BatchHeader::decode(&mut reader).expect("the batch header decodes");
-        (answer.slot, answer.number) = (header.answer, header.number);
+        answer.number = header.number;
         let mut used = 0;
         for _ in 0..header.cases {
             used = run_case(machine, &mut reader, answer, used, header.careful);
@@ -58,7 +44,6 @@ fn run(machine: &mut Machine<'_>, mut next: Extent, answer: &mut Answer) {
         // Guests under test can be made to write anywhere.
         assert!(memory::image_checksum() == checksum, "a case has overwritten the probe");
         answer.submit(used, true);
-        next = header.next;
     }
 }
 
@@ -66,7 +51,7 @@ fn run(machine: &mut Machine<'_>, mut next: Extent, answer: &mut Answer) {
 fn run_case(
     machine: &mut Machine<'_>,
     reader: &mut Reader<'_>,
-    answer: &mut Answer,
+    answer: &mut Answer<'_>,
     used: usize,
     careful: bool,
 ) -> usize {
@@ -75,14 +60,15 @@ fn run_case(
     let start = Start::decode(reader).expect(GARBLED);
     let steps = reader.u16().expect(GARBLED);
     machine.reset(start);
+    let first = used;
     let mut used = used + answer.append(used, |out| out.u16(steps)).expect(FULL);
     let mut going_on = true;
     for step in 0..steps {
         let op = Op::decode(reader).expect(GARBLED);
         if careful {
-            answer.patch_steps(used, step);
+            answer.patch_steps(first, step);
             answer.submit(used, false);
-            answer.patch_steps(used, steps);
+            answer.patch_steps(first, steps);
         }
         used += answer
             .append(used, |out| {
@@ -99,17 +85,17 @@ fn run_case(
 }
 
 /// The answer under construction.
-struct Answer {
-    buffer: &'static mut [u8; MAX_ANSWER_BYTES],
-    slot: Extent,
+struct Answer<'a> {
+    transport: &'a mut dyn Transport,
+    buffer: &'static mut [u8],
     number: u32,
 }
 
-impl Answer {
+impl Answer<'_> {
     /// The part of the buffer for content: behind the header, with room for the trailer.
     fn content(&mut self) -> &mut [u8] {
-        let slot = (self.slot.sectors as usize * SECTOR).min(MAX_ANSWER_BYTES);
-        &mut self.buffer[AnswerHeader::BYTES..slot - 4]
+        let room = self.transport.answer_room().min(self.buffer.len());
+        &mut self.buffer[AnswerHeader::BYTES..room - size_of_val(&ANSWER_TRAILER)]
     }
 
     fn append(
@@ -126,17 +112,18 @@ impl Answer {
         self.append(0, write).expect("the answer slot is too small")
     }
 
-    /// Sets the number of steps of the only case of a careful batch.
-    fn patch_steps(&mut self, used: usize, steps: u16) {
-        self.content()[..used][..2].copy_from_slice(&steps.to_le_bytes());
+    /// Sets the number of steps of the case that starts at `first`.
+    fn patch_steps(&mut self, first: usize, steps: u16) {
+        self.content()[first..][..2].copy_from_slice(&steps.to_le_bytes());
     }
 
-    /// Writes header, content and trailer to the slot.
+    /// Puts a header before `used` bytes of content and a trailer behind them, and hands the answer in.
     fn submit(&mut self, used: usize, complete: bool) {
         let header = AnswerHeader { number: self.number, complete, bytes: used as u32 };
-        header.encode(&mut Writer::new(&mut self.buffer[..])).expect("the buffer is larger than a header");
+        header.encode(&mut Writer::new(self.buffer)).expect("the buffer is larger than a header");
         let end = AnswerHeader::BYTES + used;
-        self.buffer[end..end + 4].copy_from_slice(&ANSWER_TRAILER.to_le_bytes());
-        disk::write(self.slot.lba, &self.buffer[..sectors(end + 4) * SECTOR]);
+        let bytes = end + size_of_val(&ANSWER_TRAILER);
+        self.buffer[end..bytes].copy_from_slice(&ANSWER_TRAILER.to_le_bytes());
+        self.transport.submit(self.buffer, bytes, complete);
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! [`install`] asks the machine's configured mirror for Bochs and the libraries that it needs, unpacks them into
 //! `vmcs/bochs-SUITE` of the user's cache directory, and makes sure that it runs; [`installed_roots`] lists what is there.
-//! A suite that is newer than the machine brings a newer Bochs, with more CPU models.
+//! A suite that is newer than the machine brings a newer Bochs, with more CPU models. [`install_kernel`] does the same for
+//! what it takes of a suite's Linux to run KVM inside Bochs.
 
 mod apt;
 mod command;
 mod error;
+mod kernel;
 mod libraries;
 #[cfg(test)]
 mod repository;
@@ -30,9 +32,12 @@ use crate::error::TargetError;
 use apt::{Apt, Machine};
 use command::run;
 pub use error::InstallError;
+pub use kernel::{InstalledKernel, installed_kernels};
 
 /// The packages that are wanted for themselves. The libraries that they need have other names in every release.
 const PACKAGES: [&str; 5] = ["bochs", "bochs-term", "bochsbios", "libc6", "vgabios"];
+/// What the directory's name of an unpacked Bochs starts with.
+const BOCHS: &str = "bochs";
 /// What a root holds, at its top.
 const MANIFEST: &str = "vmcs-packages.json";
 /// How often another process is looked after.
@@ -131,22 +136,29 @@ pub fn installed_roots() -> Result<Vec<InstalledRoot>, InstallError> {
 }
 
 fn roots_in(directory: &Path) -> Result<Vec<InstalledRoot>, InstallError> {
+    let mut roots = all_in(directory, BOCHS, InstalledRoot::read)?;
+    roots.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.suite.cmp(&b.suite)));
+    Ok(roots)
+}
+
+/// What is installed in `directory` under names that start with `kind` and a hyphen.
+fn all_in<T>(directory: &Path, kind: &str, read: fn(&Path) -> Option<T>) -> Result<Vec<T>, InstallError> {
     let failed = || InstallError::io(format!("reading {}", directory.display()));
-    let mut roots = Vec::new();
+    let mut all = Vec::new();
     match fs::read_dir(directory) {
         Ok(entries) => {
             for entry in entries {
                 let entry = entry.map_err(failed())?;
-                if entry.file_name().to_str().is_some_and(|name| name.starts_with("bochs-")) {
-                    roots.extend(InstalledRoot::read(&entry.path()));
+                let name = entry.file_name();
+                if name.to_str().and_then(|name| name.strip_prefix(kind)).is_some_and(|name| name.starts_with('-')) {
+                    all.extend(read(&entry.path()));
                 }
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => (),
         Err(error) => return Err(failed()(error)),
     }
-    roots.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.suite.cmp(&b.suite)));
-    Ok(roots)
+    Ok(all)
 }
 
 /// Unpacks the Bochs of the Debian suite `suite`, such as `trixie` or `sid`, for this user.
@@ -168,6 +180,20 @@ pub fn install(
 /// Reads the machine's configuration.
 type ReadMachine<'a> = &'a mut dyn FnMut(&mut dyn FnMut() -> ControlFlow<()>) -> Result<Machine, InstallError>;
 
+/// Takes of a suite's Linux what it takes to run its KVM inside Bochs: the kernel that Debian builds for virtual machines,
+/// and its modules for KVM. As [`install`] otherwise.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn install_kernel(
+    suite: &str,
+    existing: Existing,
+    progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<InstalledKernel, InstallError> {
+    let place = Place { directory: &roots_directory()?, kind: kernel::KIND, suite, existing };
+    place.install(&mut |tick| Machine::read(tick), progress, InstalledKernel::read, kernel::fill)
+}
+
 fn install_in(
     directory: &Path,
     suite: &str,
@@ -175,42 +201,75 @@ fn install_in(
     machine: ReadMachine<'_>,
     progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<InstalledRoot, InstallError> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    if !suite.starts_with(|c: char| c.is_ascii_alphanumeric()) || !suite.chars().all(is_plain) {
-        return Err(InstallError::BadSuite(suite.to_owned()));
-    }
-    let place = directory.join(format!("bochs-{suite}"));
-    fs::create_dir_all(directory).map_err(InstallError::io(format!("creating {}", directory.display())))?;
-    let _lock = lock(&directory.join(format!(".bochs-{suite}.lock")), progress)?;
-    if existing == Existing::Keep
-        && let Some(root) = InstalledRoot::read(&place)
-        && root.open().is_ok()
-    {
-        return Ok(root);
-    }
+    let working = |path: &Path| InstalledRoot::read(path).filter(|root| root.open().is_ok());
+    let place = Place { directory, kind: BOCHS, suite, existing };
+    place.install(machine, progress, working, |apt, root, progress| {
+        let packages = unpack(apt, root, suite, progress)?;
+        let bochs = BochsInstall::from_root(root).map_err(InstallError::Unusable)?.version.to_string();
+        write_manifest(root, &Manifest { suite: suite.to_owned(), bochs, packages })
+    })
+}
 
-    let staging = stage(directory, suite)?;
-    let machine = machine(&mut || progress(Step::Index))?;
-    let apt = Apt::new(&staging.path().join("apt"), &machine, suite, &mut || progress(Step::Index))?;
-    let root = staging.path().join("root");
-    let packages = unpack(&apt, &root, suite, progress)?;
-    let bochs = BochsInstall::from_root(&root).map_err(InstallError::Unusable)?.version.to_string();
-    let manifest = Manifest { suite: suite.to_owned(), bochs, packages };
-    let manifest = serde_json::to_string_pretty(&manifest).expect("every key is a string");
-    fs::write(root.join(MANIFEST), manifest + "\n").map_err(InstallError::io("writing the list of packages"))?;
+fn write_manifest(root: &Path, manifest: &impl Serialize) -> Result<(), InstallError> {
+    let manifest = serde_json::to_string_pretty(manifest).expect("every key is a string");
+    fs::write(root.join(MANIFEST), manifest + "\n").map_err(InstallError::io("writing the list of packages"))
+}
 
-    let failed = || InstallError::io(format!("moving Bochs to {}", place.display()));
-    let old = staging.path().join("old");
-    if place.exists() {
-        fs::rename(&place, &old).map_err(failed())?;
+type Progress<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
+
+/// Where something is installed to.
+struct Place<'a> {
+    /// The directory of all of them.
+    directory: &'a Path,
+    /// What it is: its directory's name starts with this.
+    kind: &'a str,
+    suite: &'a str,
+    existing: Existing,
+}
+
+impl Place<'_> {
+    /// Fills a directory and puts it in its place; `read` says what is there, if it is usable.
+    fn install<T>(
+        &self,
+        machine: ReadMachine<'_>,
+        progress: Progress<'_>,
+        read: impl Fn(&Path) -> Option<T>,
+        fill: impl FnOnce(&Apt, &Path, Progress<'_>) -> Result<(), InstallError>,
+    ) -> Result<T, InstallError> {
+        let Self { directory, kind, suite, existing } = *self;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        if !suite.starts_with(|c: char| c.is_ascii_alphanumeric()) || !suite.chars().all(is_plain) {
+            return Err(InstallError::BadSuite(suite.to_owned()));
+        }
+        let place = directory.join(format!("{kind}-{suite}"));
+        fs::create_dir_all(directory).map_err(InstallError::io(format!("creating {}", directory.display())))?;
+        let _lock = lock(&directory.join(format!(".{kind}-{suite}.lock")), progress)?;
+        if existing == Existing::Keep
+            && let Some(installed) = read(&place)
+        {
+            return Ok(installed);
+        }
+
+        let staging = stage(directory, kind, suite)?;
+        let machine = machine(&mut || progress(Step::Index))?;
+        let apt = Apt::new(&staging.path().join("apt"), &machine, suite, &mut || progress(Step::Index))?;
+        let root = staging.path().join("root");
+        fs::create_dir(&root).map_err(InstallError::io(format!("creating {}", root.display())))?;
+        fill(&apt, &root, progress)?;
+
+        let failed = || InstallError::io(format!("moving what was unpacked to {}", place.display()));
+        let old = staging.path().join("old");
+        if place.exists() {
+            fs::rename(&place, &old).map_err(failed())?;
+        }
+        if let Err(error) = fs::rename(&root, &place) {
+            // Without a new one the old one is better than none; if there was none, this fails as well.
+            let _ = fs::rename(&old, &place);
+            return Err(failed()(error));
+        }
+        staging.close().map_err(InstallError::io("removing temporary files"))?;
+        read(&place).ok_or_else(|| failed()(io::ErrorKind::InvalidData.into()))
     }
-    if let Err(error) = fs::rename(&root, &place) {
-        // Without a new one the old one is better than none; if there was none, this fails as well.
-        let _ = fs::rename(&old, &place);
-        return Err(failed()(error));
-    }
-    staging.close().map_err(InstallError::io("removing temporary files"))?;
-    InstalledRoot::read(&place).ok_or_else(|| failed()(io::ErrorKind::InvalidData.into()))
 }
 
 /// Takes the lock on a suite; dropping the file gives it back, as does the end of the process.
@@ -231,9 +290,9 @@ fn lock(path: &Path, progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> R
 
 /// A directory beside the root, to rename from; the lock is held, so what is there of the same name is from a process
 /// that was killed.
-fn stage(directory: &Path, suite: &str) -> Result<TempDir, InstallError> {
+fn stage(directory: &Path, kind: &str, suite: &str) -> Result<TempDir, InstallError> {
     let failed = || InstallError::io(format!("creating a temporary directory in {}", directory.display()));
-    let prefix = format!(".staging-{suite}~");
+    let prefix = format!(".staging-{kind}-{suite}~");
     for entry in fs::read_dir(directory).map_err(failed())?.flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
             fs::remove_dir_all(entry.path()).map_err(failed())?;
@@ -247,23 +306,15 @@ fn unpack(
     apt: &Apt,
     root: &Path,
     suite: &str,
-    progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    progress: Progress<'_>,
 ) -> Result<BTreeMap<String, String>, InstallError> {
     let known = apt.dependencies(&PACKAGES, &mut || progress(Step::Index))?;
     let mut packages = BTreeMap::new();
     let mut wanted: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
     loop {
         for file in apt.download(&wanted, progress)? {
-            let package = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if progress(Step::Unpack { package: &package }).is_break() {
-                return Err(InstallError::Cancelled);
-            }
-            // Quick, and it has a child of its own: not to be killed half-way.
-            let mut finish = || ControlFlow::Continue(());
-            run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(root), &mut finish)?;
-            let format = "--showformat=${Package}\t${Version}\n";
-            let shown = run(Command::new("dpkg-deb").arg("--show").arg(format).arg(&file), &mut finish)?;
-            packages.extend(shown.trim().split_once('\t').map(|(name, version)| (name.to_owned(), version.to_owned())));
+            announce(&file, progress)?;
+            packages.extend(unpack_one(&file, root)?);
         }
         if progress(Step::Check).is_break() {
             return Err(InstallError::Cancelled);
@@ -278,4 +329,19 @@ fn unpack(
             return Err(InstallError::MissingLibraries { suite: suite.to_owned(), libraries: missing });
         }
     }
+}
+
+fn announce(package: &Path, progress: Progress<'_>) -> Result<(), InstallError> {
+    let package = package.file_name().unwrap_or_default().to_string_lossy();
+    if progress(Step::Unpack { package: &package }).is_break() { Err(InstallError::Cancelled) } else { Ok(()) }
+}
+
+/// Unpacks a package; returns its name and version.
+fn unpack_one(package: &Path, root: &Path) -> Result<Option<(String, String)>, InstallError> {
+    // Quick, and it has a child of its own: not to be killed half-way.
+    let mut finish = || ControlFlow::Continue(());
+    run(Command::new("dpkg-deb").arg("-x").arg(package).arg(root), &mut finish)?;
+    let format = "--showformat=${Package}\t${Version}\n";
+    let shown = run(Command::new("dpkg-deb").arg("--show").arg(format).arg(package), &mut finish)?;
+    Ok(shown.trim().split_once('\t').map(|(name, version)| (name.to_owned(), version.to_owned())))
 }

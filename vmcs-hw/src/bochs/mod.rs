@@ -7,6 +7,7 @@ mod config;
 pub mod debian;
 mod image;
 mod install;
+pub(crate) mod linux;
 mod process;
 mod run;
 
@@ -14,6 +15,7 @@ use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+pub(crate) use config::Guest;
 pub use install::{BochsInstall, BochsVersion, installs};
 
 use crate::case::{Case, Observation, Session};
@@ -65,11 +67,22 @@ impl BochsTarget {
     /// # Errors
     /// Those of [`BochsTarget::new`].
     pub fn with_options(install: BochsInstall, model: &str, options: BochsOptions) -> Result<Self, TargetError> {
+        let guest = Guest { rom: probe_image::rom()?, memory: 32, ips: 4_000_000, system: None };
+        Self::with_guest(install, model, options, &guest)
+    }
+
+    /// As [`BochsTarget::with_options`], with another guest that takes work from the disk.
+    pub(crate) fn with_guest(
+        install: BochsInstall,
+        model: &str,
+        options: BochsOptions,
+        guest: &Guest,
+    ) -> Result<Self, TargetError> {
         let models = install.models()?;
         if !models.iter().any(|known| known == model) {
             return Err(TargetError::UnknownModel { version: install.version, model: model.to_owned(), models });
         }
-        let files = Files::new(&probe_image::rom()?)?;
+        let files = Files::new(guest)?;
         Ok(Self { install, model: model.to_owned(), options, wrapper: process::wrapper(), files, used: Duration::ZERO })
     }
 }
@@ -80,6 +93,7 @@ impl Target for BochsTarget {
             name: "Bochs".to_owned(),
             version: self.install.version.to_string(),
             model: self.model.clone(),
+            on: None,
         }
     }
 

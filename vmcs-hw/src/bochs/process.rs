@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use vmcs_wire::disk::SECTOR;
+
 use super::BochsInstall;
-use super::config::{DEBUGGER_COMMANDS, bochsrc};
+use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, Machine, System, bochsrc};
 use super::install::last_lines;
 use crate::error::TargetError;
 
@@ -19,16 +21,34 @@ const PROBE_PREFIX: &str = "vmcs-probe: ";
 #[derive(Debug)]
 pub(super) struct Files {
     directory: tempfile::TempDir,
+    memory: u32,
+    ips: u32,
+    /// Cylinders of the operating system's disk.
+    system: Option<u64>,
 }
 
 impl Files {
-    /// A directory with the ROM and the debugger's commands.
-    pub(super) fn new(rom: &[u8]) -> Result<Self, TargetError> {
+    /// A directory with what `guest` boots, and the debugger's commands.
+    pub(super) fn new(guest: &Guest) -> Result<Self, TargetError> {
         let action = "preparing a temporary directory for Bochs";
         let directory = tempfile::Builder::new().prefix("vmcs-bochs-").tempdir().map_err(TargetError::io(action))?;
-        let files = Self { directory };
-        fs::write(files.path("probe.rom"), rom).map_err(TargetError::io(action))?;
-        fs::write(files.path("debugger.rc"), DEBUGGER_COMMANDS).map_err(TargetError::io(action))?;
+        let mut files = Self { directory, memory: guest.memory, ips: guest.ips, system: None };
+        let write = |name: &str, bytes: &[u8]| fs::write(files.path(name), bytes).map_err(TargetError::io(action));
+        write("probe.rom", &guest.rom)?;
+        write("debugger.rc", DEBUGGER_COMMANDS.as_bytes())?;
+        if let Some(disk) = &guest.system {
+            write("msrs.def", MORE_MSRS.as_bytes())?;
+            write("serial", &[])?;
+            let cylinder = CYLINDER_SECTORS * SECTOR as u64;
+            let cylinders = (disk.len() as u64).div_ceil(cylinder);
+            let file = File::create(files.path("system.img"));
+            file.and_then(|mut file| {
+                file.write_all(disk)?;
+                file.set_len(cylinders * cylinder)
+            })
+            .map_err(TargetError::io(action))?;
+            files.system = Some(cylinders);
+        }
         Ok(files)
     }
 
@@ -39,6 +59,15 @@ impl Files {
     /// The disk image.
     pub(super) fn disk(&self) -> PathBuf {
         self.path("disk.img")
+    }
+
+    /// Text of the configuration file.
+    fn bochsrc(&self, install: &BochsInstall, model: &str, cylinders: u64) -> String {
+        let [system, msrs, serial] = ["system.img", "msrs.def", "serial"].map(|name| self.path(name));
+        let system = self.system.map(|cylinders| System { disk: &system, cylinders, msrs: &msrs, serial: &serial });
+        let (rom, disk) = (self.path("probe.rom"), self.disk());
+        let machine = Machine { rom: &rom, memory: self.memory, ips: self.ips, disk: &disk, cylinders, system };
+        bochsrc(install, model, &machine)
     }
 }
 
@@ -59,7 +88,9 @@ pub(super) fn wrapper() -> Vec<OsString> {
 pub(super) struct Process {
     child: Child,
     console: PathBuf,
-    lock: PathBuf,
+    /// Output of the operating system's serial port.
+    serial: PathBuf,
+    locks: [PathBuf; 2],
     /// CPU time and wall time at the last sign of progress.
     progress: (Option<Duration>, Instant),
     /// CPU time when it last grew, and the wall time then.
@@ -91,11 +122,12 @@ impl Process {
         cylinders: u64,
     ) -> Result<Self, TargetError> {
         let config = files.path("bochsrc");
-        let text = bochsrc(install, model, &files.path("probe.rom"), &files.disk(), cylinders);
+        let text = files.bochsrc(install, model, cylinders);
         let console = files.path("console");
-        let lock = files.path("disk.img.lock");
+        let serial = files.path("serial");
+        let locks = ["disk.img.lock", "system.img.lock"].map(|name| files.path(name));
         let open = || -> io::Result<(File, File)> {
-            remove(&lock)?;
+            locks.iter().try_for_each(|lock| remove(lock))?;
             fs::write(&config, text)?;
             let output = File::create(&console)?;
             Ok((output.try_clone()?, output))
@@ -112,7 +144,7 @@ impl Process {
             .spawn()
             .map_err(TargetError::io(format!("starting {:?}", install.command)))?;
         let now = (Some(Duration::ZERO), Instant::now());
-        Ok(Self { child, console, lock, progress: now, alive: now })
+        Ok(Self { child, console, serial, locks, progress: now, alive: now })
     }
 
     /// Notes that the machine has done something.
@@ -161,7 +193,8 @@ impl Process {
 
     /// What it has printed.
     pub(super) fn console(&self) -> Console {
-        Console(fs::read(&self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default())
+        let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        Console(text(&self.serial) + &text(&self.console))
     }
 }
 
@@ -170,7 +203,9 @@ impl Drop for Process {
         // Bochs ignores SIGTERM; `kill` sends SIGKILL. All three fail only when there is nothing left to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = remove(&self.lock);
+        for lock in &self.locks {
+            let _ = remove(lock);
+        }
     }
 }
 

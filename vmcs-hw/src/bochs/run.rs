@@ -6,17 +6,16 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
 
-use vmcs_wire::StepResult;
 use vmcs_wire::codec::Reader;
 use vmcs_wire::disk::Extent;
-use vmcs_wire::profile::{CPUID_LEAVES, FieldReport, MSRS};
 
 use super::BochsTarget;
-use super::image::{self, Answer, Batch, Chunk};
+use super::image::{self, Answer};
 use super::process::{Process, Status};
+use crate::batch::{Batch, Chunk, decode_batch, decode_report, decode_steps, encode_session};
 use crate::case::{Case, End, Observation, Session};
 use crate::error::TargetError;
-use crate::target::{CpuidReading, ProbeReport};
+use crate::target::ProbeReport;
 
 /// Most encoded bytes of a chunk, so that memory stays bounded.
 const CHUNK_BYTES: usize = 16 << 20;
@@ -65,7 +64,7 @@ impl BochsTarget {
         cases: &mut dyn Iterator<Item = Case>,
         observe: Observe<'_>,
     ) -> Result<(), TargetError> {
-        let session_bytes = image::encode_session(session)?;
+        let session_bytes = encode_session(session)?;
         let fields = session.observed_fields.len();
         let mut first = 0;
         // A case too large for the chunk's rest or for any batch is reported after those before it.
@@ -102,30 +101,21 @@ impl BochsTarget {
         // So many cases from `next` on are executed alone.
         let mut careful = 0;
         while next < chunk.len() {
-            let mut batches = chunk.batches(next, careful, self.options.batch);
-            let cylinders = image::write_run_disk(&self.files.disk(), session, chunk, &mut batches)?;
+            let batches = chunk.batches(next, careful, self.options.batch);
+            let (cylinders, answers) = image::write_run_disk(&self.files.disk(), session, chunk, &batches)?;
             let slots: Vec<Slot> = batches
                 .iter()
-                .map(|batch| Slot {
-                    answer: batch.answer,
+                .zip(answers)
+                .map(|(batch, answer)| Slot {
+                    answer,
                     patience: self.options.patience + INSTRUCTION * saturating(batch.instructions),
                 })
                 .collect();
             let boot = self.boot(cylinders, &slots, &mut |slot, content| {
-                let Batch { first, cases, .. } = batches[slot];
                 // All of it before any is reported: a garbled answer counts for nothing.
-                let mut reader = Reader::new(content);
-                let decoded = (first..first + cases)
-                    .map(|case| match decode_steps(&mut reader, fields)? {
-                        steps if steps.len() == chunk.steps(case) => Ok(steps),
-                        _ => Err(TargetError::Garbled("a case has too few or too many steps")),
-                    })
-                    .collect::<Result<Vec<_>, _>>()?;
-                if !reader.rest().is_empty() {
-                    return Err(TargetError::Garbled("it is too long"));
-                }
-                for (case, steps) in (first..).zip(decoded) {
-                    if observe(number + case, Observation { steps, end: End::Completed }).is_break() {
+                let decoded = decode_batch(content, chunk, &batches[slot], fields)?;
+                for (case, observation) in (batches[slot].first..).zip(decoded) {
+                    if observe(number + case, observation).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -222,7 +212,7 @@ impl BochsTarget {
     }
 
     pub(super) fn capture_profile(&mut self) -> Result<ProbeReport, TargetError> {
-        let session = image::encode_session(&Session::default())?;
+        let session = encode_session(&Session::default())?;
         let (slot, cylinders) = image::write_profile_disk(&self.files.disk(), &session)?;
         let mut report = ProbeReport::default();
         let slot = Slot { answer: slot, patience: self.options.patience * 4 };
@@ -236,37 +226,4 @@ impl BochsTarget {
             Boot::Finished | Boot::BrokenOff => Ok(report),
         }
     }
-}
-
-fn decode_steps(reader: &mut Reader<'_>, fields: usize) -> Result<Vec<StepResult<Vec<u64>>>, TargetError> {
-    let garbled = |_| TargetError::Garbled("a step result does not decode");
-    let steps = reader.u16().map_err(garbled)?;
-    (0..steps)
-        .map(|_| {
-            let result = StepResult::decode(reader, fields).map_err(garbled)?;
-            Ok(result.map_fields(|raw| raw.iter().collect()))
-        })
-        .collect()
-}
-
-fn decode_report(content: &[u8]) -> Result<ProbeReport, TargetError> {
-    let mut reader = Reader::new(content);
-    let mut decode = || {
-        let mut report = ProbeReport::default();
-        for msr in MSRS {
-            let value = if reader.flag()? { Some(reader.u64()?) } else { None };
-            report.msrs.push((msr, value));
-        }
-        for (leaf, subleaf) in CPUID_LEAVES {
-            let registers =
-                if reader.flag()? { Some([reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?]) } else { None };
-            report.cpuid.push(CpuidReading { leaf, subleaf, registers });
-        }
-        let fields = reader.u16()?;
-        for _ in 0..fields {
-            report.fields.push(FieldReport::decode(&mut reader)?);
-        }
-        Ok::<_, vmcs_wire::codec::DecodeError>(report)
-    };
-    decode().map_err(|_| TargetError::Garbled("the profile report does not decode"))
 }

@@ -69,6 +69,16 @@ pub const PAGING_ENTRIES: [(u64, u64); 6] = [
 
 /// Where the probe is loaded.
 pub const PROBE: u64 = 0x10_0000;
+/// Buffer of the probe for the session, 1 MiB and a page.
+pub const SESSION_BUFFER: u64 = 0x20_0000;
+/// Buffer of the probe for an answer, 1 MiB.
+pub const ANSWER_BUFFER: u64 = 0x30_1000;
+/// Buffer of the probe for a batch, 256 KiB.
+pub const BATCH_BUFFER: u64 = 0x40_1000;
+/// EAX at the probe's 32-bit entry: work lies on the disk ([`crate::disk`]).
+pub const BOOT_DISK: u32 = 0x4449_534B;
+/// EAX at the probe's 32-bit entry: work lies in memory ([`crate::mailbox`]).
+pub const BOOT_MAILBOX: u32 = 0x4D41_494C;
 /// HOST_RIP: the probe's exit path, at a fixed place of its image.
 ///
 /// While an entry runs, the probe lets it stand in for every other HOST_RIP below 4 GiB, where memory is mapped and

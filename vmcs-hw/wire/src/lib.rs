@@ -2,14 +2,16 @@
 //!
 //! A *case* is a short program of VMX instructions ([`Op`]) over physical memory; the probe executes it and answers
 //! one [`StepResult`] per instruction. This crate holds both as values and as bytes ([`program`], by way of [`codec`]), the
-//! addresses on which both sides agree ([`layout`]), how a run is laid out on a disk ([`disk`]), and what the probe
-//! reports about its processor ([`profile`]). It needs neither `std` nor an allocator.
+//! addresses on which both sides agree ([`layout`]), batches of them ([`batch`]), how they travel (on a [`disk`], or in the memory of a
+//! virtual machine: [`mailbox`]), and what the probe reports about its processor ([`profile`]). It needs neither `std` nor an allocator.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod codec;
 pub mod disk;
 pub mod layout;
+pub mod mailbox;
 mod op;
 pub mod profile;
 pub mod program;

@@ -74,6 +74,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
 /// apt for one suite.
 #[derive(Debug)]
 pub(super) struct Apt {
+    suite: String,
     configuration: PathBuf,
     archives: PathBuf,
 }
@@ -137,7 +138,12 @@ Acquire::Retries "3";
         );
         let configuration = directory.join("apt.conf");
         fs::write(&configuration, text)?;
-        Ok(Self { configuration, archives: directory.join("archives") })
+        Ok(Self { suite: suite.to_owned(), configuration, archives: directory.join("archives") })
+    }
+
+    /// The suite.
+    pub(super) fn suite(&self) -> &str {
+        &self.suite
     }
 
     fn command(&self, program: &str) -> Command {

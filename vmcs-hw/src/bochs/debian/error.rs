@@ -1,4 +1,4 @@
-//! Why Bochs could not be installed.
+//! Why Bochs, or a kernel for it, could not be installed.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use crate::error::TargetError;
 
-/// Bochs could not be installed. Nothing is left behind.
+/// Bochs, or a kernel for it, could not be installed. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -39,6 +39,14 @@ pub enum InstallError {
         suite: String,
         /// Sonames.
         libraries: Vec<String>,
+    },
+    /// A suite's packages lack a file.
+    #[error("the Linux of {suite} has no {what}")]
+    MissingFile {
+        /// The suite.
+        suite: String,
+        /// What was looked for.
+        what: String,
     },
     /// What was unpacked does not run.
     #[error("the Bochs that was unpacked does not run")]

@@ -208,7 +208,7 @@ fn remains_of_a_killed_process_are_removed() {
     let Some(archive) = Archive::new() else {
         return;
     };
-    fs::create_dir_all(archive.roots().join(".staging-sid~x/root")).expect("a directory");
+    fs::create_dir_all(archive.roots().join(".staging-bochs-sid~x/root")).expect("a directory");
     archive.install(Existing::Keep).expect("it is installed");
     assert_eq!(archive.left(), ["bochs-sid"]);
 }

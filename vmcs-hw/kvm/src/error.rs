@@ -1,0 +1,36 @@
+//! Failures of the machinery.
+
+use crate::host::Refusal;
+
+/// KVM did not do what a working KVM does. What a case does to the machine is never one of these.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KvmError {
+    /// This host cannot execute VMX instructions in a virtual machine.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A request to KVM failed.
+    #[error("KVM: {action}: {source}")]
+    Request {
+        /// What was asked of it.
+        action: &'static str,
+        /// What it answered.
+        source: std::io::Error,
+    },
+    /// The memory of the virtual machine cannot be had.
+    #[error("the memory of the virtual machine: {0}")]
+    Memory(String),
+    /// The probe ended before it took any work.
+    #[error("the probe ended before it was ready: {0}")]
+    DiedAtStart(String),
+    /// The batch is not one.
+    #[error("the batch does not decode")]
+    BadBatch,
+}
+
+impl KvmError {
+    /// For `map_err`: says what was asked of KVM.
+    pub(crate) fn request(action: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
+        move |error| Self::Request { action, source: error.into() }
+    }
+}

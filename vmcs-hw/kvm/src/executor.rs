@@ -1,0 +1,211 @@
+//! Batches in, answers out, over as many machines as it takes.
+
+use std::time::Duration;
+
+use kvm_bindings::CpuId;
+use kvm_ioctls::Kvm;
+use vmcs_wire::batch::{BatchHeader, CaseEnd, Task};
+use vmcs_wire::codec::{DecodeError, Reader, Writer};
+use vmcs_wire::{Op, Start, StepResult};
+
+use crate::machine::{Event, Machine, Stop};
+use crate::watch::Watch;
+use crate::{KvmError, Payload, host};
+
+/// The examination of the processor is one step, longer than any of a case by so much.
+const PROFILE_PATIENCE: u32 = 240;
+
+/// Executes the batches of one session.
+pub struct Executor {
+    kvm: Kvm,
+    cpuid: CpuId,
+    payload: Payload,
+    session: Vec<u8>,
+    fields: usize,
+    patience: Duration,
+    /// A machine that waits for a batch.
+    machine: Option<Machine>,
+    started: u64,
+}
+
+impl Executor {
+    /// For batches of `session`, which observes `fields` fields after each exit. A step that takes longer than `patience`
+    /// counts as hung.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] on a host that cannot do it.
+    pub fn new(payload: Payload, session: Vec<u8>, fields: usize, patience: Duration) -> Result<Self, KvmError> {
+        let (kvm, cpuid) = host::open()?;
+        Ok(Self { kvm, cpuid, payload, session, fields, patience, machine: None, started: 0 })
+    }
+
+    /// Virtual machines that were started so far.
+    #[must_use]
+    pub fn machines_started(&self) -> u64 {
+        self.started
+    }
+
+    /// The profile report.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn profile(&mut self) -> Result<Vec<u8>, KvmError> {
+        let mut machine = self.start(Task::Profile)?;
+        let mut watch = self.watch(self.patience * PROFILE_PATIENCE)?;
+        match machine.run(&mut watch) {
+            Event::Answered => machine.answer(0).ok_or_else(|| dead("its profile is garbled")),
+            Event::WantsBatch => Err(dead("it did not examine the processor")),
+            Event::Stopped(Stop::Crashed(detail)) => Err(dead(&detail)),
+            Event::Stopped(Stop::Hung) => Err(dead("it hangs while it examines the processor")),
+        }
+    }
+
+    /// Executes a batch, header and cases, and returns the content of its answer. Cases that bring the machine down are
+    /// answered with the steps before and how they ended ([`CaseEnd`]).
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn batch(&mut self, batch: &[u8]) -> Result<Vec<u8>, KvmError> {
+        let mut reader = Reader::new(batch);
+        let header = BatchHeader::decode(&mut reader).map_err(|_| KvmError::BadBatch)?;
+        let cases = split(reader.rest(), header.cases).map_err(|_| KvmError::BadBatch)?;
+        let mut content = Vec::new();
+        let mut done = 0;
+        while done < cases.len() {
+            done += self.part(&cases[done..], header.number, &mut content)?;
+        }
+        Ok(content)
+    }
+
+    /// Executes cases until one brings the machine down; returns how many are answered in `content` then.
+    fn part(&mut self, cases: &[&[u8]], number: u32, content: &mut Vec<u8>) -> Result<usize, KvmError> {
+        let mut watch = self.watch(self.patience)?;
+        let mut machine = match self.machine.take() {
+            Some(machine) => machine,
+            None => self.ready(&mut watch)?,
+        };
+        let header = BatchHeader { number, cases: u32::try_from(cases.len()).unwrap_or(u32::MAX), careful: true };
+        let mut batch = vec![0; BatchHeader::BYTES];
+        header.encode(&mut Writer::new(&mut batch)).expect("the vector has its size");
+        cases.iter().for_each(|case| batch.extend_from_slice(case));
+        machine.give(&batch)?;
+        watch.progressed();
+        let stop = match machine.run(&mut watch) {
+            Event::Answered => None,
+            Event::WantsBatch => Some(Stop::Crashed("the probe lost its place".to_owned())),
+            Event::Stopped(stop) => Some(stop),
+        };
+        let answer = machine.answer(number).unwrap_or_default();
+        let Some(stop) = stop.or_else(|| self.is_whole(&answer, cases.len())) else {
+            content.extend_from_slice(&answer);
+            watch.progressed();
+            if machine.run(&mut watch) == Event::WantsBatch {
+                self.machine = Some(machine);
+            }
+            return Ok(cases.len());
+        };
+        // The last one that was begun is the culprit; of a garbled answer, the first one.
+        let begun = split_answers(&answer, self.fields).unwrap_or_default();
+        let culprit = begun.len().clamp(1, cases.len()) - 1;
+        for answer in begun.iter().take(culprit) {
+            content.extend_from_slice(answer);
+        }
+        // Nothing begun: no steps.
+        content.extend_from_slice(begun.get(culprit).copied().unwrap_or(&[0, 0]));
+        let end = match &stop {
+            Stop::Crashed(detail) => CaseEnd::Crashed(detail),
+            Stop::Hung => CaseEnd::Hung,
+        };
+        let mut bytes = [0; CaseEnd::MAX_BYTES];
+        let mut writer = Writer::new(&mut bytes);
+        end.encode(&mut writer).expect("MAX_BYTES holds every end");
+        let used = writer.len();
+        content.extend_from_slice(&bytes[..used]);
+        Ok(culprit + 1)
+    }
+
+    /// A garbled answer counts as a crash: a guest that went astray has overwritten it.
+    fn is_whole(&self, answer: &[u8], cases: usize) -> Option<Stop> {
+        let whole = split_answers(answer, self.fields).is_ok_and(|answers| answers.len() == cases);
+        (!whole).then(|| Stop::Crashed("the probe's answer is garbled".to_owned()))
+    }
+
+    /// A machine that waits for its first batch.
+    fn ready(&mut self, watch: &mut Watch) -> Result<Machine, KvmError> {
+        let mut machine = self.start(Task::Run)?;
+        watch.progressed();
+        match machine.run(watch) {
+            Event::WantsBatch => Ok(machine),
+            Event::Answered => Err(dead("it answered before it was asked")),
+            Event::Stopped(Stop::Crashed(detail)) => Err(dead(&detail)),
+            Event::Stopped(Stop::Hung) => Err(dead("it hangs")),
+        }
+    }
+
+    fn start(&mut self, task: Task) -> Result<Machine, KvmError> {
+        self.started += 1;
+        Machine::new(&self.kvm, &self.cpuid, &self.payload, task, &self.session)
+    }
+
+    fn watch(&self, patience: Duration) -> Result<Watch, KvmError> {
+        Watch::start(patience).map_err(|error| KvmError::Request { action: "setting a timer", source: error.into() })
+    }
+}
+
+fn dead(detail: &str) -> KvmError {
+    KvmError::DiedAtStart(detail.to_owned())
+}
+
+/// Divides the cases of a batch.
+fn split(bytes: &[u8], cases: u32) -> Result<Vec<&[u8]>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    (0..cases)
+        .map(|_| {
+            let rest = reader.rest();
+            Start::decode(&mut reader)?;
+            for _ in 0..reader.u16()? {
+                Op::decode(&mut reader)?;
+            }
+            Ok(&rest[..rest.len() - reader.rest().len()])
+        })
+        .collect()
+}
+
+/// Divides an answer whose last case may be unfinished.
+fn split_answers(bytes: &[u8], fields: usize) -> Result<Vec<&[u8]>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut answers = Vec::new();
+    while !reader.rest().is_empty() {
+        let rest = reader.rest();
+        for _ in 0..reader.u16()? {
+            StepResult::decode(&mut reader, fields)?;
+        }
+        answers.push(&rest[..rest.len() - reader.rest().len()]);
+    }
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_and_answers_are_divided() {
+        let mut bytes = [0; 64];
+        let mut writer = Writer::new(&mut bytes);
+        for ops in [&[Op::Vmptrst, Op::Vmxoff][..], &[], &[Op::Vmcall]] {
+            Start::VmxRoot.encode(&mut writer).expect("room");
+            writer.u16(u16::try_from(ops.len()).expect("few")).expect("room");
+            ops.iter().for_each(|op| op.encode(&mut writer).expect("room"));
+        }
+        let used = writer.len();
+        let lengths: Vec<_> = split(&bytes[..used], 3).expect("it decodes").iter().map(|case| case.len()).collect();
+        assert_eq!(lengths.iter().sum::<usize>(), used);
+        assert_eq!(lengths[1], 3);
+        assert!(split(&bytes[..used - 1], 3).is_err());
+
+        let answers = [2, 0, 0, 0, 1, 0, 0];
+        assert_eq!(split_answers(&answers, 0).expect("it decodes"), [&answers[..4], &answers[4..]]);
+        assert!(split_answers(&answers[..6], 0).is_err());
+    }
+}

@@ -1,0 +1,26 @@
+//! A virtual machine of KVM that executes case programs.
+//!
+//! Its only processor runs the bare-metal probe as a hypervisor of its own (L1): KVM emulates the VMX instructions for it
+//! and, on an Intel processor, enters the guests of the cases for real. Work and answers lie in the machine's memory
+//! ([`vmcs_wire::mailbox`]). [`Executor`] takes batches and answers them, whatever a case does to the machine; [`open`]
+//! says why a host cannot.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod error;
+mod executor;
+mod host;
+mod machine;
+mod watch;
+
+pub use error::KvmError;
+pub use executor::Executor;
+pub use host::{Refusal, open};
+
+/// The probe as it lies in memory.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// What is loaded at [`vmcs_wire::layout::PROBE`].
+    pub bytes: Vec<u8>,
+    /// 32-bit entry point.
+    pub entry: u64,
+}
