@@ -80,7 +80,12 @@ impl Faulty {
 
 impl Target for Faulty {
     fn implementation(&self) -> Implementation {
-        Implementation { name: "faulty".to_owned(), version: "1".to_owned(), model: format!("{:?}", self.fault) }
+        Implementation {
+            name: "faulty".to_owned(),
+            version: "1".to_owned(),
+            model: format!("{:?}", self.fault),
+            on: None,
+        }
     }
 
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
