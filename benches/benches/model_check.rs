@@ -14,7 +14,7 @@
 //! The difference of the two, divided by 1000, is what one image takes. (`valid` and `one_violation`; of `flipped` take
 //! multiples of 256.)
 //!
-//! `many` visits 100,000 images, 205 MB, in random order: there memory sets the pace, not the checks.
+//! `many` visits 100,000 images, 134 MB, in random order: there memory sets the pace, not the checks.
 
 use std::hint::black_box;
 
