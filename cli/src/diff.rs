@@ -367,7 +367,7 @@ fn one(
     timeline.add(Sample {
         seconds: began.elapsed().as_secs_f64(),
         cases: report.cases,
-        cpu_seconds: target.cpu_time().unwrap_or_default().as_secs_f64(),
+        cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
     Ok(Run::of_this_command(report, timeline))
 }
