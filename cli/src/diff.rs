@@ -140,6 +140,9 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         (_, _, Some(file)) => vec![record(args, &targets, file, &deviations, &stop)?].into(),
         _ => drive(args, &targets, &deviations, &stop)?,
     };
+    for run in &mut runs {
+        run.not_seen = deviations.not_seen(&run.report.implementation, run.report.deviations.keys());
+    }
     if let Some(file) = &args.report {
         report::write(file, &runs, &deviations)?;
     }

@@ -179,7 +179,7 @@ fn an_omitted_check_is_one_finding_of_few_fields_and_bits() {
         ("guest.rflags.if-extint", Generator::Images),
         ("guest.efer.reserved", Generator::Images),
     ] {
-        let (report, files, target) = found(&world, Fault::Omits(id), generator, 3000);
+        let (report, files, target) = found(&world, Fault::Omits(id), generator, 1500);
         assert!(report.disagreed > 0, "{id} is not met");
         let [file] = &files[..] else { panic!("{id}: {:#?}", causes(&files)) };
         assert_eq!(file.violated, [id]);
@@ -200,7 +200,7 @@ fn an_omitted_check_is_one_finding_of_few_fields_and_bits() {
 fn a_check_that_there_is_not_is_found_by_the_fields_that_matter() {
     let world = world();
     let field = field::GUEST_IA32_SYSENTER_CS.id();
-    let (_, files, _) = found(&world, Fault::Refuses(field, 1 << 7), Generator::State, 10_000);
+    let (_, files, _) = found(&world, Fault::Refuses(field, 1 << 7), Generator::State, 6000);
     let [file] = &files[..] else { panic!("{:#?}", causes(&files)) };
     assert_eq!(file.cause, "vmlaunch EntryFailed(33, 0) instead of Entered: guest_ia32_sysenter_cs");
     assert_eq!(file.changes.len(), 1);
@@ -212,7 +212,7 @@ fn a_check_that_there_is_not_is_found_by_the_fields_that_matter() {
 #[test]
 fn a_wrong_error_number_stays_one() {
     let world = world();
-    let (_, files, _) = found(&world, Fault::HostIsControl, Generator::State, 3000);
+    let (_, files, _) = found(&world, Fault::HostIsControl, Generator::State, 1500);
     assert!(!files.is_empty());
     let causes: BTreeSet<_> = files.iter().map(|file| &file.cause).collect();
     assert_eq!(causes.len(), files.len(), "one of each cause");
@@ -227,7 +227,7 @@ fn a_wrong_error_number_stays_one() {
 fn instructions_are_left_out_of_programs() {
     let world = world();
     let field = field::VM_INSTRUCTION_ERROR.id();
-    let (report, files, _) = found(&world, Fault::Forgets(field, 1 << 2), Generator::Programs, 500);
+    let (report, files, _) = found(&world, Fault::Forgets(field, 1 << 2), Generator::Programs, 300);
     assert!(report.disagreed > 5);
     let shortest = files.iter().map(|file| file.program.ops.len()).min().unwrap();
     // A region, VMCLEAR, VMPTRLD, an instruction that fails, VMREAD.
@@ -295,7 +295,7 @@ impl Target for Counting<'_> {
 #[test]
 fn a_finding_that_does_not_show_again_is_kept() {
     let world = world();
-    let (report, ..) = found(&world, Fault::Omits("ctl.inject.nmi-vector"), Generator::Controls, 2000);
+    let (report, ..) = found(&world, Fault::Omits("ctl.inject.nmi-vector"), Generator::Controls, 1000);
     let session = world.session();
     let deviations = Deviations::default();
     let setting = Setting { world: &world, session: &session, deviations: &deviations };

@@ -31,11 +31,14 @@ pub(crate) struct Run {
     /// The findings as small as they get, one of each cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) causes: Vec<CaseFile>,
+    /// Reviewed deviations of this implementation that no case met: rare ones, or stale ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_seen: Vec<String>,
 }
 
 impl From<Report> for Run {
     fn from(report: Report) -> Self {
-        Self { report, timeline: None, unreachable: BTreeMap::new(), causes: Vec::new() }
+        Self { report, timeline: None, unreachable: BTreeMap::new(), causes: Vec::new(), not_seen: Vec::new() }
     }
 }
 

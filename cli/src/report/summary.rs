@@ -192,7 +192,7 @@ impl Summary {
 
 impl From<&Run> for Summary {
     fn from(run: &Run) -> Self {
-        let Run { report, timeline, unreachable, causes: _ } = run.clone();
+        let Run { report, timeline, unreachable, .. } = run.clone();
         let end = timeline.as_ref().map(Timeline::end).unwrap_or_default();
         Self {
             implementation: report.implementation,

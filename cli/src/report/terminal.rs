@@ -20,6 +20,7 @@ pub(crate) fn print(runs: &[Run]) -> io::Result<()> {
     let summaries = by_implementation(runs.iter().map(Summary::from));
     for summary in &summaries {
         print_summary(summary)?;
+        print_not_seen(runs.iter().filter(|run| run.report.implementation == summary.implementation))?;
     }
     let findings = runs.iter().flat_map(|run| run.report.findings.iter().map(move |finding| (run, finding)));
     for (run, finding) in findings.take(MOST_FINDINGS) {
@@ -71,6 +72,20 @@ fn print_summary(summary: &Summary) -> io::Result<()> {
         }
     }
     writeln!(io::stdout())
+}
+
+/// The reviewed deviations that no case of these runs met.
+fn print_not_seen<'a>(mut runs: impl Iterator<Item = &'a Run>) -> io::Result<()> {
+    let Some(first) = runs.next() else { return Ok(()) };
+    let mut not_seen = first.not_seen.clone();
+    for run in runs {
+        not_seen.retain(|id| run.not_seen.contains(id));
+    }
+    if not_seen.is_empty() {
+        return Ok(());
+    }
+    let list = not_seen.join("\n  ");
+    writeln!(io::stdout(), "Deviations that no case met (rare, or stale: `vmcs deviations` shows which):\n  {list}\n")
 }
 
 /// One row for each implementation, and their sum.

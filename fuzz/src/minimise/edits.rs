@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn chunks_end_with_each_alone() {
         assert_eq!(chunks(0).count(), 0);
-        assert_eq!(chunks(1).collect::<Vec<_>>(), [0..1]);
+        assert!(chunks(1).eq(std::iter::once(0..1)));
         assert_eq!(chunks(3).collect::<Vec<_>>(), [0..2, 2..3, 0..1, 1..2, 2..3]);
     }
 }
