@@ -59,7 +59,7 @@ coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-
 coverage="$coverage -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Ccodegen-units=1 -Cdebug-assertions"
 coverage="$coverage --cfg fuzzing"
 triple=x86_64-unknown-linux-gnu
-RUSTFLAGS="$coverage" cargo build --release --quiet --target-dir target/fuzz --target $triple -p vmcs-fuzz-targets
+CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="$coverage" cargo build --release --quiet --target-dir target/fuzz --target $triple -p vmcs-fuzz-targets
 fuzz() {
     local target=$1 options=() more=()
     case $target in
