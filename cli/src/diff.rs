@@ -140,13 +140,18 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         (_, _, Some(file)) => vec![record(args, &targets, file, &deviations, &stop)?].into(),
         _ => drive(args, &targets, &deviations, &stop)?,
     };
-    if let Some(file) = &args.report {
-        report::write(file, &runs, &deviations)?;
-    }
-    if let Some(directory) = &args.findings {
-        let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
-        minimize::write_findings(directory, &causes)?;
-    }
+    let write = || {
+        if let Some(file) = &args.report {
+            report::write(file, &runs, &deviations)?;
+        }
+        if let Some(directory) = &args.findings {
+            let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
+            minimize::write_findings(directory, &causes)?;
+        }
+        Ok(())
+    };
+    // What was found is printed also where it cannot be written.
+    let written: Result<(), CliError> = write();
     if !args.json {
         report::terminal::print(&runs)?;
     }
@@ -161,7 +166,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     if args.json {
         output::json_pretty(&runs)?;
     }
-    match failure {
+    match failure.or(written.err()) {
         Some(error) => Err(error),
         None => Ok(Status::found(runs.iter().any(|run| run.report.disagreed > 0))),
     }
@@ -367,7 +372,7 @@ fn one(
     timeline.add(Sample {
         seconds: began.elapsed().as_secs_f64(),
         cases: report.cases,
-        cpu_seconds: target.cpu_time().unwrap_or_default().as_secs_f64(),
+        cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
     Ok(Run::of_this_command(report, timeline))
 }

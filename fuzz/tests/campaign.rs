@@ -168,7 +168,10 @@ fn a_campaign_goes_on_where_it_stopped() {
     let budget = Budget { cases: Some(CASES + 1500), ..Budget::default() };
     let more = Run { state: Some(directory.path()), budget, ..Run::default() }.reports();
     assert_eq!(text(&more), text(&Run { budget, ..Run::default() }.reports()));
-    assert_eq!(text(&Run { state: Some(directory.path()), ..Run::default() }.reports()), text(&more));
+    for cases in [0, 1, CASES, CASES + 1500] {
+        let budget = Budget { cases: Some(cases), ..Budget::default() };
+        assert_eq!(text(&Run { state: Some(directory.path()), budget, ..Run::default() }.reports()), text(&more));
+    }
 }
 
 #[test]

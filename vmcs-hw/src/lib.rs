@@ -21,6 +21,6 @@ mod target;
 
 pub use case::{Case, End, Observation, Session};
 pub use error::TargetError;
-pub use target::{CpuidReading, Implementation, ProbeReport, Target};
+pub use target::{CpuClock, CpuidReading, Implementation, ProbeReport, Target};
 pub use vmcs_wire::profile::FieldReport;
 pub use vmcs_wire::{NO_VIOLATION, Op, Start, StepResult, layout};

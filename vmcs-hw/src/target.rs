@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use vmcs_wire::profile::FieldReport;
@@ -56,6 +58,22 @@ pub struct CpuidReading {
     pub registers: Option<[u32; 4]>,
 }
 
+/// CPU time that the processes of a target have used. It can be read while the target runs.
+#[derive(Clone, Debug, Default)]
+pub struct CpuClock(Arc<AtomicU64>);
+
+impl CpuClock {
+    /// The time so far.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set(&self, now: Duration) {
+        self.0.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
 /// A machine that executes cases with real VMX instructions.
 pub trait Target {
     /// Which machine it is.
@@ -67,8 +85,8 @@ pub trait Target {
     /// [`TargetError`] when the machine does not get that far.
     fn capture(&mut self) -> Result<ProbeReport, TargetError>;
 
-    /// CPU time that the machine has used so far, if it runs in processes of its own.
-    fn cpu_time(&self) -> Option<Duration> {
+    /// Where one can read the CPU time that the machine uses, if it runs in processes of its own.
+    fn cpu_clock(&self) -> Option<CpuClock> {
         None
     }
 

@@ -23,7 +23,7 @@ use crate::timeline::{Sample, Timeline};
 use crate::{Generated, Generator, Stream};
 
 /// Time between two savings of the state.
-const SAVE: Duration = Duration::from_secs(1);
+const SAVE: Duration = Duration::from_millis(250);
 /// Time between two looks at the clock and the flag that stops.
 const TICK: Duration = Duration::from_millis(50);
 /// Failures of a target in a row, without a case in between, after which it is given up.
@@ -95,10 +95,8 @@ struct Shared<'a> {
 
 /// What a worker tells.
 enum Message {
-    /// Cases were observed.
-    Piece(usize, Box<Piece>),
-    /// A turn took so much CPU time of the target.
-    Cpu(usize, Duration),
+    /// Cases were observed, with so much CPU time of the target.
+    Piece(usize, Box<Piece>, Duration),
     /// A target was given up.
     GivenUp(usize, TargetError),
 }
@@ -218,11 +216,7 @@ fn work(shared: Shared<'_>, turns: &Mutex<Receiver<Turn>>, send: &Sender<Message
             let (observed, result) = match opened {
                 Err(error) => (0, Err(error)),
                 Ok(mut target) => {
-                    let before = target.cpu_time().unwrap_or_default();
                     let turned = execute(shared, target.as_mut(), subject, rest, send);
-                    let used = target.cpu_time().unwrap_or_default().saturating_sub(before);
-                    // A collector that is gone wants nothing more.
-                    let _ = send.send(Message::Cpu(subject, used));
                     if turned.1.is_ok() {
                         machine = Some((subject, target));
                     }
@@ -253,6 +247,14 @@ fn execute(
     let Subject { implementation, setting } = &campaign.subjects[subject];
     let Setting { world, session, deviations } = *setting;
     let oracle = Oracle::new(world, session, deviations.of(implementation));
+    let clock = target.cpu_clock().unwrap_or_default();
+    let mut before = clock.now();
+    let mut tell = |piece: Piece| {
+        let now = clock.now();
+        let used = now.saturating_sub(std::mem::replace(&mut before, now));
+        // A collector that is gone wants nothing more.
+        let _ = send.send(Message::Piece(subject, Box::new(piece), used));
+    };
     let mut piece: Option<Piece> = None;
     let mut observed = 0;
     let mut told = 0;
@@ -269,14 +271,13 @@ fn execute(
         // A piece ends with its chunk, and before a gap.
         let follows = cases.get(observed).is_some_and(|(next, _)| *next == number + 1);
         if !follows || (number + 1).is_multiple_of(CHUNK) {
-            let piece = piece.take().expect("there is one");
-            let _ = send.send(Message::Piece(subject, Box::new(piece)));
+            tell(piece.take().expect("there is one"));
         }
         if plan.has_ended(subject) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     (campaign.watch)(subject, told);
     if let Some(piece) = piece {
-        let _ = send.send(Message::Piece(subject, Box::new(piece)));
+        tell(piece);
     }
     (observed, result)
 }
@@ -289,17 +290,14 @@ fn collect(shared: Shared<'_>, progress: &mut [Progress], messages: &Receiver<Me
     let mut failure = None;
     loop {
         match messages.recv_timeout(TICK) {
-            Ok(Message::Piece(subject, piece)) => {
+            Ok(Message::Piece(subject, piece, used)) => {
                 let progress = &mut progress[subject];
+                progress.cpu += used;
                 progress.done.add(*piece);
                 progress.note(began.elapsed());
                 if progress.done.enough() {
                     plan.end(subject);
                 }
-            }
-            Ok(Message::Cpu(subject, used)) => {
-                progress[subject].cpu += used;
-                progress[subject].note(began.elapsed());
             }
             Ok(Message::GivenUp(subject, source)) => {
                 let implementation = campaign.subjects[subject].implementation.clone();

@@ -42,6 +42,13 @@ struct Lane {
     marks: BTreeMap<u64, Stream>,
 }
 
+impl Lane {
+    /// Cases that are left, some of which may be done.
+    fn left(&self) -> u64 {
+        self.end.saturating_sub(self.position.max(self.done.start))
+    }
+}
+
 /// Cases that were done when the campaign went on.
 #[derive(Clone)]
 struct Runs {
@@ -76,13 +83,10 @@ impl<'a> Plan<'a> {
     /// The next turn: of the processor that is least far. `None` when there is nothing left for one more thread.
     pub(super) fn next(&self) -> Option<Turn> {
         let mut lanes = self.lock();
-        let open = |(index, lane): &(usize, &Lane)| {
-            lane.stream.is_some() && lane.position < lane.end && !self.has_ended(*index)
-        };
+        let open = |(index, lane): &(usize, &Lane)| lane.stream.is_some() && lane.left() > 0 && !self.has_ended(*index);
         let subject = lanes.iter().enumerate().filter(open).min_by_key(|(_, lane)| lane.position)?.0;
-        let left = |lane: &Lane| lane.end - lane.position.max(lane.done.start).min(lane.end);
         // A small campaign is divided, too.
-        let share = lanes.iter().map(left).fold(0, u64::saturating_add).div_ceil(self.jobs);
+        let share = lanes.iter().map(Lane::left).fold(0, u64::saturating_add).div_ceil(self.jobs);
         let most = share.min(TURN).next_multiple_of(CHUNK);
         let lane = &mut lanes[subject];
         let mut stream = lane.stream.take()?;

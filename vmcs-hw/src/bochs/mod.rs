@@ -21,7 +21,7 @@ pub use install::{BochsInstall, BochsVersion, installs};
 use crate::case::{Case, Observation, Session};
 use crate::error::TargetError;
 use crate::probe_image;
-use crate::target::{Implementation, ProbeReport, Target};
+use crate::target::{CpuClock, Implementation, ProbeReport, Target};
 use process::Files;
 
 /// How a [`BochsTarget`] works; the defaults suit campaigns.
@@ -49,8 +49,7 @@ pub struct BochsTarget {
     options: BochsOptions,
     wrapper: Vec<OsString>,
     files: Files,
-    /// CPU time of the processes that have ended.
-    used: Duration,
+    clock: CpuClock,
 }
 
 impl BochsTarget {
@@ -83,7 +82,14 @@ impl BochsTarget {
             return Err(TargetError::UnknownModel { version: install.version, model: model.to_owned(), models });
         }
         let files = Files::new(guest)?;
-        Ok(Self { install, model: model.to_owned(), options, wrapper: process::wrapper(), files, used: Duration::ZERO })
+        Ok(Self {
+            install,
+            model: model.to_owned(),
+            options,
+            wrapper: process::wrapper(),
+            files,
+            clock: CpuClock::default(),
+        })
     }
 }
 
@@ -101,8 +107,8 @@ impl Target for BochsTarget {
         self.capture_profile()
     }
 
-    fn cpu_time(&self) -> Option<Duration> {
-        Some(self.used)
+    fn cpu_clock(&self) -> Option<CpuClock> {
+        Some(self.clock.clone())
     }
 
     fn run(

@@ -186,9 +186,9 @@ impl Process {
         Some(TICK * ticks)
     }
 
-    /// CPU time that it has used; once it has ended, what it had used when it was last looked at.
+    /// CPU time that it had used when [`Process::status`] last found it running.
     pub(super) fn used(&self) -> Duration {
-        self.cpu_time().or(self.alive.0).unwrap_or_default()
+        self.alive.0.unwrap_or_default()
     }
 
     /// What it has printed.

@@ -90,7 +90,7 @@ impl BochsTarget {
     }
 
     fn run_chunk(
-        &mut self,
+        &self,
         session: &[u8],
         fields: usize,
         chunk: &Chunk,
@@ -148,21 +148,16 @@ impl BochsTarget {
     }
 
     /// Starts Bochs with the disk that has been written and hands the content of each answer to `deliver`, in order.
-    fn boot(&mut self, cylinders: u64, slots: &[Slot], deliver: Deliver<'_>) -> Result<Boot, TargetError> {
-        let mut process = Process::start(&self.install, &self.wrapper, &self.model, &self.files, cylinders)?;
-        let ended = self.follow(&mut process, slots, deliver);
-        self.used += process.used();
-        ended
-    }
-
-    /// Hands the content of each answer of a running Bochs to `deliver`, in order.
-    fn follow(&self, process: &mut Process, slots: &[Slot], deliver: Deliver<'_>) -> Result<Boot, TargetError> {
+    fn boot(&self, cylinders: u64, slots: &[Slot], deliver: Deliver<'_>) -> Result<Boot, TargetError> {
         let disk = File::open(self.files.disk()).map_err(TargetError::io("opening the disk for Bochs"))?;
+        let mut process = Process::start(&self.install, &self.wrapper, &self.model, &self.files, cylinders)?;
+        let used_before = self.clock.now();
         let mut next = 0;
         loop {
             // First the process, then the disk: an answer written just before the end is seen.
             let patience = slots.get(next).map_or(self.options.patience, |slot| slot.patience);
             let status = process.status(patience)?;
+            self.clock.set(used_before + process.used());
             let mut partial = None;
             let before = next;
             while let Some(slot) = slots.get(next) {
@@ -211,7 +206,7 @@ impl BochsTarget {
         }
     }
 
-    pub(super) fn capture_profile(&mut self) -> Result<ProbeReport, TargetError> {
+    pub(super) fn capture_profile(&self) -> Result<ProbeReport, TargetError> {
         let session = encode_session(&Session::default())?;
         let (slot, cylinders) = image::write_profile_disk(&self.files.disk(), &session)?;
         let mut report = ProbeReport::default();
