@@ -143,13 +143,18 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     for run in &mut runs {
         run.not_seen = deviations.not_seen(&run.report.implementation, run.report.deviations.keys());
     }
-    if let Some(file) = &args.report {
-        report::write(file, &runs, &deviations)?;
-    }
-    if let Some(directory) = &args.findings {
-        let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
-        minimize::write_findings(directory, &causes)?;
-    }
+    let write = || {
+        if let Some(file) = &args.report {
+            report::write(file, &runs, &deviations)?;
+        }
+        if let Some(directory) = &args.findings {
+            let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
+            minimize::write_findings(directory, &causes)?;
+        }
+        Ok(())
+    };
+    // What was found is printed also where it cannot be written.
+    let written: Result<(), CliError> = write();
     if !args.json {
         report::terminal::print(&runs)?;
     }
@@ -164,7 +169,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     if args.json {
         output::json_pretty(&runs)?;
     }
-    match failure {
+    match failure.or(written.err()) {
         Some(error) => Err(error),
         None => Ok(Status::found(runs.iter().any(|run| run.report.disagreed > 0))),
     }

@@ -151,13 +151,13 @@ impl BochsTarget {
     fn boot(&self, cylinders: u64, slots: &[Slot], deliver: Deliver<'_>) -> Result<Boot, TargetError> {
         let disk = File::open(self.files.disk()).map_err(TargetError::io("opening the disk for Bochs"))?;
         let mut process = Process::start(&self.install, &self.wrapper, &self.model, &self.files, cylinders)?;
-        let before = self.clock.now();
+        let used_before = self.clock.now();
         let mut next = 0;
         loop {
             // First the process, then the disk: an answer written just before the end is seen.
             let patience = slots.get(next).map_or(self.options.patience, |slot| slot.patience);
             let status = process.status(patience)?;
-            self.clock.set(before + process.used());
+            self.clock.set(used_before + process.used());
             let mut partial = None;
             let before = next;
             while let Some(slot) = slots.get(next) {

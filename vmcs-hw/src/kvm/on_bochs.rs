@@ -13,7 +13,7 @@ use crate::bochs::{BochsInstall, BochsOptions, BochsTarget};
 use crate::case::{Case, Observation, Session};
 use crate::error::TargetError;
 use crate::probe_image;
-use crate::target::{Implementation, ProbeReport, Target};
+use crate::target::{CpuClock, Implementation, ProbeReport, Target};
 
 /// The first process; empty when the build host could not build it.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmcs-kvm-init.elf"));
@@ -71,6 +71,10 @@ impl Target for KvmOnBochs {
 
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
         self.bochs.capture()
+    }
+
+    fn cpu_clock(&self) -> Option<CpuClock> {
+        self.bochs.cpu_clock()
     }
 
     fn run(
