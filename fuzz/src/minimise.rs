@@ -179,29 +179,17 @@ pub fn minimise(
 ) -> Result<Vec<Option<Minimal>>, TargetError> {
     let oracle = Oracle::new(setting.world, setting.session, setting.deviations.of(&target.implementation()));
     let mut asking = Asking { target, session: setting.session, oracle };
-    let mut reductions = Vec::new();
-    for (number, (case, goal)) in cases.iter().enumerate() {
-        let variants = [Some(case.clone()), edits::from_the_plain_image(case, setting.session)];
-        reductions.extend(variants.into_iter().flatten().map(|case| Reduction::new(number, &case, goal)));
-    }
-    loop {
-        let mut candidates = Vec::new();
-        for (owner, reduction) in reductions.iter_mut().enumerate() {
-            let drafts = reduction.propose(setting.world, setting.session);
-            candidates.extend(drafts.into_iter().map(|draft| (owner, draft.case())));
-        }
-        if candidates.is_empty() {
-            break;
-        }
-        let kept = asking.which_keep(&mut reductions, &candidates)?;
-        let mut by_owner = vec![Vec::new(); reductions.len()];
-        for ((owner, _), judged) in candidates.iter().zip(kept) {
-            by_owner[*owner].push(judged);
-        }
-        for (reduction, kept) in reductions.iter_mut().zip(by_owner) {
-            reduction.learn(kept);
-        }
-    }
+    let mut reductions: Vec<_> =
+        cases.iter().enumerate().map(|(number, (case, goal))| Reduction::new(number, case, goal)).collect();
+    asking.reduce(&mut reductions, setting.world)?;
+    // Those that need another image than the plain one start again from the plain one with the fields that differ.
+    let special = reductions.iter().filter_map(|reduction| {
+        let case = edits::from_the_plain_image(&reduction.result()?.case, setting.session)?;
+        Some(Reduction::new(reduction.number, &case, &reduction.goal))
+    });
+    let mut from_plain: Vec<_> = special.collect();
+    asking.reduce(&mut from_plain, setting.world)?;
+    reductions.append(&mut from_plain);
     let smallest = |number: usize| {
         let of_case = reductions.iter().filter(|reduction| reduction.number == number);
         of_case.filter_map(Reduction::result).min_by_key(|minimal| size(&minimal.case))
@@ -225,6 +213,28 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// Takes all reductions to their ends, in rounds of one run each.
+    fn reduce(&mut self, reductions: &mut [Reduction], world: &World) -> Result<(), TargetError> {
+        loop {
+            let mut candidates = Vec::new();
+            for (owner, reduction) in reductions.iter_mut().enumerate() {
+                let drafts = reduction.propose(world, self.session);
+                candidates.extend(drafts.into_iter().map(|draft| (owner, draft.case())));
+            }
+            if candidates.is_empty() {
+                return Ok(());
+            }
+            let kept = self.which_keep(reductions, &candidates)?;
+            let mut by_owner = vec![Vec::new(); reductions.len()];
+            for ((owner, _), judged) in candidates.iter().zip(kept) {
+                by_owner[*owner].push(judged);
+            }
+            for (reduction, kept) in reductions.iter_mut().zip(by_owner) {
+                reduction.learn(kept);
+            }
+        }
+    }
+
     /// Which of the candidates keep the goals of their reductions. One that takes the machine down is asked for only as
     /// long as its reduction needs it.
     fn which_keep(
