@@ -301,7 +301,7 @@ fn record(
     let cases = Cases::Generated { stream: &mut stream, count };
     let setting = Setting { world, session, deviations };
     let mut target = processor.machine.open()?;
-    let mut run = one(target.as_mut(), setting, cases, count, Some(&mut recorder), stop)?;
+    let mut run = one(target.as_mut(), setting, cases, count, Some(&mut recorder), Instant::now(), stop)?;
     recorder.finish().map_err(|error| CliError::file(file, &error))?;
     run.causes = minimise::findings(target.as_mut(), setting, &run.report)?;
     Ok(run)
@@ -317,6 +317,7 @@ fn feed(
 ) -> Result<Vec<Run>, CliError> {
     let files = corpus::read(directory)?;
     let generator = Generator::from(args.generator);
+    let began = Instant::now();
     let mut runs = Vec::new();
     for processor in subjects::capture(targets, &args.cpus, args.jobs())? {
         let Processor { machine, world, session, .. } = &processor;
@@ -324,7 +325,7 @@ fn feed(
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
         let setting = Setting { world, session, deviations };
         let mut target = machine.open()?;
-        let mut run = one(target.as_mut(), setting, cases, files.len() as u64, None, stop)?;
+        let mut run = one(target.as_mut(), setting, cases, files.len() as u64, None, began, stop)?;
         run.causes = minimise::findings(target.as_mut(), setting, &run.report)?;
         runs.push(run);
         if stop.load(Ordering::Relaxed) {
@@ -336,6 +337,7 @@ fn feed(
 
 /// The comparison of the model with recorded runs.
 fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Result<Vec<Run>, CliError> {
+    let began = Instant::now();
     let mut runs = Vec::new();
     for mut recording in recordings {
         let world = World::new(&recording.header.profile.profile);
@@ -346,7 +348,7 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
         let mut list = cases.into_iter();
         let Header { generator, seed, .. } = recording.header.clone();
         let cases = Cases::Listed { generator, seed, cases: &mut list };
-        runs.push(one(&mut recording, setting, cases, count, None, stop)?);
+        runs.push(one(&mut recording, setting, cases, count, None, began, stop)?);
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -354,17 +356,18 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
     Ok(runs)
 }
 
-/// A campaign on one machine, in the order of the cases.
+/// A campaign on one machine, in the order of the cases. Its time counts from when the command `began`.
 fn one(
     target: &mut dyn Target,
     setting: Setting<'_>,
     cases: Cases<'_>,
     count: u64,
     recorder: Option<&mut Recorder>,
+    began: Instant,
     stop: &AtomicBool,
 ) -> Result<Run, CliError> {
     let bar = bar(Some(count), &target.implementation().to_string());
-    let began = Instant::now();
+    let start = began.elapsed().as_secs_f64();
     let report = campaign::run(target, setting, cases, recorder, &mut |done| {
         bar.set_position(done);
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -372,6 +375,7 @@ fn one(
     bar.finish_and_clear();
     let report = report?;
     let mut timeline = Timeline::default();
+    timeline.add(Sample { seconds: start, ..Sample::default() });
     timeline.add(Sample {
         seconds: began.elapsed().as_secs_f64(),
         cases: report.cases,

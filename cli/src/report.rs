@@ -1,6 +1,7 @@
 //! `vmcs report`, and what `vmcs diff` says at its end: the results of campaigns, for people.
 
 pub(crate) mod chart;
+mod findings;
 pub(crate) mod html;
 pub(crate) mod input;
 pub(crate) mod sections;
@@ -20,8 +21,8 @@ use input::Run;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  vmcs diff --cases 100000 --report run.json\n  vmcs report run.json -o run.html")]
 pub(crate) struct Args {
-    /// What `vmcs diff --json` or `vmcs diff --report FILE.json` wrote, also compressed by gzip
-    #[arg(required = true, value_name = "REPORT")]
+    /// What `vmcs diff --report FILE.json` or `vmcs diff --json` wrote, also compressed by gzip, and state directories
+    #[arg(required = true, value_name = "REPORT|STATE_DIR")]
     files: Vec<PathBuf>,
     /// Write one self-contained HTML page to this file, or all reports as JSON if its name does not end in .html, instead
     /// of printing tables

@@ -119,7 +119,7 @@ fn the_page_shows_everything_and_filters_by_section() {
     assert!(all.dom.contains("never &lt;script&gt;console.error('run')&lt;/script&gt; here"));
     assert_eq!(all.count("<polyline class=\"wall\""), 1);
     assert!(
-        all.dom.contains("24 cases per second of wall time on average over 2.5 s, between 20 and 27; 60 per second")
+        all.dom.contains("24 cases per second of wall time on average over 2.5 s, between 21 and 27; 60 per second")
     );
     assert!(all.dom.contains("VMfailValid(9)</code> VMPTRLD with invalid physical address"), "what the machine did");
 
@@ -144,6 +144,38 @@ fn the_page_shows_everything_and_filters_by_section() {
     assert_eq!((plain.shown("part").len(), plain.shown("finding").len()), (15, findings.len()));
     // A heading stands for what is below it.
     assert_eq!(browse(&page, "#section=27.2", &[]).unwrap().shown("part").len(), 6);
+}
+
+#[test]
+fn causes_stand_for_their_cases() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut reports = report_with_findings(directory.path());
+    let cause = |violated: Value, model: Value, observed: &str| {
+        json!({
+            "format": "vmcs case 1", "cause": "vmlaunch Entered instead of VMfailValid(7)", "count": 40, "minimal": true,
+            "implementation": reports[0]["implementation"], "program": reports[0]["findings"][0]["program"], "step": 4,
+            "instruction": "vmlaunch", "observed": observed, "permitted": ["VMfailValid(7)"], "violated": violated,
+            "base": "plain", "model": model, "machine": "it entered the guest",
+            "changes": [{"field": "vm_entry_controls", "from": "0x1", "to": "0x401", "bits": "bit 10 “entry to SMM”"}]
+        })
+    };
+    let explanation = "ctl.vpid.nonzero: VMfailValid(7)\n  The rule.\n  a value";
+    reports[0]["causes"] = json!([
+        cause(json!(["ctl.vpid.nonzero"]), json!([explanation]), "Entered"),
+        cause(json!([]), json!(["No check is violated: the entry succeeds."]), "VMfailValid(7)"),
+    ]);
+    let Some(seen) = browse(&page(directory.path(), &reports), "", &[]) else { return };
+    assert_eq!(seen.shown("finding").len(), 2);
+    for text in [
+        "step 4; 40 cases</span>",
+        "<li>The rule.</li><li>a value</li>",
+        "<p>No check is violated: the entry succeeds.</p>",
+        "<p>it entered the guest.</p>",
+        "<p>The case changes the plain image:</p>",
+        "<code>vm_entry_controls: 0x1 → 0x401 (bit 10 “entry to SMM”)</code>",
+    ] {
+        assert!(seen.dom.contains(text), "{text}");
+    }
 }
 
 #[test]

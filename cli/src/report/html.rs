@@ -7,19 +7,15 @@ use std::path::Path;
 
 use askama::Template;
 use indicatif::HumanCount;
-use vmcs_fuzz::campaign::Finding;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_model::checks::CheckId;
-use vmcs_model::formats::InstructionError;
 
 use super::chart::{self, Chart};
+use super::findings::{FindingView, OutcomeText};
 use super::input::Run;
 use super::sections;
 use super::summary::{State, Summary, Tally, by_implementation, state_of_all};
 use crate::error::CliError;
-
-/// Violated checks of a finding that are shown at once.
-const MOST_VIOLATED: usize = 4;
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -33,6 +29,7 @@ struct Page {
     disagreed: u64,
     tiles: Vec<Tile>,
     implementations: Vec<Machine>,
+    campaigns: Vec<CampaignView>,
     legend: Vec<(&'static str, &'static str)>,
     sections: Vec<SectionView>,
     findings: Vec<FindingView>,
@@ -63,13 +60,12 @@ struct Machine {
     down: String,
     coverage: String,
     rate: String,
-    sources: Vec<SourceView>,
 }
 
-/// Cases of one generator and seed.
-struct SourceView {
-    title: String,
+/// What one command did, or one generator and seed where the command is not known.
+struct CampaignView {
     command: Option<String>,
+    title: String,
     chart: Option<Chart>,
 }
 
@@ -109,32 +105,6 @@ struct CheckView {
     reasons: BTreeSet<String>,
 }
 
-struct FindingView {
-    title: String,
-    implementation: String,
-    step: usize,
-    sections: String,
-    permitted: Vec<OutcomeText>,
-    violated: Vec<ViolatedView>,
-    /// Violated checks beyond the first few.
-    more_violated: Vec<ViolatedView>,
-    observed: OutcomeText,
-    program: String,
-}
-
-/// An outcome and what it means.
-struct OutcomeText {
-    text: String,
-    meaning: Option<String>,
-}
-
-struct ViolatedView {
-    id: String,
-    section: String,
-    /// The rule, the values, and what would be legal.
-    lines: Vec<String>,
-}
-
 struct DeviationView {
     id: String,
     cases: String,
@@ -155,7 +125,7 @@ pub(crate) fn write(path: &Path, runs: &[Run], deviations: &Deviations) -> Resul
     fs::write(path, page).map_err(|error| CliError::file(path, &error))
 }
 
-fn count(n: u64) -> String {
+pub(super) fn count(n: u64) -> String {
     HumanCount(n).to_string()
 }
 
@@ -163,10 +133,7 @@ impl Page {
     fn new(runs: &[Run], deviations: &Deviations) -> Self {
         let summaries = by_implementation(runs.iter().map(Summary::from));
         let disagreed = summaries.iter().map(|summary| summary.disagreed).sum();
-        let findings: Vec<_> = runs
-            .iter()
-            .flat_map(|run| run.report.findings.iter().map(|finding| FindingView::new(run, finding)))
-            .collect();
+        let kept: u64 = runs.iter().map(|run| run.report.findings.len() as u64).sum();
         Self {
             css: include_str!("../../templates/report.css"),
             script: include_str!("../../templates/report.js"),
@@ -178,11 +145,12 @@ impl Page {
             interrupted: summaries.iter().any(|summary| summary.interrupted),
             disagreed,
             tiles: tiles(&summaries),
-            implementations: summaries.iter().map(|summary| Machine::new(summary, runs)).collect(),
+            implementations: summaries.iter().map(Machine::new).collect(),
+            campaigns: campaigns(runs),
             legend: State::ALL.map(|state| (state.class(), state.text())).to_vec(),
             sections: sections::all().iter().map(|section| SectionView::new(section, &summaries)).collect(),
-            more_findings: disagreed.saturating_sub(findings.len() as u64),
-            findings,
+            findings: runs.iter().flat_map(FindingView::all).collect(),
+            more_findings: disagreed.saturating_sub(kept),
             deviations: deviation_views(&summaries, deviations),
             unspecified: descending(summaries.iter().flat_map(|summary| &summary.unspecified))
                 .map(|(why, cases)| (why.clone(), count(cases)))
@@ -218,7 +186,7 @@ fn tiles(summaries: &[Summary]) -> Vec<Tile> {
 }
 
 impl Machine {
-    fn new(summary: &Summary, runs: &[Run]) -> Self {
+    fn new(summary: &Summary) -> Self {
         let tally = summary.tally(CheckId::all());
         let cpu_seconds = summary.cpu_seconds();
         let timed: u64 = summary.sources.iter().filter(|source| source.cpu_seconds > 0.0).map(|s| s.cases).sum();
@@ -232,29 +200,36 @@ impl Machine {
             down: count(summary.crashed + summary.hung),
             coverage: format!("{} / {}", tally.of(State::Both), tally.reachable()),
             rate: if cpu_seconds > 0.0 { chart::short(timed as f64 / cpu_seconds) } else { "–".to_owned() },
-            sources: runs
-                .iter()
-                .filter(|run| run.report.implementation == summary.implementation)
-                .map(SourceView::new)
-                .collect(),
         }
-    }
-
-    /// Whether a chart can be drawn.
-    fn has_charts(&self) -> bool {
-        self.sources.iter().any(|source| source.chart.is_some())
     }
 }
 
-impl SourceView {
-    fn new(run: &Run) -> Self {
-        let report = &run.report;
-        Self {
-            title: format!("{} cases of the generator {}, seed {}", count(report.cases), report.generator, report.seed),
-            command: run.timeline.as_ref().map(|timeline| timeline.command.clone()).filter(|text| !text.is_empty()),
-            chart: run.timeline.as_ref().and_then(|timeline| Chart::new(&timeline.samples)),
+/// One for each command, in the order of the runs.
+fn campaigns(runs: &[Run]) -> Vec<CampaignView> {
+    let key = |run: &Run| match run.command() {
+        None => (None, run.report.generator.clone(), run.report.seed),
+        Some(command) => (Some(command.to_owned()), String::new(), 0),
+    };
+    let keys: BTreeSet<_> = runs.iter().map(key).collect();
+    let view = |wanted| {
+        let its: Vec<_> = runs.iter().filter(|run| key(run) == wanted).collect();
+        let timelines: Vec<_> = its.iter().map(|run| run.samples()).collect();
+        let cases = count(its.iter().map(|run| run.report.cases).sum());
+        let machines: BTreeSet<_> = its.iter().map(|run| run.report.implementation.to_string()).collect();
+        let who = match (machines.len(), machines.first()) {
+            (1, Some(one)) => one.clone(),
+            (several, _) => format!("{several} implementations and CPU models"),
+        };
+        let made: BTreeSet<_> =
+            its.iter().map(|run| format!("{}, seed {}", run.report.generator, run.report.seed)).collect();
+        let made = made.into_iter().collect::<Vec<_>>().join("; ");
+        CampaignView {
+            title: format!("{cases} cases on {who}; generator {made}"),
+            chart: Chart::new(&chart::together(&timelines)),
+            command: wanted.0,
         }
-    }
+    };
+    keys.into_iter().map(view).collect()
 }
 
 impl SectionView {
@@ -331,57 +306,8 @@ impl CheckView {
     }
 }
 
-impl FindingView {
-    fn new(run: &Run, finding: &Finding) -> Self {
-        let disagreement = &finding.disagreement;
-        let mut violated: Vec<_> = disagreement.violated.iter().map(|id| ViolatedView::new(id, finding)).collect();
-        let more_violated = violated.split_off(violated.len().min(MOST_VIOLATED));
-        Self {
-            title: finding.program.id.clone(),
-            implementation: run.report.implementation.to_string(),
-            step: disagreement.step,
-            sections: sections_of(disagreement.violated.iter()),
-            permitted: disagreement.permitted.iter().map(|text| OutcomeText::new(text)).collect(),
-            violated,
-            more_violated,
-            observed: OutcomeText::new(&disagreement.observed),
-            program: serde_json::to_string(&finding.program).expect("a program is JSON"),
-        }
-    }
-}
-
-impl ViolatedView {
-    fn new(id: &str, finding: &Finding) -> Self {
-        let info = CheckId::by_id(id).map(CheckId::info);
-        let explanation = finding.explanations.iter().find(|explanation| explanation.check == id);
-        let lines = match (explanation, info) {
-            // Its first line is the check and the outcome.
-            (Some(explanation), _) => explanation.text.lines().skip(1).map(|line| line.trim().to_owned()).collect(),
-            (None, Some(info)) if info.gate.is_empty() => vec![info.rule.to_owned()],
-            (None, Some(info)) => vec![info.rule.to_owned(), format!("in force if {}", info.gate)],
-            (None, None) => Vec::new(),
-        };
-        Self { id: id.to_owned(), section: info.map_or(String::new(), |info| info.sdm.to_owned()), lines }
-    }
-}
-
-impl OutcomeText {
-    fn new(text: &str) -> Self {
-        let error = text.strip_prefix("VMfailValid(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
-        let meaning = match error {
-            Some(number) => InstructionError(number).meaning(),
-            None if text == "Entered" => Some("the guest runs"),
-            None if text.starts_with("EntryFailed(33") => Some("VM-entry failure due to invalid guest state"),
-            None if text.starts_with("EntryFailed(34") => Some("VM-entry failure due to MSR loading"),
-            None if text == "VMfailInvalid" => Some("no error number is stored"),
-            None => None,
-        };
-        Self { text: text.to_owned(), meaning: meaning.map(str::to_owned) }
-    }
-}
-
 /// The sections of those checks, separated by spaces.
-fn sections_of<'a>(checks: impl Iterator<Item = &'a String>) -> String {
+pub(super) fn sections_of<'a>(checks: impl Iterator<Item = &'a String>) -> String {
     let sections: BTreeSet<_> = checks.filter_map(|id| Some(CheckId::by_id(id)?.info().sdm)).collect();
     sections.into_iter().collect::<Vec<_>>().join(" ")
 }

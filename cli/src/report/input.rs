@@ -10,9 +10,9 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vmcs_fuzz::campaign::Report;
+use vmcs_fuzz::campaign::{Finding, Report, saved_reports};
 use vmcs_fuzz::case_file::CaseFile;
-use vmcs_fuzz::timeline::Timeline;
+use vmcs_fuzz::timeline::{Sample, Timeline};
 
 use crate::error::CliError;
 
@@ -48,6 +48,21 @@ impl Run {
         let command = command_line(std::env::args().skip(1));
         Self { timeline: Some(Timeline { command, ..timeline }), ..report.into() }
     }
+
+    /// The command line that made it, where it is known.
+    pub(crate) fn command(&self) -> Option<&str> {
+        self.timeline.as_ref().map(|timeline| timeline.command.as_str()).filter(|command| !command.is_empty())
+    }
+
+    /// The findings as they came, unless their causes were looked for.
+    pub(crate) fn findings_without_causes(&self) -> impl Iterator<Item = &Finding> {
+        self.report.findings.iter().filter(|_| self.causes.is_empty())
+    }
+
+    /// How it went over time.
+    pub(crate) fn samples(&self) -> &[Sample] {
+        self.timeline.as_ref().map_or(&[], |timeline| &timeline.samples)
+    }
 }
 
 /// The command as one would call it again, without where it writes its results.
@@ -66,10 +81,15 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
     command
 }
 
-/// The reports of all files.
+/// The reports of all files and state directories.
 pub(crate) fn read_all(files: &[PathBuf]) -> Result<Vec<Run>, CliError> {
     let mut all = Vec::new();
     for file in files {
+        if file.is_dir() {
+            let saved = saved_reports(file)?.into_iter();
+            all.extend(saved.map(|(report, timeline)| Run { timeline: Some(timeline), ..Run::from(report) }));
+            continue;
+        }
         let runs: Vec<Run> = read(file, "an array of reports as `vmcs diff --json` prints it")?;
         all.extend(runs);
     }

@@ -1,10 +1,10 @@
 //! What all reports of one implementation say together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use vmcs_fuzz::coverage::{Coverage, Sides};
-use vmcs_fuzz::timeline::Timeline;
 use vmcs_hw::Implementation;
 use vmcs_model::checks::CheckId;
 
@@ -53,6 +53,8 @@ pub(crate) struct Source {
     pub(crate) generator: String,
     /// The seed.
     pub(crate) seed: u64,
+    /// Which parts of the campaign they are, if not all.
+    pub(crate) part: Option<String>,
     /// How many.
     pub(crate) cases: u64,
     /// The command line, where it is known.
@@ -190,10 +192,26 @@ impl Summary {
     }
 }
 
+impl Source {
+    /// Number, generator, seed and part in words.
+    pub(crate) fn title(&self) -> String {
+        let (cases, generator, seed) = (HumanCount(self.cases), &self.generator, self.seed);
+        let part = self.part.as_ref().map_or(String::new(), |part| format!(", part {part}"));
+        format!("{cases} cases of the generator {generator} with seed {seed}{part}")
+    }
+}
+
+/// `2, 3 of 8`; nothing for the whole.
+fn part_of(shards: &BTreeSet<u32>, count: u32) -> Option<String> {
+    let numbers: Vec<_> = shards.iter().map(ToString::to_string).collect();
+    (numbers.len() as u64 != u64::from(count)).then(|| format!("{} of {count}", numbers.join(", ")))
+}
+
 impl From<&Run> for Summary {
     fn from(run: &Run) -> Self {
-        let Run { report, timeline, unreachable, .. } = run.clone();
-        let end = timeline.as_ref().map(Timeline::end).unwrap_or_default();
+        let end = run.samples().last().copied().unwrap_or_default();
+        let command = run.command().map(str::to_owned);
+        let Run { report, unreachable, .. } = run.clone();
         Self {
             implementation: report.implementation,
             cases: report.cases,
@@ -208,10 +226,11 @@ impl From<&Run> for Summary {
             coverage: report.coverage,
             unreachable,
             sources: vec![Source {
+                part: part_of(&report.shards, report.shard_count),
                 generator: report.generator,
                 seed: report.seed,
                 cases: report.cases,
-                command: timeline.map(|timeline| timeline.command),
+                command,
                 seconds: end.seconds,
                 cpu_seconds: end.cpu_seconds,
             }],

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table};
 use indicatif::HumanCount;
 use vmcs_fuzz::campaign::Finding;
+use vmcs_fuzz::case_file::CaseFile;
 use vmcs_model::checks::CheckId;
 
 use super::input::Run;
@@ -15,6 +16,9 @@ use crate::output;
 /// Findings that are printed in full.
 const MOST_FINDINGS: usize = 10;
 
+/// Violated checks of a finding that are explained.
+const MOST_EXPLAINED: usize = 3;
+
 /// Prints what was found on each implementation, the findings, and the totals at the end.
 pub(crate) fn print(runs: &[Run]) -> io::Result<()> {
     let summaries = by_implementation(runs.iter().map(Summary::from));
@@ -22,13 +26,18 @@ pub(crate) fn print(runs: &[Run]) -> io::Result<()> {
         print_summary(summary)?;
         print_not_seen(runs.iter().filter(|run| run.report.implementation == summary.implementation))?;
     }
-    let findings = runs.iter().flat_map(|run| run.report.findings.iter().map(move |finding| (run, finding)));
-    for (run, finding) in findings.take(MOST_FINDINGS) {
+    let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
+    for cause in causes.iter().take(MOST_FINDINGS) {
+        print_cause(cause)?;
+    }
+    let of_run = |run| Run::findings_without_causes(run).map(move |finding| (run, finding));
+    let findings: Vec<_> = runs.iter().flat_map(of_run).collect();
+    for (run, finding) in findings.iter().take(MOST_FINDINGS) {
         print_finding(&run.report.implementation.to_string(), finding)?;
     }
-    let disagreed: u64 = summaries.iter().map(|summary| summary.disagreed).sum();
-    if disagreed > MOST_FINDINGS as u64 {
-        writeln!(io::stdout(), "… and {} more\n", HumanCount(disagreed - MOST_FINDINGS as u64))?;
+    let more = [causes.len(), findings.len()].map(|count| count.saturating_sub(MOST_FINDINGS)).iter().sum::<usize>();
+    if more > 0 {
+        writeln!(io::stdout(), "… and {more} more: --report FILE.html shows all\n")?;
     }
     output::print_table(&totals(&summaries))
 }
@@ -39,8 +48,7 @@ fn print_summary(summary: &Summary) -> io::Result<()> {
     let interrupted = if summary.interrupted { " (interrupted)" } else { "" };
     writeln!(out, "{}{interrupted}", summary.implementation)?;
     for source in &summary.sources {
-        let (cases, generator, seed) = (HumanCount(source.cases), &source.generator, source.seed);
-        writeln!(out, "  {cases} cases of the generator {generator} with seed {seed}")?;
+        writeln!(out, "  {}", source.title())?;
     }
     writeln!(out)?;
     drop(out);
@@ -123,6 +131,17 @@ fn totals(summaries: &[Summary]) -> Table {
     table
 }
 
+fn print_cause(cause: &CaseFile) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let CaseFile { implementation, cause: what, count, machine, .. } = cause;
+    writeln!(out, "{implementation}: {what}, {count} {}", if *count == 1 { "case" } else { "cases" })?;
+    writeln!(out, "  {machine}")?;
+    for line in cause.model.iter().take(MOST_EXPLAINED).flat_map(|text| text.lines()) {
+        writeln!(out, "    {line}")?;
+    }
+    writeln!(out, "  {}\n", serde_json::to_string(&cause.program)?)
+}
+
 fn print_finding(implementation: &str, finding: &Finding) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let disagreement = &finding.disagreement;
@@ -131,7 +150,8 @@ fn print_finding(implementation: &str, finding: &Finding) -> io::Result<()> {
     if !disagreement.violated.is_empty() {
         writeln!(out, "  violated: {}", disagreement.violated.join(", "))?;
     }
-    for line in finding.explanations.iter().flat_map(|explanation| explanation.text.lines()) {
+    let explained = finding.explanations.iter().take(MOST_EXPLAINED);
+    for line in explained.flat_map(|explanation| explanation.text.lines()) {
         writeln!(out, "    {line}")?;
     }
     writeln!(out, "  {}\n", serde_json::to_string(&finding.program)?)
