@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{iter, thread};
 
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Cases within which a fault has to be found.
-const CASES: u64 = 200_000;
+const CASES: &str = "200000";
 /// Fields that a minimal finding changes, at most.
 const MOST_FIELDS: usize = 3;
 /// What puts a fault in force, by its number from 1 in the order of the file.
@@ -105,44 +105,39 @@ fn every_seeded_fault_is_found() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// Runs the campaign with that fault in force, and makes what it finds smaller; the error says what is wrong with the
-/// result.
+/// Runs the campaign with that fault in force; the error says what is wrong with its result.
 fn run(vmcs: &Path, number: u32, name: &str, campaign: &Campaign) -> Result<(), String> {
-    let run = |args: &[&str]| {
-        let machine = ["--target", &campaign.target, "--cpu", &campaign.cpu];
-        let output = Command::new(vmcs).args(args).args(machine).env(VARIABLE, number.to_string()).output();
-        output.expect("the command runs")
-    };
-    let read = |output: &Output| -> Result<Value, String> {
-        let error = || format!("{name}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).map_err(|_| error())
-    };
-    // Most faults show themselves early.
-    let budgets = if number == 0 { &[CASES][..] } else { &[5000, CASES] };
-    let mut report = Value::Null;
-    for cases in budgets {
-        report = read(&run(&["diff", "--json", "--generator", &campaign.generator, "--cases", &cases.to_string()]))?;
-        if report[0]["disagreed"] != 0 {
-            break;
-        }
-    }
-    let program = &report[0]["findings"][0]["program"];
-    match (number, program.is_null()) {
+    let findings = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the scratch directory is writable");
+    let output = Command::new(vmcs)
+        .args(["diff", "--json", "--jobs", "1", "--cases", CASES, "--max-findings", "1", "--findings"])
+        .arg(findings.path())
+        .args(["--target", &campaign.target, "--cpu", &campaign.cpu, "--generator", &campaign.generator])
+        .env(VARIABLE, number.to_string())
+        .output()
+        .expect("the command runs");
+    let error = |_| format!("{name}: {}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).map_err(error)?;
+    let first = &report[0]["findings"][0]["program"]["id"];
+    match (number, first.is_null()) {
         (0, true) => {
             println!("no fault: no finding in {CASES} cases of {}", campaign.generator);
             return Ok(());
         }
-        (0, false) => return Err(format!("no fault, and yet a finding: {program}")),
+        (0, false) => return Err(format!("no fault, and yet a finding: {first}")),
         (_, true) => return Err(format!("{name}: no finding in {CASES} cases")),
         (_, false) => {}
     }
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("seeded-faults/finding-{number}.jsonl"));
-    fs::write(&file, program.to_string()).expect("the scratch directory is writable");
-    let minimal = read(&run(&["minimize", file.to_str().expect("UTF-8")]))?;
-    let fields = minimal["changes"].as_array().map_or(usize::MAX, Vec::len);
-    println!("{name}: {}, {fields} fields changed, {}", program["id"], minimal["cause"]);
-    let few = minimal["minimal"] == true && fields <= MOST_FIELDS;
-    if few { Ok(()) } else { Err(format!("{name}: this is not minimal: {minimal}")) }
+    let files = fs::read_dir(findings.path()).expect("findings are written").map(|file| file.expect("a file").path());
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a case file");
+        let finding: Value = serde_json::from_str(&text).expect("a case file");
+        let fields = finding["changes"].as_array().map_or(usize::MAX, Vec::len);
+        println!("{name}: {first}, {fields} fields changed, {}", finding["cause"]);
+        if finding["minimal"] != true || fields > MOST_FIELDS {
+            return Err(format!("{name}: this is not minimal: {text}"));
+        }
+    }
+    Ok(())
 }
 
 /// Builds the command of a copy of the workspace with `faults` in it.

@@ -1,8 +1,10 @@
 //! What holds for every input, as functions that panic where it does not: fuzz targets and property tests call them.
 
 mod files;
+mod generated;
 
 pub use files::files;
+pub use generated::generated;
 
 use arbitrary::{Result, Unstructured};
 use vmcs_model::capabilities::Capabilities;
