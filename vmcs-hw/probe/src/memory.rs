@@ -125,6 +125,11 @@ pub(crate) static SESSION: Place =
 pub(crate) static ANSWER: Place = Place::new(layout::ANSWER_BUFFER, MAX_ANSWER_BYTES);
 /// The batch.
 pub(crate) static BATCH: Place = Place::new(layout::BATCH_BUFFER, MAX_BATCH_BYTES);
+/// A message on the serial line.
+pub(crate) static MESSAGE: Place =
+    Place::new(layout::MESSAGE_BUFFER, (layout::BUFFERS_END - layout::MESSAGE_BUFFER) as usize);
+/// The requests that a loader has brought.
+pub(crate) static REQUESTS: Place = Place::new(layout::REQUESTS, layout::MAX_REQUESTS_BYTES as usize);
 
 impl Place {
     const fn new(address: u64, bytes: usize) -> Self {
@@ -135,11 +140,36 @@ impl Place {
     ///
     /// # Panics
     /// When it is asked for again.
+    #[allow(clippy::mut_from_ref, reason = "only the first caller gets a reference")]
     pub(crate) fn take(&'static self) -> &'static mut [u8] {
         assert!(!self.taken.swap(true, Ordering::Relaxed), "a buffer is lent out once");
-        // SAFETY: the three places are identity-mapped RAM that holds whatever bytes; the layout keeps them apart, linker.ld
+        // SAFETY: these places are identity-mapped RAM that holds whatever bytes; the layout keeps them apart, linker.ld
         // keeps the program away from them, and the flag lets one caller through.
         unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.bytes) }
+    }
+}
+
+/// A value for the one processor that there is, which nothing interrupts but exceptions.
+pub(crate) struct Local<T> {
+    value: UnsafeCell<T>,
+    in_use: AtomicBool,
+}
+
+// SAFETY: `with` hands out one reference at a time, guarded by an atomic flag.
+unsafe impl<T> Sync for Local<T> {}
+
+impl<T> Local<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { value: UnsafeCell::new(value), in_use: AtomicBool::new(false) }
+    }
+
+    /// Lends the value to `use_it`, unless it is lent out: an exception has come while it was in use.
+    pub(crate) fn with(&self, use_it: impl FnOnce(&mut T)) {
+        if !self.in_use.swap(true, Ordering::Relaxed) {
+            // SAFETY: the flag lets one caller through at a time, so this exclusive reference is the only one.
+            use_it(unsafe { &mut *self.value.get() });
+            self.in_use.store(false, Ordering::Relaxed);
+        }
     }
 }
 
