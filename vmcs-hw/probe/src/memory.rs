@@ -70,15 +70,17 @@ pub(crate) fn write_table(address: u64, words: impl Iterator<Item = u64>) {
 pub(crate) fn image_checksum() -> u64 {
     unsafe extern "C" {
         static image_start: u64;
+        static metal_start: u64;
+        static metal_end: u64;
         static constants_end: u64;
     }
-    // SAFETY: linker.ld puts the symbols around the loaded code and constants, aligned to 16 bytes; nothing writes there.
-    let words = unsafe {
-        let (start, end) = (&raw const image_start, &raw const constants_end);
-        core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<u64>())
+    // SAFETY: linker.ld puts the symbols around the loaded code and constants that a case needs, aligned to 16 bytes;
+    // nothing writes there.
+    let parts = unsafe {
+        [(&raw const image_start, &raw const metal_start), (&raw const metal_end, &raw const constants_end)]
+            .map(|(start, end)| core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<u64>()))
     };
-    let (blocks, _) = words.as_chunks::<8>();
-    blocks.iter().fold(0, |sum, [a, b, c, d, e, f, g, h]| {
+    parts.into_iter().flat_map(|words| words.as_chunks::<8>().0).fold(0, |sum, [a, b, c, d, e, f, g, h]| {
         [a, b, c, d, e, f, g, h].into_iter().fold(sum, |sum: u64, word| sum.wrapping_add(*word))
     })
 }

@@ -153,10 +153,9 @@ impl<'g, P: Port> Line<'g, P> {
         &mut self.port
     }
 
-    /// Whether a connection is open.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.connection != 0
+    /// Gives the port back.
+    pub fn into_port(self) -> P {
+        self.port
     }
 
     /// Sends a message, and returns when it has arrived.
