@@ -14,15 +14,32 @@ if [ "$(id -u)" != 0 ]; then
     if have sudo && sudo -n true 2>/dev/null; then as_root=(sudo -n); else as_root=(false); fi
 fi
 
+install() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null &&
+        echo "installed: $*"
+}
+
 say "Debian packages: Bochs 2.7 or newer, a C++ compiler for libFuzzer, a browser for the report"
 missing=()
 { have bochs || have bochs-bin; } || missing+=(bochs bochs-term bochsbios vgabios)
 have g++ || missing+=(g++)
 have chromium || missing+=(chromium)
 if [ ${#missing[@]} -gt 0 ]; then
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-    echo "installed: ${missing[*]}"
+    install "${missing[@]}"
+fi
+
+say "Debian packages for the boot image: GRUB, xorriso, mtools, QEMU and its UEFI"
+missing=()
+have grub-mkrescue || missing+=(grub-common)
+[ -d /usr/lib/grub/i386-pc ] || missing+=(grub-pc-bin)
+[ -d /usr/lib/grub/x86_64-efi ] || missing+=(grub-efi-amd64-bin)
+have xorriso || missing+=(xorriso)
+have mformat || missing+=(mtools)
+have qemu-system-x86_64 || missing+=(qemu-system-x86)
+[ -d /usr/share/OVMF ] || missing+=(ovmf)
+if [ ${#missing[@]} -gt 0 ]; then
+    install "${missing[@]}" || echo "not installed, tests that need them are skipped: ${missing[*]}"
 fi
 
 export RUSTFLAGS="${RUSTFLAGS:-} -Dwarnings" RUSTDOCFLAGS="-Dwarnings"

@@ -10,6 +10,7 @@ use vmcs_fuzz::case_file::CaseFileError;
 use vmcs_fuzz::deviations::DeviationError;
 use vmcs_hw::TargetError;
 use vmcs_hw::bochs::debian::InstallError;
+use vmcs_hw::metal::iso::IsoError;
 use vmcs_hw::profile::{ProfileError, UnknownProfile};
 use vmcs_hw::recording::RecordingError;
 
@@ -80,6 +81,9 @@ pub(crate) enum CliError {
     /// An installation.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// A boot image.
+    #[error(transparent)]
+    Iso(#[from] IsoError),
     /// Standard output.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

@@ -16,6 +16,7 @@ mod image;
 mod kvm;
 mod live;
 mod merge;
+mod metal;
 mod minimize;
 mod output;
 mod replay;
@@ -59,6 +60,7 @@ enum Command {
     Checks(checks::Args),
     Deviations(deviations::Args),
     Targets(targets::Args),
+    Metal(metal::Args),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Checks(args) => checks::run(&args),
         Command::Deviations(args) => deviations::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Metal(args) => metal::run(&args),
     };
     match result {
         Ok(Status::Clean) => ExitCode::SUCCESS,

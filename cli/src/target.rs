@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget, BochsVersion};
+use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::recording::{self, Recording};
 use vmcs_hw::{FieldReport, ProbeReport, Target, TargetError};
 
+use crate::diff::stop_on_ctrl_c;
 use crate::error::CliError;
 use crate::kvm;
 
@@ -17,7 +19,8 @@ use crate::kvm;
 #[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetArgs {
     /// The machine: `bochs` (the newest there is), `bochs@2.7`, `kvm` (that of this host), `kvm@bochs` (a KVM inside Bochs),
-    /// `kvm@bochs:6.1`, `emu`, `replay` (the recordings that come with this program) or `replay:FILE`
+    /// `kvm@bochs:6.1`, `metal:/dev/ttyS0` (a machine that was started from the image of `vmcs metal iso`, at a serial line;
+    /// with its speed: `metal:/dev/ttyUSB0@921600`), `emu`, `replay` (the recordings that come with this program) or `replay:FILE`
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: Option<TargetSpec>,
     /// The processor: a CPU model of Bochs (see `vmcs targets`), or for `emu` a profile's name or file
@@ -36,6 +39,8 @@ pub(crate) enum TargetSpec {
     Kvm,
     /// A KVM inside Bochs, of the newest kernel unless a version is given.
     KvmOnBochs(Option<String>),
+    /// A machine at a serial line.
+    Metal(LineName),
     /// A recording, those of this program unless a file is given.
     Replay(Option<PathBuf>),
 }
@@ -56,10 +61,12 @@ impl FromStr for TargetSpec {
                     Ok(Self::Bochs(Some(version.to_owned())))
                 } else if let Some(version) = rest("kvm@bochs:") {
                     Ok(Self::KvmOnBochs(Some(version.to_owned())))
+                } else if let Some(line) = rest("metal:") {
+                    line.parse().map(Self::Metal).map_err(|error: TargetError| error.to_string())
                 } else if let Some(file) = rest("replay:") {
                     Ok(Self::Replay(Some(file.into())))
                 } else {
-                    Err("expected emu, bochs, bochs@VERSION, kvm, kvm@bochs, kvm@bochs:KERNEL, replay or replay:FILE"
+                    Err("expected emu, bochs, bochs@VERSION, kvm, kvm@bochs, kvm@bochs:KERNEL, metal:LINE, replay or replay:FILE"
                         .to_owned())
                 }
             }
@@ -76,6 +83,7 @@ impl fmt::Display for TargetSpec {
             Self::Kvm => f.write_str("kvm"),
             Self::KvmOnBochs(None) => f.write_str("kvm@bochs"),
             Self::KvmOnBochs(Some(version)) => write!(f, "kvm@bochs:{version}"),
+            Self::Metal(line) => write!(f, "metal:{line}"),
             Self::Replay(None) => f.write_str("replay"),
             Self::Replay(Some(file)) => write!(f, "replay:{}", file.display()),
         }
@@ -136,6 +144,17 @@ pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
         }
         TargetSpec::KvmOnBochs(version) => {
             Ok(Opened { target: kvm::OnBochs::choose(version.as_deref(), args.cpu.as_deref())?.open()?, given: None })
+        }
+        TargetSpec::Metal(line) => {
+            if args.cpu.is_some() {
+                return Err(CliError::Usage(
+                    "the processor of a real machine is what it is: --cpu says nothing".to_owned(),
+                ));
+            }
+            let notice = |text: &str| eprintln!("vmcs: {text}");
+            let options = MetalOptions { notice, stop: stop_on_ctrl_c(), ..MetalOptions::default() };
+            eprintln!("waiting for the probe at {line}");
+            Ok(Opened { target: Box::new(MetalTarget::open(line, options)?), given: None })
         }
         TargetSpec::Replay(_) => Err(CliError::Usage(
             "a recording answers only the cases that are in it: use `vmcs diff --target replay` or `vmcs replay`"

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use vmcs_hw::bochs::debian::{self, Existing, Step};
+use vmcs_hw::bochs::debian::{self, Existing, InstallError, Step};
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording;
 
@@ -138,12 +138,28 @@ fn place(install: &BochsInstall) -> String {
 }
 
 fn install(args: &Install) -> Result<Status, CliError> {
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
+    let suite = |default| args.suite.as_deref().unwrap_or(default);
+    let installed = with_progress(|progress| match args.what {
+        Installable::Bochs => debian::install(suite("sid"), existing, progress)
+            .map(|root| format!("Bochs {} of {} is in {}", root.version, root.suite, root.path.display())),
+        Installable::KvmOnBochs => debian::install_kernel(suite("bookworm"), existing, progress)
+            .map(|kernel| format!("Linux {} of {} is in {}", kernel.release, kernel.suite, kernel.path.display())),
+    })?;
+    println!("{installed}");
+    Ok(Status::Clean)
+}
+
+/// Is told what an installation does, and can break it off.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
+
+/// Shows the progress of an installation, which Ctrl-C breaks off.
+pub(crate) fn with_progress<T>(install: impl FnOnce(Progress<'_>) -> Result<T, InstallError>) -> Result<T, CliError> {
     let stop = stop_on_ctrl_c();
     let bar = if io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let style = "{msg} {wide_bar} {bytes}/{total_bytes}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-    let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let mut progress = |step: Step<'_>| {
+    let result = install(&mut |step| {
         match step {
             Step::Wait => bar.set_message("waiting for another installation"),
             Step::Index => bar.set_message("reading the list of packages"),
@@ -156,15 +172,7 @@ fn install(args: &Install) -> Result<Status, CliError> {
             Step::Check => bar.set_message("looking at what it holds"),
         }
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let suite = |default| args.suite.as_deref().unwrap_or(default);
-    let installed = match args.what {
-        Installable::Bochs => debian::install(suite("sid"), existing, &mut progress)
-            .map(|root| format!("Bochs {} of {} is in {}", root.version, root.suite, root.path.display())),
-        Installable::KvmOnBochs => debian::install_kernel(suite("bookworm"), existing, &mut progress)
-            .map(|kernel| format!("Linux {} of {} is in {}", kernel.release, kernel.suite, kernel.path.display())),
-    };
+    });
     bar.finish_and_clear();
-    println!("{}", installed?);
-    Ok(Status::Clean)
+    Ok(result?)
 }

@@ -87,6 +87,41 @@ pub enum TargetError {
     /// A case does not fit into a batch of its own.
     #[error("case {0} is too large")]
     CaseTooLarge(usize),
+    /// The name of a serial line cannot be understood.
+    #[error("{0:?} is no serial line: expected a device or a socket's path, and perhaps @ and a number of baud")]
+    BadLine(String),
+    /// The serial line does not answer.
+    #[error(
+        "nothing answers at {place} for {waited:?}: is the machine started from the image of `vmcs metal iso`, the line \
+         connected, and its speed {baud} baud at both ends?"
+    )]
+    NoAnswer {
+        /// The line.
+        place: String,
+        /// How long it was tried.
+        waited: Duration,
+        /// Its speed.
+        baud: u32,
+    },
+    /// The probe at the other end is of another version.
+    #[error("the probe speaks version {found} of the protocol, this program {expected}: build the image anew")]
+    ProbeVersion {
+        /// Version of the probe.
+        found: u8,
+        /// Version of this program.
+        expected: u8,
+    },
+    /// Somebody wants to stop.
+    #[error("stopped")]
+    Stopped,
+    /// A program that was unpacked does not work.
+    #[error("{tool} does not work: {output}")]
+    ToolFailed {
+        /// The program.
+        tool: String,
+        /// What it says.
+        output: String,
+    },
     /// A recording was asked for something else than its cases.
     #[error("the recording does not hold {0}")]
     NotRecorded(&'static str),

@@ -2,7 +2,7 @@
 //!
 //! A [`Target`] takes [`Case`]s, which are short programs of VMX instructions, and answers each with an
 //! [`Observation`]. [`bochs::BochsTarget`] is an emulated processor, [`kvm::KvmTarget`] KVM's emulation of one over a real
-//! processor, [`kvm::KvmOnBochs`] both. The probe that executes the cases there is embedded in this crate
+//! processor, [`kvm::KvmOnBochs`] both, [`metal::MetalTarget`] a machine at the other end of a serial line. The probe that executes the cases there is embedded in this crate
 //! ([`probe_image`]).
 
 mod batch;
@@ -12,6 +12,7 @@ mod error;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod kvm;
 pub mod lines;
+pub mod metal;
 pub mod number;
 pub mod probe_image;
 pub mod profile;

@@ -8,15 +8,26 @@ entry32:
     lea esp, [boot_stack_top]
     # Where the work lies.
     mov ebp, eax
-    # The pages of all paging structures, zeroed.
-    mov edi, {PML4}
     xor eax, eax
-    mov ecx, 0x10000 / 4
-    rep stosd
     lea edi, [bss_start]
     lea ecx, [bss_end]
     sub ecx, edi
     shr ecx, 2
+    rep stosd
+    # What the loader says lies anywhere, but not in the program: it is saved before anything else is written.
+    cmp ebp, {BOOT_MULTIBOOT2}
+    jne 1f
+    mov esi, ebx
+    lea edi, [loader_information]
+    mov ecx, [esi]
+    cmp ecx, {INFORMATION_BYTES}
+    jbe 2f
+    mov ecx, {INFORMATION_BYTES}
+2:  rep movsb
+    xor eax, eax
+    # The pages of all paging structures, zeroed.
+1:  mov edi, {PML4}
+    mov ecx, 0x10000 / 4
     rep stosd
     # PML4 -> PDPT -> four page directories of 2 MiB pages: 4 GiB, each address mapped to itself.
     mov edi, {PML4}
@@ -69,11 +80,49 @@ no_long_mode:
     sub ecx, esi
     mov edx, 0xE9
     rep outsb
+    cmp ebp, {BOOT_MULTIBOOT2}
+    je no_long_mode_on_metal
     lea esi, [shutdown]
     mov ecx, 8
     mov edx, 0x8900
     rep outsb
 2:  hlt
+    jmp 2b
+    # A machine without 64-bit mode has VGA text; COM1 is as the firmware has left it, or set to 115200 baud.
+no_long_mode_on_metal:
+    mov edx, 0x3FB
+    mov al, 0x83
+    out dx, al
+    mov edx, 0x3F8
+    mov al, 1
+    out dx, al
+    mov edx, 0x3F9
+    mov al, 0
+    out dx, al
+    mov edx, 0x3FB
+    mov al, 3
+    out dx, al
+    lea esi, [no_long_mode_message]
+    mov edi, 0xB8000
+3:  lodsb
+    mov ah, 7
+    cmp al, 10
+    je 4f
+    mov [edi], ax
+    add edi, 2
+4:  mov bl, al
+    mov ecx, 0x10000
+    mov edx, 0x3FD
+5:  in al, dx
+    test al, 0x20
+    jnz 6f
+    dec ecx
+    jnz 5b
+6:  mov edx, 0x3F8
+    mov al, bl
+    out dx, al
+    cmp al, 10
+    jne 3b
     jmp 2b
 no_long_mode_message:
     .ascii "vmcs-probe: panic: the processor has no 64-bit mode\n"
@@ -106,4 +155,7 @@ boot_gdtr:
 .balign 16
     .skip 0x10000
 boot_stack_top:
+.balign 8
+loader_information:
+    .skip {INFORMATION_BYTES}
 .text

@@ -7,11 +7,8 @@ use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
 
 use crate::diagnose;
-use crate::memory::{self, Buffer, PAGE};
+use crate::memory::{self, PAGE};
 use crate::vmx::{self, Entered, Flags};
-
-/// VMXON region for tidying up when the arena's is not to be used.
-static SPARE_VMXON: Buffer<4096> = Buffer::new();
 
 const EXIT_REASON: u64 = field::EXIT_REASON.encoding().0 as u64;
 const EXIT_QUALIFICATION: u64 = field::EXIT_QUALIFICATION.encoding().0 as u64;
@@ -79,9 +76,9 @@ pub(crate) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// A machine outside VMX operation, whose arena is to be zeroed.
-    pub(crate) fn new(session: SessionView<'a>, revision: u32) -> Self {
-        let spare = SPARE_VMXON.take();
+    /// A machine outside VMX operation, whose arena is to be zeroed. `spare` is the VMXON region for tidying up when the
+    /// arena's is not to be used.
+    pub(crate) fn new(session: SessionView<'a>, revision: u32, spare: &'a mut [u8; 4096]) -> Self {
         spare[..4].copy_from_slice(&revision.to_le_bytes());
         let mut volatile = Pages::default();
         session.volatile_pages().for_each(|page| volatile.insert(page));
@@ -94,6 +91,14 @@ impl<'a> Machine<'a> {
             dirty: Pages::ALL,
             active: Pages::default(),
             capabilities: None,
+        }
+    }
+
+    /// Leaves VMX operation, as the next machine expects it.
+    pub(crate) fn retire(mut self) {
+        self.clear_active();
+        if self.vmx.is_some() {
+            self.vmxoff();
         }
     }
 

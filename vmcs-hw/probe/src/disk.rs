@@ -34,7 +34,7 @@ pub struct Disk {
 }
 
 impl Transport for Disk {
-    fn begin(&mut self, buffer: &'static mut [u8]) -> Option<(Task, &'static [u8])> {
+    fn begin<'a>(&mut self, buffer: &'a mut [u8]) -> Option<(Task, &'a [u8])> {
         let mut sector = [0; SECTOR];
         read(0, &mut sector);
         let control = Control::decode(&mut Reader::new(&sector)).expect("sector 0 holds a control block");

@@ -13,7 +13,7 @@ use vmcs_wire::mailbox::{DOORBELL, Opening, RING_ANSWER, RING_NEXT};
 pub(crate) struct Mailbox;
 
 impl Transport for Mailbox {
-    fn begin(&mut self, buffer: &'static mut [u8]) -> Option<(Task, &'static [u8])> {
+    fn begin<'a>(&mut self, buffer: &'a mut [u8]) -> Option<(Task, &'a [u8])> {
         let mut reader = Reader::new(buffer);
         let opening = Opening::decode(&mut reader).expect("the session's buffer starts with the task");
         Some((opening.task, &reader.rest()[..opening.session as usize]))

@@ -70,15 +70,17 @@ pub(crate) fn write_table(address: u64, words: impl Iterator<Item = u64>) {
 pub(crate) fn image_checksum() -> u64 {
     unsafe extern "C" {
         static image_start: u64;
+        static metal_start: u64;
+        static metal_end: u64;
         static constants_end: u64;
     }
-    // SAFETY: linker.ld puts the symbols around the loaded code and constants, aligned to 16 bytes; nothing writes there.
-    let words = unsafe {
-        let (start, end) = (&raw const image_start, &raw const constants_end);
-        core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<u64>())
+    // SAFETY: linker.ld puts the symbols around the loaded code and constants that a case needs, aligned to 16 bytes;
+    // nothing writes there.
+    let parts = unsafe {
+        [(&raw const image_start, &raw const metal_start), (&raw const metal_end, &raw const constants_end)]
+            .map(|(start, end)| core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<u64>()))
     };
-    let (blocks, _) = words.as_chunks::<8>();
-    blocks.iter().fold(0, |sum, [a, b, c, d, e, f, g, h]| {
+    parts.into_iter().flat_map(|words| words.as_chunks::<8>().0).fold(0, |sum, [a, b, c, d, e, f, g, h]| {
         [a, b, c, d, e, f, g, h].into_iter().fold(sum, |sum: u64, word| sum.wrapping_add(*word))
     })
 }
@@ -125,6 +127,11 @@ pub(crate) static SESSION: Place =
 pub(crate) static ANSWER: Place = Place::new(layout::ANSWER_BUFFER, MAX_ANSWER_BYTES);
 /// The batch.
 pub(crate) static BATCH: Place = Place::new(layout::BATCH_BUFFER, MAX_BATCH_BYTES);
+/// A message on the serial line.
+pub(crate) static MESSAGE: Place =
+    Place::new(layout::MESSAGE_BUFFER, (layout::BUFFERS_END - layout::MESSAGE_BUFFER) as usize);
+/// The requests that a loader has brought.
+pub(crate) static REQUESTS: Place = Place::new(layout::REQUESTS, layout::MAX_REQUESTS_BYTES as usize);
 
 impl Place {
     const fn new(address: u64, bytes: usize) -> Self {
@@ -135,11 +142,36 @@ impl Place {
     ///
     /// # Panics
     /// When it is asked for again.
+    #[allow(clippy::mut_from_ref, reason = "only the first caller gets a reference")]
     pub(crate) fn take(&'static self) -> &'static mut [u8] {
         assert!(!self.taken.swap(true, Ordering::Relaxed), "a buffer is lent out once");
-        // SAFETY: the three places are identity-mapped RAM that holds whatever bytes; the layout keeps them apart, linker.ld
+        // SAFETY: these places are identity-mapped RAM that holds whatever bytes; the layout keeps them apart, linker.ld
         // keeps the program away from them, and the flag lets one caller through.
         unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.bytes) }
+    }
+}
+
+/// A value for the one processor that there is, which nothing interrupts but exceptions.
+pub(crate) struct Local<T> {
+    value: UnsafeCell<T>,
+    in_use: AtomicBool,
+}
+
+// SAFETY: `with` hands out one reference at a time, guarded by an atomic flag.
+unsafe impl<T> Sync for Local<T> {}
+
+impl<T> Local<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { value: UnsafeCell::new(value), in_use: AtomicBool::new(false) }
+    }
+
+    /// Lends the value to `use_it`, unless it is lent out: an exception has come while it was in use.
+    pub(crate) fn with(&self, use_it: impl FnOnce(&mut T)) {
+        if !self.in_use.swap(true, Ordering::Relaxed) {
+            // SAFETY: the flag lets one caller through at a time, so this exclusive reference is the only one.
+            use_it(unsafe { &mut *self.value.get() });
+            self.in_use.store(false, Ordering::Relaxed);
+        }
     }
 }
 

@@ -10,8 +10,11 @@ use x86::dtables::{DescriptorTablePointer, lgdt, lidt};
 use x86::segmentation::SegmentSelector;
 
 use crate::memory::write_table;
+use crate::multiboot::INFORMATION_BYTES;
 
+global_asm!(include_str!("multiboot2.s"));
 global_asm!(include_str!("boot.s"),
+    BOOT_MULTIBOOT2 = const layout::BOOT_MULTIBOOT2, INFORMATION_BYTES = const INFORMATION_BYTES,
     PML4 = const layout::PML4, CR0 = const layout::CR0, CR4 = const layout::CR4, EFER = const layout::EFER,
     CODE = const layout::CODE_SELECTOR, DATA = const layout::DATA_SELECTOR, main = sym crate::main);
 global_asm!(include_str!("rom_stub.s"), PROBE = const layout::PROBE, BOOT_DISK = const layout::BOOT_DISK);

@@ -6,7 +6,7 @@ use vmcs_wire::batch::Task;
 pub trait Transport {
     /// Reads into `buffer`: what is to be done, and the encoded session. `None` when that was read before: a case has
     /// reset the machine.
-    fn begin(&mut self, buffer: &'static mut [u8]) -> Option<(Task, &'static [u8])>;
+    fn begin<'a>(&mut self, buffer: &'a mut [u8]) -> Option<(Task, &'a [u8])>;
 
     /// Reads the next batch into `buffer`: a [`vmcs_wire::batch::BatchHeader`] and its cases. `None` after the last one.
     fn next_batch<'a>(&mut self, buffer: &'a mut [u8]) -> Option<&'a [u8]>;

@@ -7,31 +7,57 @@ use vmcs_wire::session::SessionView;
 use vmcs_wire::{Op, Start, StepResult};
 
 use crate::case::Machine;
-use crate::{console, memory, profile};
+use crate::memory::{self, Buffer};
+use crate::{console, profile};
 
-/// Does what the host asks for.
+static SPARE_VMXON: Buffer<4096> = Buffer::new();
+
+/// The memory that work takes.
+pub(crate) struct Workplace {
+    session: &'static mut [u8],
+    batch: &'static mut [u8],
+    answer: &'static mut [u8],
+    spare_vmxon: &'static mut [u8; 4096],
+}
+
+impl Workplace {
+    /// All of it.
+    ///
+    /// # Panics
+    /// When it is asked for again.
+    pub(crate) fn take() -> Self {
+        Self {
+            session: memory::SESSION.take(),
+            batch: memory::BATCH.take(),
+            answer: memory::ANSWER.take(),
+            spare_vmxon: SPARE_VMXON.take(),
+        }
+    }
+}
+
+/// Does what the host asks for in one session.
 ///
 /// # Panics
 /// On anything that the host got wrong.
-pub(crate) fn all(transport: &mut dyn Transport, revision: u32) {
-    let Some((task, session)) = transport.begin(memory::SESSION.take()) else {
+pub(crate) fn all(transport: &mut dyn Transport, place: &mut Workplace, revision: u32) {
+    let Some((task, session)) = transport.begin(place.session) else {
         console::say(format_args!("reset"));
         return;
     };
     let session = SessionView::decode(session).expect("the session decodes");
-    let mut machine = Machine::new(session, revision);
-    let mut answer = Answer { transport, buffer: memory::ANSWER.take(), number: 0 };
+    let mut machine = Machine::new(session, revision, place.spare_vmxon);
+    let mut answer = Answer { transport, buffer: place.answer, number: 0 };
     match task {
         Task::Profile => {
             let bytes = answer.compose(|out| profile::write(&mut machine, revision, out));
             answer.submit(bytes, true);
         }
-        Task::Run => run(&mut machine, &mut answer),
+        Task::Run => run(&mut machine, place.batch, &mut answer),
     }
+    machine.retire();
 }
 
-fn run(machine: &mut Machine<'_>, answer: &mut Answer<'_>) {
-    let buffer = memory::BATCH.take();
+fn run(machine: &mut Machine<'_>, buffer: &mut [u8], answer: &mut Answer<'_>) {
     let checksum = memory::image_checksum();
     while let Some(batch) = answer.transport.next_batch(buffer) {
         let mut reader = Reader::new(batch);
@@ -87,7 +113,7 @@ fn run_case(
 /// The answer under construction.
 struct Answer<'a> {
     transport: &'a mut dyn Transport,
-    buffer: &'static mut [u8],
+    buffer: &'a mut [u8],
     number: u32,
 }
 

@@ -3,11 +3,12 @@
 //! [`install`] asks the machine's configured mirror for Bochs and the libraries that it needs, unpacks them into
 //! `vmcs/bochs-SUITE` of the user's cache directory, and makes sure that it runs; [`installed_roots`] lists what is there.
 //! A suite that is newer than the machine brings a newer Bochs, with more CPU models. [`install_kernel`] does the same for
-//! what it takes of a suite's Linux to run KVM inside Bochs.
+//! what it takes of a suite's Linux to run KVM inside Bochs, [`install_grub`] for what makes boot images.
 
 mod apt;
 mod command;
 mod error;
+mod grub;
 mod kernel;
 mod libraries;
 #[cfg(test)]
@@ -30,8 +31,9 @@ use tempfile::TempDir;
 use super::{BochsInstall, BochsVersion};
 use crate::error::TargetError;
 use apt::{Apt, Machine};
-use command::run;
+pub(crate) use command::run;
 pub use error::InstallError;
+pub(crate) use grub::{InstalledGrub, installed_grub, launcher};
 pub use kernel::{InstalledKernel, installed_kernels};
 
 /// The packages that are wanted for themselves. The libraries that they need have other names in every release.
@@ -194,6 +196,23 @@ pub fn install_kernel(
     place.install(&mut |tick| Machine::read(tick), progress, InstalledKernel::read, kernel::fill)
 }
 
+/// Unpacks GRUB, xorriso and mtools of the release that this machine runs. As [`install`] otherwise.
+///
+/// # Errors
+/// [`InstallError`].
+pub(crate) fn install_grub(
+    progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<InstalledGrub, InstallError> {
+    let suite = apt::codename().unwrap_or_else(|| "stable".to_owned());
+    let place = Place { directory: &roots_directory()?, kind: grub::KIND, suite: &suite, existing: Existing::Keep };
+    let working = |path: &Path| InstalledGrub::read(path).filter(|grub| grub.check().is_ok());
+    place.install(&mut |tick| Machine::read(tick), progress, working, |apt, root, progress| {
+        let packages = unpack(apt, &grub::PACKAGES, grub::programs, root, &suite, progress)?;
+        write_manifest(root, &grub::Manifest { suite: suite.clone(), packages })?;
+        InstalledGrub { path: root.to_owned() }.check().map_err(InstallError::Unusable)
+    })
+}
+
 fn install_in(
     directory: &Path,
     suite: &str,
@@ -204,7 +223,7 @@ fn install_in(
     let working = |path: &Path| InstalledRoot::read(path).filter(|root| root.open().is_ok());
     let place = Place { directory, kind: BOCHS, suite, existing };
     place.install(machine, progress, working, |apt, root, progress| {
-        let packages = unpack(apt, root, suite, progress)?;
+        let packages = unpack(apt, &PACKAGES, libraries::programs_of_bochs, root, suite, progress)?;
         let bochs = BochsInstall::from_root(root).map_err(InstallError::Unusable)?.version.to_string();
         write_manifest(root, &Manifest { suite: suite.to_owned(), bochs, packages })
     })
@@ -301,16 +320,18 @@ fn stage(directory: &Path, kind: &str, suite: &str) -> Result<TempDir, InstallEr
     tempfile::Builder::new().prefix(&prefix).tempdir_in(directory).map_err(failed())
 }
 
-/// Downloads and unpacks [`PACKAGES`] and what they need; returns names and versions.
+/// Downloads and unpacks packages and the libraries that `programs` of theirs need; returns names and versions.
 fn unpack(
     apt: &Apt,
+    wanted: &[&str],
+    programs: fn(&Path) -> io::Result<Vec<PathBuf>>,
     root: &Path,
     suite: &str,
     progress: Progress<'_>,
 ) -> Result<BTreeMap<String, String>, InstallError> {
-    let known = apt.dependencies(&PACKAGES, &mut || progress(Step::Index))?;
+    let known = apt.dependencies(wanted, &mut || progress(Step::Index))?;
     let mut packages = BTreeMap::new();
-    let mut wanted: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
+    let mut wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
     loop {
         for file in apt.download(&wanted, progress)? {
             announce(&file, progress)?;
@@ -320,7 +341,8 @@ fn unpack(
             return Err(InstallError::Cancelled);
         }
         libraries::merge_usr(root).map_err(InstallError::io("merging the unpacked directories"))?;
-        let missing = libraries::missing(root).map_err(InstallError::io("listing the libraries that Bochs needs"))?;
+        let missing = programs(root).and_then(|programs| libraries::missing(root, programs));
+        let missing = missing.map_err(InstallError::io("listing the libraries that programs need"))?;
         if missing.is_empty() {
             return Ok(packages);
         }

@@ -50,7 +50,7 @@ pub struct BochsInstall {
 }
 
 /// Where Debian's packages put libraries.
-pub(super) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+pub(crate) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// Every Bochs there is: the installed one and those unpacked by [`super::debian::install`], the oldest version first.
 ///

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 pub(crate) use config::Guest;
 pub use install::{BochsInstall, BochsVersion, installs};
+pub(crate) use install::{LIBRARIES, last_lines};
 
 use crate::case::{Case, Observation, Session};
 use crate::error::TargetError;

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use vmcs_hw::bochs::{BochsInstall, BochsTarget};
+use vmcs_hw::bochs::BochsInstall;
 use vmcs_hw::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, TargetError, layout};
 
 /// First VMCS region.
@@ -140,7 +140,7 @@ pub(crate) fn launch(report: &ProbeReport, changes: &[(u32, u64)]) -> Case {
 }
 
 /// Runs all cases and collects the observations.
-pub(crate) fn run(target: &mut BochsTarget, session: &Session, cases: Vec<Case>) -> Vec<Observation> {
+pub(crate) fn run(target: &mut impl Target, session: &Session, cases: Vec<Case>) -> Vec<Observation> {
     let expected = cases.len();
     let mut observations = Vec::new();
     target

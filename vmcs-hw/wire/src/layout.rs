@@ -75,10 +75,20 @@ pub const SESSION_BUFFER: u64 = 0x20_0000;
 pub const ANSWER_BUFFER: u64 = 0x30_1000;
 /// Buffer of the probe for a batch, 256 KiB.
 pub const BATCH_BUFFER: u64 = 0x40_1000;
+/// Buffer of the probe for a message on the serial line, 1 MiB and a page.
+pub const MESSAGE_BUFFER: u64 = 0x44_1000;
+/// End of the buffers.
+pub const BUFFERS_END: u64 = 0x54_2000;
+/// Where the probe moves a file of requests ([`crate::serial::requests`]) that a loader gives to it.
+pub const REQUESTS: u64 = 0x60_0000;
+/// Most bytes of that file.
+pub const MAX_REQUESTS_BYTES: u64 = 16 << 20;
 /// EAX at the probe's 32-bit entry: work lies on the disk ([`crate::disk`]).
 pub const BOOT_DISK: u32 = 0x4449_534B;
 /// EAX at the probe's 32-bit entry: work lies in memory ([`crate::mailbox`]).
 pub const BOOT_MAILBOX: u32 = 0x4D41_494C;
+/// EAX at the probe's 32-bit entry: a Multiboot2 loader has started it, whose information EBX points to.
+pub const BOOT_MULTIBOOT2: u32 = 0x36D7_6289;
 /// HOST_RIP: the probe's exit path, at a fixed place of its image.
 ///
 /// While an entry runs, the probe lets it stand in for every other HOST_RIP below 4 GiB, where memory is mapped and
@@ -102,6 +112,8 @@ pub const IDT_LIMIT: u32 = 0xFFF;
 pub const HOST_RSP: u64 = 0x9_8000;
 /// GUEST_RSP: top of a stack for plain guests.
 pub const GUEST_RSP: u64 = 0x9_A000;
+/// End of the probe's tables and stacks in low memory.
+pub const TABLES_END: u64 = GUEST_RSP;
 
 /// 64-bit code segment of the probe.
 pub const CODE_SELECTOR: u16 = 0x08;

@@ -54,11 +54,15 @@ impl Machine {
         let kept = kept.filter(|line| line.ends_with("\";") && line.matches('"').count() == 2);
         let transport = kept.map(|line| format!("{line}\n")).collect();
 
-        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-        let codename = codename.map(|name| name.trim_matches('"').to_owned());
-        Ok(Self { sources, codename, transport, looked_in })
+        Ok(Self { sources, codename: codename(), transport, looked_in })
     }
+}
+
+/// Code name of the release that the machine runs.
+pub(super) fn codename() -> Option<String> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    codename.map(|name| name.trim_matches('"').to_owned())
 }
 
 /// The file itself, or the files of a directory in the order of their names.

@@ -21,7 +21,7 @@ const QUOTED_LINES: usize = 8;
 /// # Errors
 /// [`InstallError::NoProgram`], [`InstallError::Command`] with the last lines of its errors, [`InstallError::Cancelled`],
 /// [`InstallError::Io`].
-pub(super) fn run(command: &mut Command, tick: &mut dyn FnMut() -> ControlFlow<()>) -> Result<String, InstallError> {
+pub(crate) fn run(command: &mut Command, tick: &mut dyn FnMut() -> ControlFlow<()>) -> Result<String, InstallError> {
     let words: Vec<_> = [command.get_program()].into_iter().chain(command.get_args()).collect();
     let words: Vec<_> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let failed = || InstallError::io(format!("running {}", words.join(" ")));

@@ -1,4 +1,4 @@
-//! Why Bochs, or a kernel for it, could not be installed.
+//! Why something could not be installed.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use crate::error::TargetError;
 
-/// Bochs, or a kernel for it, could not be installed. Nothing is left behind.
+/// It could not be installed. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -32,8 +32,8 @@ pub enum InstallError {
         /// Its last lines of errors.
         output: String,
     },
-    /// Libraries that Bochs needs are in no package that could be found.
-    #[error("{suite} has no package for {}, which its Bochs needs", libraries.join(", "))]
+    /// Libraries that programs need are in no package that could be found.
+    #[error("{suite} has no package for {}, which its programs need", libraries.join(", "))]
     MissingLibraries {
         /// The suite.
         suite: String,
@@ -49,7 +49,7 @@ pub enum InstallError {
         what: String,
     },
     /// What was unpacked does not run.
-    #[error("the Bochs that was unpacked does not run")]
+    #[error("what was unpacked does not run")]
     Unusable(#[source] TargetError),
     /// The caller broke off.
     #[error("the installation was cancelled")]

@@ -1,4 +1,4 @@
-//! The shared libraries that Bochs needs, and the packages that hold them.
+//! The shared libraries that programs need, and the packages that hold them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,19 +13,24 @@ fn is_wanted(plugin: &str) -> bool {
     !plugin.starts_with("libbx_sound") && (!plugin.ends_with("_gui.so") || plugin == "libbx_term_gui.so")
 }
 
-/// Sonames that programs and plug-ins below `root` need and that no library below `root` has.
-pub(super) fn missing(root: &Path) -> io::Result<Vec<String>> {
-    let libraries = root.join(LIBRARIES);
+/// The binary of Bochs and its plug-ins.
+pub(super) fn programs_of_bochs(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = vec![root.join("usr/bin/bochs-bin")];
-    for entry in fs::read_dir(libraries.join("bochs/plugins"))? {
+    for entry in fs::read_dir(root.join(LIBRARIES).join("bochs/plugins"))? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.ends_with(".so") && is_wanted(name) {
             files.push(path);
         }
     }
+    Ok(files)
+}
+
+/// Sonames that `programs`, which lie below `root`, need and that no library below `root` has.
+pub(super) fn missing(root: &Path, programs: Vec<PathBuf>) -> io::Result<Vec<String>> {
+    let libraries = root.join(LIBRARIES);
     let mut missing = Vec::new();
-    for file in files {
+    for file in programs {
         let mut loader = Command::new(libraries.join("ld-linux-x86-64.so.2"));
         loader.arg("--library-path").arg(&libraries).arg("--list").arg(file);
         let output = loader.env_remove("LD_PRELOAD").env_remove("LD_LIBRARY_PATH").output()?;

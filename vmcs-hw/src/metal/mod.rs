@@ -1,0 +1,158 @@
+//! A machine that was started from the image of [`iso`], at the other end of a serial line.
+//!
+//! The probe says hello and serves; see [`vmcs_wire::line`] for what happens to bytes that get lost. A case that brings the
+//! machine down makes it start again from its medium: the host waits for that and goes on with the next case.
+
+pub mod iso;
+mod port;
+mod run;
+pub mod tools;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub use port::LineName;
+use vmcs_wire::batch::{MAX_ANSWER_BYTES, MAX_SESSION_BYTES};
+use vmcs_wire::frame::MAX_PAYLOAD;
+use vmcs_wire::line::{Interrupted, Line};
+use vmcs_wire::serial::{Greeting, VERSION};
+
+use crate::case::{Case, Observation, Session};
+use crate::error::TargetError;
+use crate::target::{Implementation, ProbeReport, Target};
+use port::HostPort;
+
+/// How a [`MetalTarget`] works.
+#[derive(Clone, Debug)]
+pub struct MetalOptions {
+    /// Cases that the machine executes before it answers.
+    pub batch: usize,
+    /// How long the first greeting is waited for, and that of a machine which has started again.
+    pub boot: Duration,
+    /// How long an answer is waited for before the machine counts as hung.
+    pub patience: Duration,
+    /// Is told, in a sentence, when a person has to do something: a machine that hangs has to be reset.
+    pub notice: fn(&str),
+    /// Set by somebody who wants to stop: whatever is waited for ends in [`TargetError::Stopped`].
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for MetalOptions {
+    fn default() -> Self {
+        Self {
+            batch: 32,
+            boot: Duration::from_secs(180),
+            patience: Duration::from_secs(15),
+            notice: |_| {},
+            stop: Arc::default(),
+        }
+    }
+}
+
+impl MetalOptions {
+    /// Whether somebody wants to stop.
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A machine with the probe, behind a serial line.
+#[derive(Debug)]
+pub struct MetalTarget {
+    name: LineName,
+    options: MetalOptions,
+    line: Line<'static, HostPort>,
+    /// Number of the connection.
+    connection: u32,
+    /// The processor, as the probe has greeted.
+    processor: String,
+    buffer: Vec<u8>,
+}
+
+impl MetalTarget {
+    /// Opens the line and waits for the probe's greeting.
+    ///
+    /// # Errors
+    /// [`TargetError::Io`], [`TargetError::NoAnswer`], [`TargetError::Stopped`]; [`TargetError::Probe`] with the probe's
+    /// diagnosis when the machine cannot work; [`TargetError::ProbeVersion`].
+    pub fn open(name: LineName, options: MetalOptions) -> Result<Self, TargetError> {
+        let line = Line::host(HostPort::open(&name)?);
+        // Not that of a host before this one: the probe takes the same number for the same connection.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let connection = now.subsec_nanos() ^ std::process::id().rotate_left(16);
+        let buffer = vec![0; MAX_SESSION_BYTES.max(MAX_ANSWER_BYTES) + 64];
+        let mut target = Self { name, options, line, connection, processor: String::new(), buffer };
+        target.connect()?;
+        Ok(target)
+    }
+
+    /// Opens a connection to a machine that has started.
+    fn connect(&mut self) -> Result<(), TargetError> {
+        self.connection = self.connection.wrapping_add(1).max(1);
+        let mut greeting = [0; MAX_PAYLOAD];
+        let start = Instant::now();
+        let mut patience = waiting(&self.options, start + self.options.boot);
+        let length = match self.line.connect(self.connection, &mut greeting, &mut patience) {
+            Ok(length) => length,
+            Err(Interrupted::BrokenOff) if self.options.stopped() => return Err(TargetError::Stopped),
+            Err(Interrupted::BrokenOff) => {
+                let (place, baud) = (self.name.path.display().to_string(), self.name.baud);
+                return Err(TargetError::NoAnswer { place, waited: self.options.boot, baud });
+            }
+            Err(Interrupted::Port(error)) => return Err(self.broken(error)),
+            Err(Interrupted::StartedAnew | Interrupted::TooLong) => {
+                return Err(TargetError::Garbled("the greeting is too long"));
+            }
+        };
+        let garbled = |_| TargetError::Garbled("the greeting does not decode");
+        let greeting = Greeting::decode(&greeting[..length]).map_err(garbled)?;
+        if greeting.version != VERSION {
+            return Err(TargetError::ProbeVersion { found: greeting.version, expected: VERSION });
+        }
+        let text = String::from_utf8_lossy(greeting.text).into_owned();
+        if !greeting.ready {
+            return Err(TargetError::Probe(text));
+        }
+        self.processor = text;
+        Ok(())
+    }
+
+    /// The line itself has failed.
+    fn broken(&self, source: std::io::Error) -> TargetError {
+        TargetError::Io { action: format!("using {}", self.name), source }
+    }
+}
+
+/// Patience until `deadline`, or until somebody wants to stop.
+fn waiting(options: &MetalOptions, deadline: Instant) -> impl FnMut() -> ControlFlow<()> {
+    let stop = Arc::clone(&options.stop);
+    move || {
+        let over = stop.load(Ordering::Relaxed) || Instant::now() >= deadline;
+        if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Target for MetalTarget {
+    fn implementation(&self) -> Implementation {
+        let (model, signature) = match self.processor.split_once(" (signature ") {
+            Some((model, signature)) => (model, signature.trim_end_matches(')')),
+            None => (self.processor.as_str(), "unknown"),
+        };
+        Implementation { name: "metal".to_owned(), version: signature.to_owned(), model: model.to_owned(), on: None }
+    }
+
+    fn capture(&mut self) -> Result<ProbeReport, TargetError> {
+        self.capture_profile()
+    }
+
+    fn run(
+        &mut self,
+        session: &Session,
+        cases: &mut dyn Iterator<Item = Case>,
+        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+    ) -> Result<(), TargetError> {
+        self.run_cases(session, cases, observe)
+    }
+}
