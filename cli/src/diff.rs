@@ -47,10 +47,11 @@ pub(crate) struct Args {
     /// with VMX
     #[arg(long = "cpu", value_name = "MODEL,...", alias = "profile", value_delimiter = ',')]
     cpus: Vec<String>,
-    /// What the cases are: `controls` changes one or two control fields of a valid VMCS and launches it, `state` does
-    /// that with guest-state and host-state fields, `images` with up to four of any kind, `programs` are sequences of
-    /// VMX instructions
-    #[arg(long, value_enum, default_value_t = GeneratorName::Controls)]
+    /// What the cases are: `boundary` launches images just inside and just outside of each check, those first that had
+    /// the fewest cases; `controls` changes one or two control fields of a valid VMCS and launches it, `state` does that
+    /// with guest-state and host-state fields, `images` with up to four of any kind; `programs` are sequences of VMX
+    /// instructions
+    #[arg(long, value_enum, default_value_t = GeneratorName::Boundary)]
     generator: GeneratorName,
     /// How many cases on each processor [default: 10000, or as many as --time allows]
     #[arg(long, value_name = "N")]
@@ -98,6 +99,8 @@ pub(crate) struct Args {
 /// The generators, as the command line calls them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum GeneratorName {
+    /// Images on both sides of each check, launched.
+    Boundary,
     /// One or two control fields of a valid VMCS changed, launched.
     Controls,
     /// One or two guest-state or host-state fields of a valid VMCS changed, launched.
@@ -111,6 +114,7 @@ pub(crate) enum GeneratorName {
 impl From<GeneratorName> for Generator {
     fn from(name: GeneratorName) -> Self {
         match name {
+            GeneratorName::Boundary => Self::Boundary,
             GeneratorName::Controls => Self::Controls,
             GeneratorName::State => Self::State,
             GeneratorName::Images => Self::Images,

@@ -1,20 +1,20 @@
 //! Physical memory.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 
 use vmcs_model::ReadMemory;
 
 const PAGE_BYTES: usize = 4096;
 const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 
-/// Sparse physical memory, little-endian. Pages come into being when they are written.
+/// Sparse physical memory, little-endian. Pages come into being when they are written; a copy shares them until then.
 ///
 /// What was never written reads as the background byte, 0 at first. Beyond the physical-address width, and
 /// from [`Memory::set_end`] on, there is nothing: it reads as all ones, and writes are lost.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
+    pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
     background: u8,
     beyond: u64,
     end: u64,
@@ -102,8 +102,8 @@ impl Memory {
             if !self.is_nowhere(address) {
                 let background = self.background;
                 let page =
-                    self.pages.entry(address >> PAGE_SHIFT).or_insert_with(|| Box::new([background; PAGE_BYTES]));
-                page[start..start + now.len()].copy_from_slice(now);
+                    self.pages.entry(address >> PAGE_SHIFT).or_insert_with(|| Arc::new([background; PAGE_BYTES]));
+                Arc::make_mut(page)[start..start + now.len()].copy_from_slice(now);
             }
             address = address.wrapping_add(now.len() as u64);
             rest = later;

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vmcs_model::checks::{CheckId, CheckSet};
 
+use crate::World;
+pub use crate::reach::{Reach, Reason};
+
 /// A side of a check that a case can lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -15,6 +18,19 @@ pub enum Side {
     Legal,
     /// What puts the check in force is off, and the rest is as if to violate it.
     GateOff,
+}
+
+impl Side {
+    /// Every side.
+    pub const ALL: [Self; 3] = [Self::Violated, Self::Legal, Self::GateOff];
+}
+
+/// For each side of each check whether a campaign can reach it on that processor, and why not.
+pub fn reach(world: &World) -> impl Iterator<Item = (Aim, &Reach)> {
+    let reach = &world.recipes().reach;
+    CheckId::all().zip(reach).flat_map(|(check, sides)| {
+        Side::ALL.into_iter().zip(sides).map(move |(side, reach)| (Aim { check, side }, reach))
+    })
 }
 
 /// What a case was made for.

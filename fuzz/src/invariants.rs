@@ -20,7 +20,7 @@ use vmcs_model::{
 use vmcs_wire::{Op, Start, StepResult, layout};
 
 use crate::World;
-use crate::generators::Generator;
+use crate::generators::{Generator, bases};
 use crate::machine::Machine;
 
 /// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
@@ -42,7 +42,7 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
         cpu: &cpu,
         capabilities: &capabilities,
     };
-    let mut vmcs = World::new(&profile).bases[0].vmcs.clone();
+    let mut vmcs = bases::plain(&capabilities);
     let mut partial = PartialVmcs::new();
     for field in FieldId::all() {
         if u.ratio(1u8, 24u8)? {

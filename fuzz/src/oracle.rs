@@ -4,16 +4,19 @@
 //! one; a VM entry must end in a permitted outcome, and then the emulator takes that outcome too, so that what follows
 //! is judged in the state that the target is in.
 
+use std::sync::OnceLock;
+
 use vmcs_hw::program::{entry_outcome, result_text};
 use vmcs_hw::{Case, End, Observation, Session};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, Area, Encoding};
 use vmcs_model::formats::ExitReason;
 use vmcs_model::{Outcome, Verdict};
-use vmcs_wire::{Op, StepResult};
+use vmcs_wire::{Op, Start, StepResult};
 
 use crate::World;
 use crate::deviations::{Deviation, TOGETHER};
+use crate::draft::REGION;
 use crate::machine::{Machine, Step};
 
 /// What the comparison of one case came to.
@@ -64,34 +67,64 @@ pub struct Explanation {
     pub text: String,
 }
 
+/// Where an entry went, and how the guest left again.
+struct Taken {
+    outcome: Outcome,
+    reason: ExitReason,
+    qualification: u64,
+}
+
+/// Operations with which image cases begin.
+const IMAGE_STEPS: usize = 4;
+
+/// How image cases begin.
+fn usual_begin(revision: u32, image: u16) -> [Op; IMAGE_STEPS] {
+    [
+        Op::Store { address: REGION, size: 4, value: revision.into() },
+        Op::Vmclear { address: REGION },
+        Op::Vmptrld { address: REGION },
+        Op::WriteImage { image },
+    ]
+}
+
 /// Judges observations of one target.
 #[derive(Debug)]
 pub struct Oracle<'a> {
     world: &'a World,
     session: &'a Session,
     deviations: Vec<&'a Deviation>,
+    /// For each image a machine that has written it to a VMCS, as image cases begin; made when it is first needed.
+    prepared: Vec<OnceLock<Option<Machine>>>,
 }
 
 impl<'a> Oracle<'a> {
     /// For observations of cases of `world` and `session` on a target that has those deviations.
     #[must_use]
     pub fn new(world: &'a World, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
-        Self { world, session, deviations }
+        let prepared = session.images.iter().map(|_| OnceLock::new()).collect();
+        Self { world, session, deviations, prepared }
     }
 
     /// Judges one observation.
     #[must_use]
     pub fn judge(&self, case: &Case, observation: &Observation) -> Judged {
-        let mut machine = Machine::new(&self.world.profile, case.start);
+        let (mut machine, done) = match self.prepared(case, observation) {
+            Some((machine, done)) => (machine.clone(), done),
+            None => (Machine::new(&self.world.profile, case.start), 0),
+        };
         let mut judged =
             Judged { judgement: Judgement::Agree, violated: CheckSet::EMPTY, outcome: None, explanations: Vec::new() };
-        for (step, op) in case.ops.iter().enumerate() {
+        for (step, op) in case.ops.iter().enumerate().skip(done) {
             let observed = observation.steps.get(step);
             if let Some(verdict) = machine.verdict(op) {
-                judged.violated = judged.violated.iter().chain(verdict.violated.iter()).collect();
+                judged.violated = judged.violated.union(&verdict.violated);
                 judged.outcome = observed.and_then(entry_outcome);
-                match self.entry(&mut machine, op, &verdict, observed, &observation.end) {
-                    Ok(()) => {}
+                match self.entry(&machine, op, &verdict, observed, &observation.end) {
+                    // After the last operation nobody looks at the machine.
+                    Ok(_) if step + 1 == case.ops.len() => {}
+                    Ok(Taken { outcome, reason, qualification }) => {
+                        machine.follow(op, outcome, reason, qualification);
+                    }
                     Err(judgement) => {
                         if matches!(judgement, Judgement::Disagree(_)) {
                             let explain = |check: CheckId| {
@@ -118,15 +151,35 @@ impl<'a> Oracle<'a> {
         judged
     }
 
-    /// Compares a VM entry and takes the machine where the target went.
+    /// A machine that has executed the first operations of the case, and how many, if the target did them, too.
+    fn prepared(&self, case: &Case, observation: &Observation) -> Option<(&Machine, usize)> {
+        let Some(begin @ [Op::Store { .. }, Op::Vmclear { .. }, Op::Vmptrld { .. }, Op::WriteImage { image }]) =
+            case.ops.get(..IMAGE_STEPS)
+        else {
+            return None;
+        };
+        let usual = usual_begin(self.world.capabilities.revision(), *image);
+        let done = observation.steps.get(..IMAGE_STEPS)?;
+        if case.start != Start::VmxRoot || *begin != usual || done.iter().any(|step| *step != StepResult::Ok) {
+            return None;
+        }
+        let make = || {
+            let mut machine = Machine::new(&self.world.profile, Start::VmxRoot);
+            usual.iter().all(|op| machine.step(self.session, op) == StepResult::Ok).then_some(machine)
+        };
+        let machine = self.prepared.get(usize::from(*image))?.get_or_init(make).as_ref()?;
+        Some((machine, IMAGE_STEPS))
+    }
+
+    /// Compares a VM entry; where the target went.
     fn entry(
         &self,
-        machine: &mut Machine,
+        machine: &Machine,
         op: &Op,
         verdict: &Verdict,
         observed: Option<&Step>,
         end: &End,
-    ) -> Result<(), Judgement> {
+    ) -> Result<Taken, Judgement> {
         let Some(step) = observed else {
             return Err(self.down(machine, verdict, end));
         };
@@ -140,8 +193,7 @@ impl<'a> Oracle<'a> {
             StepResult::Exit { reason, qualification, .. } => (ExitReason::from_bits(reason), qualification),
             _ => (ExitReason::new(), 0),
         };
-        machine.follow(op, outcome, reason, qualification);
-        Ok(())
+        Ok(Taken { outcome, reason, qualification })
     }
 
     /// The machine went down at a VM entry.

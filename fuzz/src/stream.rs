@@ -1,9 +1,12 @@
 //! The cases of a campaign, one after the other.
 
+use arbitrary::Unstructured;
 use serde::{Deserialize, Serialize};
 use vmcs_hw::Case;
 
-use crate::coverage::Aim;
+use crate::coverage::{Aim, Coverage};
+use crate::generators::boundary::{Made, make};
+use crate::steering::Steering;
 use crate::{Generator, World};
 
 /// A case and what it was made for.
@@ -25,13 +28,16 @@ pub struct Stream {
     generator: Generator,
     seed: u64,
     position: u64,
+    /// What was made so far, where what comes next depends on it.
+    #[serde(default, skip_serializing_if = "Steering::is_empty")]
+    steering: Steering,
 }
 
 impl Stream {
     /// The cases of `generator` and `seed` from the first on.
     #[must_use]
-    pub const fn new(generator: Generator, seed: u64) -> Self {
-        Self { generator, seed, position: 0 }
+    pub fn new(generator: Generator, seed: u64) -> Self {
+        Self { generator, seed, position: 0, steering: Steering::default() }
     }
 
     /// What makes the cases.
@@ -52,10 +58,24 @@ impl Stream {
         self.position
     }
 
+    /// What the model says of the cases so far. Empty for a generator that does not go by it.
+    #[must_use]
+    pub fn predicted(&self) -> Coverage {
+        self.steering.coverage()
+    }
+
     /// The next case. There is always one. `world` has to be the same at every call.
     pub fn next(&mut self, world: &World) -> Generated {
-        let case = self.generator.case(world, self.seed, self.position);
+        let (seed, index) = (self.seed, self.position);
         self.position += 1;
-        Generated { case, aim: None }
+        if self.generator != Generator::Boundary {
+            return Generated { case: self.generator.case(world, seed, index), aim: None };
+        }
+        let bytes = Generator::bytes(seed, index);
+        let mut u = Unstructured::new(&bytes);
+        let made = self.steering.choose(&world.recipes().aims, &mut u).and_then(|aim| make(world, &mut u, aim));
+        let Made { draft, violated, aim } = made.unwrap_or_default();
+        self.steering.count(&violated, aim);
+        Generated { case: draft.case(world), aim }
     }
 }

@@ -1,5 +1,7 @@
 //! The processor that a campaign is about, and the images that its cases start from.
 
+use std::sync::{Arc, OnceLock};
+
 use vmcs_hw::Session;
 use vmcs_model::field::{self, FIELDS, FieldId};
 use vmcs_model::memory::ZeroMemory;
@@ -7,6 +9,8 @@ use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruct
 use vmcs_wire::layout;
 
 use crate::generators::bases;
+use crate::generators::boundary::Recipes;
+use crate::memory::CaseMemory;
 
 /// A processor as its target reported it, and valid images for it.
 #[derive(Clone, Debug)]
@@ -19,6 +23,9 @@ pub struct World {
     pub fields: Vec<FieldId>,
     /// Valid images, by name; their order is the images' order in [`World::session`].
     pub bases: Vec<Base>,
+    /// How many of them, from the first on, the generators choose among that change images at random.
+    pub(crate) first_bases: usize,
+    recipes: OnceLock<Arc<Recipes>>,
 }
 
 /// An image to start from.
@@ -28,6 +35,16 @@ pub struct Base {
     pub name: &'static str,
     /// All fields.
     pub vmcs: Vmcs,
+    /// What its pointers need to find in memory: qwords by address.
+    pub memory: Vec<(u64, u64)>,
+}
+
+impl Base {
+    /// Whether the processor can enter it.
+    pub(crate) fn is_valid(&self, capabilities: &Capabilities) -> bool {
+        let memory = CaseMemory::new(capabilities, &self.memory, &[]);
+        violations(launch(capabilities, &CpuState::host_64()), &self.vmcs, &memory).is_empty()
+    }
 }
 
 impl World {
@@ -36,8 +53,17 @@ impl World {
     pub fn new(profile: &CpuProfile) -> Self {
         let capabilities = Capabilities::new(profile);
         let fields = FIELDS.iter().filter(|info| capabilities.has_field(info)).map(|info| info.id).collect();
-        let bases = bases::all(&capabilities);
-        Self { profile: profile.clone(), capabilities, fields, bases }
+        let (mut bases, first_bases) = bases::all(&capabilities);
+        // What a VMCS lacks reads as 0 in the model.
+        for info in FIELDS.iter().filter(|info| !capabilities.has_field(info)) {
+            bases.iter_mut().for_each(|base| base.vmcs.set_raw(info.id, 0));
+        }
+        Self { profile: profile.clone(), capabilities, fields, bases, first_bases, recipes: OnceLock::new() }
+    }
+
+    /// How to come to each side of each check; worked out when it is first asked for.
+    pub(crate) fn recipes(&self) -> &Recipes {
+        self.recipes.get_or_init(|| Arc::new(Recipes::new(self)))
     }
 
     /// The session of a campaign's cases: the bases as images, without the fields that the target lacks.

@@ -54,6 +54,8 @@ fn deviations_are_disagreements_unless_they_are_reviewed() {
 fn recorded_profiles_make_the_recorded_images() {
     for recording in recording::embedded().unwrap() {
         let world = World::new(&recording.header.profile.profile);
-        assert_eq!(world.session().images, recording.session().images, "{}", recording.header.implementation);
+        // Further images come behind those that the recordings were made with.
+        let (now, then) = (world.session().images, recording.session().images);
+        assert_eq!(now.get(..then.len()), Some(&then[..]), "{}", recording.header.implementation);
     }
 }

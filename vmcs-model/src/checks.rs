@@ -227,8 +227,8 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 /// }
 /// ```
 ///
-/// It emits the enum of the checks, their [`CheckInfo`]s, and two functions: `run` over any reader and [`Sink`], and
-/// `run_partial`, which tells what holds whatever the unknown values are.
+/// It emits the enum of the checks, their [`CheckInfo`]s, and three functions: `run` over any reader and [`Sink`],
+/// `run_partial`, which tells what holds whatever the unknown values are, and `in_force`, the guard of one row.
 ///
 /// `unless` is optional, and there for speed alone: where the filter is true, none of the rows that follow (of the
 /// section, or of the group) is violated, which the filter finds in fewer steps than the rows, most often because the
@@ -279,6 +279,17 @@ macro_rules! checks {
                     })+
                 })+
                 core::ops::ControlFlow::Continue(())
+            }
+
+            /// Whether what puts the check in force is the case.
+            pub(crate) fn in_force<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory>(
+                self,
+                $c: &$crate::context::EntryContext<'_, R, M>,
+            ) -> bool {
+                let _ = $c;
+                match self {
+                    $($(Self::$name)|+ => $guard,)+
+                }
             }
 
             /// Judges every check of the section over a reader that knows only a part.

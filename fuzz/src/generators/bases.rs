@@ -1,5 +1,7 @@
 //! Valid images that cases start from.
 
+mod modes;
+
 use vmcs_model::capabilities::Capabilities;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};
 use vmcs_model::field::{self, Field, FieldValue};
@@ -10,24 +12,37 @@ use vmcs_wire::layout;
 
 use crate::world::{Base, is_valid};
 
-/// The images for a processor: always the plain 64-bit guest, then those that it can run.
-pub(crate) fn all(capabilities: &Capabilities) -> Vec<Base> {
-    let plain = with_pointers(baseline::plain_64bit(capabilities));
-    let candidates = [
+/// The images that every generator but `boundary` chooses among, at most: the recordings were made with them.
+const FIRST: usize = 7;
+
+/// The images for a processor: always the plain 64-bit guest, then those that it can run. How many of them the older
+/// generators use.
+pub(crate) fn all(capabilities: &Capabilities) -> (Vec<Base>, usize) {
+    let plain = plain(capabilities);
+    let candidates: [_; FIRST] = [
         ("plain", plain.clone()),
         ("rich", with_features(capabilities, plain.clone())),
         ("real-mode", unrestricted_real_mode(capabilities, plain.clone())),
         ("injecting", injecting_gp(plain.clone())),
         ("loading", loading_registers(capabilities, plain.clone())),
         ("pae", pae_guest(plain.clone())),
-        ("virtual-8086", virtual_8086_guest(plain)),
+        ("virtual-8086", virtual_8086_guest(plain.clone())),
     ];
-    candidates
+    let candidates = candidates.map(|(name, vmcs)| Base { name, vmcs, memory: Vec::new() });
+    let mut bases: Vec<_> = candidates
         .into_iter()
         .enumerate()
-        .filter(|(i, (_, vmcs))| *i == 0 || is_valid(capabilities, vmcs))
-        .map(|(_, (name, vmcs))| Base { name, vmcs })
-        .collect()
+        .filter(|(i, base)| *i == 0 || base.is_valid(capabilities))
+        .map(|(_, base)| base)
+        .collect();
+    let first = bases.len();
+    bases.extend(modes::all(capabilities, &plain).into_iter().filter(|base| base.is_valid(capabilities)));
+    (bases, first)
+}
+
+/// The plain 64-bit guest with every pointer set.
+pub(crate) fn plain(capabilities: &Capabilities) -> Vmcs {
+    with_pointers(baseline::plain_64bit(capabilities))
 }
 
 /// The image with every pointer at a page of its own, so that a control that comes into force finds what it needs,
@@ -298,7 +313,12 @@ mod tests {
     #[test]
     fn every_base_is_valid_on_a_current_processor() {
         let profile = NamedProfile::by_name("Sapphire Rapids").unwrap();
-        let names: Vec<_> = super::all(&Capabilities::new(&profile.profile)).iter().map(|base| base.name).collect();
-        assert_eq!(names, ["plain", "rich", "real-mode", "injecting", "loading", "pae", "virtual-8086"]);
+        let (bases, first) = super::all(&Capabilities::new(&profile.profile));
+        let names: Vec<_> = bases.iter().map(|base| base.name).collect();
+        let (first, further) = names.split_at(first);
+        assert_eq!(first, ["plain", "rich", "real-mode", "injecting", "loading", "pae", "virtual-8086"]);
+        let all = super::modes::all(&Capabilities::new(&profile.profile), &bases[0].vmcs);
+        let lacking: Vec<_> = all.iter().map(|base| base.name).filter(|name| !further.contains(name)).collect();
+        assert_eq!(lacking, ["fred-syscall", "enclave", "fred", "fred-user", "shadowing"]);
     }
 }

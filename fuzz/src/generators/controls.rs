@@ -2,21 +2,19 @@
 
 use arbitrary::{Result, Unstructured};
 use vmcs_hw::Case;
-use vmcs_model::controls::Primary;
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::formats::{InterruptionInformation, event_type};
 use vmcs_model::{FieldValue, Vmcs};
-use vmcs_wire::{Op, Start, layout};
+use vmcs_wire::layout;
 
 use super::values;
 use crate::World;
-
-/// The VMCS region that image cases use.
-const REGION: u64 = layout::VMCS_REGIONS;
+use crate::draft::Draft;
+use crate::risk::is_unsupported_event;
 
 /// A changed image, launched from VMX root operation.
 pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let image = u.choose_index(world.bases.len())?;
+    let image = u.choose_index(world.first_bases)?;
     let base = &world.bases[image].vmcs;
     let mut changes = Vec::new();
     change(world, u, base, &mut changes)?;
@@ -47,36 +45,8 @@ pub(super) fn finish(
     if !u.ratio(1u16, 1000u16)? {
         changes.retain(|(field, value)| !is_unsupported_event(world, *field, *value));
     }
-    Ok(launch(world, image, &changes, u.ratio(1u8, 64u8)?))
-}
-
-/// An event of type 7 for a processor with neither the monitor trap flag nor FRED. All of these fail the same check, and
-/// there are implementations that do not survive them: few are enough.
-fn is_unsupported_event(world: &World, field: FieldId, value: u64) -> bool {
-    let supported =
-        world.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0 || world.capabilities.fred();
-    let event = InterruptionInformation::from_raw(value);
-    field == field::VM_ENTRY_INTERRUPTION_INFORMATION.id()
-        && !supported
-        && event.valid()
-        && event.event_type() == event_type::OTHER_EVENT
-}
-
-/// The case that launches image number `image` with `changes`.
-fn launch(world: &World, image: usize, changes: &[(FieldId, u64)], after_mov_ss: bool) -> Case {
-    let mut ops = vec![
-        Op::Store { address: REGION, size: 4, value: u64::from(world.capabilities.revision()) },
-        Op::Vmclear { address: REGION },
-        Op::Vmptrld { address: REGION },
-        Op::WriteImage { image: u16::try_from(image).expect("there are few bases") },
-    ];
-    ops.extend(
-        changes
-            .iter()
-            .map(|(field, value)| Op::Vmwrite { encoding: u64::from(field.info().encoding.0), value: *value }),
-    );
-    ops.push(Op::Vmlaunch { after_mov_ss });
-    Case { start: Start::VmxRoot, ops }
+    let after_mov_ss = u.ratio(1u8, 64u8)?;
+    Ok(Draft { base: image, changes, after_mov_ss, ..Draft::default() }.case(world))
 }
 
 /// Changes one control field.

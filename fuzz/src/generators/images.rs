@@ -8,7 +8,7 @@ use crate::World;
 
 /// A changed image, launched from VMX root operation.
 pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let image = u.choose_index(world.bases.len())?;
+    let image = u.choose_index(world.first_bases)?;
     let base = &world.bases[image].vmcs;
     let mut changes = Vec::new();
     for _ in 0..u.int_in_range(1..=4u8)? {

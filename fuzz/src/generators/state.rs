@@ -8,14 +8,13 @@ use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::formats::ActivityState;
 use vmcs_model::registers::Cr4;
 
-use vmcs_wire::layout;
-
 use super::{controls, values};
 use crate::World;
+use crate::risk::holds_known_pdptes;
 
 /// A changed image, launched from VMX root operation.
 pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let image = u.choose_index(world.bases.len())?;
+    let image = u.choose_index(world.first_bases)?;
     let mut changes = Vec::new();
     for _ in 0..if u.ratio(1u8, 6u8)? { 2 } else { 1 } {
         change(world, u, &world.bases[image].vmcs, &mut changes)?;
@@ -74,14 +73,4 @@ fn takes_the_machine_down(world: &World, field: FieldId, value: u64) -> bool {
         || field == field::GUEST_ACTIVITY_STATE.id()
             && (value == u64::from(ActivityState::WAIT_FOR_SIPI.0) || (!timer && value != 0))
         || field == field::GUEST_CR3.id() && !holds_known_pdptes(value)
-}
-
-/// Whether it is known what a guest with PAE paging finds at that CR3: memory of the case, or none at all. Elsewhere are the
-/// probe, devices and ROMs.
-fn holds_known_pdptes(cr3: u64) -> bool {
-    /// Devices and ROMs lie above, below 4 GiB.
-    const DEVICES: u64 = 0xC000_0000;
-    let table = cr3 & 0xFFFF_FFE0;
-    let tables = [layout::PML4, layout::PAE_PDPT, layout::EPT_PML4];
-    layout::ARENA.contains(&table) || tables.contains(&table) || (layout::MEMORY_END..DEVICES).contains(&table)
 }

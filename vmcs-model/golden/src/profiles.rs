@@ -114,6 +114,15 @@ pub fn lean() -> CpuProfile {
     profile
 }
 
+/// [`full`] without FRED, though its CR4.FRED may be 1.
+#[must_use]
+pub fn without_fred() -> CpuProfile {
+    let mut profile = full();
+    let [eax, ebx, ecx, edx] = profile.cpuid(CpuidLeaf::Extended1).unwrap_or_default();
+    profile.set_cpuid(CpuidLeaf::Extended1, [eax & !(1 << 17), ebx, ecx, edx]);
+    profile
+}
+
 /// [`full`] with injection of any error code and of nested exceptions: IA32_VMX_BASIC\[56\] and \[58\].
 #[must_use]
 pub fn events() -> CpuProfile {
@@ -194,6 +203,7 @@ pub fn by_name(name: &str) -> CpuProfile {
         "full" => full(),
         "sgx" => sgx(),
         "lean" => lean(),
+        "without_fred" => without_fred(),
         "encrypted" => encrypted(),
         "events" => events(),
         "short_addresses" => short_addresses(),

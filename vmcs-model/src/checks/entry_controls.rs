@@ -59,7 +59,8 @@ checks! {
         InjectExceptionVector "ctl.inject.hw-exception-vector" [VM_ENTRY_INTERRUPTION_INFORMATION] =>
             !c.injects(HARDWARE_EXCEPTION) || c.event().vector() <= 31;
         /// An event of type 7 has vector 0 (pending MTF VM exit, where the monitor trap flag is supported) or, if
-        /// the guest's CR4.FRED is 1, vector 1 (SYSCALL) or 2 (SYSENTER).
+        /// the guest's CR4.FRED is 1, vector 1 (SYSCALL) or 2 (SYSENTER). A processor without FRED knows vector 0 only:
+        /// the editions before FRED have no other, and that CR4.FRED is reserved there is found later.
         InjectOtherVector "ctl.inject.other-event-vector" [VM_ENTRY_INTERRUPTION_INFORMATION, GUEST_CR4] =>
             !c.injects(OTHER_EVENT) || (c.event().vector() == 0 && supports_mtf(c)) || injects_fred_call(c);
         /// An error code is delivered with a hardware exception of vector 8, 10-14 or 17 if the guest will be in
@@ -164,5 +165,8 @@ fn injects_software_event<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, 
 
 /// SYSCALL or SYSENTER is injected into a guest that uses FRED.
 fn injects_fred_call<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    c.injects(OTHER_EVENT) && matches!(c.event().vector(), 1 | 2) && c.get(field::GUEST_CR4).contains(Cr4::FRED)
+    c.injects(OTHER_EVENT)
+        && matches!(c.event().vector(), 1 | 2)
+        && c.get(field::GUEST_CR4).contains(Cr4::FRED)
+        && supports_fred(c)
 }

@@ -2,6 +2,10 @@
 
 use core::fmt;
 
+use crate::context::{EntryAttempt, EntryContext};
+use crate::memory::ReadMemory;
+use crate::vmcs::ReadFields;
+
 use super::{
     AddressSpaceCheck, BasicCheck, CheckInfo, EntryControlCheck, ExecutionControlCheck, ExitControlCheck,
     GuestDescriptorTableCheck, GuestNonRegisterCheck, GuestRegisterCheck, GuestRipCheck, GuestSegmentCheck,
@@ -55,6 +59,18 @@ macro_rules! sections {
                     let base = base + $section::ALL.len();
                 )+
                 base
+            }
+
+            /// Whether what puts the check in force ([`CheckInfo::gate`]) is the case for that entry.
+            #[must_use]
+            pub fn in_force<R: ReadFields, M: ReadMemory>(
+                self,
+                attempt: EntryAttempt<'_>,
+                vmcs: &R,
+                memory: &M,
+            ) -> bool {
+                let context = EntryContext::new(attempt, vmcs, memory);
+                match self { $(Self::$section(check) => check.in_force(&context)),+ }
             }
 
             /// What the row says.

@@ -201,7 +201,7 @@ fn flags(f: &mut fmt::Formatter<'_>, meaning: &Meaning, names: Names, mut betwee
 }
 
 /// Bits of a field as people write them: `bits 5 “virtual NMIs”, 9`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits {
     /// The field.
     pub field: FieldId,

@@ -1,0 +1,42 @@
+//! What memory holds when a case enters.
+
+use vmcs_model::{Capabilities, ReadMemory};
+use vmcs_wire::layout;
+
+use crate::draft::REGION;
+
+/// Memory as the probe prepares it, with the qwords that a case stores.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CaseMemory<'a> {
+    base: &'a [(u64, u64)],
+    own: &'a [(u64, u64)],
+    revision: u32,
+    beyond: u64,
+}
+
+impl<'a> CaseMemory<'a> {
+    /// Memory with those qwords, in the order of their addresses, which are multiples of 8. Those of `own` come later.
+    pub(crate) fn new(capabilities: &Capabilities, base: &'a [(u64, u64)], own: &'a [(u64, u64)]) -> Self {
+        Self { base, own, revision: capabilities.revision(), beyond: capabilities.physical_reserved }
+    }
+}
+
+impl ReadMemory for CaseMemory<'_> {
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        if address & self.beyond != 0 || address >= layout::MEMORY_END {
+            return Some(u32::MAX);
+        }
+        if address == REGION || address == layout::VMXON_REGION {
+            return Some(self.revision);
+        }
+        let qword = address & !7;
+        let stored = |stores: &[(u64, u64)]| {
+            let index = stores.binary_search_by_key(&qword, |(at, _)| *at).ok()?;
+            Some(stores[index].1)
+        };
+        let prepared = || layout::PAGING_ENTRIES.iter().find_map(|(at, value)| (*at == qword).then_some(*value));
+        let value = stored(self.own).or_else(|| stored(self.base)).or_else(prepared).unwrap_or(0);
+        #[allow(clippy::cast_possible_truncation, reason = "half of it")]
+        Some((value >> (8 * (address & 4))) as u32)
+    }
+}

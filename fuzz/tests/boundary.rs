@@ -1,0 +1,133 @@
+//! The generator `boundary`: its cases lie where it says, it reaches what can be reached, and it goes on where it stopped.
+
+use vmcs_fuzz::coverage::{Aim, Reach, Side, reach};
+use vmcs_fuzz::machine::Machine;
+use vmcs_fuzz::{Generator, Stream, World};
+use vmcs_hw::profile::{Confidence, NamedProfile};
+use vmcs_model::checks::CheckId;
+use vmcs_model::profile::CpuidLeaf;
+use vmcs_model::{CpuState, EntryAttempt, EntryInstruction};
+
+fn world(name: &str) -> World {
+    World::new(&NamedProfile::by_name(name).expect("the profile comes with vmcs-hw").profile)
+}
+
+/// Processors of different ages.
+const PROFILES: [&str; 4] =
+    ["Sapphire Rapids", "skylake-x-sp-server-core-i9-7900x", "westmere-ep", "alder-lake-s-i9-12900k"];
+
+#[test]
+fn a_stream_depends_on_its_seed_and_goes_on_where_it_was_written_down() {
+    let world = world("Sapphire Rapids");
+    let mut stream = Stream::new(Generator::Boundary, 11);
+    let first: Vec<_> = (0..300).map(|_| stream.next(&world).case).collect();
+    let text = serde_json::to_string(&stream).expect("a stream can be written");
+    let mut resumed: Stream = serde_json::from_str(&text).expect("and read");
+    assert_eq!(resumed, stream);
+    let rest: Vec<_> = (0..300).map(|_| stream.next(&world).case).collect();
+    assert!((0..300).all(|n| resumed.next(&world).case == rest[n]));
+    assert_eq!(resumed, stream);
+
+    let mut again = Stream::new(Generator::Boundary, 11);
+    assert!(first.iter().chain(&rest).all(|case| again.next(&world).case == *case));
+    let mut other = Stream::new(Generator::Boundary, 12);
+    let same = first.iter().filter(|case| other.next(&world).case == **case).count();
+    assert!(same < 30, "{same} of 300 cases are the same with another seed");
+    assert!(serde_json::from_str::<Stream>(&text.replacen("ctl.", "no.", 1)).is_err(), "a check that does not exist");
+}
+
+/// What the emulator, step by step, comes to at the last operation of a case.
+fn lies_on(world: &World, case: &vmcs_hw::Case, aim: Aim) -> bool {
+    let session = world.session();
+    let mut machine = Machine::new(&world.profile, case.start);
+    let (last, before) = case.ops.split_last().expect("a case enters");
+    for op in before {
+        machine.step(&session, op);
+    }
+    let verdict = machine.verdict(last).expect("the last operation is the entry");
+    let processor = machine.processor();
+    let none = vmcs_model::Vmcs::new();
+    let current = processor.current();
+    let cpu = CpuState { ..processor.cpu().clone() };
+    let attempt = EntryAttempt {
+        instruction: Machine::entry_instruction(last).unwrap_or(EntryInstruction::Vmlaunch),
+        launch_state: current.map_or_else(Default::default, |region| region.launch_state),
+        shadow: current.is_some_and(|region| region.shadow),
+        cpu: &cpu,
+        capabilities: &world.capabilities,
+    };
+    let fields = current.map_or(&none, |region| &region.fields);
+    let in_force = aim.check.in_force(attempt, fields, processor.memory());
+    match aim.side {
+        Side::Violated => verdict.violated.contains(aim.check),
+        Side::Legal => !verdict.violated.contains(aim.check) && in_force,
+        Side::GateOff => !verdict.violated.contains(aim.check) && !in_force,
+    }
+}
+
+#[test]
+fn every_case_lies_on_the_side_that_it_claims() {
+    for name in PROFILES {
+        let world = world(name);
+        let mut stream = Stream::new(Generator::Boundary, 5);
+        let mut claimed = 0;
+        for n in 0..2500 {
+            let generated = stream.next(&world);
+            if let Some(aim) = generated.aim {
+                claimed += 1;
+                assert!(lies_on(&world, &generated.case, aim), "{name}: case {n}, {aim:?}: {:?}", generated.case);
+            }
+        }
+        assert!(claimed > 2000, "{name}: {claimed} of 2500 cases have an aim");
+    }
+}
+
+/// The coverage of both sides after so many cases, in percent, and what is missing.
+fn covered(world: &World, cases: u32) -> (usize, Vec<CheckId>) {
+    let mut stream = Stream::new(Generator::Boundary, 1);
+    (0..cases).for_each(|_| drop(stream.next(world)));
+    let coverage = stream.predicted();
+    let can = |check, side| reach(world).any(|(aim, reach)| aim == Aim { check, side } && *reach == Reach::Reachable);
+    let reachable: Vec<_> =
+        CheckId::all().filter(|check| can(*check, Side::Violated) && can(*check, Side::Legal)).collect();
+    let missing: Vec<_> = reachable
+        .iter()
+        .copied()
+        .filter(|check| coverage.of(*check).violated() == 0 || coverage.of(*check).legal == 0)
+        .collect();
+    ((reachable.len() - missing.len()) * 100 / reachable.len(), missing)
+}
+
+#[test]
+fn both_sides_of_the_checks_are_covered_on_every_kind_of_processor() {
+    let exact = NamedProfile::embedded().iter().filter(|named| named.confidence == Some(Confidence::Exact));
+    let knows_cpuid = |world: &World| world.capabilities.cpuid(CpuidLeaf::Features) != [0; 4];
+    let worlds = exact.step_by(9).map(|named| (named.name.as_str(), World::new(&named.profile)));
+    let mut tried = 0;
+    for (name, world) in worlds.filter(|(_, world)| knows_cpuid(world)) {
+        let (percent, missing) = covered(&world, 12_000);
+        assert!(percent >= 95, "{name}: {percent} %, missing: {missing:?}");
+        tried += 1;
+    }
+    assert!(tried >= 5, "{tried} profiles");
+}
+
+/// A side that is called unreachable is reached by no case.
+#[test]
+fn nothing_that_is_called_unreachable_is_reached() {
+    for name in PROFILES {
+        let world = world(name);
+        let mut stream = Stream::new(Generator::Boundary, 2);
+        (0..8000).for_each(|_| drop(stream.next(&world)));
+        let coverage = stream.predicted();
+        for (Aim { check, side }, reach) in reach(&world) {
+            let sides = coverage.of(check);
+            let cases = match side {
+                Side::Violated => sides.alone,
+                Side::Legal => sides.legal,
+                Side::GateOff => sides.gate_off,
+            };
+            assert!(cases == 0 || *reach == Reach::Reachable, "{name}: {check} {side:?} {reach:?}: {cases} cases");
+        }
+    }
+}
