@@ -204,6 +204,10 @@ impl Args {
     }
 
     fn jobs(&self) -> NonZeroUsize {
+        // There is one machine at a line.
+        if self.targets.iter().any(|target| matches!(target, TargetSpec::Metal(_))) {
+            return NonZeroUsize::MIN;
+        }
         self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
     }
 }

@@ -11,7 +11,7 @@ use vmcs_hw::metal::tools::Tools;
 
 use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};
-use crate::run::read_programs;
+use crate::run::{Checked, read_programs};
 use crate::target;
 use crate::targets::with_progress;
 
@@ -67,9 +67,12 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             let programs = read_programs(file)?;
             let world = World::new(&target::profile(profile)?.profile);
             let revision = world.capabilities.revision();
-            let cases =
-                programs.iter().map(|checked| checked.program.to_case(revision).expect("the program was checked"));
-            Some(iso::requests(&world.session(), cases)?)
+            let names = world.image_names();
+            let case = |checked: &Checked| {
+                checked.program.to_case(revision, &names).map_err(|error| checked.wrong(file, &error))
+            };
+            let cases = programs.iter().map(case).collect::<Result<Vec<_>, _>>()?;
+            Some(iso::requests(&world.session(), cases.into_iter())?)
         }
         _ => None,
     };

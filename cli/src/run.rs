@@ -63,7 +63,7 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    fn wrong(&self, file: &Path, error: &ProgramError) -> CliError {
+    pub(crate) fn wrong(&self, file: &Path, error: &ProgramError) -> CliError {
         let message = format!("program {:?}: {error}", self.program.id);
         CliError::Line { file: file.to_owned(), line: self.line, message }
     }

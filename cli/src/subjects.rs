@@ -8,12 +8,13 @@ use std::thread;
 use vmcs_fuzz::World;
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget};
+use vmcs_hw::metal::LineName;
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Implementation, Session, Target, TargetError};
 
 use crate::error::CliError;
 use crate::kvm::{self, OnBochs};
-use crate::target::{self, DEFAULT_EMULATED, HOSTS_PROCESSOR, TargetSpec};
+use crate::target::{self, DEFAULT_EMULATED, HOSTS_PROCESSOR, REAL_PROCESSOR, TargetSpec};
 
 /// What stands for every model, or every version.
 const ALL: &str = "all";
@@ -27,6 +28,8 @@ pub(crate) enum Machine {
     Kvm,
     /// A KVM inside Bochs.
     KvmOnBochs(OnBochs),
+    /// The machine at a serial line.
+    Metal(LineName),
     /// The emulator with a profile.
     Emulator(Box<NamedProfile>),
 }
@@ -38,6 +41,7 @@ impl Machine {
             Self::Bochs(install, model) => Box::new(BochsTarget::new(install.clone(), model)?),
             Self::Kvm => kvm::host()?,
             Self::KvmOnBochs(on_bochs) => on_bochs.open()?,
+            Self::Metal(line) => target::metal(line)?,
             Self::Emulator(given) => Box::new(EmulatorTarget::new(given.profile.clone(), given.name.clone())),
         })
     }
@@ -102,6 +106,8 @@ fn machines_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<Ma
             };
             return Ok(profiles.into_iter().map(|profile| Machine::Emulator(Box::new(profile))).collect());
         }
+        TargetSpec::Metal(line) if cpus.is_empty() => return Ok(vec![Machine::Metal(line.clone())]),
+        TargetSpec::Metal(_) => return Err(CliError::Usage(REAL_PROCESSOR.to_owned())),
         TargetSpec::Kvm if cpus.is_empty() => return Ok(vec![Machine::Kvm]),
         TargetSpec::Kvm => return Err(CliError::Usage(HOSTS_PROCESSOR.to_owned())),
         TargetSpec::KvmOnBochs(version) if cpus.is_empty() => {
@@ -161,7 +167,7 @@ fn capture_one(machine: &Machine) -> Result<Processor, TargetError> {
     let implementation = target.implementation();
     let profile = match machine {
         Machine::Emulator(given) => NamedProfile::clone(given),
-        Machine::Bochs(..) | Machine::Kvm | Machine::KvmOnBochs(_) => {
+        Machine::Bochs(..) | Machine::Kvm | Machine::KvmOnBochs(_) | Machine::Metal(_) => {
             let report = target.capture()?;
             NamedProfile::captured(implementation.to_string(), "read out of the machine by the probe", &report)
         }

@@ -122,6 +122,17 @@ impl Opened {
 /// Why KVM takes no CPU model.
 pub(crate) const HOSTS_PROCESSOR: &str = "the target kvm has the processor of this host: leave --cpu out";
 
+/// Why a real machine takes no CPU model.
+pub(crate) const REAL_PROCESSOR: &str = "the processor of a real machine is what it is: --cpu says nothing";
+
+/// The machine at a serial line.
+pub(crate) fn metal(line: &LineName) -> Result<Box<dyn Target>, TargetError> {
+    let notice = |text: &str| eprintln!("vmcs: {text}");
+    let options = MetalOptions { notice, stop: stop_on_ctrl_c(), ..MetalOptions::default() };
+    eprintln!("waiting for the probe at {line}");
+    Ok(Box::new(MetalTarget::open(line.clone(), options)?))
+}
+
 /// Opens a target other than a recording.
 pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
     match args.target.clone().unwrap_or(TargetSpec::Bochs(None)) {
@@ -147,14 +158,9 @@ pub(crate) fn open(args: &TargetArgs) -> Result<Opened, CliError> {
         }
         TargetSpec::Metal(line) => {
             if args.cpu.is_some() {
-                return Err(CliError::Usage(
-                    "the processor of a real machine is what it is: --cpu says nothing".to_owned(),
-                ));
+                return Err(CliError::Usage(REAL_PROCESSOR.to_owned()));
             }
-            let notice = |text: &str| eprintln!("vmcs: {text}");
-            let options = MetalOptions { notice, stop: stop_on_ctrl_c(), ..MetalOptions::default() };
-            eprintln!("waiting for the probe at {line}");
-            Ok(Opened { target: Box::new(MetalTarget::open(line, options)?), given: None })
+            Ok(Opened { target: metal(&line)?, given: None })
         }
         TargetSpec::Replay(_) => Err(CliError::Usage(
             "a recording answers only the cases that are in it: use `vmcs diff --target replay` or `vmcs replay`"
