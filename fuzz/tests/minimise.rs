@@ -212,7 +212,7 @@ fn a_check_that_there_is_not_is_found_by_the_fields_that_matter() {
 #[test]
 fn a_wrong_error_number_stays_one() {
     let world = world();
-    let (_, files, _) = found(&world, Fault::HostIsControl, Generator::State, 1500);
+    let (_, files, _) = found(&world, Fault::HostIsControl, Generator::State, 500);
     assert!(!files.is_empty());
     let causes: BTreeSet<_> = files.iter().map(|file| &file.cause).collect();
     assert_eq!(causes.len(), files.len(), "one of each cause");
