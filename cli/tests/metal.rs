@@ -12,7 +12,7 @@ fn an_image_that_cannot_be_made_is_refused_in_a_line_and_leaves_nothing() {
     let path = |name: &str| directory.path().join(name).to_str().expect("a path").to_owned();
     let output = path("x.iso");
     fs::write(path("cases"), "{\"id\": \"a\", \"ops\": [{\"op\": \"vmx\"}]}\n").expect("a file");
-    let profile = "bochs-2.7-corei7-skylake-x";
+    let profile = "sapphire-rapids";
     vmcs(&["metal", "iso", &output, "--cases", &path("cases"), "--profile", profile]).refused(&["cases:1: ", "vmx"]);
     vmcs(&["metal", "iso", &output, "--cases", &path("none"), "--profile", profile]).refused(&["none"]);
     fs::write(path("good"), "{\"id\": \"a\", \"ops\": [{\"op\": \"vmxoff\"}]}\n").expect("a file");
