@@ -1,6 +1,7 @@
 //! Naming and opening targets and profiles.
 
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -129,7 +130,9 @@ pub(crate) const REAL_PROCESSOR: &str = "the processor of a real machine is what
 pub(crate) fn metal(line: &LineName) -> Result<Box<dyn Target>, TargetError> {
     let notice = |text: &str| eprintln!("vmcs: {text}");
     let options = MetalOptions { notice, stop: stop_on_ctrl_c(), ..MetalOptions::default() };
-    eprintln!("waiting for the probe at {line}");
+    if io::stderr().is_terminal() {
+        eprintln!("waiting for the probe at {line}");
+    }
     Ok(Box::new(MetalTarget::open(line.clone(), options)?))
 }
 

@@ -1,7 +1,7 @@
 //! The host's end of a serial line: a terminal device in raw mode, or a Unix socket.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
@@ -96,6 +96,11 @@ impl Stream {
         let flags = i32::try_from(flags.bits()).expect("flags of open(2) are an int");
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&name.path)?;
         let before = tcgetattr(&file)?;
+        // The custom of programs that use serial lines.
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another program uses it"),
+            TryLockError::Error(error) => error,
+        })?;
         let mut raw = before.clone();
         raw.make_raw();
         raw.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
