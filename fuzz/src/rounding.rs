@@ -1,6 +1,6 @@
 //! From any image to a valid one near it.
 
-use vmcs_model::checks::CheckSet;
+use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::FieldId;
 use vmcs_model::{EntryAttempt, Outcome, ReadMemory, Vmcs, baseline, judge, violations};
 
@@ -50,7 +50,7 @@ pub fn round<M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &M) 
 
 /// Whether the checks that are violated now come later, or are fewer.
 fn is_progress(before: &CheckSet, after: &CheckSet) -> bool {
-    let first = |set: &CheckSet| set.iter().next().map(|check| check.index());
+    let first = |set: &CheckSet| set.iter().next().map(CheckId::index);
     match (first(before), first(after)) {
         (Some(old), Some(new)) => new > old || (new == old && after.len() < before.len()),
         (_, after) => after.is_none(),

@@ -302,7 +302,7 @@ fn areas(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
         ),
         base("smm-fields", plain, |vmcs| {
             vmcs.set(field::EXECUTIVE_VMCS_POINTER, LINKED);
-            vmcs.set(field::GUEST_SMBASE, layout::SCRATCH as u32);
+            vmcs.set_raw(field::GUEST_SMBASE.id(), layout::SCRATCH);
             enable(capabilities, vmcs, field::PRIMARY_VM_EXIT_CONTROLS, &[Exit::ACTIVATE_SECONDARY_CONTROLS]);
         }),
     ]
