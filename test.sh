@@ -81,7 +81,7 @@ fuzz() {
     local target=$1 options=() more=()
     case $target in
         entry_check) options=(-max_len=2048) ;;
-        instructions) options=(-max_len=256) ;;
+        instructions | boundary) options=(-max_len=256) ;;
         formats) options=(-dict=fuzz/corpus/formats.dict) more=(cli/tests/dumps) ;;
     esac
     # New inputs go to the first directory; the others are seeds.
@@ -90,7 +90,7 @@ fuzz() {
         -artifact_prefix="target/fuzz/$target-" "${options[@]}" \
         target/fuzz/corpus/"$target" fuzz/corpus/"$target" "${more[@]}" 2>&1 | sed "s/^/$target: /"
 }
-for pair in "entry_check instructions" "formats"; do
+for pair in "entry_check instructions" "formats boundary"; do
     running=() failed=0
     for target in $pair; do
         fuzz "$target" &
@@ -99,6 +99,9 @@ for pair in "entry_check instructions" "formats"; do
     for pid in "${running[@]}"; do wait "$pid" || failed=1; done
     [ $failed = 0 ]
 done
+
+say "what the fuzzer found at the boundaries, on a machine"
+target/release/vmcs diff --corpus target/fuzz/corpus/boundary --target bochs@2.7 --cpu corei7_skylake_x
 
 say "the model against recorded and live machines"
 target/release/vmcs diff --target replay
