@@ -100,6 +100,9 @@ for pair in "entry_check instructions" "formats boundary"; do
     [ $failed = 0 ]
 done
 
+say "what the fuzzer found at the boundaries, on a machine"
+target/release/vmcs diff --corpus target/fuzz/corpus/boundary --target bochs@2.7 --cpu corei7_skylake_x
+
 say "the model against recorded and live machines"
 target/release/vmcs diff --target replay
 target/release/vmcs diff --target bochs@2.7 --cpu corei7_skylake_x --cases 20000

@@ -73,7 +73,7 @@ struct Campaign {
 
 impl Default for Campaign {
     fn default() -> Self {
-        let [target, cpu, generator] = ["bochs@2.7", "corei7_skylake_x", "images"].map(str::to_owned);
+        let [target, cpu, generator] = ["bochs@2.7", "corei7_skylake_x", "boundary"].map(str::to_owned);
         Self { target, cpu, generator }
     }
 }

@@ -8,13 +8,14 @@ pub use generated::generated;
 
 use arbitrary::{Result, Unstructured};
 use vmcs_model::capabilities::Capabilities;
+use vmcs_model::checks::CheckSet;
 use vmcs_model::field::FieldId;
 use vmcs_model::memory::ReadMemory;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::partial::{PartialVmcs, unknowns};
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 use vmcs_model::{
-    CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, ReadFields, Verdict, first_violation, judge,
+    CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, ReadFields, Verdict, Vmcs, first_violation, judge,
     judge_partial,
 };
 use vmcs_wire::{Op, Start, StepResult, layout};
@@ -22,6 +23,7 @@ use vmcs_wire::{Op, Start, StepResult, layout};
 use crate::World;
 use crate::generators::{Generator, bases};
 use crate::machine::Machine;
+use crate::rounding;
 
 /// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
 pub fn entry(bytes: &[u8]) {
@@ -75,7 +77,30 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
     for outcome in verdict.permitted.iter() {
         assert!(told.permits(&outcome), "{outcome} is permitted and was excluded while values were unknown");
     }
-    incomplete(u, &profile, attempt, &partial, &memory, &verdict)
+    incomplete(u, &profile, attempt, &partial, &memory, &verdict)?;
+    // It asks for hundreds of verdicts.
+    if u.ratio(1u8, 16u8)? {
+        rounded(attempt, &vmcs, &memory, &verdict);
+    }
+    Ok(())
+}
+
+/// What any image is rounded to can be entered, and nothing else can come of it; an image that is so already stays.
+fn rounded(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &impl ReadMemory, verdict: &Verdict) {
+    let entered = Some(Outcome::Entered);
+    match rounding::round(attempt, vmcs, memory) {
+        Some(near) => {
+            let after = judge(attempt, &near, memory);
+            assert_eq!((after.violated, after.permitted.single()), (CheckSet::EMPTY, entered), "after rounding");
+            let differs = |field: &FieldId| near.raw(*field) != vmcs.raw(*field);
+            let changed = FieldId::all().find(differs);
+            assert!(
+                changed.is_none() || verdict.permitted.single() != entered,
+                "{changed:?} of a valid image was changed"
+            );
+        }
+        None => assert_ne!(verdict.permitted.single(), entered, "a valid image was not rounded"),
+    }
 }
 
 /// With facts about the processor and memory unknown as well, nothing is said that `verdict` on the whole contradicts.

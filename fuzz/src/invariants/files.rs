@@ -264,6 +264,7 @@ mod tests {
                 "deviations.toml" => Deviations::parse("", &text).is_ok(),
                 "recording.jsonl" => Recording::read_lines(&bytes[..], "").is_ok(),
                 "recording.jsonl.gz" => Recording::read(&bytes[..], "").is_ok(),
+                "case.json" => CaseFile::parse("", &text).is_ok(),
                 "qemu.txt" => dump::find(&text).len() == 1,
                 _ => false,
             };

@@ -62,7 +62,9 @@ mod tests {
 
         #[test]
         fn cases(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-            for generator in [Generator::Controls, Generator::State, Generator::Images, Generator::Programs] {
+            for generator in
+                [Generator::Boundary, Generator::Controls, Generator::State, Generator::Images, Generator::Programs]
+            {
                 generated(generator, &bytes);
             }
         }
