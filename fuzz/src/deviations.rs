@@ -91,6 +91,9 @@ pub struct MinimalCase {
     pub version: String,
     /// CPU model.
     pub model: String,
+    /// Version of the Bochs below it, for one that leaves part of its work to a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     /// Where the program starts.
     #[serde(default)]
     pub start: StartState,
@@ -310,8 +313,10 @@ impl Deviation {
     /// Where it is known to show.
     #[must_use]
     pub fn shown_by(&self) -> Option<Implementation> {
-        let MinimalCase { version, model, .. } = self.case.clone()?;
-        Some(Implementation { name: self.implementation.clone(), version, model, on: None })
+        let MinimalCase { version, model, on, .. } = self.case.clone()?;
+        let below = |version| Implementation { name: "Bochs".to_owned(), version, model: model.clone(), on: None };
+        let on = on.map(|version| Box::new(below(version)));
+        Some(Implementation { name: self.implementation.clone(), version, model, on })
     }
 
     /// The checks that it omits.

@@ -60,6 +60,15 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
     std::str::from_utf8(text).ok().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
+/// The first two numbers of a kernel's release: `6.1` of `6.1.0-56-cloud-amd64`.
+pub(crate) fn version(release: &str) -> String {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => format!("{major}.{minor}"),
+        _ => release.to_owned(),
+    }
+}
+
 /// The header of a kernel image and what runs in protected mode.
 fn setup(image: &[u8]) -> Result<(&[u8], &[u8]), TargetError> {
     let bad = TargetError::BadKernel;
@@ -181,6 +190,12 @@ mod tests {
         assert_eq!(disk[kernel..], [0xCC; 600]);
         let entry = &guest.rom[guest.rom.len() - 0x20 + 12..][..4];
         assert_eq!(entry, low_half(BASE + KERNEL_ALIGNMENT));
+    }
+
+    #[test]
+    fn a_release_has_a_version() {
+        assert_eq!(version("6.1.0-56-cloud-amd64"), "6.1");
+        assert_eq!(version("7.2+deb14-cloud-amd64"), "7.2");
     }
 
     #[test]

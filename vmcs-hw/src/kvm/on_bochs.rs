@@ -6,7 +6,6 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::kernel_version;
 use crate::bochs::debian::InstalledKernel;
 use crate::bochs::linux::{self, File};
 use crate::bochs::{BochsInstall, BochsOptions, BochsTarget, BochsVersion};
@@ -51,7 +50,7 @@ impl KvmOnBochs {
             File { name: "probe", content: &probe },
         ];
         files.extend(modules.iter().map(|(name, content)| File { name, content }));
-        let version = kernel_version(&kernel.release);
+        let version = kernel.version();
         let old_bochs = install.version < (BochsVersion { major: 3, minor: 0 });
         let more = if old_bochs && version != "6.1" { linux::WITHOUT_XSAVE } else { "" };
         let guest = linux::guest(&image, &files, more)?;
