@@ -65,6 +65,9 @@ vmcs-model/examples/symbols.sh
 
 say "Bochs 3.1 of Debian sid, unpacked for this user"
 target/release/vmcs targets install bochs --suite sid
+
+say "Linux 6.1 of Debian bookworm, for KVM inside Bochs"
+target/release/vmcs targets install kvm-on-bochs --suite bookworm || echo "skipped: its packages cannot be had"
 target/release/vmcs targets
 
 say "tests"
@@ -108,5 +111,12 @@ target/release/vmcs diff --target replay
 target/release/vmcs diff --target bochs@2.7 --cpu corei7_skylake_x --cases 20000
 target/release/vmcs diff --target bochs@3.1 --cpu wildcat_lake --cases 5000
 target/release/vmcs diff --target bochs@3.1 --cpu arrow_lake --generator programs --cases 2000
+
+say "the model against KVM inside Bochs"
+if target/release/vmcs targets | grep -q '^kvm@bochs:bookworm'; then
+    target/release/vmcs diff --target kvm@bochs:bookworm --cases 500
+else
+    echo "skipped: its packages cannot be had"
+fi
 
 say "all passed"

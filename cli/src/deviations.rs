@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_fuzz::oracle::Judgement;
+use vmcs_hw::bochs::debian::installed_kernels;
 use vmcs_hw::{Implementation, bochs};
 
 use crate::error::{CliError, Status};
@@ -157,6 +158,11 @@ fn is_here(machine: &TargetArgs) -> bool {
     match &machine.target {
         Some(TargetSpec::Bochs(Some(version))) => {
             bochs::installs().is_ok_and(|installs| installs.iter().any(|i| i.version.to_string() == *version))
+        }
+        Some(TargetSpec::KvmOnBochs(Some(version))) => {
+            let kernels = installed_kernels().unwrap_or_default();
+            kernels.iter().any(|kernel| kernel.version() == *version)
+                && bochs::installs().is_ok_and(|all| !all.is_empty())
         }
         _ => true,
     }

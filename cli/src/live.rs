@@ -54,6 +54,7 @@ impl Live {
 /// The target that is that implementation.
 pub(crate) fn target_of(by: &Implementation) -> Option<TargetArgs> {
     let target = match by.name.as_str() {
+        "KVM" if by.on.is_some() => TargetSpec::KvmOnBochs(Some(by.version.clone())),
         "Bochs" => TargetSpec::Bochs(Some(by.version.clone())),
         "vmcs-emu" => TargetSpec::Emu,
         _ => return None,

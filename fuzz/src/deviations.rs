@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use vmcs_hw::Implementation;
 use vmcs_hw::number::Number;
 use vmcs_hw::program::{FieldKey, OpLine, Program, StartState};
-use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_model::checks::{CheckId, CheckSet, Phase};
 use vmcs_model::field::{self, Encoding, FieldId, FieldSet};
 use vmcs_model::{CpuProfile, ReadMemory, Vmcs};
 
 /// Deviations that this crate knows, by file name.
-const FILES: &[(&str, &str)] = &[("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml"))];
+const FILES: &[(&str, &str)] = &[
+    ("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml")),
+    ("deviations/kvm.toml", include_str!("../../vmcs-hw/deviations/kvm.toml")),
+];
 
 /// What stands between the ids of deviations that account for an outcome only together.
 pub(crate) const TOGETHER: &str = " + ";
@@ -88,6 +91,9 @@ pub struct MinimalCase {
     pub version: String,
     /// CPU model.
     pub model: String,
+    /// Version of the Bochs below it, for one that leaves part of its work to a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     /// Where the program starts.
     #[serde(default)]
     pub start: StartState,
@@ -234,22 +240,35 @@ impl Deviations {
         of.filter(|deviation| !seen.contains(&*deviation.id)).map(|deviation| deviation.id.clone()).collect()
     }
 
-    /// Those that apply to `implementation`.
+    /// Those that apply to `implementation`. What it leaves to the implementation below it ends as it ends there, so of
+    /// that one's deviations those in checks on guest state apply as well.
     #[must_use]
     pub fn of(&self, implementation: &Implementation) -> Vec<&Deviation> {
-        let matches = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
+        let below = implementation.on.as_deref();
         self.0
             .iter()
             .filter(|deviation| {
-                deviation.implementation == implementation.name
-                    && matches(&deviation.versions, &implementation.version)
-                    && matches(&deviation.models, &implementation.model)
+                deviation.is_of(implementation)
+                    || below.is_some_and(|below| deviation.is_of(below) && deviation.is_in_guest_state())
             })
             .collect()
     }
 }
 
 impl Deviation {
+    fn is_of(&self, implementation: &Implementation) -> bool {
+        let matches = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
+        self.implementation == implementation.name
+            && matches(&self.versions, &implementation.version)
+            && matches(&self.models, &implementation.model)
+    }
+
+    /// Whether it is one in the checks on the guest-state area, or in what a guest does once it is entered.
+    fn is_in_guest_state(&self) -> bool {
+        let guest_state_fails = self.entry.as_deref().is_some_and(|entry| entry.starts_with("EntryFailed(33"));
+        guest_state_fails || self.omitted().iter().any(|check| check.info().phase == Phase::GuestState)
+    }
+
     /// Whether the current VMCS, and the MSR-load area that it names, meet its conditions.
     #[must_use]
     pub fn applies(&self, vmcs: &Vmcs, memory: &impl ReadMemory) -> bool {
@@ -294,8 +313,10 @@ impl Deviation {
     /// Where it is known to show.
     #[must_use]
     pub fn shown_by(&self) -> Option<Implementation> {
-        let MinimalCase { version, model, .. } = self.case.clone()?;
-        Some(Implementation { name: self.implementation.clone(), version, model, on: None })
+        let MinimalCase { version, model, on, .. } = self.case.clone()?;
+        let below = |version| Implementation { name: "Bochs".to_owned(), version, model: model.clone(), on: None };
+        let on = on.map(|version| Box::new(below(version)));
+        Some(Implementation { name: self.implementation.clone(), version, model, on })
     }
 
     /// The checks that it omits.
@@ -373,6 +394,27 @@ mod tests {
         for deviation in all.iter() {
             assert!(deviation.case.is_some(), "{}: run `vmcs deviations --update FILE`", deviation.id);
         }
+    }
+
+    #[test]
+    fn what_is_left_to_the_processor_below_deviates_as_that_does() {
+        let file = |implementation: &str, id: &str, omits: &str| {
+            format!(
+                "[[deviation]]\nid = '{id}'\nimplementation = '{implementation}'\nomits = ['{omits}']\nbehaviour = ''\n\
+                 sdm = ''\nevidence = ''\n"
+            )
+        };
+        let text = file("KVM", "own", "ctl.vpid.nonzero")
+            + &file("Bochs", "controls", "ctl.vpid.nonzero")
+            + &file("Bochs", "guest", "guest.pdbg.reserved");
+        let all = Deviations(parse("f", &text).unwrap());
+        let bochs = Implementation { name: "Bochs".into(), version: "2.7".into(), model: "m".into(), on: None };
+        let kvm = Implementation { name: "KVM".into(), version: "6.1".into(), model: "m".into(), on: None };
+        let both = Implementation { on: Some(Box::new(bochs.clone())), ..kvm.clone() };
+        let ids = |of: &Implementation| all.of(of).iter().map(|deviation| deviation.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&bochs), ["controls", "guest"]);
+        assert_eq!(ids(&kvm), ["own"]);
+        assert_eq!(ids(&both), ["own", "guest"]);
     }
 
     #[test]

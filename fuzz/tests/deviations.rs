@@ -1,4 +1,4 @@
-//! The minimal case of each reviewed deviation still shows it, on the Bochs that it names.
+//! The minimal case of each reviewed deviation still shows it, on the Bochs or the KVM in a Bochs that it names.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -6,26 +6,39 @@ use std::ops::ControlFlow;
 use vmcs_fuzz::World;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_fuzz::oracle::Oracle;
-use vmcs_hw::Target;
+use vmcs_hw::bochs::debian::installed_kernels;
 use vmcs_hw::bochs::{self, BochsTarget};
+use vmcs_hw::kvm::KvmOnBochs;
 use vmcs_hw::profile::NamedProfile;
+use vmcs_hw::{Implementation, Target};
+
+/// That machine, if it is here.
+fn open(place: &Implementation) -> Option<Box<dyn Target>> {
+    let installs = bochs::installs().expect("an installed Bochs is usable");
+    let bochs = place.on.as_deref().unwrap_or(place);
+    let install = installs.into_iter().find(|install| install.version.to_string() == bochs.version)?;
+    if place.on.is_none() {
+        return Some(Box::new(BochsTarget::new(install, &place.model).expect("this Bochs has the model")));
+    }
+    let kernels = installed_kernels().expect("the cache directory is readable");
+    let kernel = kernels.into_iter().find(|kernel| kernel.version() == place.version)?;
+    Some(Box::new(KvmOnBochs::new(&kernel, install, &place.model).expect("this Bochs has the model")))
+}
 
 #[test]
 fn every_minimal_case_still_shows_its_deviation_and_no_other() {
     let deviations = Deviations::embedded().expect("they are valid");
-    let installs = bochs::installs().expect("an installed Bochs is usable");
-    let mut machines: BTreeMap<(String, String), Vec<&Deviation>> = BTreeMap::new();
+    let mut machines: BTreeMap<String, (Implementation, Vec<&Deviation>)> = BTreeMap::new();
     for deviation in deviations.iter() {
-        let case = deviation.case.as_ref().expect("every deviation has a case");
-        machines.entry((case.version.clone(), case.model.clone())).or_default().push(deviation);
+        let place = deviation.shown_by().expect("every deviation has a case");
+        machines.entry(place.to_string()).or_insert((place, Vec::new())).1.push(deviation);
     }
     let mut stale = String::new();
-    for ((version, model), of_machine) in machines {
-        let Some(install) = installs.iter().find(|install| install.version.to_string() == version) else {
-            println!("skipped: the cases of {} deviations need Bochs {version}", of_machine.len());
+    for (name, (place, of_machine)) in machines {
+        let Some(mut target) = open(&place) else {
+            println!("skipped: the cases of {} deviations need {name}", of_machine.len());
             continue;
         };
-        let mut target = BochsTarget::new(install.clone(), &model).expect("this Bochs has the model");
         let report = target.capture().expect("the probe reports");
         let world = World::new(&NamedProfile::captured("Bochs", "test", &report).profile);
         let session = world.session();

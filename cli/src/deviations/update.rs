@@ -86,7 +86,7 @@ fn on_machine(
         if deviation.is_about_fields() {
             if deviation.shows_in(&live.world.profile) {
                 let (version, model) = (version.clone(), model.to_owned());
-                let case = MinimalCase { version, model, start: Default::default(), ops: Vec::new() };
+                let case = MinimalCase { version, model, on: None, start: Default::default(), ops: Vec::new() };
                 found.insert(deviation.id.clone(), case);
             }
         } else if let Some(program) = deviation.program() {

@@ -82,7 +82,7 @@ pub fn smallest(
     let minimal_case = |(id, case): (String, Case)| {
         let portable = program_of(id.clone(), &case).portable(world.capabilities.revision(), &world.image_names());
         let (version, model) = (implementation.version.clone(), implementation.model.clone());
-        (id, MinimalCase { version, model, start: portable.start, ops: portable.ops })
+        (id, MinimalCase { version, model, on: None, start: portable.start, ops: portable.ops })
     };
     Ok(smallest.into_iter().map(minimal_case).collect())
 }

@@ -96,38 +96,37 @@ impl Executor {
             Event::Stopped(stop) => Some(stop),
         };
         let answer = machine.answer(number).unwrap_or_default();
-        let Some(stop) = stop.or_else(|| self.is_whole(&answer, cases.len())) else {
-            content.extend_from_slice(&answer);
-            watch.progressed();
-            if machine.run(&mut watch) == Event::WantsBatch {
-                self.machine = Some(machine);
+        match verdict(cases, &answer, self.fields, stop) {
+            Verdict::Done => {
+                content.extend_from_slice(&answer);
+                watch.progressed();
+                if machine.run(&mut watch) == Event::WantsBatch {
+                    self.machine = Some(machine);
+                }
+                Ok(cases.len())
             }
-            return Ok(cases.len());
-        };
-        // The last one that was begun is the culprit; of a garbled answer, the first one.
-        let begun = split_answers(&answer, self.fields).unwrap_or_default();
-        let culprit = begun.len().clamp(1, cases.len()) - 1;
-        for answer in begun.iter().take(culprit) {
-            content.extend_from_slice(answer);
+            Verdict::Between { whole, bytes } => {
+                content.extend_from_slice(&answer[..bytes]);
+                Ok(whole)
+            }
+            Verdict::Culprit { whole, bytes, stop } => {
+                content.extend_from_slice(&answer[..bytes]);
+                blame(&stop, content);
+                Ok(whole + 1)
+            }
+            Verdict::Unknown(stop) if cases.len() == 1 => {
+                // No steps.
+                content.extend_from_slice(&[0, 0]);
+                blame(&stop, content);
+                Ok(1)
+            }
+            Verdict::Unknown(_) => {
+                for case in cases {
+                    self.part(&[case], number, content)?;
+                }
+                Ok(cases.len())
+            }
         }
-        // Nothing begun: no steps.
-        content.extend_from_slice(begun.get(culprit).copied().unwrap_or(&[0, 0]));
-        let end = match &stop {
-            Stop::Crashed(detail) => CaseEnd::Crashed(detail),
-            Stop::Hung => CaseEnd::Hung,
-        };
-        let mut bytes = [0; CaseEnd::MAX_BYTES];
-        let mut writer = Writer::new(&mut bytes);
-        end.encode(&mut writer).expect("MAX_BYTES holds every end");
-        let used = writer.len();
-        content.extend_from_slice(&bytes[..used]);
-        Ok(culprit + 1)
-    }
-
-    /// A garbled answer counts as a crash: a guest that went astray has overwritten it.
-    fn is_whole(&self, answer: &[u8], cases: usize) -> Option<Stop> {
-        let whole = split_answers(answer, self.fields).is_ok_and(|answers| answers.len() == cases);
-        (!whole).then(|| Stop::Crashed("the probe's answer is garbled".to_owned()))
     }
 
     /// A machine that waits for its first batch.
@@ -154,6 +153,60 @@ impl Executor {
 
 fn dead(detail: &str) -> KvmError {
     KvmError::DiedAtStart(detail.to_owned())
+}
+
+/// Writes how the case ended whose steps were written last.
+fn blame(stop: &Stop, content: &mut Vec<u8>) {
+    let end = match stop {
+        Stop::Crashed(detail) => CaseEnd::Crashed(detail),
+        Stop::Hung => CaseEnd::Hung,
+    };
+    let mut bytes = [0; CaseEnd::MAX_BYTES];
+    let mut writer = Writer::new(&mut bytes);
+    end.encode(&mut writer).expect("MAX_BYTES holds every end");
+    let used = writer.len();
+    content.extend_from_slice(&bytes[..used]);
+}
+
+/// How far cases came.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// All are answered.
+    Done,
+    /// The machine stopped between two cases; the first `whole` ones have `bytes` of answers.
+    Between { whole: usize, bytes: usize },
+    /// Behind `whole` cases one stopped the machine; with its results so far there are `bytes` of answers.
+    Culprit { whole: usize, bytes: usize, stop: Stop },
+    /// One of them stopped the machine, or spoilt its memory.
+    Unknown(Stop),
+}
+
+/// What an answer says that may be unfinished or, where a guest went astray, garbled.
+fn verdict(cases: &[&[u8]], answer: &[u8], fields: usize, stop: Option<Stop>) -> Verdict {
+    let garbled = || Stop::Crashed("the probe's answer is garbled".to_owned());
+    let Ok(begun) = split_answers(answer, fields) else {
+        return Verdict::Unknown(stop.unwrap_or_else(garbled));
+    };
+    let is_whole = |(answer, case): &(&&[u8], &&[u8])| steps_answered(answer) == steps_asked(case);
+    let whole = begun.iter().zip(cases).take_while(is_whole).count();
+    let bytes = begun.iter().take(whole).map(|answer| answer.len()).sum();
+    match (begun.get(whole), stop) {
+        (None, None) if whole == cases.len() => Verdict::Done,
+        (None, Some(_)) if (1..cases.len()).contains(&whole) => Verdict::Between { whole, bytes },
+        (Some(last), Some(stop)) if begun.len() == whole + 1 && whole < cases.len() => {
+            Verdict::Culprit { whole, bytes: bytes + last.len(), stop }
+        }
+        (_, stop) => Verdict::Unknown(stop.unwrap_or_else(garbled)),
+    }
+}
+
+fn steps_asked(case: &[u8]) -> Option<u16> {
+    let mut reader = Reader::new(case);
+    Start::decode(&mut reader).and_then(|_| reader.u16()).ok()
+}
+
+fn steps_answered(answer: &[u8]) -> Option<u16> {
+    Reader::new(answer).u16().ok()
 }
 
 /// Divides the cases of a batch.
@@ -188,6 +241,37 @@ fn split_answers(bytes: &[u8], fields: usize) -> Result<Vec<&[u8]>, DecodeError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `count` VMXOFFs in one case.
+    fn case(count: u16) -> Vec<u8> {
+        let mut bytes = [0; 64];
+        let mut writer = Writer::new(&mut bytes);
+        Start::VmxRoot.encode(&mut writer).expect("room");
+        writer.u16(count).expect("room");
+        (0..count).for_each(|_| Op::Vmxoff.encode(&mut writer).expect("room"));
+        let used = writer.len();
+        bytes[..used].to_vec()
+    }
+
+    #[test]
+    fn the_culprit_is_the_case_that_was_begun() {
+        let (one, two) = (case(1), case(2));
+        let cases: [&[u8]; 3] = [&two, &one, &two];
+        let judge = |answer: &[u8], stop: Option<Stop>| verdict(&cases, answer, 0, stop);
+        // Two results, one result, two results.
+        let all = [2, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0];
+        assert_eq!(judge(&all, None), Verdict::Done);
+        let hung = || Some(Stop::Hung);
+        assert_eq!(judge(&all[..7], hung()), Verdict::Between { whole: 2, bytes: 7 });
+        let begun = [&all[..7], &[1, 0, 0]].concat();
+        assert_eq!(judge(&begun, hung()), Verdict::Culprit { whole: 2, bytes: 10, stop: Stop::Hung });
+        assert_eq!(judge(&[0, 0], hung()), Verdict::Culprit { whole: 0, bytes: 2, stop: Stop::Hung });
+        // Nothing begun; all answered, and then the probe finds itself overwritten; a machine that says it is done and is not.
+        assert_eq!(judge(&[], hung()), Verdict::Unknown(Stop::Hung));
+        assert_eq!(judge(&all, hung()), Verdict::Unknown(Stop::Hung));
+        assert!(matches!(judge(&all[..7], None), Verdict::Unknown(Stop::Crashed(_))));
+        assert!(matches!(judge(&[0xFF; 7], None), Verdict::Unknown(Stop::Crashed(_))));
+    }
 
     #[test]
     fn cases_and_answers_are_divided() {

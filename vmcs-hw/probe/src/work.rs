@@ -94,7 +94,6 @@ fn run_case(
         if careful {
             answer.patch_steps(first, step);
             answer.submit(used, false);
-            answer.patch_steps(first, steps);
         }
         used += answer
             .append(used, |out| {
@@ -106,6 +105,10 @@ fn run_case(
                 }
             })
             .expect(FULL);
+    }
+    if careful {
+        answer.patch_steps(first, steps);
+        answer.submit(used, false);
     }
     used
 }

@@ -16,6 +16,7 @@ use vmcs_wire::batch::BatchHeader;
 use vmcs_wire::codec::Writer;
 
 use crate::batch::{Chunk, decode_batch, decode_report, encode_session};
+use crate::bochs::linux::version;
 use crate::case::{Case, Observation, Session};
 use crate::error::TargetError;
 use crate::probe_image;
@@ -65,7 +66,7 @@ impl KvmTarget {
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let implementation = Implementation {
             name: "KVM".to_owned(),
-            version: kernel_version(release.trim()),
+            version: version(release.trim()),
             model: model.map_or("unknown processor", |(_, name)| name.trim()).to_owned(),
             on: None,
         };
@@ -130,24 +131,9 @@ impl Target for KvmTarget {
     }
 }
 
-/// The first two numbers of a kernel's release: `6.1` of `6.1.0-56-cloud-amd64`.
-fn kernel_version(release: &str) -> String {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) => format!("{major}.{minor}"),
-        _ => release.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_release_has_a_version() {
-        assert_eq!(kernel_version("6.1.0-56-cloud-amd64"), "6.1");
-        assert_eq!(kernel_version("7.2+deb14-cloud-amd64"), "7.2");
-    }
 
     /// Where KVM can do it, it answers; elsewhere it refuses before it is asked for anything, with a sentence that says what
     /// to do.

@@ -6,10 +6,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::kernel_version;
 use crate::bochs::debian::InstalledKernel;
 use crate::bochs::linux::{self, File};
-use crate::bochs::{BochsInstall, BochsOptions, BochsTarget};
+use crate::bochs::{BochsInstall, BochsOptions, BochsTarget, BochsVersion};
 use crate::case::{Case, Observation, Session};
 use crate::error::TargetError;
 use crate::probe_image;
@@ -51,10 +50,13 @@ impl KvmOnBochs {
             File { name: "probe", content: &probe },
         ];
         files.extend(modules.iter().map(|(name, content)| File { name, content }));
-        let guest = linux::guest(&image, &files)?;
+        let version = kernel.version();
+        let old_bochs = install.version < (BochsVersion { major: 3, minor: 0 });
+        let more = if old_bochs && version != "6.1" { linux::WITHOUT_XSAVE } else { "" };
+        let guest = linux::guest(&image, &files, more)?;
         let options = BochsOptions { batch: BATCH, patience: PATIENCE, ..BochsOptions::default() };
         let bochs = BochsTarget::with_guest(install, model, options, &guest)?;
-        Ok(Self { bochs, version: kernel_version(&kernel.release) })
+        Ok(Self { bochs, version })
     }
 }
 

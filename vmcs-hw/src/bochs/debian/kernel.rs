@@ -44,6 +44,12 @@ impl InstalledKernel {
         complete.then(|| Self { suite, path: path.to_owned(), release, packages })
     }
 
+    /// Its version, such as `6.1`.
+    #[must_use]
+    pub fn version(&self) -> String {
+        linux::version(&self.release)
+    }
+
     /// The kernel image.
     pub(crate) fn image(&self) -> Result<Vec<u8>, TargetError> {
         self.file(IMAGE)
