@@ -266,7 +266,7 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
     let Outcome { reports, failure } = outcome?;
     let mut ended = Ended { runs: Vec::new(), failure: failure.map(CliError::from) };
     for (index, (report, timeline)) in reports.into_iter().enumerate() {
-        let mut run = Run::of_this_command(report, timeline);
+        let mut run = Run::of_this_command(report, timeline, &processors[index].world);
         if run.report.disagreed > 0 && ended.failure.is_none() {
             match processors[index]
                 .machine
@@ -347,10 +347,16 @@ fn feed(
 fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Result<Vec<Run>, CliError> {
     let began = Instant::now();
     let mut runs = Vec::new();
+    // Several recordings are of one processor, and what a campaign can reach on it takes a while to work out.
+    let mut worlds: Vec<World> = Vec::new();
     for mut recording in recordings {
-        let world = World::new(&recording.header.profile.profile);
+        let profile = &recording.header.profile.profile;
+        let known = worlds.iter().position(|world| world.profile == *profile).unwrap_or(worlds.len());
+        if known == worlds.len() {
+            worlds.push(World::new(profile));
+        }
         let session = recording.session();
-        let setting = Setting { world: &world, session: &session, deviations };
+        let setting = Setting { world: &worlds[known], session: &session, deviations };
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;
         let mut list = cases.into_iter();
@@ -389,7 +395,7 @@ fn one(
         cases: report.cases,
         cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
-    Ok(Run::of_this_command(report, timeline))
+    Ok(Run::of_this_command(report, timeline, setting.world))
 }
 
 /// A progress bar for each processor.

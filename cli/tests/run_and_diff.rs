@@ -117,6 +117,7 @@ fn the_emulator_agrees_with_the_model_and_the_recordings_too() {
     assert_eq!(ran.status, 0, "{ran:?}");
     let report = ran.json();
     assert_eq!(report[0]["agreed"], 300);
+    assert_eq!(report[0]["unreachable"]["as.host32.fred"], "it needs a host that is not in IA-32e mode");
 
     let ran = vmcs(&["diff", "--target", "replay"]);
     assert_eq!(ran.status, 0, "{ran:?}");

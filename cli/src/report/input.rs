@@ -10,9 +10,12 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use vmcs_fuzz::World;
 use vmcs_fuzz::campaign::{Finding, Report, saved_reports};
 use vmcs_fuzz::case_file::CaseFile;
+use vmcs_fuzz::coverage::{self, Aim, Reach, Side};
 use vmcs_fuzz::timeline::{Sample, Timeline};
+use vmcs_model::checks::CheckId;
 
 use crate::error::CliError;
 
@@ -43,10 +46,10 @@ impl From<Report> for Run {
 }
 
 impl Run {
-    /// A report of this command, as it was called.
-    pub(crate) fn of_this_command(report: Report, timeline: Timeline) -> Self {
+    /// A report of this command, as it was called, on the processor of `world`.
+    pub(crate) fn of_this_command(report: Report, timeline: Timeline, world: &World) -> Self {
         let command = command_line(std::env::args().skip(1));
-        Self { timeline: Some(Timeline { command, ..timeline }), ..report.into() }
+        Self { timeline: Some(Timeline { command, ..timeline }), unreachable: unreachable(world), ..report.into() }
     }
 
     /// The command line that made it, where it is known.
@@ -63,6 +66,24 @@ impl Run {
     pub(crate) fn samples(&self) -> &[Sample] {
         self.timeline.as_ref().map_or(&[], |timeline| &timeline.samples)
     }
+}
+
+/// Checks of which a campaign cannot reach the violated side, the legal one, or both, and why.
+fn unreachable(world: &World) -> BTreeMap<String, String> {
+    let mut sides: BTreeMap<CheckId, [Option<String>; 2]> = BTreeMap::new();
+    for (Aim { check, side }, reach) in coverage::reach(world) {
+        let (Reach::Unreachable(reason), Side::Violated | Side::Legal) = (reach, side) else { continue };
+        sides.entry(check).or_default()[usize::from(side == Side::Legal)] = Some(reason.to_string());
+    }
+    let text = |sides: [Option<String>; 2]| match sides {
+        [Some(violated), Some(legal)] if violated == legal => violated,
+        [violated, legal] => {
+            let named = [("no violation", violated), ("no legal side", legal)];
+            let known = named.into_iter().filter_map(|(side, reason)| Some(format!("{side}: {}", reason?)));
+            known.collect::<Vec<_>>().join("; ")
+        }
+    };
+    sides.into_iter().map(|(check, sides)| (check.info().id.to_owned(), text(sides))).collect()
 }
 
 /// The command as one would call it again, without where it writes its results.
