@@ -3,7 +3,7 @@
 //! [`install`] asks the machine's configured mirror for Bochs and the libraries that it needs, unpacks them into
 //! `vmcs/bochs-SUITE` of the user's cache directory, and makes sure that it runs; [`installed_roots`] lists what is there.
 //! A suite that is newer than the machine brings a newer Bochs, with more CPU models. [`install_kernel`] does the same for
-//! what it takes of a suite's Linux to run KVM inside Bochs, [`install_grub`] for what makes boot images.
+//! what it takes of a suite's Linux to run KVM inside Bochs, `install_grub` for what makes boot images.
 
 mod apt;
 mod command;
