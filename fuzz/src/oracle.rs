@@ -181,7 +181,7 @@ impl<'a> Oracle<'a> {
         end: &End,
     ) -> Result<Taken, Judgement> {
         let Some(step) = observed else {
-            return Err(self.down(machine, verdict, end));
+            return Err(self.down(machine, op, verdict, end));
         };
         let Some(outcome) = entry_outcome(step) else {
             return Err(Judgement::disagree(verdict, result_text(step)));
@@ -197,7 +197,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// The machine went down at a VM entry.
-    fn down(&self, machine: &Machine, verdict: &Verdict, end: &End) -> Judgement {
+    fn down(&self, machine: &Machine, op: &Op, verdict: &Verdict, end: &End) -> Judgement {
         let (text, open) = match end {
             End::Completed => return Judgement::disagree(verdict, "no result".to_owned()),
             End::Crashed { .. } => ("crashed", "the machine crashed after an entry"),
@@ -207,17 +207,28 @@ impl<'a> Oracle<'a> {
             return Judgement::Deviates(deviation.id.clone());
         }
         // A guest, or host state that was loaded, can take a machine down; an instruction that fails cannot.
-        let leaves = |outcome: Outcome| matches!(outcome, Outcome::Entered | Outcome::EntryFailed { .. });
-        if verdict.permitted.iter().any(leaves) {
+        let leaves = |verdict: &Verdict| {
+            verdict.permitted.iter().any(|o| matches!(o, Outcome::Entered | Outcome::EntryFailed { .. }))
+        };
+        if leaves(verdict) {
             return Judgement::Unspecified(open);
         }
-        Judgement::disagree(verdict, text.to_owned())
+        let applicable: Vec<_> = self.applicable(machine).collect();
+        match Self::omitting(machine, op, verdict, &applicable, &leaves) {
+            Some(ids) => Judgement::Deviates(ids),
+            None => Judgement::disagree(verdict, text.to_owned()),
+        }
     }
 
-    /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
-    fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
-        let text = observed.to_string();
-        let applicable: Vec<_> = self.applicable(machine).collect();
+    /// The deviations that omit checks which are violated and without which the verdict is `wanted`: one alone, or else
+    /// all of them together.
+    fn omitting(
+        machine: &Machine,
+        op: &Op,
+        verdict: &Verdict,
+        applicable: &[&Deviation],
+        wanted: &dyn Fn(&Verdict) -> bool,
+    ) -> Option<String> {
         let omits = |deviation: &&&Deviation| {
             deviation
                 .omitted()
@@ -225,15 +236,21 @@ impl<'a> Oracle<'a> {
                 .any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
         };
         let omitting: Vec<_> = applicable.iter().filter(omits).collect();
-        let permits = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| v.permits(&observed));
-        // One deviation alone, or else all of them together.
-        if let Some(deviation) = omitting.iter().find(|deviation| permits(&deviation.omitted())) {
-            return Judgement::Deviates(deviation.id.clone());
+        let is_wanted = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| wanted(&v));
+        if let Some(deviation) = omitting.iter().find(|deviation| is_wanted(&deviation.omitted())) {
+            return Some(deviation.id.clone());
         }
         let all = omitting.iter().flat_map(|deviation| &deviation.omits).filter_map(|id| CheckId::by_id(id)).collect();
-        if !omitting.is_empty() && permits(&all) {
-            let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
-            return Judgement::Deviates(ids.join(TOGETHER));
+        let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
+        (!omitting.is_empty() && is_wanted(&all)).then(|| ids.join(TOGETHER))
+    }
+
+    /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
+    fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
+        let text = observed.to_string();
+        let applicable: Vec<_> = self.applicable(machine).collect();
+        if let Some(ids) = Self::omitting(machine, op, verdict, &applicable, &|v| v.permits(&observed)) {
+            return Judgement::Deviates(ids);
         }
         if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
             return Judgement::Deviates(deviation.id.clone());

@@ -2,7 +2,7 @@
 
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary};
 use vmcs_model::field::{self, Field, FieldId};
-use vmcs_model::formats::{ActivityState, InterruptionInformation, event_type};
+use vmcs_model::formats::{ActivityState, Interruptibility, InterruptionInformation, event_type};
 use vmcs_model::registers::{Cr0, Cr4};
 use vmcs_model::{FieldValue, ReadMemory, Vmcs};
 use vmcs_wire::layout;
@@ -38,6 +38,13 @@ pub(crate) fn is_unsupported_event(world: &World, field: FieldId, value: u64) ->
         && !supported
         && event.valid()
         && event.event_type() == event_type::OTHER_EVENT
+}
+
+/// An entry to SMM from outside of it. It is refused, but there are implementations that let it through; blocking by SMI
+/// then outlasts the case, and the cases after it find what they did not ask for.
+pub(crate) fn outlasts_the_case(vmcs: &Vmcs) -> bool {
+    vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::ENTRY_TO_SMM)
+        && vmcs.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::SMI)
 }
 
 /// The host state that an exit loads does not let the probe go on.

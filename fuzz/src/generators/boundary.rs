@@ -62,7 +62,9 @@ pub(crate) fn judged(world: &World, draft: Draft, aim: Aim) -> Made {
 
 /// Puts the plain image, or what comes of it elsewhere, in the place of most cases that take the machine down.
 fn bearable(world: &World, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
-    if !is_risky(world, &made.draft, &made.draft.image(world), &made.violated) || u.ratio(1u16, RISKS)? {
+    let image = made.draft.image(world);
+    let few = !risk::outlasts_the_case(&image) && u.ratio(1u16, RISKS)?;
+    if few || !is_risky(world, &made.draft, &image, &made.violated) {
         return Ok(made);
     }
     let aims = &world.recipes().safe;
@@ -80,7 +82,7 @@ pub(crate) fn is_risky(world: &World, draft: &Draft, vmcs: &Vmcs, violated: &Che
     };
     let panics =
         draft.changes.iter().copied().any(fatal) || draft.memory.iter().copied().any(risk::names_read_only_msr);
-    if panics {
+    if panics || risk::outlasts_the_case(vmcs) {
         return true;
     }
     let first = violated.iter().next().map(|first| first.info().phase);
