@@ -1,5 +1,6 @@
 //! What leaves a machine in no state to answer, so that it has to be started again: worth few cases.
 
+use vmcs_model::checks::{CheckSet, Phase};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary};
 use vmcs_model::field::{self, Field, FieldId};
 use vmcs_model::formats::{ActivityState, Interruptibility, InterruptionInformation, event_type};
@@ -40,11 +41,15 @@ pub(crate) fn is_unsupported_event(world: &World, field: FieldId, value: u64) ->
         && event.event_type() == event_type::OTHER_EVENT
 }
 
-/// An entry to SMM from outside of it. It is refused, but there are implementations that let it through; blocking by SMI
-/// then outlasts the case, and the cases after it find what they did not ask for.
-pub(crate) fn outlasts_the_case(vmcs: &Vmcs) -> bool {
-    vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::ENTRY_TO_SMM)
-        && vmcs.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::SMI)
+/// What an implementation keeps blocked when the case is over, so that the cases after it find what they did not ask for.
+/// There are implementations that let an entry to SMM through outside of it, and such as leave SMIs blocked after an entry
+/// to the wait-for-SIPI state that fails at the loading of MSRs.
+pub(crate) fn outlasts_the_case(vmcs: &Vmcs, violated: &CheckSet) -> bool {
+    let to_smm = vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::ENTRY_TO_SMM)
+        && vmcs.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::SMI);
+    let waits = vmcs.get(field::GUEST_ACTIVITY_STATE) == ActivityState::WAIT_FOR_SIPI
+        && violated.iter().next().is_some_and(|first| first.info().phase == Phase::MsrLoading);
+    to_smm || waits
 }
 
 /// The host state that an exit loads does not let the probe go on.

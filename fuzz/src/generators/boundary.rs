@@ -63,7 +63,7 @@ pub(crate) fn judged(world: &World, draft: Draft, aim: Aim) -> Made {
 /// Puts the plain image, or what comes of it elsewhere, in the place of most cases that take the machine down.
 fn bearable(world: &World, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
     let image = made.draft.image(world);
-    let few = !risk::outlasts_the_case(&image) && u.ratio(1u16, RISKS)?;
+    let few = !risk::outlasts_the_case(&image, &made.violated) && u.ratio(1u16, RISKS)?;
     if few || !is_risky(world, &made.draft, &image, &made.violated) {
         return Ok(made);
     }
@@ -82,7 +82,7 @@ pub(crate) fn is_risky(world: &World, draft: &Draft, vmcs: &Vmcs, violated: &Che
     };
     let panics =
         draft.changes.iter().copied().any(fatal) || draft.memory.iter().copied().any(risk::names_read_only_msr);
-    if panics || risk::outlasts_the_case(vmcs) {
+    if panics || risk::outlasts_the_case(vmcs, violated) {
         return true;
     }
     let first = violated.iter().next().map(|first| first.info().phase);
