@@ -15,7 +15,7 @@
 //!   `tertiary`, `exit`, `exit2`, `entry` and `event` are short for the control words and the injected event;
 //! - `memory.address=qword`, `msr.n=number:value` (entry n of the VM-entry MSR-load area at 25000H, counted
 //!   from 1), `msr.1-20=number:value` (all of these);
-//! - `cpu.name=value`: the processor's state, see [`set_cpu`];
+//! - `cpu.name=value`: the processor's state, see `set_cpu`;
 //! - `op=vmresume`, `launch=clear`, `launch=launched`, `launch=vmxoff` (launched before VMXOFF and VMXON), `shadow=1`;
 //! - `profile=name`: another processor than `full`, see [`crate::profiles::by_name`].
 //!
