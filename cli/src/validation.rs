@@ -120,7 +120,7 @@ impl Document<'_> {
         format!(
             "{} cases on {} pairs of an implementation and a CPU model: {} disagreements outside the reviewed deviations, \
              {} cases within them. Of {CHECK_COUNT} checks {} were confirmed on both sides, {} on one, {} on none; {} \
-             cannot be reached on any of these.",
+             have a side that none of these can reach.",
             sum(&|s| s.cases),
             self.summaries.len(),
             sum(&|s| s.disagreed),

@@ -68,8 +68,8 @@ fn who_agreed_and_who_could_not_be_asked() {
     assert_eq!(ran.status, 0, "{ran:?}");
     for line in [
         "40 cases on 3 pairs of an implementation and a CPU model: 0 disagreements outside the reviewed deviations, 4 cases \
-         within them. Of 311 checks 1 were confirmed on both sides, 1 on one, 309 on none; 0 cannot be reached on any of \
-         these.",
+         within them. Of 311 checks 1 were confirmed on both sides, 1 on one, 309 on none; 0 have a side that none of these \
+         can reach.",
         "| `vmcs diff --cpu all` | 40 | 90 s | 4 min |",
         "| 3 | Bochs 3.1 c | 20 | 18 | 2 | 0 | 0 | 0 of 310 |",
         &format!("| `{}` | 15 | all | 5 | 1–2 |  |", ids[0]),
