@@ -49,7 +49,15 @@ pub(crate) fn outlasts_the_case(vmcs: &Vmcs, violated: &CheckSet) -> bool {
         && vmcs.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::SMI);
     let waits = vmcs.get(field::GUEST_ACTIVITY_STATE) == ActivityState::WAIT_FOR_SIPI
         && violated.iter().next().is_some_and(|first| first.info().phase == Phase::MsrLoading);
-    to_smm || waits
+    to_smm || waits || walks_the_pdptes(vmcs)
+}
+
+/// The guest takes the PDPTEs of other cases for another paging structure: it marks them as accessed, and as PDPTEs they
+/// are no longer valid.
+fn walks_the_pdptes(vmcs: &Vmcs) -> bool {
+    let pae = vmcs.get(field::GUEST_CR4).contains(Cr4::PAE)
+        && !vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::IA_32E_MODE_GUEST);
+    vmcs.get(field::GUEST_CR0).contains(Cr0::PG) && !pae && vmcs.get(field::GUEST_CR3) & !0xFFF == layout::PAE_PDPT
 }
 
 /// The host state that an exit loads does not let the probe go on.
