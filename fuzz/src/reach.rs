@@ -256,9 +256,7 @@ fn lifted(has: &Capabilities, check: CheckId, side: Side) -> Option<&'static str
         "guest.intr.enclave-movss" => (!has.sgx(), "the processor does not support SGX"),
         "guest.pdbg.rtm-support" => (has.rtm(), "the processor supports RTM"),
         "guest.pdbg.rtm-bits" | "guest.pdbg.rtm-movss" => (!has.rtm(), "the processor does not support RTM"),
-        "pre.shadow-vmcs" => {
-            (side == Side::Violated && !has.vmcs_shadowing(), "the processor has no shadow VMCSs: VMPTRLD refuses them")
-        }
+        "pre.shadow-vmcs" => (!has.vmcs_shadowing(), "the processor has no shadow VMCSs: VMPTRLD refuses them"),
         "as.no-intel64" => (side == Side::Violated, "the processor supports Intel 64"),
         _ => (false, ""),
     };

@@ -56,16 +56,36 @@ pub const EPT_PML4: u64 = 0x8_8000;
 /// Four-entry PDPT that identity-maps 4 GiB for 32-bit PAE paging.
 pub const PAE_PDPT: u64 = 0x8_7000;
 
-/// The first entries of the paging structures above, by address. A guest with PAE paging whose CR3 points there takes
-/// them for PDPTEs.
-pub const PAGING_ENTRIES: [(u64, u64); 6] = [
-    (PML4, (PML4 + 0x1000) | 3),
-    (EPT_PML4, (EPT_PML4 + 0x1000) | 7),
-    (PAE_PDPT, (PML4 + 0x2000) | 1),
-    (PAE_PDPT + 8, (PML4 + 0x3000) | 1),
-    (PAE_PDPT + 16, (PML4 + 0x4000) | 1),
-    (PAE_PDPT + 24, (PML4 + 0x5000) | 1),
-];
+/// First entries of the paging structures, by address: four of each page, or all. A guest with PAE paging takes them for PDPTEs if
+/// its CR3 points there. The accessed and dirty bits that a processor sets are not among them.
+pub const PAGING_ENTRIES: [(u64, u64); 46] = paging_entries();
+
+const fn paging_entries() -> [(u64, u64); 46] {
+    let mut entries = [(0, 0); 46];
+    (entries[0], entries[1]) = ((PML4, (PML4 + 0x1000) | 3), (EPT_PML4, (EPT_PML4 + 0x1000) | 7));
+    let mut filled = 2;
+    let mut index = 0;
+    while index < 4 {
+        let (page, entry) = (0x1000 * index, 8 * index);
+        entries[filled] = (PAE_PDPT + entry, (PML4 + 0x2000 + page) | 1);
+        entries[filled + 1] = (PML4 + 0x1000 + entry, (PML4 + 0x2000 + page) | 3);
+        entries[filled + 2] = (EPT_PML4 + 0x1000 + entry, (EPT_PML4 + 0x2000 + page) | 7);
+        filled += 3;
+        // Page directories of 2 MiB pages.
+        let mut directory = 0;
+        while directory < 4 {
+            let place = 0x2000 + 0x1000 * directory + entry;
+            let address = (512 * directory + index) << 21;
+            entries[filled] = (PML4 + place, address | 0x83);
+            entries[filled + 1] = (EPT_PML4 + place, address | 0xB7);
+            filled += 2;
+            directory += 1;
+        }
+        index += 1;
+    }
+    assert!(filled == entries.len());
+    entries
+}
 
 /// Where the probe is loaded.
 pub const PROBE: u64 = 0x10_0000;
