@@ -123,7 +123,7 @@ fn the_state_of_another_campaign_is_refused_and_left_alone() {
     let kept = files(directory.path());
     for (arguments, expected) in [
         (&["--seed", "2"][..], "the seed 1, and this is one with the seed 2"),
-        (&["--generator", "state"], "the generator controls"),
+        (&["--generator", "state"], "the generator boundary"),
         (&["--shard", "2/2"], "the part 1/1"),
         (&["--cpu", "core-2-conroe"], "the processors"),
         (&["--deviations", "/dev/null"], ""),
