@@ -43,6 +43,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 export RUSTFLAGS="${RUSTFLAGS:-} -Dwarnings" RUSTDOCFLAGS="-Dwarnings"
+# What is built here is thrown away: link-time optimisation would take longer than it saves.
+export CARGO_PROFILE_RELEASE_LTO=off
 
 say "format"
 cargo fmt --all --check
@@ -79,7 +81,7 @@ coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-
 coverage="$coverage -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Ccodegen-units=1 -Cdebug-assertions"
 coverage="$coverage --cfg fuzzing"
 triple=x86_64-unknown-linux-gnu
-CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="$coverage" cargo build --release --quiet --target-dir target/fuzz --target $triple -p vmcs-fuzz-targets
+RUSTFLAGS="$coverage" cargo build --release --quiet --target-dir target/fuzz --target $triple -p vmcs-fuzz-targets
 fuzz() {
     local target=$1 options=() more=()
     case $target in
