@@ -19,12 +19,12 @@ fn campaign(cases: &str, arguments: &[&str]) -> Ran {
     vmcs(&[&CAMPAIGN[..], &[cases], arguments].concat())
 }
 
-/// As [`campaign`], and not waited for.
-fn start(cases: &str, arguments: &[&str]) -> Child {
+/// As [`campaign`], and not waited for. A pipe that nobody reads stops it once it is full.
+fn start(cases: &str, arguments: &[&str], out: Stdio) -> Child {
     Command::new(env!("CARGO_BIN_EXE_vmcs"))
         .args([&CAMPAIGN[..], &[cases], arguments].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(out)
+        .stderr(Stdio::null())
         .spawn()
         .expect("the command runs")
 }
@@ -58,9 +58,9 @@ fn saved_cases(state: &Path) -> u64 {
 }
 
 /// A running campaign that has just saved some cases; or else it has ended.
-fn started_and_saved(cases: &str, state: &Path) -> Child {
+fn started_and_saved(cases: &str, state: &Path, out: Stdio) -> Child {
     let before = saved_cases(state);
-    let mut child = start(cases, &["--jobs", "2", "--state", state.to_str().unwrap()]);
+    let mut child = start(cases, &["--jobs", "2", "--state", state.to_str().unwrap()], out);
     while child.try_wait().unwrap().is_none() && saved_cases(state) == before {
         thread::sleep(Duration::from_millis(20));
     }
@@ -80,7 +80,7 @@ fn killed_again_and_again_it_gives_the_same_report() {
     let state = directory.path().join("state");
     let mut kills = 0;
     loop {
-        let mut child = started_and_saved(cases, &state);
+        let mut child = started_and_saved(cases, &state, Stdio::null());
         // At once, and in the middle of something.
         thread::sleep(Duration::from_millis(37 * kills % 200));
         if child.try_wait().unwrap().is_some() || kills == 8 {
@@ -101,7 +101,7 @@ fn killed_again_and_again_it_gives_the_same_report() {
 #[test]
 fn interrupted_it_reports_what_it_has_and_goes_on_later() {
     let directory = tempfile::tempdir().unwrap();
-    let child = started_and_saved("20000", directory.path());
+    let child = started_and_saved("20000", directory.path(), Stdio::piped());
     signal(&child, "INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -171,7 +171,7 @@ fn the_state_of_another_campaign_is_refused_and_left_alone() {
 #[test]
 fn two_campaigns_do_not_share_a_state() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = started_and_saved("1000000", directory.path());
+    let mut child = started_and_saved("1000000", directory.path(), Stdio::null());
     let ran = campaign("10", &["--state", directory.path().to_str().unwrap()]);
     child.kill().unwrap();
     child.wait().unwrap();
