@@ -73,7 +73,7 @@ fn cases_of(report: &Value) -> u64 {
 
 #[test]
 fn killed_again_and_again_it_gives_the_same_report() {
-    let cases = "5000";
+    let cases = "40000";
     let whole = campaign(cases, &["--jobs", "1"]);
     assert_eq!(whole.status, 0, "{whole:?}");
     let directory = tempfile::tempdir().unwrap();
