@@ -130,7 +130,7 @@ fn a_recording_replays_and_a_false_one_is_found() {
     let file = directory.path().join("r.jsonl.gz");
     let path = file.to_str().unwrap();
     let emulator = ["diff", "--target", "emu", "--profile", "sapphire-rapids"];
-    let ran = vmcs(&[&emulator[..], &["--cases", "50", "--record", path]].concat());
+    let ran = vmcs(&[&emulator[..], &["--generator", "controls", "--cases", "50", "--record", path]].concat());
     assert_eq!(ran.status, 0, "{ran:?}");
     let replay = format!("replay:{path}");
     let ran = vmcs(&["diff", "--target", &replay]);

@@ -124,6 +124,19 @@ pub struct Condition {
     /// They are a linear address that is not canonical with 48 bits.
     #[serde(default)]
     pub noncanonical_48: bool,
+    /// They are, as a number, not what these bits are.
+    #[serde(default)]
+    pub differ_from: Option<FieldBits>,
+}
+
+/// Bits of a field of the current VMCS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldBits {
+    /// The field.
+    pub field: FieldKey,
+    /// The bits; they count from the lowest of them.
+    pub mask: Number,
 }
 
 fn all_ones() -> Number {
@@ -328,19 +341,29 @@ impl Deviation {
 
 impl Condition {
     fn holds(&self, vmcs: &Vmcs) -> bool {
-        let Some(field) = self.field_id() else {
+        let bits_of = |key: &FieldKey, mask: Number| Some(vmcs.raw(field_id(key)?) & mask.0);
+        let number = |bits: u64, mask: Number| bits.unbounded_shr(mask.0.trailing_zeros());
+        let Some(bits) = bits_of(&self.field, self.mask) else {
             return false;
         };
-        let bits = vmcs.raw(field) & self.mask.0;
+        let equals = |other: &FieldBits| {
+            bits_of(&other.field, other.mask).map(|bits| number(bits, other.mask)) == Some(number(bits, self.mask))
+        };
         self.equals.is_none_or(|equals| bits == equals.0)
             && self.at_least.is_none_or(|least| bits >= least.0)
             && !(self.noncanonical_48 && is_canonical(bits, 48))
             && (!self.canonical_57_only || (is_canonical(bits, 57) && !is_canonical(bits, 48)))
+            && !self.differ_from.as_ref().is_some_and(equals)
     }
 
-    fn field_id(&self) -> Option<FieldId> {
-        Encoding(u32::try_from(self.field.encoding().ok()?).ok()?).field()
+    /// The fields that it reads.
+    fn fields(&self) -> impl Iterator<Item = &FieldKey> {
+        std::iter::once(&self.field).chain(self.differ_from.as_ref().map(|other| &other.field))
     }
+}
+
+fn field_id(key: &FieldKey) -> Option<FieldId> {
+    Encoding(u32::try_from(key.encoding().ok()?).ok()?).field()
 }
 
 /// Whether a linear address of that width is sign-extended.
@@ -368,10 +391,9 @@ fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
         if let Some(name) = fields.find(|name| FieldId::by_name(name).is_none()) {
             return Err(unknown("field", name));
         }
-        if let Some(condition) =
-            deviation.when.iter().chain(&deviation.when_any).find(|condition| condition.field_id().is_none())
-        {
-            return Err(unknown("field", &format!("{:?}", condition.field)));
+        let mut read = deviation.when.iter().chain(&deviation.when_any).flat_map(Condition::fields);
+        if let Some(key) = read.find(|key| field_id(key).is_none()) {
+            return Err(unknown("field", &format!("{key:?}")));
         }
         if deviation.case.as_ref().is_some_and(|case| case.ops.is_empty() != deviation.is_about_fields()) {
             return Err(DeviationError::Case { file: file.to_owned(), id: deviation.id.clone() });
@@ -418,6 +440,21 @@ mod tests {
     }
 
     #[test]
+    fn bits_of_two_fields_differ_as_numbers() {
+        let (cs, ss) = (field::GUEST_CS_SELECTOR.id(), field::GUEST_SS_ACCESS_RIGHTS.id());
+        let condition: Condition = toml::from_str(
+            "field = 'guest_cs_selector'\nmask = 3\ndiffer_from = {field = 'guest_ss_access_rights', mask = 0x60}",
+        )
+        .unwrap();
+        let mut vmcs = Vmcs::default();
+        vmcs.set_raw(cs, 0xA);
+        vmcs.set_raw(ss, 0xD3);
+        assert!(!condition.holds(&vmcs), "both are 2");
+        vmcs.set_raw(cs, 0x9);
+        assert!(condition.holds(&vmcs));
+    }
+
+    #[test]
     fn what_does_not_exist_is_refused() {
         let file = |line: &str| {
             format!(
@@ -433,7 +470,12 @@ mod tests {
         ] {
             assert!(matches!(parse("f", &file(case)), Err(DeviationError::Case { .. })), "{case}");
         }
-        let condition = "when = [{field = 'guest_rax', mask = 1, equals = 1}]";
-        assert!(matches!(parse("f", &file(condition)), Err(DeviationError::Unknown { .. })));
+        for condition in [
+            "{field = 'guest_rax', mask = 1, equals = 1}",
+            "{field = 'guest_rip', differ_from = {field = 'guest_rax', mask = 1}}",
+        ] {
+            let line = format!("when = [{condition}]");
+            assert!(matches!(parse("f", &file(&line)), Err(DeviationError::Unknown { .. })), "{condition}");
+        }
     }
 }
