@@ -1,6 +1,6 @@
 //! What leaves a machine in no state to answer, so that it has to be started again: worth few cases.
 
-use vmcs_model::checks::{CheckSet, Phase};
+use vmcs_model::checks::{CheckId, CheckSet, Phase};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary};
 use vmcs_model::field::{self, Field, FieldId};
 use vmcs_model::formats::{ActivityState, Interruptibility, InterruptionInformation, event_type};
@@ -87,6 +87,19 @@ fn guest_stays(vmcs: &Vmcs) -> bool {
         ActivityState::WAIT_FOR_SIPI => true,
         _ => !timer,
     }
+}
+
+/// Whether nothing but `check` keeps the machine from walking an MSR area that nobody prepared, and the check is not about
+/// the areas: an implementation that lacks it would go down.
+pub(crate) fn relies_on(check: CheckId, vmcs: &Vmcs, memory: &CaseMemory<'_>) -> bool {
+    let areas = [
+        (field::VM_EXIT_MSR_STORE_COUNT, field::VM_EXIT_MSR_STORE_ADDRESS),
+        (field::VM_EXIT_MSR_LOAD_COUNT, field::VM_EXIT_MSR_LOAD_ADDRESS),
+    ];
+    let is_about = |(count, address): &(Field<u32>, Field<u64>)| {
+        check.info().fields.iter().any(|field| *field == count.id() || *field == address.id())
+    };
+    !areas.iter().any(is_about) && areas.into_iter().any(|(count, address)| fails_at(vmcs, memory, count, address))
 }
 
 /// An MSR area that an exit walks holds what nobody prepared. A failure there is a VMX abort.

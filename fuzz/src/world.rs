@@ -78,12 +78,13 @@ impl World {
         Session {
             images: self.bases.iter().map(image).collect(),
             observed_fields: Vec::new(),
-            volatile_pages: vec![
-                layout::VIRTUAL_APIC,
-                layout::PML,
-                layout::VE_INFORMATION,
-                layout::POSTED_INTERRUPT,
-                layout::EXIT_MSR_STORE,
+            // The sizes of the descriptors: SDM 25.5.7.2, Virtualization Exceptions, and 29.6, Posted-Interrupt Processing.
+            volatile: vec![
+                (layout::VIRTUAL_APIC, 4096),
+                (layout::PML, 4096),
+                (layout::VE_INFORMATION, 64),
+                (layout::POSTED_INTERRUPT, 64),
+                (layout::EXIT_MSR_STORE, 4096),
             ],
         }
     }

@@ -210,7 +210,9 @@ fn session(capabilities: &Capabilities) -> Session {
     Session {
         images: vec![FieldId::all().filter(writable).map(|field| (field.info().encoding.0, vmcs.raw(field))).collect()],
         observed_fields: Vec::new(),
-        volatile_pages: vec![layout::VIRTUAL_APIC, layout::PML, layout::VE_INFORMATION, layout::POSTED_INTERRUPT],
+        volatile: [layout::VIRTUAL_APIC, layout::PML, layout::VE_INFORMATION, layout::POSTED_INTERRUPT]
+            .map(|page| (page, 4096))
+            .to_vec(),
     }
 }
 

@@ -8,7 +8,7 @@ use vmcs_wire::codec::{DecodeError, Reader, Writer};
 use vmcs_wire::disk::{Link, SECTOR};
 use vmcs_wire::profile::{CPUID_LEAVES, FieldReport, MSRS};
 use vmcs_wire::program::{ANSWER_HEADER_BYTES, CASE_HEADER_BYTES, MAX_OP_BYTES};
-use vmcs_wire::session::{self, COUNT_BYTES, ENTRY_BYTES, OBSERVED_BYTES, PAGE_BYTES};
+use vmcs_wire::session::{self, AREA_BYTES, COUNT_BYTES, END_BYTES, ENTRY_BYTES, OBSERVED_BYTES};
 use vmcs_wire::{Op, StepResult};
 
 use crate::case::{Case, End, Observation, Session};
@@ -26,19 +26,19 @@ pub(crate) const ANSWER_FRAME: usize = AnswerHeader::BYTES + size_of_val(&ANSWER
 /// [`TargetError::SessionTooLarge`].
 pub(crate) fn encode_session(session: &Session) -> Result<Vec<u8>, TargetError> {
     let entries: usize = session.images.iter().map(Vec::len).sum();
-    let size = COUNT_BYTES * (3 + session.images.len())
+    let size = 3 * COUNT_BYTES
+        + END_BYTES * session.images.len()
         + ENTRY_BYTES * entries
         + OBSERVED_BYTES * session.observed_fields.len()
-        + PAGE_BYTES * session.volatile_pages.len();
+        + AREA_BYTES * session.volatile.len();
     if size > MAX_SESSION_BYTES {
-        return Err(TargetError::SessionTooLarge("its images, fields and pages take more than 1 MiB"));
+        return Err(TargetError::SessionTooLarge("its images, fields and areas take more than 1 MiB"));
     }
     let mut bytes = vec![0; size];
     let mut writer = Writer::new(&mut bytes);
-    session::encode_image_count(&mut writer, session.images.len())
-        .and_then(|()| session.images.iter().try_for_each(|image| session::encode_image(&mut writer, image)))
-        .and_then(|()| session::encode_tail(&mut writer, &session.observed_fields, &session.volatile_pages))
-        .map_err(|_| TargetError::SessionTooLarge("it has more than 65,535 images, fields or pages"))?;
+    session::encode_images(&mut writer, &session.images)
+        .and_then(|()| session::encode_tail(&mut writer, &session.observed_fields, &session.volatile))
+        .map_err(|_| TargetError::SessionTooLarge("it has more than 65,535 images, fields or areas"))?;
     Ok(bytes)
 }
 

@@ -1,5 +1,6 @@
 //! Cases, observations, and what all cases of a run share.
 
+use vmcs_wire::session::Area;
 use vmcs_wire::{Op, Start, StepResult};
 
 /// A short program of VMX instructions, and the state in which it starts.
@@ -42,7 +43,8 @@ pub struct Session {
     pub images: Vec<Vec<(u32, u64)>>,
     /// Encodings of the fields that are read after each exit; 0 stands for a field that VMREAD rejects.
     pub observed_fields: Vec<u32>,
-    /// Pages of [`vmcs_wire::layout::ARENA`] that the processor may write to by way of VMCS pointers: they are zeroed
-    /// before each case like the pages that its operations touch.
-    pub volatile_pages: Vec<u64>,
+    /// Areas of [`vmcs_wire::layout::ARENA`] that the processor may write to by way of VMCS pointers, each an address that
+    /// is a multiple of 64 and a number of bytes: after a case that came to a VM exit they are zeroed, like the pages that
+    /// operations touch.
+    pub volatile: Vec<Area>,
 }

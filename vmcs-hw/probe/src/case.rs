@@ -61,7 +61,8 @@ impl Pages {
 /// The processor as the cases leave it.
 pub(crate) struct Machine<'a> {
     session: SessionView<'a>,
-    volatile: Pages,
+    /// Whether a guest or a VM exit may have written to the session's volatile areas.
+    volatile: bool,
     /// VMCS revision identifier.
     revision: u32,
     spare_vmxon: u64,
@@ -80,11 +81,9 @@ impl<'a> Machine<'a> {
     /// arena's is not to be used.
     pub(crate) fn new(session: SessionView<'a>, revision: u32, spare: &'a mut [u8; 4096]) -> Self {
         spare[..4].copy_from_slice(&revision.to_le_bytes());
-        let mut volatile = Pages::default();
-        session.volatile_pages().for_each(|page| volatile.insert(page));
         Self {
             session,
-            volatile,
+            volatile: true,
             revision,
             spare_vmxon: spare.as_ptr() as u64,
             vmx: None,
@@ -109,9 +108,10 @@ impl<'a> Machine<'a> {
         if self.vmx.is_some() && !keep {
             self.vmxoff();
         }
-        let zero = Pages(self.dirty.0 | self.volatile.0 & !Pages::bit(VMXON_REGION));
-        zero.iter().for_each(memory::zero_page);
-        self.dirty = Pages::default();
+        core::mem::take(&mut self.dirty).iter().for_each(memory::zero_page);
+        if core::mem::take(&mut self.volatile) {
+            self.session.volatile().for_each(memory::zero_area);
+        }
         match start {
             Start::VmxRoot if !keep => {
                 memory::store(VMXON_REGION, 4, self.revision.into());
@@ -228,7 +228,7 @@ impl<'a> Machine<'a> {
         Ok(result != StepResult::NotRun)
     }
 
-    fn enter(&self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
+    fn enter(&mut self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
         // An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not
         // get control back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on
         // HOST_RIP ask for a canonical address only, so the exit path stands in for the former without a difference.
@@ -249,6 +249,7 @@ impl<'a> Machine<'a> {
         match entered {
             Ok(result) => result.map_fields(|()| core::iter::empty()).encode(answer)?,
             Err(()) => {
+                self.volatile = true;
                 StepResult::Exit {
                     reason: vmx::vmread(EXIT_REASON).1 as u32,
                     qualification: vmx::vmread(EXIT_QUALIFICATION).1,

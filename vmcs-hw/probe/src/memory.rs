@@ -18,10 +18,16 @@ pub(crate) fn store(address: u64, size: u8, value: u64) -> bool {
     let size = usize::from(size);
     let fits = matches!(size, 1 | 2 | 4 | 8) && ARENA.contains(&address) && address % PAGE + size as u64 <= PAGE;
     if fits {
-        let bytes = value.to_le_bytes();
         // SAFETY: the target lies in ARENA (its end is a page boundary), which is identity-mapped RAM (boot.s) that
-        // holds no Rust object; the source is a local array of 8 bytes and size is at most 8.
-        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, size) };
+        // holds no Rust object; the writes need no alignment.
+        unsafe {
+            match size {
+                1 => (address as *mut u8).write(value as u8),
+                2 => (address as *mut u16).write_unaligned(value as u16),
+                4 => (address as *mut u32).write_unaligned(value as u32),
+                _ => (address as *mut u64).write_unaligned(value),
+            }
+        }
     }
     fits
 }
@@ -36,20 +42,48 @@ pub(crate) fn load(address: u64) -> Option<u32> {
 
 /// Fills the page at `page` with zeros; ignores what is not a page of the arena.
 pub(crate) fn zero_page(page: u64) {
-    if ARENA.contains(&page) && page.is_multiple_of(PAGE) {
+    if page.is_multiple_of(PAGE) {
+        zero_lines::<{ PAGE as usize / LINE }>(page, 1);
+    }
+}
+
+/// Fills an area of the arena with zeros, in units of 64 bytes; ignores what is not one.
+pub(crate) fn zero_area((address, bytes): (u64, u64)) {
+    if address.is_multiple_of(PAGE) && bytes.is_multiple_of(PAGE) {
+        zero_lines::<{ PAGE as usize / LINE }>(address, bytes / PAGE);
+    } else if address.is_multiple_of(LINE as u64) {
+        zero_lines::<1>(address, bytes.div_ceil(LINE as u64));
+    }
+}
+
+/// Unit of [`zero_lines`].
+const LINE: usize = 64;
+
+/// Zeros `rounds` times N lines from `address` on, which is a multiple of their size; ignores what lies outside of the
+/// arena.
+fn zero_lines<const N: usize>(address: u64, rounds: u64) {
+    let end = rounds.checked_mul((N * LINE) as u64).and_then(|bytes| address.checked_add(bytes));
+    if rounds > 0 && ARENA.contains(&address) && end.is_some_and(|end| end <= ARENA.end) {
         // Straight-line code: an emulator with a debugger built in executes REP STOSQ one quadword at a time.
-        // SAFETY: as in `store`; the 256 aligned stores of 16 bytes cover exactly the page.
+        // SAFETY: the stores of 16 bytes, aligned because the callers' addresses are multiples of 64, cover exactly the
+        // range that was just seen to lie in ARENA, identity-mapped RAM (boot.s) that holds no Rust object.
         unsafe {
             asm!(
                 "xorps {zero}, {zero}",
+                "2:",
                 ".set zeroed, 0",
-                ".rept 256",
-                "movaps [{page} + zeroed], {zero}",
+                ".rept {stores}",
+                "movaps [{at} + zeroed], {zero}",
                 ".set zeroed, zeroed + 16",
                 ".endr",
-                page = in(reg) page,
+                "add {at}, {stores} * 16",
+                "dec {left}",
+                "jnz 2b",
+                stores = const N * LINE / 16,
+                at = inout(reg) address => _,
+                left = inout(reg) rounds => _,
                 zero = out(xmm_reg) _,
-                options(nostack, preserves_flags),
+                options(nostack),
             );
         }
     }

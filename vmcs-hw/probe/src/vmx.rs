@@ -122,20 +122,40 @@ pub(crate) fn vmwrite(encoding: u64, value: u64) -> Flags {
     }
 }
 
-/// VMWRITE of each entry (encoding, value), until one fails. The loop is in assembly for the sake of emulators, on which
-/// its instructions are what a case costs.
+/// Entries that one round of [`vmwrite_all`] writes.
+const ROUND: usize = 8;
+
+/// VMWRITE of each entry (encoding, value), until one fails. The loop is in assembly and unrolled for the sake of
+/// emulators, on which its instructions are what a case costs.
 pub(crate) fn vmwrite_all(entries: &[[u8; ENTRY_BYTES]]) -> Flags {
-    if entries.is_empty() {
+    let (rounds, rest) = entries.as_chunks::<ROUND>();
+    match vmwrite_rounds(rounds) {
+        Flags::Succeed => vmwrite_rounds(rest.as_chunks::<1>().0),
+        failed => failed,
+    }
+}
+
+fn vmwrite_rounds<const N: usize>(rounds: &[[[u8; ENTRY_BYTES]; N]]) -> Flags {
+    if rounds.is_empty() {
         return Flags::Succeed;
     }
     let (cf, zf): (u8, u8);
-    // SAFETY: as for `vmwrite`; the loop reads exactly the `len` entries of 16 bytes, of which there is at least one.
+    // SAFETY: as for `vmwrite`; the loop reads exactly the `len` rounds of N entries of 16 bytes, of which there is at
+    // least one.
     unsafe {
         asm!(
-            "2: mov {encoding}, [{at}]",
-            "22: vmwrite {encoding}, [{at} + 8]",
+            "2:",
+            ".set entry, 0",
+            ".rept {n}",
+            "mov {encoding}, [{at} + entry]",
+            "22: vmwrite {encoding}, [{at} + entry + 8]",
             "jbe 23f",
-            "add {at}, 16",
+            ".pushsection .fixups, \"a\"",
+            ".quad 22b, 24f",
+            ".popsection",
+            ".set entry, entry + {size}",
+            ".endr",
+            "add {at}, {n} * {size}",
             "dec {left}",
             "jnz 2b",
             "xor {cf}, {cf}",
@@ -143,12 +163,11 @@ pub(crate) fn vmwrite_all(entries: &[[u8; ENTRY_BYTES]]) -> Flags {
             "23: setc {cf}",
             "setz {zf}",
             "24:",
-            ".pushsection .fixups, \"a\"",
-            ".quad 22b, 24b",
-            ".popsection",
+            n = const N,
+            size = const ENTRY_BYTES,
             encoding = out(reg) _,
-            at = inout(reg) entries.as_ptr() => _,
-            left = inout(reg) entries.len() => _,
+            at = inout(reg) rounds.as_ptr() => _,
+            left = inout(reg) rounds.len() => _,
             cf = inout(reg_byte) FAULTED => cf,
             zf = inout(reg_byte) 0u8 => zf,
             options(nostack),

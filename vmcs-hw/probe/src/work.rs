@@ -89,27 +89,25 @@ fn run_case(
     let first = used;
     let mut used = used + answer.append(used, |out| out.u16(steps)).expect(FULL);
     let mut going_on = true;
-    for step in 0..steps {
+    let mut execute = |out: &mut Writer<'_>| {
         let op = Op::decode(reader).expect(GARBLED);
-        if careful {
-            answer.patch_steps(first, step);
-            answer.submit(used, false);
+        if going_on {
+            going_on = machine.step(op, out)?;
+            Ok(())
+        } else {
+            StepResult::NotRun.map_fields(|()| core::iter::empty()).encode(out)
         }
-        used += answer
-            .append(used, |out| {
-                if going_on {
-                    going_on = machine.step(op, out)?;
-                    Ok(())
-                } else {
-                    StepResult::NotRun.map_fields(|()| core::iter::empty()).encode(out)
-                }
-            })
-            .expect(FULL);
+    };
+    if !careful {
+        return used + answer.append(used, |out| (0..steps).try_for_each(|_| execute(out))).expect(FULL);
     }
-    if careful {
-        answer.patch_steps(first, steps);
+    for step in 0..steps {
+        answer.patch_steps(first, step);
         answer.submit(used, false);
+        used += answer.append(used, &mut execute).expect(FULL);
     }
+    answer.patch_steps(first, steps);
+    answer.submit(used, false);
     used
 }
 

@@ -38,7 +38,7 @@ pub struct BochsOptions {
 
 impl Default for BochsOptions {
     fn default() -> Self {
-        Self { batch: 128, cases_per_boot: 50_000, patience: Duration::from_millis(500) }
+        Self { batch: 128, cases_per_boot: 50_000, patience: Duration::from_millis(150) }
     }
 }
 

@@ -22,6 +22,9 @@ const CHUNK_BYTES: usize = 16 << 20;
 /// Pause between two looks at a running Bochs.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// CPU time that the machine may take until the probe is ready; Linux takes the longest.
+const BOOT: Duration = Duration::from_secs(30);
+
 /// CPU time that a batch gets per VMX instruction on top of the patience; five times what they take.
 const INSTRUCTION: Duration = Duration::from_micros(1);
 
@@ -153,9 +156,15 @@ impl BochsTarget {
         let mut process = Process::start(&self.install, &self.wrapper, &self.model, &self.files, cylinders)?;
         let used_before = self.clock.now();
         let mut next = 0;
+        let mut ready = false;
         loop {
-            // First the process, then the disk: an answer written just before the end is seen.
+            if !ready && process.console().ready() {
+                ready = true;
+                process.progressed();
+            }
             let patience = slots.get(next).map_or(self.options.patience, |slot| slot.patience);
+            let patience = if ready { patience } else { BOOT };
+            // First the process, then the disk: an answer written just before the end is seen.
             let status = process.status(patience)?;
             self.clock.set(used_before + process.used());
             let mut partial = None;

@@ -1,8 +1,9 @@
-//! What all cases of a run share: images, observed fields, volatile pages.
+//! What all cases of a run share: images, observed fields, volatile areas.
 //!
-//! As bytes: `images: u16`, per image `fields: u16` and per field `encoding: u64, value: u64`;
-//! `observed: u16` and per field `encoding: u64`; `pages: u16` and per page `address: u64`. Encodings are as wide as the
-//! operands of VMREAD and VMWRITE, so that the probe uses the bytes as they lie.
+//! As bytes: `images: u16` and per image `end: u32`, the number of fields up to its last one; all their fields, each
+//! `encoding: u64, value: u64`; `observed: u16` and per field `encoding: u64`; `areas: u16` and per area
+//! `address: u64, bytes: u64`. Encodings are as wide as the operands of VMREAD and VMWRITE, so that the probe uses the
+//! bytes as they lie.
 
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 
@@ -10,49 +11,54 @@ use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 pub const ENTRY_BYTES: usize = 16;
 /// Bytes of one observed field.
 pub const OBSERVED_BYTES: usize = 8;
-/// Bytes of one volatile page.
-pub const PAGE_BYTES: usize = 8;
+/// Bytes of one volatile area.
+pub const AREA_BYTES: usize = 16;
+/// Bytes of the end of an image.
+pub const END_BYTES: usize = 4;
 /// Bytes of each of the counts.
 pub const COUNT_BYTES: usize = 2;
 
-/// Writes the number of images of a session. As many [`encode_image`]s follow, then [`encode_tail`].
+/// Memory that the processor may write to by way of VMCS pointers: an address and a number of bytes.
+pub type Area = (u64, u64);
+
+/// Writes the images of a session, each VMCS encodings and values in the order of the VMWRITEs. [`encode_tail`] follows.
 ///
 /// # Errors
 /// [`BufferFull`], also for more than 65,535 images.
-pub fn encode_image_count(writer: &mut Writer<'_>, images: usize) -> Result<(), BufferFull> {
-    writer.u16(u16::try_from(images).map_err(|_| BufferFull)?)
-}
-
-/// Writes one image: VMCS encodings and values, in the order of the VMWRITEs.
-///
-/// # Errors
-/// [`BufferFull`], also for more than 65,535 fields.
-pub fn encode_image(writer: &mut Writer<'_>, image: &[(u32, u64)]) -> Result<(), BufferFull> {
-    writer.u16(u16::try_from(image.len()).map_err(|_| BufferFull)?)?;
-    image.iter().try_for_each(|&(encoding, value)| {
+pub fn encode_images(writer: &mut Writer<'_>, images: &[impl AsRef<[(u32, u64)]>]) -> Result<(), BufferFull> {
+    writer.u16(u16::try_from(images.len()).map_err(|_| BufferFull)?)?;
+    let mut end = 0;
+    for image in images {
+        end += image.as_ref().len();
+        writer.u32(u32::try_from(end).map_err(|_| BufferFull)?)?;
+    }
+    images.iter().flat_map(AsRef::as_ref).try_for_each(|&(encoding, value)| {
         writer.u64(encoding.into())?;
         writer.u64(value)
     })
 }
 
-/// Writes the observed fields and the volatile pages, which end a session.
+/// Writes the observed fields and the volatile areas, which end a session.
 ///
 /// # Errors
 /// [`BufferFull`], also for more than 65,535 of either.
-pub fn encode_tail(writer: &mut Writer<'_>, observed: &[u32], pages: &[u64]) -> Result<(), BufferFull> {
+pub fn encode_tail(writer: &mut Writer<'_>, observed: &[u32], areas: &[Area]) -> Result<(), BufferFull> {
     writer.u16(u16::try_from(observed.len()).map_err(|_| BufferFull)?)?;
     observed.iter().try_for_each(|&encoding| writer.u64(encoding.into()))?;
-    writer.u16(u16::try_from(pages.len()).map_err(|_| BufferFull)?)?;
-    pages.iter().try_for_each(|&page| writer.u64(page))
+    writer.u16(u16::try_from(areas.len()).map_err(|_| BufferFull)?)?;
+    areas.iter().try_for_each(|&(address, bytes)| {
+        writer.u64(address)?;
+        writer.u64(bytes)
+    })
 }
 
 /// A session as read by the probe, without copying it.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionView<'a> {
-    images: u16,
-    image_bytes: &'a [u8],
+    ends: &'a [[u8; END_BYTES]],
+    entries: &'a [[u8; ENTRY_BYTES]],
     observed: &'a [[u8; OBSERVED_BYTES]],
-    pages: &'a [[u8; PAGE_BYTES]],
+    areas: &'a [[u8; AREA_BYTES]],
 }
 
 impl<'a> SessionView<'a> {
@@ -62,32 +68,24 @@ impl<'a> SessionView<'a> {
     /// [`DecodeError`].
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let images = reader.u16()?;
-        let image_bytes = reader.rest();
-        for _ in 0..images {
-            let fields = usize::from(reader.u16()?);
-            reader.bytes(fields * ENTRY_BYTES)?;
-        }
+        let count = usize::from(reader.u16()?);
+        let (ends, _) = reader.bytes(END_BYTES * count)?.as_chunks();
+        let count = ends.last().map_or(0, |end| u32::from_le_bytes(*end) as usize);
+        let (entries, _) = reader.bytes(ENTRY_BYTES.checked_mul(count).ok_or(DecodeError::Truncated)?)?.as_chunks();
         let count = usize::from(reader.u16()?);
         let (observed, _) = reader.bytes(OBSERVED_BYTES * count)?.as_chunks();
         let count = usize::from(reader.u16()?);
-        let (pages, _) = reader.bytes(PAGE_BYTES * count)?.as_chunks();
-        Ok(Self { images, image_bytes, observed, pages })
+        let (areas, _) = reader.bytes(AREA_BYTES * count)?.as_chunks();
+        Ok(Self { ends, entries, observed, areas })
     }
 
     /// The fields of image number `index`, each an encoding and a value, or `None` when there is no such image.
     #[must_use]
     pub fn image(&self, index: u16) -> Option<&'a [[u8; ENTRY_BYTES]]> {
-        if index >= self.images {
-            return None;
-        }
-        let mut reader = Reader::new(self.image_bytes);
-        for _ in 0..index {
-            let fields = usize::from(reader.u16().ok()?);
-            reader.bytes(fields * ENTRY_BYTES).ok()?;
-        }
-        let fields = usize::from(reader.u16().ok()?);
-        Some(reader.bytes(fields * ENTRY_BYTES).ok()?.as_chunks().0)
+        let end = |index: usize| Some(u32::from_le_bytes(*self.ends.get(index)?) as usize);
+        let index = usize::from(index);
+        let start = index.checked_sub(1).map_or(Some(0), end)?;
+        self.entries.get(start..end(index)?)
     }
 
     /// Encodings of the fields to read after each exit.
@@ -96,9 +94,12 @@ impl<'a> SessionView<'a> {
         self.observed
     }
 
-    /// Pages that the processor may write to by way of VMCS pointers.
-    pub fn volatile_pages(&self) -> impl ExactSizeIterator<Item = u64> + 'a {
-        self.pages.iter().map(|bytes| u64::from_le_bytes(*bytes))
+    /// The volatile areas.
+    pub fn volatile(&self) -> impl ExactSizeIterator<Item = Area> + 'a {
+        self.areas.iter().map(|bytes| {
+            let (words, _) = bytes.as_chunks();
+            (u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]))
+        })
     }
 }
 
@@ -111,11 +112,8 @@ mod tests {
         let images: [&[(u32, u64)]; 3] = [&[(0x6800, 1), (0x4000, u64::MAX)], &[], &[(0x2800, 7)]];
         let mut buffer = [0; 256];
         let mut writer = Writer::new(&mut buffer);
-        encode_image_count(&mut writer, images.len()).expect("room");
-        for image in images {
-            encode_image(&mut writer, image).expect("room");
-        }
-        encode_tail(&mut writer, &[0x4402, 0x6400], &[0x1_8000]).expect("room");
+        encode_images(&mut writer, &images).expect("room");
+        encode_tail(&mut writer, &[0x4402, 0x6400], &[(0x1_8000, 64)]).expect("room");
         let used = writer.len();
         let session = SessionView::decode(&buffer[..used]).expect("decodes");
         for (index, image) in (0..).zip(images) {
@@ -128,7 +126,7 @@ mod tests {
         }
         assert!(session.image(3).is_none());
         assert_eq!(session.observed(), [0x4402u64.to_le_bytes(), 0x6400u64.to_le_bytes()]);
-        assert_eq!(session.volatile_pages().collect::<Vec<_>>(), [0x1_8000]);
+        assert_eq!(session.volatile().collect::<Vec<_>>(), [(0x1_8000, 64)]);
         for short in 0..used {
             assert!(SessionView::decode(&buffer[..short]).is_err());
         }
