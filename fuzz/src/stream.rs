@@ -4,6 +4,7 @@ use arbitrary::Unstructured;
 use serde::{Deserialize, Serialize};
 use vmcs_hw::Case;
 
+use crate::campaign::Shard;
 use crate::coverage::{Aim, Coverage};
 use crate::generators::boundary::{Made, make};
 use crate::steering::Steering;
@@ -18,7 +19,10 @@ pub struct Generated {
     pub aim: Option<Aim>,
 }
 
-/// The cases of a generator and a seed, in their order.
+/// The cases of a generator and a seed, in their order, or one part of them.
+///
+/// Case number n of part i (counted from 0) of m is made of what the seed gives for n * m + i: no two parts share that, and
+/// a generator that does not go by what it has made makes in m parts exactly what it makes in one.
 ///
 /// It is a pure function of generator, seed and [`World`]: what it makes depends on what it has made, never on what a
 /// target answered. A copy continues like the original, also when it was written to disk and read back.
@@ -27,6 +31,8 @@ pub struct Generated {
 pub struct Stream {
     generator: Generator,
     seed: u64,
+    #[serde(default)]
+    part: Shard,
     position: u64,
     /// What was made so far, where what comes next depends on it.
     #[serde(default, skip_serializing_if = "Steering::is_empty")]
@@ -37,7 +43,13 @@ impl Stream {
     /// The cases of `generator` and `seed` from the first on.
     #[must_use]
     pub fn new(generator: Generator, seed: u64) -> Self {
-        Self { generator, seed, position: 0, steering: Steering::default() }
+        Self::part(generator, seed, Shard::WHOLE)
+    }
+
+    /// Those of one part.
+    #[must_use]
+    pub fn part(generator: Generator, seed: u64, part: Shard) -> Self {
+        Self { generator, seed, part, position: 0, steering: Steering::default() }
     }
 
     /// What makes the cases.
@@ -66,7 +78,7 @@ impl Stream {
 
     /// The next case. There is always one. `world` has to be the same at every call.
     pub fn next(&mut self, world: &World) -> Generated {
-        let (seed, index) = (self.seed, self.position);
+        let (seed, index) = (self.seed, self.part.index(self.position));
         self.position += 1;
         if self.generator != Generator::Boundary {
             return Generated { case: self.generator.case(world, seed, index), aim: None };
@@ -77,5 +89,26 @@ impl Stream {
         let Made { draft, violated, aim } = made.unwrap_or_default();
         self.steering.count(&violated, aim);
         Generated { case: draft.case(world), aim }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmcs_hw::profile::NamedProfile;
+
+    use super::*;
+
+    #[test]
+    fn parts_together_are_the_whole() {
+        let world = World::new(&NamedProfile::by_name("sapphire-rapids").expect("it is there").profile);
+        let cases = |mut stream: Stream, count| (0..count).map(|_| stream.next(&world).case).collect::<Vec<_>>();
+        let whole = cases(Stream::new(Generator::Programs, 7), 30);
+        let parts: Vec<_> = (1..=3)
+            .map(|number| Stream::part(Generator::Programs, 7, format!("{number}/3").parse().expect("a part")))
+            .map(|stream| cases(stream, 10))
+            .collect();
+        for (index, case) in whole.iter().enumerate() {
+            assert_eq!(parts[index % 3][index / 3], *case, "case {index}");
+        }
     }
 }

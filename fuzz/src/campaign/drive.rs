@@ -122,7 +122,7 @@ struct Progress {
 /// [`Outcome::failure`].
 pub fn drive(campaign: &Campaign<'_>) -> Result<Outcome, CampaignError> {
     let Campaign { subjects, generator, seed, shard, budget, .. } = *campaign;
-    let stream = Stream::new(generator, shard.seed(seed));
+    let stream = Stream::part(generator, seed, shard);
     let fresh = |subject: &Subject<'_>| {
         // The parts of a campaign have one basis.
         let basis = Basis::new(&subject.implementation, subject.setting, Some(Stream::new(generator, seed)));
