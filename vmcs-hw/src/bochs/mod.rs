@@ -10,6 +10,7 @@ mod install;
 pub(crate) mod linux;
 mod process;
 mod run;
+mod scratch;
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;

@@ -12,6 +12,7 @@ use vmcs_wire::disk::SECTOR;
 use super::BochsInstall;
 use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, Machine, System, bochsrc};
 use super::install::last_lines;
+use super::scratch::Scratch;
 use crate::error::TargetError;
 
 /// Lines of the probe on the console start like this.
@@ -20,7 +21,7 @@ const PROBE_PREFIX: &str = "vmcs-probe: ";
 /// The files of one target. The directory is deleted with the value.
 #[derive(Debug)]
 pub(super) struct Files {
-    directory: tempfile::TempDir,
+    directory: Scratch,
     memory: u32,
     ips: u32,
     /// Cylinders of the operating system's disk.
@@ -31,7 +32,7 @@ impl Files {
     /// A directory with what `guest` boots, and the debugger's commands.
     pub(super) fn new(guest: &Guest) -> Result<Self, TargetError> {
         let action = "preparing a temporary directory for Bochs";
-        let directory = tempfile::Builder::new().prefix("vmcs-bochs-").tempdir().map_err(TargetError::io(action))?;
+        let directory = Scratch::new().map_err(TargetError::io(action))?;
         let mut files = Self { directory, memory: guest.memory, ips: guest.ips, system: None };
         let write = |name: &str, bytes: &[u8]| fs::write(files.path(name), bytes).map_err(TargetError::io(action));
         write("probe.rom", &guest.rom)?;
