@@ -10,7 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vmcs_fuzz::campaign::{self, Budget, Campaign, Cases, Outcome, Setting, Shard, StateDirectory, Subject};
+use vmcs_fuzz::campaign::{
+    self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
+};
+use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::timeline::{Sample, Timeline};
 use vmcs_fuzz::{Generator, Stream, World, minimise};
@@ -138,10 +141,10 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
                         .to_owned(),
                 ));
             }
-            replay(target::recordings(file.as_deref())?, &deviations, &stop)?.into()
+            replay(target::recordings(file.as_deref())?, &deviations, &stop)
         }
-        (_, Some(directory), _) => feed(args, &targets, directory, &deviations, &stop)?.into(),
-        (_, _, Some(file)) => vec![record(args, &targets, file, &deviations, &stop)?].into(),
+        (_, Some(directory), _) => feed(args, &targets, directory, &deviations, &stop)?,
+        (_, _, Some(file)) => record(args, &targets, file, &deviations, &stop)?,
         _ => drive(args, &targets, &deviations, &stop)?,
     };
     for run in &mut runs {
@@ -180,14 +183,25 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 }
 
 /// What campaigns came to, and what ended them before their time.
+#[derive(Default)]
 struct Ended {
     runs: Vec<Run>,
     failure: Option<CliError>,
 }
 
-impl From<Vec<Run>> for Ended {
-    fn from(runs: Vec<Run>) -> Self {
-        Self { runs, failure: None }
+impl Ended {
+    /// Adds what one campaign came to; if it went to its end, the causes of what it found.
+    fn add(
+        &mut self,
+        mut run: Run,
+        ended: Result<(), CliError>,
+        causes: impl FnOnce(&Report) -> Result<Vec<CaseFile>, CliError>,
+    ) {
+        match ended.and_then(|()| causes(&run.report)) {
+            Ok(causes) => run.causes = causes,
+            Err(error) => self.failure = Some(error),
+        }
+        self.runs.push(run);
     }
 }
 
@@ -266,18 +280,15 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
     let Outcome { reports, failure } = outcome?;
     let mut ended = Ended { runs: Vec::new(), failure: failure.map(CliError::from) };
     for (index, (report, timeline)) in reports.into_iter().enumerate() {
-        let mut run = Run::of_this_command(report, timeline, &processors[index].world);
-        if run.report.disagreed > 0 && ended.failure.is_none() {
-            match processors[index]
-                .machine
-                .open()
-                .and_then(|mut target| minimise::findings(target.as_mut(), about[index].setting, &run.report))
-            {
-                Ok(causes) => run.causes = causes,
-                Err(error) => ended.failure = Some(error.into()),
+        let run = Run::of_this_command(report, timeline, &processors[index].world);
+        let minimised = run.report.disagreed > 0 && ended.failure.is_none();
+        ended.add(run, Ok(()), |report| {
+            if !minimised {
+                return Ok(Vec::new());
             }
-        }
-        ended.runs.push(run);
+            let mut target = processors[index].machine.open()?;
+            Ok(minimise::findings(target.as_mut(), about[index].setting, report)?)
+        });
     }
     Ok(ended)
 }
@@ -298,7 +309,7 @@ fn record(
     file: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
-) -> Result<Run, CliError> {
+) -> Result<Ended, CliError> {
     let processor = one_processor(args, targets)?;
     let Processor { implementation, profile, world, session, .. } = &processor;
     let generator = Generator::from(args.generator);
@@ -309,10 +320,11 @@ fn record(
     let cases = Cases::Generated { stream: &mut stream, count };
     let setting = Setting { world, session, deviations };
     let mut target = processor.machine.open()?;
-    let mut run = one(target.as_mut(), setting, cases, count, Some(&mut recorder), Instant::now(), stop)?;
-    recorder.finish().map_err(|error| CliError::file(file, &error))?;
-    run.causes = minimise::findings(target.as_mut(), setting, &run.report)?;
-    Ok(run)
+    let (run, result) = one(target.as_mut(), setting, cases, count, Some(&mut recorder), Instant::now(), stop);
+    let result = result.and_then(|()| recorder.finish().map_err(|error| CliError::file(file, &error)));
+    let mut ended = Ended::default();
+    ended.add(run, result, |report| Ok(minimise::findings(target.as_mut(), setting, report)?));
+    Ok(ended)
 }
 
 /// The corpus of a fuzzer on each processor.
@@ -322,31 +334,30 @@ fn feed(
     directory: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
-) -> Result<Vec<Run>, CliError> {
+) -> Result<Ended, CliError> {
     let files = corpus::read(directory)?;
     let generator = Generator::from(args.generator);
     let began = Instant::now();
-    let mut runs = Vec::new();
+    let mut ended = Ended::default();
     for processor in subjects::capture(targets, &args.cpus, args.jobs())? {
         let Processor { machine, world, session, .. } = &processor;
         let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(world, bytes)));
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
         let setting = Setting { world, session, deviations };
         let mut target = machine.open()?;
-        let mut run = one(target.as_mut(), setting, cases, files.len() as u64, None, began, stop)?;
-        run.causes = minimise::findings(target.as_mut(), setting, &run.report)?;
-        runs.push(run);
-        if stop.load(Ordering::Relaxed) {
+        let (run, result) = one(target.as_mut(), setting, cases, files.len() as u64, None, began, stop);
+        ended.add(run, result, |report| Ok(minimise::findings(target.as_mut(), setting, report)?));
+        if stop.load(Ordering::Relaxed) || ended.failure.is_some() {
             break;
         }
     }
-    Ok(runs)
+    Ok(ended)
 }
 
 /// The comparison of the model with recorded runs.
-fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Result<Vec<Run>, CliError> {
+fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Ended {
     let began = Instant::now();
-    let mut runs = Vec::new();
+    let mut ended = Ended::default();
     // Several recordings are of one processor, and what a campaign can reach on it takes a while to work out.
     let mut worlds: Vec<World> = Vec::new();
     for mut recording in recordings {
@@ -362,15 +373,17 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
         let mut list = cases.into_iter();
         let Header { generator, seed, .. } = recording.header.clone();
         let cases = Cases::Listed { generator, seed, cases: &mut list };
-        runs.push(one(&mut recording, setting, cases, count, None, began, stop)?);
-        if stop.load(Ordering::Relaxed) {
+        let (run, result) = one(&mut recording, setting, cases, count, None, began, stop);
+        // A recording answers its own cases only.
+        ended.add(run, result, |_| Ok(Vec::new()));
+        if stop.load(Ordering::Relaxed) || ended.failure.is_some() {
             break;
         }
     }
-    Ok(runs)
+    ended
 }
 
-/// A campaign on one machine, in the order of the cases. Its time counts from when the command `began`.
+/// A campaign on one machine, in the order of the cases, and how it ended. Its time counts from when the command `began`.
 fn one(
     target: &mut dyn Target,
     setting: Setting<'_>,
@@ -379,7 +392,7 @@ fn one(
     recorder: Option<&mut Recorder>,
     began: Instant,
     stop: &AtomicBool,
-) -> Result<Run, CliError> {
+) -> (Run, Result<(), CliError>) {
     let bar = bar(Some(count), &target.implementation().to_string());
     let start = began.elapsed().as_secs_f64();
     let report = campaign::run(target, setting, cases, recorder, &mut |done| {
@@ -387,7 +400,10 @@ fn one(
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    let report = report?;
+    let (report, result) = match report {
+        Ok(report) => (report, Ok(())),
+        Err(Broken { report, source }) => (*report, Err(source.into())),
+    };
     let mut timeline = Timeline::default();
     timeline.add(Sample { seconds: start, ..Sample::default() });
     timeline.add(Sample {
@@ -395,7 +411,7 @@ fn one(
         cases: report.cases,
         cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
-    Ok(Run::of_this_command(report, timeline, setting.world))
+    (Run::of_this_command(report, timeline, setting.world), result)
 }
 
 /// A progress bar for each processor.

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use vmcs_fuzz::campaign::{Budget, Campaign, Outcome, Report, Setting, Shard, StateDirectory, Subject, drive};
+use vmcs_fuzz::campaign::{
+    self, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject, drive,
+};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::EmulatorTarget;
-use vmcs_fuzz::{Generator, World};
+use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
 
@@ -190,6 +192,19 @@ fn a_target_that_dies_is_given_up_and_what_it_did_is_kept() {
     assert_eq!(cases, 1500);
     assert!(outcome.reports.iter().all(|(report, _)| report.interrupted));
     assert_eq!(text(&Run { state: Some(directory.path()), ..Run::default() }.reports()), text(whole()));
+}
+
+#[test]
+fn also_in_a_campaign_on_one_target_alone() {
+    let (name, world) = worlds().remove(0);
+    let mut target =
+        Machine { emulator: EmulatorTarget::new(world.profile.clone(), name), lives: Arc::new(AtomicU64::new(100)) };
+    let (session, deviations) = (world.session(), Deviations::default());
+    let setting = Setting { world: &world, session: &session, deviations: &deviations };
+    let cases = Cases::Generated { stream: &mut Stream::new(Generator::Controls, 5), count: CASES };
+    let broken = campaign::run(&mut target, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(broken.to_string(), "the probe gave up: it is tired");
+    assert_eq!((broken.report.cases, broken.report.interrupted), (100, true));
 }
 
 #[test]

@@ -70,14 +70,14 @@ pub struct Setting<'a> {
 /// observed so far.
 ///
 /// # Errors
-/// [`CampaignError`].
+/// [`Broken`], with what was observed until then.
 pub fn run(
     target: &mut dyn Target,
     setting: Setting<'_>,
     cases: Cases<'_>,
     mut recorder: Option<&mut Recorder>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Result<Report, CampaignError> {
+) -> Result<Report, Broken> {
     let Setting { world, session, deviations } = setting;
     let implementation = target.implementation();
     let oracle = Oracle::new(world, session, deviations.of(&implementation));
@@ -111,7 +111,7 @@ pub fn run(
         pending.borrow_mut().push_back((name, generated));
         case
     });
-    target.run(session, &mut handed_out, &mut |index, observation| {
+    let ran = target.run(session, &mut handed_out, &mut |index, observation| {
         let (name, generated) = pending.borrow_mut().pop_front().expect("an observation has a case");
         if let Some(recorder) = recorder.as_mut()
             && let Err(error) = recorder.record(&generated.case, &observation)
@@ -124,11 +124,24 @@ pub fn run(
         let flow = progress(report.cases);
         report.interrupted = flow.is_break();
         flow
-    })?;
-    match failed {
-        Some(error) => Err(CampaignError::Record(error)),
-        None => Ok(report),
+    });
+    match ran.map_err(CampaignError::from).and(failed.map_or(Ok(()), |error| Err(CampaignError::Record(error)))) {
+        Ok(()) => Ok(report),
+        Err(source) => {
+            report.interrupted = true;
+            Err(Broken { report: Box::new(report), source })
+        }
     }
+}
+
+/// A campaign on one target that ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct Broken {
+    /// What was observed until then.
+    pub report: Box<Report>,
+    /// Why.
+    pub source: CampaignError,
 }
 
 /// A campaign that could not go on.
