@@ -50,6 +50,18 @@ pub(crate) struct Draft {
     pub(crate) after_mov_ss: bool,
 }
 
+/// Fields that a VM exit saves whether or not the entry has loaded them (SDM 28.3.1, Saving Control Registers, Debug
+/// Registers, and MSRs): what they hold then is what the cases before have left in the processor.
+const SAVED_ANYWAY: [FieldId; 7] = [
+    field::GUEST_IA32_BNDCFGS.id(),
+    field::GUEST_IA32_RTIT_CTL.id(),
+    field::GUEST_IA32_LBR_CTL.id(),
+    field::GUEST_IA32_S_CET.id(),
+    field::GUEST_SSP.id(),
+    field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
+    field::GUEST_IA32_PKRS.id(),
+];
+
 impl Draft {
     /// The stage of a golden line that was played with image `base`, if a program can set it up.
     pub(crate) fn of_stage(world: &World, base: usize, stage: &Stage) -> Option<Self> {
@@ -173,7 +185,7 @@ impl Draft {
         if matches!(self.way, Way::OutsideVmx | Way::NoCurrent) {
             return Case { start, ops: vec![enter] };
         }
-        let Base { memory, .. } = &world.bases[self.base];
+        let Base { vmcs, memory, .. } = &world.bases[self.base];
         let revision = u64::from(world.capabilities.revision());
         let mut ops = Vec::with_capacity(9 + memory.len() + self.memory.len() + self.changes.len());
         ops.push(Op::Store { address: REGION, size: 4, value: revision });
@@ -185,18 +197,17 @@ impl Draft {
         ops.push(Op::WriteImage { image: u16::try_from(self.base).expect("there are few bases") });
         let stores = memory.iter().chain(&self.memory);
         ops.extend(stores.map(|&(address, value)| Op::Store { address, size: 8, value }));
+        let write = |(field, value): (FieldId, u64)| Op::Vmwrite { encoding: field.info().encoding.0.into(), value };
         if matches!(self.way, Way::Launched | Way::LaunchedBeforeVmxoff) {
             ops.push(Op::Vmlaunch { after_mov_ss: false });
+            let saved = SAVED_ANYWAY.iter().copied().filter(|field| world.fields.contains(field));
+            ops.extend(saved.map(|field| write((field, vmcs.raw(field)))));
         }
         if self.way == Way::LaunchedBeforeVmxoff {
             let again = [Op::Vmxoff, Op::Vmxon { address: layout::VMXON_REGION }, Op::Vmptrld { address: REGION }];
             ops.extend(again);
         }
-        let write = |(field, value): &(FieldId, u64)| Op::Vmwrite {
-            encoding: u64::from(field.info().encoding.0),
-            value: *value,
-        };
-        ops.extend(self.changes.iter().map(write));
+        ops.extend(self.changes.iter().copied().map(write));
         ops.push(enter);
         Case { start, ops }
     }
