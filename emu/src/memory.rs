@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::ops::Range;
 
 use vmcs_model::ReadMemory;
 
@@ -11,20 +12,22 @@ const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 /// Sparse physical memory, little-endian. Pages come into being when they are written; a copy shares them until then.
 ///
 /// What was never written reads as the background byte, 0 at first. Beyond the physical-address width, and
-/// from [`Memory::set_end`] on, there is nothing: it reads as all ones, and writes are lost.
+/// from [`Memory::set_end`] on, there is nothing: it reads as all ones, and writes are lost. The checks of a VM entry take
+/// what devices answer ([`Memory::set_devices`]) for unknown.
 #[derive(Clone, Debug)]
 pub struct Memory {
     pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
     background: u8,
     beyond: u64,
     end: u64,
+    devices: &'static [Range<u64>],
 }
 
 impl Memory {
     /// Empty memory; bits of `beyond` are those that no address can have.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
-        Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX }
+        Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX, devices: &[] }
     }
 
     /// Sets what memory that was never written reads as. Real machines often answer with FFH.
@@ -35,6 +38,16 @@ impl Memory {
     /// Ends memory at `end`: from there on there is nothing.
     pub fn set_end(&mut self, end: u64) {
         self.end = end;
+    }
+
+    /// Says where devices and ROMs answer.
+    pub fn set_devices(&mut self, devices: &'static [Range<u64>]) {
+        self.devices = devices;
+    }
+
+    /// Whether a device answers at `address`.
+    fn is_device(&self, address: u64) -> bool {
+        self.devices.iter().any(|range| range.contains(&address))
     }
 
     /// Whether nothing answers at `address`.
@@ -127,11 +140,11 @@ impl Memory {
 
 impl ReadMemory for Memory {
     fn read_u32(&self, address: u64) -> Option<u32> {
-        Some(self.read_u32(address))
+        (!self.is_device(address)).then(|| self.read_u32(address))
     }
 
     fn read_u64(&self, address: u64) -> Option<u64> {
-        Some(self.read_u64(address))
+        (!self.is_device(address)).then(|| self.read_u64(address))
     }
 }
 
@@ -142,6 +155,8 @@ const fn offset(address: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use vmcs_model::ReadMemory;
+
     use super::Memory;
 
     #[test]
@@ -163,6 +178,16 @@ mod tests {
         assert_eq!(memory.read_u64(0x1FFC), 0x1122_3344_5566_7788);
         memory.write_u16(0x1FFF, 0xABCD);
         assert_eq!(memory.read_u64(0x1FFC), 0x1122_33AB_CD66_7788);
+    }
+
+    #[test]
+    fn what_devices_answer_is_not_known() {
+        let mut memory = Memory::new(u64::MAX << 36);
+        memory.set_devices(&[0xA_0000..0xC_0000]);
+        assert_eq!(ReadMemory::read_u64(&memory, 0x9_FFF8), Some(0));
+        assert_eq!(ReadMemory::read_u64(&memory, 0xA_0000), None);
+        assert_eq!(ReadMemory::read_u32(&memory, 0xB_FFFC), None);
+        assert_eq!(ReadMemory::read_u32(&memory, 0xC_0000), Some(0));
     }
 
     #[test]

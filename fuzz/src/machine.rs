@@ -30,6 +30,7 @@ impl Machine {
         let mut processor = LogicalProcessor::new(profile);
         let memory = processor.memory_mut();
         memory.set_end(layout::MEMORY_END);
+        memory.set_devices(&layout::DEVICES);
         for (address, entry) in layout::PAGING_ENTRIES {
             memory.write_u64(address, entry);
         }

@@ -22,33 +22,36 @@ impl<'a> CaseMemory<'a> {
 }
 
 impl CaseMemory<'_> {
-    /// The qword that `address` lies in.
-    fn qword(&self, address: u64) -> u64 {
+    /// The qword that `address` lies in; `None` where devices answer.
+    fn qword(&self, address: u64) -> Option<u64> {
         let qword = address & !7;
+        if layout::DEVICES.iter().any(|range| range.contains(&qword)) {
+            return None;
+        }
         if qword & self.beyond != 0 || qword >= layout::MEMORY_END {
-            return u64::MAX;
+            return Some(u64::MAX);
         }
         if qword == REGION || qword == layout::VMXON_REGION {
-            return self.revision.into();
+            return Some(self.revision.into());
         }
         let stored = |stores: &[(u64, u64)]| {
             let index = stores.binary_search_by_key(&qword, |(at, _)| *at).ok()?;
             Some(stores[index].1)
         };
         let prepared = || layout::PAGING_ENTRIES.iter().find_map(|(at, value)| (*at == qword).then_some(*value));
-        stored(self.own).or_else(|| stored(self.base)).or_else(prepared).unwrap_or(0)
+        stored(self.own).or_else(|| stored(self.base)).or_else(prepared).or(Some(0))
     }
 }
 
 impl ReadMemory for CaseMemory<'_> {
     fn read_u32(&self, address: u64) -> Option<u32> {
         #[allow(clippy::cast_possible_truncation, reason = "half of it")]
-        Some((self.qword(address) >> (8 * (address & 4))) as u32)
+        Some((self.qword(address)? >> (8 * (address & 4))) as u32)
     }
 
     fn read_u64(&self, address: u64) -> Option<u64> {
         if address & 7 == 0 {
-            return Some(self.qword(address));
+            return self.qword(address);
         }
         let low = self.read_u32(address)?;
         let high = self.read_u32(address.wrapping_add(4))?;

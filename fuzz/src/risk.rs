@@ -168,9 +168,9 @@ fn uses_unknown_pdptes(vmcs: &Vmcs) -> bool {
 /// Whether it is known what a guest with PAE paging finds at that CR3: memory of the case, or none at all. Elsewhere are the
 /// probe, devices and ROMs.
 pub(crate) fn holds_known_pdptes(cr3: u64) -> bool {
-    /// Devices and ROMs lie above, below 4 GiB.
-    const DEVICES: u64 = 0xC000_0000;
     let table = cr3 & 0xFFFF_FFE0;
     let tables = [layout::PML4, layout::PAE_PDPT, layout::EPT_PML4];
-    layout::ARENA.contains(&table) || tables.contains(&table) || (layout::MEMORY_END..DEVICES).contains(&table)
+    layout::ARENA.contains(&table)
+        || tables.contains(&table)
+        || (layout::MEMORY_END..layout::DEVICES[1].start).contains(&table)
 }

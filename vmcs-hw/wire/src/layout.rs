@@ -87,6 +87,9 @@ const fn paging_entries() -> [(u64, u64); 46] {
     entries
 }
 
+/// Where devices and ROMs answer, not memory: what they answer is not known.
+pub const DEVICES: [core::ops::Range<u64>; 2] = [0xA_0000..0x10_0000, 0xC000_0000..0x1_0000_0000];
+
 /// Where the probe is loaded.
 pub const PROBE: u64 = 0x10_0000;
 /// Buffer of the probe for the session, 1 MiB and a page.
