@@ -7,6 +7,7 @@ use vmcs_model::controls::Entry as EntryControls;
 use vmcs_model::cpu::ExecutiveVmcs;
 use vmcs_model::field;
 use vmcs_model::formats::{ExitReason, exit_reason};
+use vmcs_model::partial::{Unknowns, unknowns};
 use vmcs_model::{
     EntryAttempt, EntryInstruction, LaunchState, Outcome, Verdict, VmxOperation, judge, judge_omitting, violations,
 };
@@ -42,6 +43,12 @@ impl LogicalProcessor {
     #[must_use]
     pub fn verdict_omitting(&self, instruction: EntryInstruction, omitted: &CheckSet) -> Verdict {
         self.with_attempt(instruction, |attempt| judge_omitting(attempt, self.current_fields(), &self.memory, omitted))
+    }
+
+    /// What is not known of that entry and would decide `check`.
+    #[must_use]
+    pub fn unknowns(&self, instruction: EntryInstruction, check: CheckId) -> Unknowns {
+        self.with_attempt(instruction, |attempt| unknowns(check, attempt, self.current_fields(), &self.memory))
     }
 
     /// Why that entry violates `check`, for a person.

@@ -68,10 +68,15 @@ impl Machine {
         Some(self.processor.verdict(instruction))
     }
 
-    /// As [`Self::verdict`], for a processor that does not make the checks `omitted`.
+    /// As [`Self::verdict`], for a processor that does not make the checks `omitted`, nor those that go by what a device
+    /// answers: that is not known.
     #[must_use]
     pub fn verdict_omitting(&self, op: &Op, omitted: &CheckSet) -> Option<Verdict> {
-        Some(self.processor.verdict_omitting(Self::entry_instruction(op)?, omitted))
+        let instruction = Self::entry_instruction(op)?;
+        let by_device = |check: &CheckId| self.processor.unknowns(instruction, *check).memory.is_some();
+        let violated = self.processor.verdict(instruction).violated;
+        let by_device: CheckSet = violated.iter().filter(by_device).collect();
+        Some(self.processor.verdict_omitting(instruction, &omitted.union(&by_device)))
     }
 
     /// Why `op`, a VMLAUNCH or VMRESUME, violates `check` now, for a person.

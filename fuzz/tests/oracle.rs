@@ -6,7 +6,8 @@ use vmcs_fuzz::machine::{EmulatorTarget, Step};
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, World};
 use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{End, Observation, Target};
+use vmcs_hw::{Case, End, Observation, Target};
+use vmcs_model::field::{self, FieldId};
 use vmcs_wire::{Op, StepResult};
 
 fn world() -> World {
@@ -95,4 +96,41 @@ fn a_death_is_judged_by_what_was_permitted() {
         let judgement = oracle.judge(&case, &dead).judgement;
         assert_eq!(matches!(judgement, Judgement::Disagree(_)), fails, "{case:?}: {judgement:?}");
     }
+}
+
+/// PDPTEs that lie where a ROM answers are good or bad, whatever the model takes them for.
+#[test]
+fn what_a_device_answers_is_left_open() {
+    let world = world();
+    let session = world.session();
+    let write = |field: FieldId, value| Op::Vmwrite { encoding: field.info().encoding.0.into(), value };
+    let plain = world.image_names().iter().position(|name| *name == "plain").unwrap();
+    let at = |cr3: u64| {
+        let ops = vec![
+            Op::Store { address: 0x1_1000, size: 4, value: world.capabilities.revision().into() },
+            Op::Vmclear { address: 0x1_1000 },
+            Op::Vmptrld { address: 0x1_1000 },
+            Op::WriteImage { image: u16::try_from(plain).unwrap() },
+            // A guest with PAE paging, whose EFER and code segment are not those of a 64-bit one.
+            write(field::VM_ENTRY_CONTROLS.id(), 0x51FB),
+            write(field::GUEST_CS_ACCESS_RIGHTS.id(), 0xC09B),
+            write(field::GUEST_IA32_EFER.id(), 0),
+            write(field::GUEST_CR3.id(), cr3),
+            Op::Vmlaunch { after_mov_ss: false },
+        ];
+        Case { ops, ..Case::default() }
+    };
+    let entered = |case: &Case| {
+        let mut steps = vec![StepResult::Ok; case.ops.len() - 1];
+        steps.push(StepResult::Exit { reason: 18, qualification: 0, fields: vec![] });
+        Observation { steps, end: End::Completed }
+    };
+    let oracle = Oracle::new(&world, &session, vec![]);
+    let judge = |cr3| {
+        let case = at(cr3);
+        oracle.judge(&case, &entered(&case)).judgement
+    };
+    assert_eq!(judge(0xFFFC_0000), Judgement::Unspecified("the entry reads what a device answers"));
+    // Beyond the machine's memory all ones are read, which are no PDPTEs.
+    assert!(matches!(judge(0x8000_0000), Judgement::Disagree(_)), "{:?}", judge(0x8000_0000));
 }
