@@ -24,4 +24,4 @@ pub use case::{Case, End, Observation, Session};
 pub use error::TargetError;
 pub use target::{CpuClock, CpuidReading, Implementation, ProbeReport, Target};
 pub use vmcs_wire::profile::FieldReport;
-pub use vmcs_wire::{NO_VIOLATION, Op, Start, StepResult, layout};
+pub use vmcs_wire::{Ending, NO_VIOLATION, Op, Start, StepResult, Timed, layout};
