@@ -11,6 +11,7 @@ mod case;
 mod error;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod kvm;
+pub mod latency;
 pub mod lines;
 pub mod metal;
 pub mod number;
