@@ -22,25 +22,24 @@ struct ProbeClock(Unit);
 
 impl Measurement for ProbeClock {
     type Intermediate = ();
-    type Value = u64;
+    type Value = f64;
 
     fn start(&self) {}
 
-    fn end(&self, (): ()) -> u64 {
-        0
+    fn end(&self, (): ()) -> f64 {
+        0.0
     }
 
-    fn add(&self, a: &u64, b: &u64) -> u64 {
+    fn add(&self, a: &f64, b: &f64) -> f64 {
         a + b
     }
 
-    fn zero(&self) -> u64 {
-        0
+    fn zero(&self) -> f64 {
+        0.0
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "criterion computes with floating point")]
-    fn to_f64(&self, value: &u64) -> f64 {
-        *value as f64
+    fn to_f64(&self, value: &f64) -> f64 {
+        *value
     }
 
     fn formatter(&self) -> &dyn ValueFormatter {
@@ -71,26 +70,28 @@ impl ValueFormatter for ProbeClock {
     }
 }
 
-/// The sum of `iterations` rounds.
-fn rounds(
+/// Fewest rounds behind a sample of criterion's: the machine has to be started for each, which takes longer than they.
+const ROUNDS: u16 = 1000;
+
+/// What `iterations` rounds take, from at least [`ROUNDS`].
+#[allow(clippy::cast_precision_loss, reason = "criterion computes with floating point")]
+fn measure(
     target: &mut dyn Target,
     capabilities: &Capabilities,
     scenario: &Scenario,
     iterations: u64,
-) -> Result<u64, String> {
-    let mut left = iterations;
-    let mut sum = 0;
-    while left > 0 {
-        let now = u16::try_from(left).unwrap_or(MAX_ROUNDS).min(MAX_ROUNDS);
-        let samples = sample(target, capabilities, &[scenario], now).map_err(|error| error.to_string())?;
+) -> Result<f64, String> {
+    let (mut sum, mut done) = (0, 0);
+    while done < iterations {
+        let rounds = u16::try_from(iterations - done).unwrap_or(MAX_ROUNDS).clamp(ROUNDS, MAX_ROUNDS);
+        let samples = sample(target, capabilities, &[scenario], rounds).map_err(|error| error.to_string())?;
         match &samples.scenarios[..] {
             [Sampled::Measured(samples)] => sum += samples.iter().sum::<u64>(),
-            [Sampled::Skipped(missing)] => return Err(format!("skipped, {missing}")),
             other => return Err(format!("{other:?}")),
         }
-        left -= u64::from(now);
+        done += u64::from(rounds);
     }
-    Ok(sum)
+    Ok(sum as f64 / done as f64 * iterations as f64)
 }
 
 fn main() -> ExitCode {
@@ -123,15 +124,30 @@ fn main() -> ExitCode {
         .configure_from_args();
     let mut group = criterion.benchmark_group("entry_latency");
     group.sampling_mode(SamplingMode::Flat);
-    for scenario in Scenario::all() {
-        // One round shows whether it can be measured at all.
-        if let Err(why) = rounds(target.as_mut(), &capabilities, scenario, 1) {
-            println!("entry_latency/{}: {why}", scenario.name);
-            continue;
+    // A round of each shows what can be measured at all.
+    let scenarios: Vec<_> = Scenario::all().iter().collect();
+    let first = match sample(target.as_mut(), &capabilities, &scenarios, 1) {
+        Ok(first) => first.scenarios,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for (scenario, first) in scenarios.into_iter().zip(first) {
+        match first {
+            Sampled::Measured(_) => {}
+            Sampled::Skipped(missing) => {
+                println!("entry_latency/{}: skipped, {missing}", scenario.name);
+                continue;
+            }
+            Sampled::Failed(how) => {
+                println!("entry_latency/{}: failed, {how}", scenario.name);
+                continue;
+            }
         }
         group.bench_function(scenario.name, |bencher| {
             bencher.iter_custom(|iterations| {
-                rounds(target.as_mut(), &capabilities, scenario, iterations).expect("it could be measured before")
+                measure(target.as_mut(), &capabilities, scenario, iterations).expect("it could be measured before")
             });
         });
     }

@@ -46,7 +46,7 @@ fn named(name: &str) -> Result<Box<dyn Target>, String> {
     let model = std::env::var(CPU_VARIABLE).unwrap_or_else(|_| MODEL.to_owned());
     let installs = || bochs::installs().map_err(|error| error.to_string());
     let missing = || TargetError::BochsMissing.to_string();
-    let of = |version: &str| move |install: &BochsInstall| install.version.to_string() == version;
+    let is = |install: &BochsInstall, version: &str| install.version.to_string() == version;
     let open = |install| Ok(Box::new(BochsTarget::new(install, &model).map_err(|error| error.to_string())?) as _);
     if let Some(line) = name.strip_prefix("metal:") {
         let line: LineName = line.parse().map_err(|error: TargetError| error.to_string())?;
@@ -55,12 +55,14 @@ fn named(name: &str) -> Result<Box<dyn Target>, String> {
     match name.split_once('@') {
         None if name == "bochs" => {
             let mut all = installs()?;
-            let place = all.iter().position(of(VERSION)).unwrap_or(all.len().saturating_sub(1));
+            let place = all.iter().position(|install| is(install, VERSION)).unwrap_or(all.len().saturating_sub(1));
             if all.is_empty() { Err(missing()) } else { open(all.swap_remove(place)) }
         }
         Some(("bochs", version)) => {
-            let install =
-                installs()?.into_iter().find(of(version)).ok_or_else(|| format!("there is no Bochs {version}"))?;
+            let install = installs()?
+                .into_iter()
+                .find(|install| is(install, version))
+                .ok_or_else(|| format!("there is no Bochs {version}"))?;
             open(install)
         }
         None if name == "kvm" => kvm::host(),
