@@ -1,12 +1,12 @@
-//! Cases per second: generated, executed on the emulator, judged; and on a Bochs where there is one.
+//! Cases per second: generated, executed on the emulator, judged; and on every machine that there is: each Bochs, the KVM of
+//! the host, and one that `VMCS_BENCH_TARGET` names, which is how `kvm@bochs` and `metal:LINE` are asked.
 
 use std::ops::ControlFlow;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use vmcs_benches::sapphire_rapids;
+use vmcs_benches::{machines, sapphire_rapids};
 use vmcs_fuzz::oracle::Oracle;
 use vmcs_fuzz::{Generator, World, machine::EmulatorTarget};
-use vmcs_hw::bochs::{self, BochsTarget};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, Target};
 
@@ -39,16 +39,14 @@ fn targets(c: &mut Criterion) {
         b.iter(|| list.iter().zip(&observed).filter(|(case, seen)| oracle.judge(case, seen).outcome.is_some()).count());
     });
 
-    let Some(install) = bochs::installs().ok().and_then(|mut all| all.pop()) else {
-        return;
-    };
-    let mut bochs = BochsTarget::new(install, "corei7_skylake_x").expect("every Bochs has this model");
-    let report = bochs.capture().expect("the probe answers");
-    let world = World::new(&NamedProfile::captured("Bochs", "bench", &report).profile);
-    let (session, list) = (world.session(), cases(&world));
-    group.bench_function("bochs", |b| {
-        b.iter(|| bochs.run(&session, &mut list.iter().cloned(), &mut |_, _| ControlFlow::Continue(())));
-    });
+    for (name, mut target) in machines() {
+        let report = target.capture().expect("the probe answers");
+        let world = World::new(&NamedProfile::captured(&name, "bench", &report).profile);
+        let (session, list) = (world.session(), cases(&world));
+        group.bench_function(&name, |b| {
+            b.iter(|| target.run(&session, &mut list.iter().cloned(), &mut |_, _| ControlFlow::Continue(())));
+        });
+    }
 }
 
 criterion_group!(benches, targets);

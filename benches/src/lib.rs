@@ -1,8 +1,10 @@
-//! Inputs that the benches share.
+//! Inputs and machines that the benches share.
 
 mod images;
+mod machines;
 
 pub use images::{Area, FLIPPED, Images};
+pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
 use vmcs_fuzz::World;
 use vmcs_hw::profile::NamedProfile;
 use vmcs_model::Vmcs;

@@ -10,6 +10,7 @@ use vmcs_fuzz::case_file::CaseFileError;
 use vmcs_fuzz::deviations::DeviationError;
 use vmcs_hw::TargetError;
 use vmcs_hw::bochs::debian::InstallError;
+use vmcs_hw::latency::LatencyError;
 use vmcs_hw::metal::iso::IsoError;
 use vmcs_hw::profile::{ProfileError, UnknownProfile};
 use vmcs_hw::recording::RecordingError;
@@ -57,6 +58,9 @@ pub(crate) enum CliError {
     /// A target.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A measurement.
+    #[error(transparent)]
+    Latency(#[from] LatencyError),
     /// A campaign.
     #[error(transparent)]
     Campaign(#[from] CampaignError),

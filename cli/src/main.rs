@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts for people")]
 
+mod bench;
 mod caps;
 mod check;
 mod checks;
@@ -61,6 +62,7 @@ enum Command {
     Deviations(deviations::Args),
     Targets(targets::Args),
     Metal(metal::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::Deviations(args) => deviations::run(&args),
         Command::Targets(args) => targets::run(&args),
         Command::Metal(args) => metal::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(Status::Clean) => ExitCode::SUCCESS,

@@ -24,7 +24,9 @@ use crate::target::{self, TargetArgs};
 /// [{"address", "u32"|"u64"|"bytes"}]; "u32": "revision" stands for the processor's VMCS revision identifier. Operations:
 /// vmxon, vmclear, vmptrld {address}; vmxoff, vmptrst, vmcall; vmread {field}; vmwrite {field, value}; vmlaunch, vmresume
 /// {mov_ss}; vmfunc {eax, ecx}; invept {type, eptp}; invvpid {type, vpid, address}; store {address, u32|u64|bytes};
-/// image {image}: VMWRITE of every field of a valid image by its name, "plain" being a 64-bit guest, or its number.
+/// image {image}: VMWRITE of every field of a valid image by its name, "plain" being a 64-bit guest, or its number; time
+/// {instruction: "vmlaunch"|"vmresume"|"nothing", rounds}: the entry so often, with the differences of the time-stamp
+/// counter as "samples" (see `vmcs bench`).
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  echo '{\"id\": \"a\", \"memory\": [{\"address\": \"0x10000\", \"u32\": \
                         \"revision\"}], \"ops\": [{\"op\": \"vmxon\", \"address\": \"0x10000\"}, {\"op\": \
@@ -47,6 +49,8 @@ struct Answer {
     id: String,
     results: Vec<String>,
     values: Vec<Option<Number>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    samples: Vec<Option<Vec<u64>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<String>,
 }
@@ -74,6 +78,7 @@ impl Answer {
         let mut steps = observation.steps.iter().skip(checked.setup);
         let mut results = Vec::with_capacity(checked.lines.len());
         let mut values = Vec::with_capacity(checked.lines.len());
+        let mut samples = Vec::with_capacity(checked.lines.len());
         for &ops in &checked.lines {
             // A line of several operations ends as the first that does not succeed.
             let parts: Vec<_> = steps.by_ref().take(ops).collect();
@@ -83,13 +88,21 @@ impl Answer {
                 Some(StepResult::Value(value)) => Some(Number(*value)),
                 _ => None,
             });
+            samples.push(match decisive {
+                Some(StepResult::Timed { samples, .. }) => Some(samples.clone()),
+                _ => None,
+            });
+        }
+        // Of programs that measure.
+        if samples.iter().all(Option::is_none) {
+            samples.clear();
         }
         let end = match &observation.end {
             End::Completed => None,
             End::Crashed { detail } => Some(format!("the machine crashed: {detail}")),
             End::Hung => Some("the machine hung".to_owned()),
         };
-        Self { id: checked.program.id.clone(), results, values, end }
+        Self { id: checked.program.id.clone(), results, values, samples, end }
     }
 }
 

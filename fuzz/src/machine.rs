@@ -160,6 +160,8 @@ impl Machine {
                 let first = cpu.verdict(instruction).violated.iter().next();
                 StepResult::Value(first.map_or(NO_VIOLATION, |check| check.index() as u64))
             }
+            // The emulator has no time-stamp counter.
+            Op::Time { .. } => StepResult::NotRun,
             Op::Vmlaunch { .. } | Op::Vmresume { .. } => unreachable!("entries are followed, not executed"),
         }
     }

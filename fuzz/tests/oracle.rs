@@ -8,7 +8,7 @@ use vmcs_fuzz::{Generator, World};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, End, Observation, Target};
 use vmcs_model::field::{self, FieldId};
-use vmcs_wire::{Op, StepResult};
+use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 
 fn world() -> World {
     World::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
@@ -26,7 +26,7 @@ fn falsified(step: &Step) -> Step {
         StepResult::Exit { qualification, .. } => {
             StepResult::Exit { reason: 0x8000_0021, qualification: qualification ^ 2, fields: vec![] }
         }
-        StepResult::Fault { .. } | StepResult::NotRun => StepResult::Ok,
+        StepResult::Fault { .. } | StepResult::NotRun | StepResult::Timed { .. } => StepResult::Ok,
     }
 }
 
@@ -71,6 +71,25 @@ fn a_false_result_of_any_instruction_is_found() {
     let open = |(op, _): &&(Op, Step)| !matches!(op, Op::Vmread { .. } | Op::Vmlaunch { .. } | Op::Vmresume { .. });
     assert_eq!(missed.iter().find(open), None);
     assert!(found > 4000 && missed.len() * 50 < found, "{found} found, {} missed", missed.len());
+}
+
+#[test]
+fn a_measurement_is_left_open_and_what_comes_before_it_is_not() {
+    let world = world();
+    let session = world.session();
+    let oracle = Oracle::new(&world, &session, vec![]);
+    let ops = vec![Op::Vmptrst, Op::Time { what: Timed::Vmlaunch, rounds: 2 }, Op::Vmxoff, Op::Vmxoff];
+    let case = Case { start: Start::VmxRoot, ops };
+    let judge = |first, measured| {
+        let observation =
+            Observation { steps: vec![first, measured, StepResult::Ok, StepResult::Ok], end: End::Completed };
+        oracle.judge(&case, &observation).judgement
+    };
+    let measured = || StepResult::Timed { ending: Ending::FailInvalid, samples: vec![20, 21] };
+    let right = || StepResult::Value(u64::MAX);
+    assert!(matches!(judge(right(), measured()), Judgement::Unspecified(_)));
+    assert!(matches!(judge(right(), StepResult::NotRun), Judgement::Unspecified(_)));
+    assert!(matches!(judge(StepResult::Value(0), measured()), Judgement::Disagree(_)));
 }
 
 /// A target that dies where the instruction must fail has done wrong; where a guest may have run it is left open.

@@ -11,6 +11,7 @@ mod case;
 mod error;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod kvm;
+pub mod latency;
 pub mod lines;
 pub mod metal;
 pub mod number;
@@ -24,4 +25,4 @@ pub use case::{Case, End, Observation, Session};
 pub use error::TargetError;
 pub use target::{CpuClock, CpuidReading, Implementation, ProbeReport, Target};
 pub use vmcs_wire::profile::FieldReport;
-pub use vmcs_wire::{NO_VIOLATION, Op, Start, StepResult, layout};
+pub use vmcs_wire::{Ending, NO_VIOLATION, Op, Start, StepResult, Timed, layout};

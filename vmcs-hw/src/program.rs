@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vmcs_model::field::{Encoding, FieldId};
 use vmcs_model::outcome::{Exception, Outcome};
-use vmcs_wire::{Op, Start, StepResult};
+use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 
 use crate::case::Case;
 use crate::number::{NotANumber, Number};
@@ -206,6 +206,40 @@ pub enum OpLine {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         resume: bool,
     },
+    Time {
+        instruction: TimedName,
+        rounds: u16,
+    },
+}
+
+/// The names of [`Timed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "they are what they are called")]
+pub enum TimedName {
+    Nothing,
+    Vmlaunch,
+    Vmresume,
+}
+
+impl From<TimedName> for Timed {
+    fn from(name: TimedName) -> Self {
+        match name {
+            TimedName::Nothing => Self::Nothing,
+            TimedName::Vmlaunch => Self::Vmlaunch,
+            TimedName::Vmresume => Self::Vmresume,
+        }
+    }
+}
+
+impl From<Timed> for TimedName {
+    fn from(what: Timed) -> Self {
+        match what {
+            Timed::Nothing => Self::Nothing,
+            Timed::Vmlaunch => Self::Vmlaunch,
+            Timed::Vmresume => Self::Vmresume,
+        }
+    }
 }
 
 /// What is wrong with a program.
@@ -389,6 +423,7 @@ impl OpLine {
             Self::Image { image } => Op::WriteImage { image: image.index(images)? },
             Self::Store(write) => return write.stores(revision, ops),
             Self::Diagnose { resume } => Op::Diagnose { resume: *resume },
+            Self::Time { instruction, rounds } => Op::Time { what: (*instruction).into(), rounds: *rounds },
         });
         Ok(())
     }
@@ -428,6 +463,7 @@ impl OpLine {
                 Self::Store(write)
             }
             Op::Diagnose { resume } => Self::Diagnose { resume },
+            Op::Time { what, rounds } => Self::Time { instruction: what.into(), rounds },
         }
     }
 }
@@ -437,7 +473,7 @@ impl OpLine {
 #[must_use]
 pub fn result_text<F>(result: &StepResult<F>) -> String {
     match result {
-        StepResult::Ok | StepResult::Value(_) => "ok".to_owned(),
+        StepResult::Ok | StepResult::Value(_) | StepResult::Timed { ending: Ending::Nothing, .. } => "ok".to_owned(),
         StepResult::NotRun => "not run".to_owned(),
         other => entry_outcome(other).map_or_else(String::new, |outcome| outcome.to_string()),
     }
@@ -446,20 +482,37 @@ pub fn result_text<F>(result: &StepResult<F>) -> String {
 /// The outcome that an observed result is, if it is one of VMLAUNCH or VMRESUME.
 #[must_use]
 pub fn entry_outcome<F>(result: &StepResult<F>) -> Option<Outcome> {
-    /// Bit 31 of the exit reason: the VM entry failed.
-    const ENTRY_FAILURE: u32 = 1 << 31;
     match *result {
         StepResult::Ok | StepResult::Value(_) | StepResult::NotRun => None,
         StepResult::FailInvalid => Some(Outcome::FailInvalid),
         StepResult::FailValid(error) => Some(Outcome::fail_valid(error)),
         StepResult::Fault { vector, error_code } => Some(Outcome::Fault(Exception { vector, error_code })),
-        StepResult::Exit { reason, qualification, .. } if reason & ENTRY_FAILURE != 0 => {
-            #[allow(clippy::cast_possible_truncation, reason = "bits 15:0 are the basic reason")]
-            let basic = reason as u16;
-            Some(Outcome::EntryFailed { reason: basic, qualification })
-        }
-        StepResult::Exit { .. } => Some(Outcome::Entered),
+        StepResult::Exit { reason, qualification, .. } => Some(exit_outcome(reason, qualification)),
+        StepResult::Timed { ending, .. } => ending_outcome(ending),
     }
+}
+
+/// The outcome of the entries that were measured; `None` if there were none.
+#[must_use]
+pub fn ending_outcome(ending: Ending) -> Option<Outcome> {
+    match ending {
+        Ending::Nothing => None,
+        Ending::FailInvalid => Some(Outcome::FailInvalid),
+        Ending::FailValid(error) => Some(Outcome::fail_valid(error)),
+        Ending::Exit { reason, qualification } => Some(exit_outcome(reason, qualification)),
+    }
+}
+
+/// The outcome of an entry from which control came back through the host-state area.
+fn exit_outcome(reason: u32, qualification: u64) -> Outcome {
+    /// The VM entry failed.
+    const ENTRY_FAILURE: u32 = 1 << 31;
+    if reason & ENTRY_FAILURE == 0 {
+        return Outcome::Entered;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "bits 15:0 are the basic reason")]
+    let basic = reason as u16;
+    Outcome::EntryFailed { reason: basic, qualification }
 }
 
 #[cfg(test)]
@@ -491,6 +544,8 @@ mod tests {
             r#"{"id": "a", "ops": [{"op": "vmxoff", "address": 1}]}"#,
             r#"{"id": "a", "ops": [{"op": "vmxon"}]}"#,
             r#"{"id": "a", "ops": [{"op": "hlt"}]}"#,
+            r#"{"id": "a", "ops": [{"op": "time", "instruction": "vmcall", "rounds": 1}]}"#,
+            r#"{"id": "a", "ops": [{"op": "time", "instruction": "vmresume", "rounds": 65536}]}"#,
             r#"{"id": "a", "ops": [], "memory": [{"address": 0, "u16": 1}]}"#,
         ] {
             assert!(serde_json::from_str::<Program>(line).is_err(), "{line}");
@@ -545,6 +600,10 @@ mod tests {
             Op::Invept { kind: 1, descriptor: [2, 3] },
             Op::Invvpid { kind: 1, descriptor: [2, 3] },
             Op::WriteImage { image: 4 },
+            Op::Diagnose { resume: true },
+            Op::Time { what: Timed::Nothing, rounds: u16::MAX },
+            Op::Time { what: Timed::Vmlaunch, rounds: 0 },
+            Op::Time { what: Timed::Vmresume, rounds: 9 },
             Op::Store { address: 0x1_0000, size: 2, value: 0x1234 },
         ];
         let lines: Vec<_> = ops.iter().map(OpLine::of).collect();
@@ -556,9 +615,9 @@ mod tests {
         })
         .unwrap();
         let back = serde_json::from_str::<Program>(&text).unwrap().to_case(0, &[]).unwrap();
-        assert_eq!(back.ops[..15], ops[..15]);
+        assert_eq!(back.ops[..19], ops[..19]);
         assert_eq!(
-            back.ops[15..],
+            back.ops[19..],
             [
                 Op::Store { address: 0x1_0000, size: 1, value: 0x34 },
                 Op::Store { address: 0x1_0001, size: 1, value: 0x12 }

@@ -13,7 +13,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
-use vmcs_wire::{Start, StepResult};
+use vmcs_wire::{Ending, Start, StepResult};
 
 use crate::case::{Case, End, Observation, Session};
 use crate::error::TargetError;
@@ -316,7 +316,8 @@ impl Line {
 }
 
 /// A step result as one word: `ok`, `=` value, `i` VMfailInvalid, `v` VMfailValid and its number, `#` vector and
-/// perhaps `:` error code, `x` exit reason `:` qualification, `-` not run. Numbers are hexadecimal but for `v` and `#`.
+/// perhaps `:` error code, `x` exit reason `:` qualification, `-` not run; `t`, the word of how measured entries ended (`ok`
+/// for nothing) and, each behind a `,`, the samples. Numbers are hexadecimal but for `v` and `#`.
 fn word(step: &StepResult<Vec<u64>>) -> String {
     match step {
         StepResult::Ok => "ok".to_owned(),
@@ -327,6 +328,17 @@ fn word(step: &StepResult<Vec<u64>>) -> String {
         StepResult::Fault { vector, error_code: Some(code) } => format!("#{vector}:{code:x}"),
         StepResult::Exit { reason, qualification, .. } => format!("x{reason:x}:{qualification:x}"),
         StepResult::NotRun => "-".to_owned(),
+        StepResult::Timed { ending, samples } => {
+            let ending = match *ending {
+                Ending::Nothing => StepResult::Ok,
+                Ending::FailInvalid => StepResult::FailInvalid,
+                Ending::FailValid(error) => StepResult::FailValid(error),
+                Ending::Exit { reason, qualification } => {
+                    StepResult::Exit { reason, qualification, fields: Vec::new() }
+                }
+            };
+            samples.iter().fold(format!("t{}", word(&ending)), |text, sample| format!("{text},{sample:x}"))
+        }
     }
 }
 
@@ -352,6 +364,18 @@ fn unword(text: &str) -> Option<StepResult<Vec<u64>>> {
         ("x", _) => {
             let (reason, qualification) = rest.split_once(':')?;
             StepResult::Exit { reason: hex32(reason)?, qualification: hex(qualification)?, fields: Vec::new() }
+        }
+        ("t", _) => {
+            let mut words = rest.split(',');
+            // Of any depth only the first is one.
+            let ending = match words.next().filter(|ending| !ending.starts_with('t')).and_then(unword)? {
+                StepResult::Ok => Ending::Nothing,
+                StepResult::FailInvalid => Ending::FailInvalid,
+                StepResult::FailValid(error) => Ending::FailValid(error),
+                StepResult::Exit { reason, qualification, .. } => Ending::Exit { reason, qualification },
+                _ => return None,
+            };
+            StepResult::Timed { ending, samples: words.map(hex).collect::<Option<_>>()? }
         }
         _ => return None,
     })
@@ -403,10 +427,14 @@ mod tests {
             StepResult::Fault { vector: 13, error_code: Some(0x18) },
             StepResult::Exit { reason: 0x8000_0021, qualification: 4, fields: vec![] },
             StepResult::NotRun,
+            StepResult::Timed { ending: Ending::Nothing, samples: vec![] },
+            StepResult::Timed { ending: Ending::FailInvalid, samples: vec![0] },
+            StepResult::Timed { ending: Ending::FailValid(7), samples: vec![1, 0xFFFF_FFFF] },
+            StepResult::Timed { ending: Ending::Exit { reason: 18, qualification: 0 }, samples: vec![10, 11] },
         ] {
             assert_eq!(unword(&word(&step)), Some(step));
         }
-        for text in ["", "o", "okay", "v", "#", "x1", "xg:0", "q"] {
+        for text in ["", "o", "okay", "v", "#", "x1", "xg:0", "q", "t", "t-", "tt", "tok,", "tok,g"] {
             assert_eq!(unword(text), None, "{text}");
         }
     }

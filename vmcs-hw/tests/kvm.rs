@@ -6,7 +6,10 @@ mod support;
 use support::{bochs, exit_reason, last, launch, msr, run, session};
 use vmcs_hw::bochs::debian::installed_kernels;
 use vmcs_hw::kvm::KvmOnBochs;
+use vmcs_hw::latency::{Report, RowResult, Scenario, Unit, sample};
+use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, End, StepResult, Target, layout};
+use vmcs_model::Capabilities;
 
 const MODEL: &str = "corei7_skylake_x";
 
@@ -55,4 +58,30 @@ fn a_batch_is_answered_whatever_its_cases_do() {
         }
     }
     assert_eq!(observations.iter().filter(|observation| observation.end != End::Completed).count(), 6);
+}
+
+#[test]
+fn kvm_takes_longer_the_more_msrs_there_are() {
+    let Some(mut target) = target() else { return };
+    let report = target.capture().expect("the probe answers");
+    let capabilities = Capabilities::new(&NamedProfile::captured("KVM", "test", &report).profile);
+    let scenarios: Vec<_> = Scenario::all().iter().collect();
+    let samples = sample(&mut target, &capabilities, &scenarios, 50).expect("it measures");
+    let report = Report::new(target.implementation(), 50, &scenarios, &samples);
+    assert_eq!(report.unit, Unit::EmulatedInstructions);
+    let fastest = |name: &str| {
+        let row = report.rows.iter().find(|row| row.name == name).expect("it is in the table");
+        match &row.result {
+            RowResult::Measured(distribution) => distribution.min,
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    for area in ["entry-load", "exit-store", "exit-load"] {
+        let [none, one, eight, many] = [0, 1, 8, 64].map(|count| fastest(&format!("vmresume-{area}-{count}")));
+        assert!(none + 100 < one && one + 1000 < eight && eight + 10_000 < many, "{area}: {none} {one} {eight} {many}");
+    }
+    // KVM sees without the processor what it refuses, and no current VMCS first.
+    let classes = ["vmlaunch-no-vmcs", "vmlaunch-control", "vmlaunch-guest", "vmlaunch-msr-64"].map(fastest);
+    assert!(classes.is_sorted(), "{classes:?}");
+    assert!(!report.rows.iter().any(|row| matches!(row.result, RowResult::Failed(_))), "{report:?}");
 }

@@ -11,10 +11,13 @@ use machines::{BochsMachine, Firmware, Medium, QemuMachine, Wire};
 use support::{base_image, bochs, exit_reason, launch, run, session};
 use tempfile::TempDir;
 use vmcs_hw::bochs::{BochsInstall, BochsTarget};
+use vmcs_hw::latency::{Sampled, Scenario, sample};
 use vmcs_hw::metal::iso::{self, IsoOptions};
 use vmcs_hw::metal::tools::Tools;
 use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
+use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, End, ProbeReport, StepResult, Target, TargetError, layout};
+use vmcs_model::Capabilities;
 
 const MODEL: &str = "corei7_skylake_x";
 
@@ -79,6 +82,24 @@ fn a_thousand_cases_come_back_over_the_line() {
 #[test]
 fn a_thousand_cases_come_back_over_a_line_that_damages_bytes() {
     compare(4000, 1000);
+}
+
+#[test]
+fn measurements_come_back_over_the_line() {
+    let Some(install) = bochs() else { return };
+    let Some((directory, image)) = image(&IsoOptions::default()) else { return };
+    let wire = Wire::new(directory.path(), 4000);
+    let _machine = plain(&install).start(directory.path(), &image, wire.machine);
+    let mut metal = open(&wire.host).expect("the probe greets");
+    let report = metal.capture().expect("the probe answers");
+    let capabilities = Capabilities::new(&NamedProfile::captured(MODEL, "test", &report).profile);
+    let scenarios: Vec<_> = Scenario::all().iter().collect();
+    let measure = |target: &mut dyn Target| sample(target, &capabilities, &scenarios, 300).expect("it measures");
+    let samples = measure(&mut metal);
+    // This machine's counter is that of a Bochs, which counts instructions.
+    let mut disk = BochsTarget::new(install.clone(), MODEL).expect("the model exists");
+    assert_eq!(samples, measure(&mut disk));
+    assert!(samples.scenarios.iter().all(|sampled| matches!(sampled, Sampled::Measured(all) if all.len() == 300)));
 }
 
 #[test]

@@ -149,6 +149,8 @@ pub struct ExitReason {
 
 /// Basic exit reasons that the model names. SDM Appendix C (VMX Basic Exit Reasons).
 pub mod exit_reason {
+    /// CPUID.
+    pub const CPUID: u16 = 10;
     /// VMCALL.
     pub const VMCALL: u16 = 18;
     /// VMCLEAR.

@@ -79,7 +79,7 @@ impl Executor {
 
     /// Executes cases until one brings the machine down; returns how many are answered in `content` then.
     fn part(&mut self, cases: &[&[u8]], number: u32, content: &mut Vec<u8>) -> Result<usize, KvmError> {
-        let mut watch = self.watch(self.patience)?;
+        let mut watch = self.watch(self.patience + measuring(cases))?;
         let mut machine = match self.machine.take() {
             Some(machine) => machine,
             None => self.ready(&mut watch)?,
@@ -209,6 +209,25 @@ fn steps_answered(answer: &[u8]) -> Option<u16> {
     Reader::new(answer).u16().ok()
 }
 
+/// How long the longest measurement among those cases may take. Nothing shows that it goes on.
+fn measuring(cases: &[&[u8]]) -> Duration {
+    /// Many times what a round takes; inside Bochs it may be 10,000 times as long as on a processor.
+    const ROUND: Duration = Duration::from_millis(10);
+    let mut longest = 0;
+    for case in cases {
+        let mut reader = Reader::new(case);
+        let ops = Start::decode(&mut reader).and_then(|_| reader.u16()).unwrap_or(0);
+        for _ in 0..ops {
+            match Op::decode(&mut reader) {
+                Ok(Op::Time { rounds, .. }) => longest = longest.max(rounds),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+    ROUND * u32::from(longest)
+}
+
 /// Divides the cases of a batch.
 fn split(bytes: &[u8], cases: u32) -> Result<Vec<&[u8]>, DecodeError> {
     let mut reader = Reader::new(bytes);
@@ -271,6 +290,19 @@ mod tests {
         assert_eq!(judge(&all, hung()), Verdict::Unknown(Stop::Hung));
         assert!(matches!(judge(&all[..7], None), Verdict::Unknown(Stop::Crashed(_))));
         assert!(matches!(judge(&[0xFF; 7], None), Verdict::Unknown(Stop::Crashed(_))));
+    }
+
+    #[test]
+    fn measurements_are_waited_for() {
+        let mut bytes = [0; 64];
+        let mut writer = Writer::new(&mut bytes);
+        Start::VmxRoot.encode(&mut writer).expect("room");
+        let time = |rounds| Op::Time { what: vmcs_wire::Timed::Vmresume, rounds };
+        writer.u16(3).expect("room");
+        [Op::Vmxoff, time(1000), time(5)].iter().for_each(|op| op.encode(&mut writer).expect("room"));
+        let used = writer.len();
+        assert_eq!(measuring(&[&case(3), &bytes[..used]]), Duration::from_secs(10));
+        assert_eq!(measuring(&[&case(3), &[1]]), Duration::ZERO);
     }
 
     #[test]

@@ -119,6 +119,10 @@ impl fmt::Display for Brief<'_> {
                 let kind = if reason >> 31 == 1 { "EntryFailed" } else { "exit" };
                 write!(f, "{kind}({}, {qualification:#x})", reason & 0xFFFF)
             }
+            Some(StepResult::Timed { samples, .. }) => {
+                let (rounds, least) = (samples.iter().len(), samples.iter().min().unwrap_or(0));
+                write!(f, "{rounds} rounds, the fastest in {least} cycles")
+            }
             Some(StepResult::NotRun) => f.write_str("not run"),
         }
     }

@@ -3,8 +3,9 @@
 use vmcs_model::{Capabilities, field};
 use vmcs_wire::codec::{BufferFull, Writer};
 use vmcs_wire::layout::{ARENA, HOST_RIP, MEMORY_END, VMXON_REGION};
+use vmcs_wire::program::SampleWriter;
 use vmcs_wire::session::SessionView;
-use vmcs_wire::{Op, Start, StepResult};
+use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 
 use crate::diagnose;
 use crate::memory::{self, PAGE};
@@ -207,6 +208,10 @@ impl<'a> Machine<'a> {
             Op::Vmwrite { encoding, value } => vmx::vmwrite(encoding, value).result(),
             Op::Vmlaunch { after_mov_ss } => return self.enter(false, after_mov_ss, answer),
             Op::Vmresume { after_mov_ss } => return self.enter(true, after_mov_ss, answer),
+            Op::Time { what, rounds } => {
+                self.volatile = true;
+                return time(what, rounds, answer);
+            }
             Op::Vmcall => vmx::vmcall().result(),
             Op::Vmfunc { eax, ecx } => vmx::vmfunc(eax, ecx).result(),
             Op::Invept { kind, descriptor } => vmx::invept(kind, descriptor).result(),
@@ -262,6 +267,69 @@ impl<'a> Machine<'a> {
         }
         Ok(true)
     }
+}
+
+/// Measures `rounds` entries, or nothing as often.
+fn time(what: Timed, rounds: u16, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
+    // As in `enter`; but the exit path that takes the time stands in for the usual one, too.
+    let (read, host_rip) = vmx::vmread(HOST_RIP_FIELD);
+    let mapped = read == Flags::Succeed && host_rip < MAPPED;
+    if mapped {
+        vmx::vmwrite(HOST_RIP_FIELD, vmx::timed_host_rip());
+    }
+    let (_, current) = vmx::vmptrst();
+    let first = round(what);
+    let result = match first {
+        Ok((ending, cycles)) => {
+            let mut samples = SampleWriter::begin(answer, ending)?;
+            let mut next = Ok((ending, cycles));
+            for left in (0..rounds).rev() {
+                match next {
+                    Ok((as_ever, cycles)) if as_ever == ending => samples.push(cycles)?,
+                    _ => break,
+                }
+                if left > 0 {
+                    if what == Timed::Vmlaunch && entered(ending) {
+                        vmx::vmclear(current);
+                        vmx::vmptrld(current);
+                    }
+                    next = round(what);
+                }
+            }
+            None
+        }
+        Err(result) => Some(result),
+    };
+    if mapped {
+        vmx::vmwrite(HOST_RIP_FIELD, host_rip);
+    }
+    if let Some(result) = result {
+        result.map_fields(|()| core::iter::empty()).encode(answer)?;
+    }
+    Ok(result != Some(StepResult::NotRun))
+}
+
+/// One round: how it ended and the cycles it took.
+fn round(what: Timed) -> Result<(Ending, u64), StepResult<()>> {
+    let (entered, cycles) = vmx::enter_timed(what);
+    let ending = match entered {
+        _ if what == Timed::Nothing => Ending::Nothing,
+        Entered::ThroughHostState => {
+            Ending::Exit { reason: vmx::vmread(EXIT_REASON).1 as u32, qualification: vmx::vmread(EXIT_QUALIFICATION).1 }
+        }
+        Entered::Here(flags) => match flags.result() {
+            StepResult::FailInvalid => Ending::FailInvalid,
+            StepResult::FailValid(number) => Ending::FailValid(number),
+            other => return Err(other),
+        },
+    };
+    // The exit path that takes the time was not where control came back.
+    cycles.map(|cycles| (ending, cycles)).ok_or(StepResult::NotRun)
+}
+
+/// Whether the VM entry succeeded.
+fn entered(ending: Ending) -> bool {
+    matches!(ending, Ending::Exit { reason, .. } if reason >> 31 == 0)
 }
 
 fn value((flags, value): (Flags, u64)) -> StepResult<()> {

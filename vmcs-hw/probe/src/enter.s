@@ -44,6 +44,68 @@ vmx_enter:
     pop rbx
     pop rbp
     ret
+
+# The time-stamp counter around an instruction. LFENCE before RDTSC waits for what comes before, LFENCE behind it keeps
+# back what follows (SDM Vol. 2, "RDTSC"). Bochs advances the counter by the instructions between two jumps at once, so a
+# jump comes first; a processor takes it in a cycle, which measuring nothing takes as well. None of these changes a flag.
+.macro stamp_before
+    jmp 8f
+8:  lfence
+    rdtsc
+    mov [rip + vmx_stamp], eax
+    mov [rip + vmx_stamp + 4], edx
+    # For an exception, as in vmx_enter.
+    mov eax, 4
+    lfence
+.endm
+# Into r9d:r8d, which the exit path leaves alone.
+.macro stamp_behind
+    jmp 8f
+8:  lfence
+    rdtsc
+    lfence
+    mov r8d, eax
+    mov r9d, edx
+.endm
+
+# vmx_timed(edi, rsi): VMLAUNCH (1), VMRESUME (2) or nothing (0). Returns in eax what vmx_enter does, and stores in the two
+# quadwords at rsi the time-stamp counter before and behind; 0 if control came back by way of an exception.
+.global vmx_timed
+vmx_timed:
+    push rsi
+    call 2f
+    pop rsi
+    mov rcx, [rip + vmx_stamp]
+    mov [rsi], rcx
+    shl r9, 32
+    or r8, r9
+    mov [rsi + 8], r8
+    ret
+    # The frame of vmx_enter, whose end takes it off the stack again.
+2:  push rbp
+    push rbx
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rip + vmx_stack], rsp
+    mov byte ptr [rip + vmx_entering], 1
+    xor r8d, r8d
+    xor r9d, r9d
+    cmp edi, 1
+    je 3f
+    ja 4f
+    stamp_before
+    stamp_behind
+    jmp 5b
+3:  stamp_before
+26: vmlaunch
+    stamp_behind
+    jmp 5b
+4:  stamp_before
+27: vmresume
+    stamp_behind
+    jmp 5b
 .global vmx_enter_end
 vmx_enter_end:
 
@@ -52,6 +114,8 @@ vmx_enter_end:
     .quad 23b, 6b
     .quad 24b, 6b
     .quad 25b, 6b
+    .quad 26b, 6b
+    .quad 27b, 6b
 
 # HOST_RIP of every image. The host-state area under test chose CR0, CR3, CR4, the segments, the descriptor tables,
 # FS, GS, IA32_EFER, IA32_PAT, CET and PKRS: none of it is relied upon. Registers and immediates only, until CR4 is
@@ -109,6 +173,13 @@ host_rip:
     mov dr7, rax
     mov eax, 8
     jmp 6b
+
+# HOST_RIP of a measured entry. RDTSC needs nothing of the host state: CR4.TSD does not bind the highest privilege level.
+.global host_rip_timed
+host_rip_timed:
+    endbr64
+    stamp_behind
+    jmp host_rip
 .balign 8
 host_gdtr:
     .word {GDT_LIMIT}
@@ -130,5 +201,7 @@ vmx_stack:
     .skip 8
 .global vmx_entering
 vmx_entering:
+    .skip 8
+vmx_stamp:
     .skip 8
 .text

@@ -5,8 +5,8 @@
 
 use core::arch::asm;
 
-use vmcs_wire::StepResult;
 use vmcs_wire::session::{ENTRY_BYTES, OBSERVED_BYTES};
+use vmcs_wire::{StepResult, Timed};
 
 use crate::tables::last_fault;
 
@@ -248,6 +248,17 @@ pub(crate) enum Entered {
     ThroughHostState,
 }
 
+impl Entered {
+    /// From what the assembly returns.
+    fn new(flags: u32) -> Self {
+        match flags {
+            8 => Self::ThroughHostState,
+            4 => Self::Here(Flags::Fault),
+            _ => Self::Here(Flags::new(flags as u8 & 1, flags as u8 >> 1 & 1)),
+        }
+    }
+}
+
 /// VMLAUNCH, or VMRESUME if `resume`.
 pub(crate) fn enter(resume: bool, after_mov_ss: bool) -> Entered {
     unsafe extern "C" {
@@ -256,11 +267,30 @@ pub(crate) fn enter(resume: bool, after_mov_ss: bool) -> Entered {
     // SAFETY: vmx_enter keeps the C ABI on each of its ways out: it saves the callee-saved registers and restores
     // them from its own stack, and the exit path reloads every piece of state that a VM exit replaces.
     let flags = unsafe { vmx_enter(u32::from(resume) | u32::from(after_mov_ss) << 1) };
-    match flags {
-        8 => Entered::ThroughHostState,
-        4 => Entered::Here(Flags::Fault),
-        _ => Entered::Here(Flags::new(flags as u8 & 1, flags as u8 >> 1 & 1)),
+    Entered::new(flags)
+}
+
+/// As [`enter`], with the cycles that passed until control was back: `None` if an exception brought it back.
+///
+/// The end of a VM exit is seen by the code at [`timed_host_rip`] only.
+pub(crate) fn enter_timed(what: Timed) -> (Entered, Option<u64>) {
+    unsafe extern "C" {
+        fn vmx_timed(what: u32, stamps: *mut [u64; 2]) -> u32;
     }
+    let mut stamps = [0; 2];
+    // SAFETY: as for vmx_enter, whose frame, fixups and way back through the exit path vmx_timed shares; it writes 16 bytes
+    // to a local.
+    let flags = unsafe { vmx_timed(what as u32, &raw mut stamps) };
+    let [before, behind] = stamps;
+    (Entered::new(flags), (behind != 0).then(|| behind.wrapping_sub(before)))
+}
+
+/// The exit path of an entry that is measured.
+pub(crate) fn timed_host_rip() -> u64 {
+    unsafe extern "C" {
+        static host_rip_timed: u8;
+    }
+    &raw const host_rip_timed as u64
 }
 
 /// RDMSR; `None` when it raised an exception.

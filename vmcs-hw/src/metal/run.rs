@@ -2,7 +2,7 @@
 //! case at a time.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vmcs_wire::batch::{BatchHeader, Task};
 use vmcs_wire::codec::{Reader, Writer};
@@ -142,7 +142,7 @@ impl MetalTarget {
         header.encode(&mut Writer::new(&mut bytes)).expect("it has the size of a header");
         bytes.extend_from_slice(cases);
         match self.send(Request::Batch(&bytes)) {
-            Ok(()) => self.answer(header.number),
+            Ok(()) => self.answer(header.number, batch.answer),
             Err(Interrupted::StartedAnew) => Ok(Err(self.restarted(Vec::new())?)),
             Err(interrupted) => Err(self.failure(interrupted)),
         }
@@ -151,7 +151,7 @@ impl MetalTarget {
     pub(super) fn capture_profile(&mut self) -> Result<ProbeReport, TargetError> {
         let session = encode_session(&Session::default())?;
         self.begin(Task::Profile, &session)?;
-        match self.answer(0)? {
+        match self.answer(0, 0)? {
             Ok(content) => decode_report(&content),
             Err(Stopped { end: End::Crashed { detail }, .. }) => Err(TargetError::Probe(detail)),
             Err(_) => Err(TargetError::Probe("it hangs while it examines the processor".to_owned())),
@@ -178,11 +178,14 @@ impl MetalTarget {
         self.line.send(&self.buffer[..length], &mut waiting(&self.options, deadline))
     }
 
-    /// Waits for the answer to batch `number`.
-    fn answer(&mut self, number: u32) -> Result<Result<Vec<u8>, Stopped>, TargetError> {
+    /// Waits for the answer to batch `number`, of at most so many bytes.
+    fn answer(&mut self, number: u32, bytes: usize) -> Result<Result<Vec<u8>, Stopped>, TargetError> {
         let mut content = Vec::new();
         let mut hangs = false;
-        let mut deadline = Instant::now() + self.options.patience;
+        // A byte takes ten bits on the line.
+        let seconds = bytes.saturating_mul(10) as u64 / u64::from(self.name.baud.max(1));
+        let patience = self.options.patience + Duration::from_secs(seconds);
+        let mut deadline = Instant::now() + patience;
         loop {
             let received = self.line.receive(&mut self.buffer, &mut waiting(&self.options, deadline));
             let part = match received {
@@ -215,7 +218,7 @@ impl MetalTarget {
             if part.complete {
                 return Ok(Ok(content));
             }
-            deadline = Instant::now() + self.options.patience;
+            deadline = Instant::now() + patience;
         }
     }
 

@@ -20,4 +20,4 @@ pub mod program;
 pub mod serial;
 pub mod session;
 
-pub use op::{NO_VIOLATION, Op, Start, StepResult};
+pub use op::{Ending, NO_VIOLATION, Op, Start, StepResult, Timed};

@@ -101,6 +101,47 @@ pub enum Op {
         /// The entry was VMRESUME, not VMLAUNCH.
         resume: bool,
     },
+    /// The same VM entry again and again, with the way back, by the time-stamp counter. Answers [`StepResult::Timed`]; an
+    /// exception in the first round is [`StepResult::Fault`].
+    ///
+    /// Nothing is measured but the instruction and, if control leaves it, the way to the first instruction at HOST_RIP, for
+    /// which the probe's exit path stands in. Between two rounds, and not measured, a VMLAUNCH that has entered is followed
+    /// by VMCLEAR and VMPTRLD of its VMCS. What else an entry or its exit changes is not set again.
+    Time {
+        /// What is measured.
+        what: Timed,
+        /// How often; 0 executes it once and answers no sample.
+        rounds: u16,
+    },
+}
+
+/// What [`Op::Time`] measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timed {
+    /// Nothing: what the measurement itself takes.
+    Nothing = 0,
+    /// VMLAUNCH.
+    Vmlaunch = 1,
+    /// VMRESUME.
+    Vmresume = 2,
+}
+
+/// How every round of an [`Op::Time`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// Nothing was executed.
+    Nothing,
+    /// VMfailInvalid.
+    FailInvalid,
+    /// VMfailValid, with the number of the VM-instruction error field.
+    FailValid(u32),
+    /// Control came back through the host-state area.
+    Exit {
+        /// The exit-reason field.
+        reason: u32,
+        /// The exit-qualification field.
+        qualification: u64,
+    },
 }
 
 /// What [`Op::Diagnose`] answers if no check is violated.
@@ -133,6 +174,14 @@ pub enum StepResult<Fields> {
         /// The session's observed fields, in its order.
         fields: Fields,
     },
+    /// [`Op::Time`] was executed.
+    Timed {
+        /// How every round ended.
+        ending: Ending,
+        /// The differences of the time-stamp counter, one for each round, at most 2^32 - 1. A round that ends otherwise
+        /// than the first ends the measurement and has none, so that there are fewer of them than rounds.
+        samples: Fields,
+    },
     /// The step was not executed: it would have overwritten the probe (a region or store outside of the arena), named an
     /// image that the session lacks, or came after such a step, which ends the case.
     NotRun,
@@ -150,6 +199,7 @@ impl<Fields> StepResult<Fields> {
             Self::Exit { reason, qualification, fields } => {
                 StepResult::Exit { reason, qualification, fields: convert(fields) }
             }
+            Self::Timed { ending, samples } => StepResult::Timed { ending, samples: convert(samples) },
             Self::NotRun => StepResult::NotRun,
         }
     }

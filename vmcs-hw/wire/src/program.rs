@@ -2,10 +2,10 @@
 //!
 //! An operation is a tag byte and its operands; a VMWRITE whose encoding fits into 16 bits, which is nearly every one,
 //! has a short form. A case is `start: u8, ops: u16, op…`; the answer to it is `steps: u16, result…`, where the values of
-//! the observed fields follow an exit without a count, because the session fixes it.
+//! the observed fields follow an exit without a count, because the session fixes it. Samples are 32 bits wide and have one.
 
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
-use crate::{Op, Start, StepResult};
+use crate::{Ending, Op, Start, StepResult, Timed};
 
 /// Most bytes that one encoded [`Op`] takes.
 pub const MAX_OP_BYTES: usize = 25;
@@ -33,6 +33,7 @@ mod tag {
     pub(super) const WRITE_IMAGE: u8 = 15;
     pub(super) const STORE: u8 = 16;
     pub(super) const DIAGNOSE: u8 = 17;
+    pub(super) const TIME: u8 = 18;
 }
 
 impl Start {
@@ -110,6 +111,10 @@ impl Op {
                 writer.u64(value)
             }
             Self::Diagnose { resume } => writer.bytes(&[tag::DIAGNOSE, u8::from(resume)]),
+            Self::Time { what, rounds } => {
+                writer.bytes(&[tag::TIME, what as u8])?;
+                writer.u16(rounds)
+            }
         }
     }
 
@@ -137,6 +142,7 @@ impl Op {
             tag::WRITE_IMAGE => Self::WriteImage { image: reader.u16()? },
             tag::STORE => Self::Store { address: reader.u64()?, size: reader.u8()?, value: reader.u64()? },
             tag::DIAGNOSE => Self::Diagnose { resume: reader.flag()? },
+            tag::TIME => Self::Time { what: Timed::decode(reader.u8()?)?, rounds: reader.u16()? },
             other => return Err(DecodeError::BadTag(other)),
         })
     }
@@ -146,8 +152,92 @@ impl Op {
     pub const fn max_result_bytes(&self, fields: usize) -> usize {
         match self {
             Self::Vmlaunch { .. } | Self::Vmresume { .. } => 13 + 8 * fields,
+            Self::Time { rounds, .. } => 1 + Ending::MAX_BYTES + size_of::<u16>() + SAMPLE_BYTES * *rounds as usize,
             _ => 9,
         }
+    }
+}
+
+impl Timed {
+    fn decode(byte: u8) -> Result<Self, DecodeError> {
+        [Self::Nothing, Self::Vmlaunch, Self::Vmresume]
+            .into_iter()
+            .find(|what| *what as u8 == byte)
+            .ok_or(DecodeError::BadTag(byte))
+    }
+}
+
+/// Bytes of a sample.
+const SAMPLE_BYTES: usize = size_of::<u32>();
+
+/// Tag bytes of endings.
+mod ending {
+    pub(super) const NOTHING: u8 = 0;
+    pub(super) const FAIL_INVALID: u8 = 1;
+    pub(super) const FAIL_VALID: u8 = 2;
+    pub(super) const EXIT: u8 = 3;
+}
+
+impl Ending {
+    const MAX_BYTES: usize = 13;
+
+    fn encode(self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
+        match self {
+            Self::Nothing => writer.u8(ending::NOTHING),
+            Self::FailInvalid => writer.u8(ending::FAIL_INVALID),
+            Self::FailValid(number) => {
+                writer.u8(ending::FAIL_VALID)?;
+                writer.u32(number)
+            }
+            Self::Exit { reason, qualification } => {
+                writer.u8(ending::EXIT)?;
+                writer.u32(reason)?;
+                writer.u64(qualification)
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.u8()? {
+            ending::NOTHING => Self::Nothing,
+            ending::FAIL_INVALID => Self::FailInvalid,
+            ending::FAIL_VALID => Self::FailValid(reader.u32()?),
+            ending::EXIT => Self::Exit { reason: reader.u32()?, qualification: reader.u64()? },
+            other => return Err(DecodeError::BadTag(other)),
+        })
+    }
+}
+
+/// Writes a [`StepResult::Timed`] whose samples come one by one.
+#[derive(Debug)]
+pub struct SampleWriter<'w, 'b> {
+    writer: &'w mut Writer<'b>,
+    count_at: usize,
+    count: u16,
+}
+
+impl<'w, 'b> SampleWriter<'w, 'b> {
+    /// Begins the result, without a sample.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    pub fn begin(writer: &'w mut Writer<'b>, ending: Ending) -> Result<Self, BufferFull> {
+        writer.u8(answer::TIMED)?;
+        ending.encode(writer)?;
+        let count_at = writer.len();
+        writer.u16(0)?;
+        Ok(Self { writer, count_at, count: 0 })
+    }
+
+    /// Appends a sample.
+    ///
+    /// # Errors
+    /// [`BufferFull`], also when there are 65,535 of them.
+    #[inline]
+    pub fn push(&mut self, sample: u64) -> Result<(), BufferFull> {
+        self.count = self.count.checked_add(1).ok_or(BufferFull)?;
+        self.writer.u32(u32::try_from(sample).unwrap_or(u32::MAX))?;
+        self.writer.patch_u16(self.count_at, self.count)
     }
 }
 
@@ -161,17 +251,25 @@ mod answer {
     pub(super) const FAULT_WITH_CODE: u8 = 5;
     pub(super) const EXIT: u8 = 6;
     pub(super) const NOT_RUN: u8 = 7;
+    pub(super) const TIMED: u8 = 8;
 }
 
-/// The observed fields of an exit, still as bytes.
+/// The observed fields of an exit, or samples, still as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawFields<'a>(&'a [u8]);
+pub struct RawFields<'a> {
+    bytes: &'a [u8],
+    /// Bytes of a value: 8, or 4 of a sample.
+    width: usize,
+}
 
 impl<'a> RawFields<'a> {
-    /// The values, in the order of the session's observed fields.
+    /// The values, in the order of the session's observed fields, or of the rounds.
     pub fn iter(self) -> impl ExactSizeIterator<Item = u64> + 'a {
-        let (values, _) = self.0.as_chunks::<8>();
-        values.iter().map(|bytes| u64::from_le_bytes(*bytes))
+        self.bytes.chunks_exact(self.width).map(|bytes| {
+            let mut value = [0; 8];
+            value[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(value)
+        })
     }
 }
 
@@ -203,6 +301,10 @@ impl<Fields: Iterator<Item = u64>> StepResult<Fields> {
                 writer.u64(qualification)?;
                 fields.try_for_each(|value| writer.u64(value))
             }
+            Self::Timed { ending, mut samples } => {
+                let mut writer = SampleWriter::begin(writer, ending)?;
+                samples.try_for_each(|sample| writer.push(sample))
+            }
             Self::NotRun => writer.u8(answer::NOT_RUN),
         }
     }
@@ -224,8 +326,14 @@ impl<'a> StepResult<RawFields<'a>> {
             answer::EXIT => Self::Exit {
                 reason: reader.u32()?,
                 qualification: reader.u64()?,
-                fields: RawFields(reader.bytes(8 * fields)?),
+                fields: RawFields { bytes: reader.bytes(8 * fields)?, width: 8 },
             },
+            answer::TIMED => {
+                let ending = Ending::decode(reader)?;
+                let count = usize::from(reader.u16()?);
+                let bytes = reader.bytes(SAMPLE_BYTES * count)?;
+                Self::Timed { ending, samples: RawFields { bytes, width: SAMPLE_BYTES } }
+            }
             answer::NOT_RUN => Self::NotRun,
             other => return Err(DecodeError::BadTag(other)),
         })
@@ -236,7 +344,7 @@ impl<'a> StepResult<RawFields<'a>> {
 mod tests {
     use super::*;
 
-    const OPS: [Op; 20] = [
+    const OPS: [Op; 23] = [
         Op::Vmxon { address: 0x1_0000 },
         Op::Vmxoff,
         Op::Vmclear { address: u64::MAX },
@@ -257,6 +365,9 @@ mod tests {
         Op::Store { address: 0x1_1000, size: 8, value: 0x1234_5678_9ABC_DEF0 },
         Op::Diagnose { resume: false },
         Op::Diagnose { resume: true },
+        Op::Time { what: Timed::Nothing, rounds: 0 },
+        Op::Time { what: Timed::Vmlaunch, rounds: 1 },
+        Op::Time { what: Timed::Vmresume, rounds: u16::MAX },
     ];
 
     #[test]
@@ -302,8 +413,47 @@ mod tests {
     }
 
     #[test]
+    fn every_measurement_survives_the_round_trip() {
+        let endings = [
+            Ending::Nothing,
+            Ending::FailInvalid,
+            Ending::FailValid(8),
+            Ending::Exit { reason: 0x8000_0022, qualification: u64::MAX },
+        ];
+        for ending in endings {
+            for samples in [vec![], vec![1, 0, 0x1234_5678]] {
+                let mut buffer = [0; 64];
+                let mut writer = Writer::new(&mut buffer);
+                let result = StepResult::Timed { ending, samples: samples.clone() };
+                result.clone().map_fields(Vec::into_iter).encode(&mut writer).expect("room");
+                let used = writer.len();
+                let op = Op::Time { what: Timed::Vmlaunch, rounds: 3 };
+                assert!(used <= op.max_result_bytes(70));
+                // Whatever fields the session observes.
+                let decoded = StepResult::decode(&mut Reader::new(&buffer[..used]), 70).expect("decodes");
+                assert_eq!(decoded.map_fields(|raw| raw.iter().collect::<Vec<_>>()), result);
+                assert_eq!(StepResult::decode(&mut Reader::new(&buffer[..used - 1]), 0), Err(DecodeError::Truncated));
+            }
+        }
+    }
+
+    #[test]
+    fn samples_that_do_not_fit_are_as_long_as_can_be_said() {
+        let mut buffer = [0; 64];
+        let mut writer = Writer::new(&mut buffer);
+        let long = StepResult::Timed { ending: Ending::Nothing, samples: [1 << 40, 7].into_iter() };
+        long.encode(&mut writer).expect("room");
+        let Ok(StepResult::Timed { samples, .. }) = StepResult::decode(&mut Reader::new(&buffer), 0) else {
+            panic!("it decodes")
+        };
+        assert!(samples.iter().eq([u32::MAX.into(), 7]));
+    }
+
+    #[test]
     fn unknown_tags_are_reported() {
         assert_eq!(Op::decode(&mut Reader::new(&[0xEE])), Err(DecodeError::BadTag(0xEE)));
+        assert_eq!(Op::decode(&mut Reader::new(&[tag::TIME, 3, 0, 0])), Err(DecodeError::BadTag(3)));
+        assert_eq!(StepResult::decode(&mut Reader::new(&[answer::TIMED, 9]), 0), Err(DecodeError::BadTag(9)));
         assert_eq!(StepResult::decode(&mut Reader::new(&[0xEE]), 0), Err(DecodeError::BadTag(0xEE)));
         assert_eq!(Start::decode(&mut Reader::new(&[2])), Err(DecodeError::BadTag(2)));
     }
