@@ -60,6 +60,9 @@ pub struct Deviation {
     /// Components that it has although its capabilities do not promise them.
     #[serde(default)]
     pub fields_extra: Vec<String>,
+    /// Fields that it writes, or writes otherwise, where the SDM says what they hold.
+    #[serde(default)]
+    pub fields_written: Vec<String>,
     /// It takes the machine down.
     #[serde(default)]
     pub crashes: bool,
@@ -387,7 +390,8 @@ fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
         if let Some(id) = deviation.omits.iter().find(|id| CheckId::by_id(id).is_none()) {
             return Err(unknown("check", id));
         }
-        let mut fields = deviation.fields_missing.iter().chain(&deviation.fields_extra);
+        let Deviation { fields_missing, fields_extra, fields_written, .. } = deviation;
+        let mut fields = fields_missing.iter().chain(fields_extra).chain(fields_written);
         if let Some(name) = fields.find(|name| FieldId::by_name(name).is_none()) {
             return Err(unknown("field", name));
         }
@@ -463,6 +467,7 @@ mod tests {
         };
         assert!(parse("f", &file("")).is_ok());
         assert!(matches!(parse("f", &file("omits = ['ctl.none']")), Err(DeviationError::Unknown { .. })));
+        assert!(matches!(parse("f", &file("fields_written = ['guest_rax']")), Err(DeviationError::Unknown { .. })));
         assert!(matches!(parse("f", &file("omit = []")), Err(DeviationError::Parse { .. })));
         for case in [
             "fields_extra = ['guest_rip']\ncase = {version = '1', model = 'm', ops = [{op = 'vmxoff'}]}",

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use vmcs_hw::Case;
 
 use crate::coverage::{Aim, Coverage};
-use crate::generators::boundary::{Made, make};
+use crate::aftermath::DEEP;
+use crate::generators::boundary::{Made, make, whole};
 use crate::steering::Steering;
 use crate::{Generator, World};
 
@@ -76,6 +77,6 @@ impl Stream {
         let made = self.steering.choose(&world.recipes().aims, &mut u).and_then(|aim| make(world, &mut u, aim));
         let Made { draft, violated, aim } = made.unwrap_or_default();
         self.steering.count(&violated, aim);
-        Generated { case: draft.case(world), aim }
+        Generated { case: whole(world, &draft, index.is_multiple_of(DEEP)), aim }
     }
 }

@@ -8,7 +8,7 @@ use vmcs_wire::codec::{DecodeError, Reader, Writer};
 use vmcs_wire::disk::{Link, SECTOR};
 use vmcs_wire::profile::{CPUID_LEAVES, FieldReport, MSRS};
 use vmcs_wire::program::{ANSWER_HEADER_BYTES, CASE_HEADER_BYTES, MAX_OP_BYTES};
-use vmcs_wire::session::{self, COUNT_BYTES, ENTRY_BYTES, OBSERVED_BYTES, PAGE_BYTES};
+use vmcs_wire::session::{self, COUNT_BYTES, ENTRY_BYTES, OBSERVED_BYTES, PAGE_BYTES, TAIL_COUNTS};
 use vmcs_wire::{Op, StepResult};
 
 use crate::case::{Case, End, Observation, Session};
@@ -26,9 +26,10 @@ pub(crate) const ANSWER_FRAME: usize = AnswerHeader::BYTES + size_of_val(&ANSWER
 /// [`TargetError::SessionTooLarge`].
 pub(crate) fn encode_session(session: &Session) -> Result<Vec<u8>, TargetError> {
     let entries: usize = session.images.iter().map(Vec::len).sum();
-    let size = COUNT_BYTES * (3 + session.images.len())
+    let lists = session.list_lengths();
+    let size = COUNT_BYTES * (1 + session.images.len() + TAIL_COUNTS)
         + ENTRY_BYTES * entries
-        + OBSERVED_BYTES * session.observed_fields.len()
+        + OBSERVED_BYTES * (lists.observed + lists.information + lists.state)
         + PAGE_BYTES * session.volatile_pages.len();
     if size > MAX_SESSION_BYTES {
         return Err(TargetError::SessionTooLarge("its images, fields and pages take more than 1 MiB"));
@@ -37,7 +38,10 @@ pub(crate) fn encode_session(session: &Session) -> Result<Vec<u8>, TargetError> 
     let mut writer = Writer::new(&mut bytes);
     session::encode_image_count(&mut writer, session.images.len())
         .and_then(|()| session.images.iter().try_for_each(|image| session::encode_image(&mut writer, image)))
-        .and_then(|()| session::encode_tail(&mut writer, &session.observed_fields, &session.volatile_pages))
+        .and_then(|()| {
+            let Session { observed_fields, volatile_pages, information_fields, state_fields, .. } = session;
+            session::encode_tail(&mut writer, observed_fields, volatile_pages, information_fields, state_fields)
+        })
         .map_err(|_| TargetError::SessionTooLarge("it has more than 65,535 images, fields or pages"))?;
     Ok(bytes)
 }
@@ -79,10 +83,10 @@ impl Chunk {
 
     /// Appends a case of `session`. `false`: it is too large for any batch.
     pub(crate) fn push(&mut self, case: &Case, session: &Session) -> bool {
-        let fields = session.observed_fields.len();
+        let lists = session.list_lengths();
         let start = self.bytes.len();
         let most = CASE_HEADER_BYTES + MAX_OP_BYTES * case.ops.len();
-        let answer = case.ops.iter().map(|op| op.max_result_bytes(fields)).sum::<usize>();
+        let answer = case.ops.iter().map(|op| op.max_result_bytes(lists)).sum::<usize>();
         let answer = ANSWER_HEADER_BYTES + answer + CaseEnd::MAX_BYTES;
         let Ok(count) = u16::try_from(case.ops.len()) else {
             return false;
@@ -143,7 +147,7 @@ impl Chunk {
 fn instructions(op: &Op, session: &Session) -> usize {
     match op {
         Op::WriteImage { image } => session.images.get(usize::from(*image)).map_or(0, Vec::len),
-        Op::Vmlaunch { .. } | Op::Vmresume { .. } => 1 + session.observed_fields.len(),
+        Op::Vmlaunch { .. } | Op::Vmresume { .. } | Op::Observe { .. } => 1 + op.fields_read(session.list_lengths()),
         // The checks read most fields.
         Op::Diagnose { .. } => FIELD_COUNT,
         _ => 1,

@@ -1,5 +1,6 @@
 //! Cases, observations, and what all cases of a run share.
 
+use vmcs_wire::program::ListLengths;
 use vmcs_wire::{Op, Start, StepResult};
 
 /// A short program of VMX instructions, and the state in which it starts.
@@ -42,7 +43,29 @@ pub struct Session {
     pub images: Vec<Vec<(u32, u64)>>,
     /// Encodings of the fields that are read after each exit; 0 stands for a field that VMREAD rejects.
     pub observed_fields: Vec<u32>,
+    /// Encodings of the fields that [`Op::Observe`] always reads: what entries and exits report.
+    pub information_fields: Vec<u32>,
+    /// Encodings of the fields that [`Op::Observe`] reads if it is told to.
+    pub state_fields: Vec<u32>,
     /// Pages of [`vmcs_wire::layout::ARENA`] that the processor may write to by way of VMCS pointers: they are zeroed
     /// before each case like the pages that its operations touch.
     pub volatile_pages: Vec<u64>,
+}
+
+impl Session {
+    /// How long its lists of fields are.
+    #[must_use]
+    pub fn list_lengths(&self) -> ListLengths {
+        ListLengths {
+            observed: self.observed_fields.len(),
+            information: self.information_fields.len(),
+            state: self.state_fields.len(),
+        }
+    }
+
+    /// Encodings of the fields that [`Op::Observe`] reads, in its order.
+    pub fn fields_observed(&self, state: bool) -> impl Iterator<Item = u32> + '_ {
+        let more = if state { &self.state_fields[..] } else { &[] };
+        self.information_fields.iter().chain(more).copied()
+    }
 }

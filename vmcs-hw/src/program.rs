@@ -206,6 +206,10 @@ pub enum OpLine {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         resume: bool,
     },
+    Observe {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        state: bool,
+    },
 }
 
 /// What is wrong with a program.
@@ -389,6 +393,7 @@ impl OpLine {
             Self::Image { image } => Op::WriteImage { image: image.index(images)? },
             Self::Store(write) => return write.stores(revision, ops),
             Self::Diagnose { resume } => Op::Diagnose { resume: *resume },
+            Self::Observe { state } => Op::Observe { state: *state },
         });
         Ok(())
     }
@@ -428,6 +433,7 @@ impl OpLine {
                 Self::Store(write)
             }
             Op::Diagnose { resume } => Self::Diagnose { resume },
+            Op::Observe { state } => Self::Observe { state },
         }
     }
 }
@@ -437,7 +443,7 @@ impl OpLine {
 #[must_use]
 pub fn result_text<F>(result: &StepResult<F>) -> String {
     match result {
-        StepResult::Ok | StepResult::Value(_) => "ok".to_owned(),
+        StepResult::Ok | StepResult::Value(_) | StepResult::Fields(_) => "ok".to_owned(),
         StepResult::NotRun => "not run".to_owned(),
         other => entry_outcome(other).map_or_else(String::new, |outcome| outcome.to_string()),
     }
@@ -449,7 +455,7 @@ pub fn entry_outcome<F>(result: &StepResult<F>) -> Option<Outcome> {
     /// Bit 31 of the exit reason: the VM entry failed.
     const ENTRY_FAILURE: u32 = 1 << 31;
     match *result {
-        StepResult::Ok | StepResult::Value(_) | StepResult::NotRun => None,
+        StepResult::Ok | StepResult::Value(_) | StepResult::NotRun | StepResult::Fields(_) => None,
         StepResult::FailInvalid => Some(Outcome::FailInvalid),
         StepResult::FailValid(error) => Some(Outcome::fail_valid(error)),
         StepResult::Fault { vector, error_code } => Some(Outcome::Fault(Exception { vector, error_code })),

@@ -120,6 +120,7 @@ impl fmt::Display for Brief<'_> {
                 write!(f, "{kind}({}, {qualification:#x})", reason & 0xFFFF)
             }
             Some(StepResult::NotRun) => f.write_str("not run"),
+            Some(StepResult::Fields(fields)) => write!(f, "{} fields", fields.iter().len()),
         }
     }
 }

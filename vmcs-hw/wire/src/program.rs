@@ -2,9 +2,10 @@
 //!
 //! An operation is a tag byte and its operands; a VMWRITE whose encoding fits into 16 bits, which is nearly every one,
 //! has a short form. A case is `start: u8, ops: u16, op…`; the answer to it is `steps: u16, result…`, where the values of
-//! the observed fields follow an exit without a count, because the session fixes it.
+//! the observed fields follow an exit without a count, because the session fixes it. [`Op::Observe`] answers with a count
+//! and packed values, most of which are small.
 
-use crate::codec::{BufferFull, DecodeError, Reader, Writer};
+use crate::codec::{BufferFull, DecodeError, MAX_PACKED_BYTES, Reader, Writer};
 use crate::{Op, Start, StepResult};
 
 /// Most bytes that one encoded [`Op`] takes.
@@ -33,6 +34,7 @@ mod tag {
     pub(super) const WRITE_IMAGE: u8 = 15;
     pub(super) const STORE: u8 = 16;
     pub(super) const DIAGNOSE: u8 = 17;
+    pub(super) const OBSERVE: u8 = 19;
 }
 
 impl Start {
@@ -110,6 +112,7 @@ impl Op {
                 writer.u64(value)
             }
             Self::Diagnose { resume } => writer.bytes(&[tag::DIAGNOSE, u8::from(resume)]),
+            Self::Observe { state } => writer.bytes(&[tag::OBSERVE, u8::from(state)]),
         }
     }
 
@@ -137,18 +140,43 @@ impl Op {
             tag::WRITE_IMAGE => Self::WriteImage { image: reader.u16()? },
             tag::STORE => Self::Store { address: reader.u64()?, size: reader.u8()?, value: reader.u64()? },
             tag::DIAGNOSE => Self::Diagnose { resume: reader.flag()? },
+            tag::OBSERVE => Self::Observe { state: reader.flag()? },
             other => return Err(DecodeError::BadTag(other)),
         })
     }
 
-    /// Most bytes that the encoded result of this operation takes in a session that observes `fields` fields.
+    /// How many fields the result of this operation holds, if it is one with fields, in a session with such lists.
     #[must_use]
-    pub const fn max_result_bytes(&self, fields: usize) -> usize {
+    pub const fn fields_read(&self, lists: ListLengths) -> usize {
+        match self {
+            Self::Vmlaunch { .. } | Self::Vmresume { .. } => lists.observed,
+            Self::Observe { state: false } => lists.information,
+            Self::Observe { state: true } => lists.information + lists.state,
+            _ => 0,
+        }
+    }
+
+    /// Most bytes that the encoded result of this operation takes in a session with such lists of fields.
+    #[must_use]
+    pub const fn max_result_bytes(&self, lists: ListLengths) -> usize {
+        let fields = self.fields_read(lists);
         match self {
             Self::Vmlaunch { .. } | Self::Vmresume { .. } => 13 + 8 * fields,
+            Self::Observe { .. } => 3 + MAX_PACKED_BYTES * fields,
             _ => 9,
         }
     }
+}
+
+/// How many fields the lists of a session name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListLengths {
+    /// Fields that are read after each exit.
+    pub observed: usize,
+    /// Fields that [`Op::Observe`] always reads.
+    pub information: usize,
+    /// Fields that it reads if it is told to.
+    pub state: usize,
 }
 
 /// Tag bytes of step results.
@@ -161,21 +189,37 @@ mod answer {
     pub(super) const FAULT_WITH_CODE: u8 = 5;
     pub(super) const EXIT: u8 = 6;
     pub(super) const NOT_RUN: u8 = 7;
+    pub(super) const FIELDS: u8 = 9;
 }
 
-/// The observed fields of an exit, still as bytes.
+/// Values of fields, still as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawFields<'a>(&'a [u8]);
+pub struct RawFields<'a> {
+    count: usize,
+    /// Packed values, see [`Writer::packed`], and not eight bytes each.
+    packed: bool,
+    bytes: &'a [u8],
+}
 
 impl<'a> RawFields<'a> {
-    /// The values, in the order of the session's observed fields.
+    /// The values, in the order of the session's list.
     pub fn iter(self) -> impl ExactSizeIterator<Item = u64> + 'a {
-        let (values, _) = self.0.as_chunks::<8>();
-        values.iter().map(|bytes| u64::from_le_bytes(*bytes))
+        let mut reader = Reader::new(self.bytes);
+        // Decoding has gone through them.
+        (0..self.count).map(move |_| if self.packed { reader.packed() } else { reader.u64() }.unwrap_or(0))
     }
 }
 
-impl<Fields: Iterator<Item = u64>> StepResult<Fields> {
+/// Writes what comes before the values of a [`StepResult::Fields`] of `count` fields. As many [`Writer::packed`]s follow.
+///
+/// # Errors
+/// [`BufferFull`], also for more than 65,535 fields.
+pub fn encode_fields_header(writer: &mut Writer<'_>, count: usize) -> Result<(), BufferFull> {
+    writer.u8(answer::FIELDS)?;
+    writer.u16(u16::try_from(count).map_err(|_| BufferFull)?)
+}
+
+impl<Fields: ExactSizeIterator<Item = u64>> StepResult<Fields> {
     /// Writes it.
     ///
     /// # Errors
@@ -204,6 +248,10 @@ impl<Fields: Iterator<Item = u64>> StepResult<Fields> {
                 fields.try_for_each(|value| writer.u64(value))
             }
             Self::NotRun => writer.u8(answer::NOT_RUN),
+            Self::Fields(mut fields) => {
+                encode_fields_header(writer, fields.len())?;
+                fields.try_for_each(|value| writer.packed(value))
+            }
         }
     }
 }
@@ -224,9 +272,16 @@ impl<'a> StepResult<RawFields<'a>> {
             answer::EXIT => Self::Exit {
                 reason: reader.u32()?,
                 qualification: reader.u64()?,
-                fields: RawFields(reader.bytes(8 * fields)?),
+                fields: RawFields { count: fields, packed: false, bytes: reader.bytes(8 * fields)? },
             },
             answer::NOT_RUN => Self::NotRun,
+            answer::FIELDS => {
+                let count = usize::from(reader.u16()?);
+                let from = reader.rest();
+                (0..count).try_for_each(|_| reader.packed().map(|_| ()))?;
+                let bytes = &from[..from.len() - reader.rest().len()];
+                Self::Fields(RawFields { count, packed: true, bytes })
+            }
             other => return Err(DecodeError::BadTag(other)),
         })
     }
@@ -236,7 +291,7 @@ impl<'a> StepResult<RawFields<'a>> {
 mod tests {
     use super::*;
 
-    const OPS: [Op; 20] = [
+    const OPS: [Op; 22] = [
         Op::Vmxon { address: 0x1_0000 },
         Op::Vmxoff,
         Op::Vmclear { address: u64::MAX },
@@ -257,6 +312,8 @@ mod tests {
         Op::Store { address: 0x1_1000, size: 8, value: 0x1234_5678_9ABC_DEF0 },
         Op::Diagnose { resume: false },
         Op::Diagnose { resume: true },
+        Op::Observe { state: false },
+        Op::Observe { state: true },
     ];
 
     #[test]
@@ -286,15 +343,22 @@ mod tests {
             StepResult::FailValid(7),
             StepResult::Fault { vector: 6, error_code: None },
             StepResult::Fault { vector: 13, error_code: Some(0x118) },
-            StepResult::Exit { reason: 0x8000_0021, qualification: 4, fields },
+            StepResult::Exit { reason: 0x8000_0021, qualification: 4, fields: fields.clone() },
             StepResult::NotRun,
+            StepResult::Fields(fields),
+            StepResult::Fields(vec![]),
         ];
         for result in results {
             let mut buffer = [0; 64];
             let mut writer = Writer::new(&mut buffer);
             result.clone().map_fields(Vec::into_iter).encode(&mut writer).expect("room");
             let used = writer.len();
-            assert!(used <= Op::Vmlaunch { after_mov_ss: false }.max_result_bytes(3));
+            let lists = ListLengths { observed: 3, information: 1, state: 2 };
+            let op = match result {
+                StepResult::Fields(_) => Op::Observe { state: true },
+                _ => Op::Vmlaunch { after_mov_ss: false },
+            };
+            assert!(used <= op.max_result_bytes(lists));
             let decoded = StepResult::decode(&mut Reader::new(&buffer[..used]), 3).expect("decodes");
             assert_eq!(decoded.map_fields(|raw| raw.iter().collect::<Vec<_>>()), result);
             assert_eq!(StepResult::decode(&mut Reader::new(&buffer[..used - 1]), 3), Err(DecodeError::Truncated));

@@ -1,14 +1,17 @@
-//! What all cases of a run share: images, observed fields, volatile pages.
+//! What all cases of a run share: images, lists of fields, volatile pages.
 //!
 //! As bytes: `images: u16`, per image `fields: u16` and per field `encoding: u64, value: u64`;
-//! `observed: u16` and per field `encoding: u64`; `pages: u16` and per page `address: u64`. Encodings are as wide as the
-//! operands of VMREAD and VMWRITE, so that the probe uses the bytes as they lie.
+//! `observed: u16` and per field `encoding: u64`; `pages: u16` and per page `address: u64`; then the information fields and
+//! the state fields like the observed ones. Encodings are as wide as the operands of VMREAD and VMWRITE, so that the probe
+//! uses the bytes as they lie.
 
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 
 /// Bytes of one field of an image.
 pub const ENTRY_BYTES: usize = 16;
-/// Bytes of one observed field.
+/// Counts behind the images: of observed fields, of pages, of information fields and of state fields.
+pub const TAIL_COUNTS: usize = 4;
+/// Bytes of one field of a list.
 pub const OBSERVED_BYTES: usize = 8;
 /// Bytes of one volatile page.
 pub const PAGE_BYTES: usize = 8;
@@ -35,15 +38,26 @@ pub fn encode_image(writer: &mut Writer<'_>, image: &[(u32, u64)]) -> Result<(),
     })
 }
 
-/// Writes the observed fields and the volatile pages, which end a session.
+/// Writes the observed fields, the volatile pages, the information fields and the state fields, which end a session.
 ///
 /// # Errors
-/// [`BufferFull`], also for more than 65,535 of either.
-pub fn encode_tail(writer: &mut Writer<'_>, observed: &[u32], pages: &[u64]) -> Result<(), BufferFull> {
-    writer.u16(u16::try_from(observed.len()).map_err(|_| BufferFull)?)?;
-    observed.iter().try_for_each(|&encoding| writer.u64(encoding.into()))?;
-    writer.u16(u16::try_from(pages.len()).map_err(|_| BufferFull)?)?;
-    pages.iter().try_for_each(|&page| writer.u64(page))
+/// [`BufferFull`], also for more than 65,535 of any of them.
+pub fn encode_tail(
+    writer: &mut Writer<'_>,
+    observed: &[u32],
+    pages: &[u64],
+    information: &[u32],
+    state: &[u32],
+) -> Result<(), BufferFull> {
+    encode_list(writer, observed.iter().copied().map(u64::from))?;
+    encode_list(writer, pages.iter().copied())?;
+    encode_list(writer, information.iter().copied().map(u64::from))?;
+    encode_list(writer, state.iter().copied().map(u64::from))
+}
+
+fn encode_list(writer: &mut Writer<'_>, mut list: impl ExactSizeIterator<Item = u64>) -> Result<(), BufferFull> {
+    writer.u16(u16::try_from(list.len()).map_err(|_| BufferFull)?)?;
+    list.try_for_each(|item| writer.u64(item))
 }
 
 /// A session as read by the probe, without copying it.
@@ -53,6 +67,8 @@ pub struct SessionView<'a> {
     image_bytes: &'a [u8],
     observed: &'a [[u8; OBSERVED_BYTES]],
     pages: &'a [[u8; PAGE_BYTES]],
+    information: &'a [[u8; OBSERVED_BYTES]],
+    state: &'a [[u8; OBSERVED_BYTES]],
 }
 
 impl<'a> SessionView<'a> {
@@ -68,11 +84,12 @@ impl<'a> SessionView<'a> {
             let fields = usize::from(reader.u16()?);
             reader.bytes(fields * ENTRY_BYTES)?;
         }
-        let count = usize::from(reader.u16()?);
-        let (observed, _) = reader.bytes(OBSERVED_BYTES * count)?.as_chunks();
-        let count = usize::from(reader.u16()?);
-        let (pages, _) = reader.bytes(PAGE_BYTES * count)?.as_chunks();
-        Ok(Self { images, image_bytes, observed, pages })
+        let mut list = || -> Result<&'a [[u8; 8]], DecodeError> {
+            let count = usize::from(reader.u16()?);
+            Ok(reader.bytes(8 * count)?.as_chunks().0)
+        };
+        let [observed, pages, information, state] = [list()?, list()?, list()?, list()?];
+        Ok(Self { images, image_bytes, observed, pages, information, state })
     }
 
     /// The fields of image number `index`, each an encoding and a value, or `None` when there is no such image.
@@ -96,6 +113,18 @@ impl<'a> SessionView<'a> {
         self.observed
     }
 
+    /// Encodings of the fields that [`crate::Op::Observe`] always reads.
+    #[must_use]
+    pub fn information(&self) -> &'a [[u8; OBSERVED_BYTES]] {
+        self.information
+    }
+
+    /// Encodings of the fields that [`crate::Op::Observe`] reads if it is told to.
+    #[must_use]
+    pub fn state(&self) -> &'a [[u8; OBSERVED_BYTES]] {
+        self.state
+    }
+
     /// Pages that the processor may write to by way of VMCS pointers.
     pub fn volatile_pages(&self) -> impl ExactSizeIterator<Item = u64> + 'a {
         self.pages.iter().map(|bytes| u64::from_le_bytes(*bytes))
@@ -115,7 +144,7 @@ mod tests {
         for image in images {
             encode_image(&mut writer, image).expect("room");
         }
-        encode_tail(&mut writer, &[0x4402, 0x6400], &[0x1_8000]).expect("room");
+        encode_tail(&mut writer, &[0x4402, 0x6400], &[0x1_8000], &[0x4400], &[0x681E, 0x4016]).expect("room");
         let used = writer.len();
         let session = SessionView::decode(&buffer[..used]).expect("decodes");
         for (index, image) in (0..).zip(images) {
@@ -129,6 +158,8 @@ mod tests {
         assert!(session.image(3).is_none());
         assert_eq!(session.observed(), [0x4402u64.to_le_bytes(), 0x6400u64.to_le_bytes()]);
         assert_eq!(session.volatile_pages().collect::<Vec<_>>(), [0x1_8000]);
+        assert_eq!(session.information(), [0x4400u64.to_le_bytes()]);
+        assert_eq!(session.state(), [0x681Eu64.to_le_bytes(), 0x4016u64.to_le_bytes()]);
         for short in 0..used {
             assert!(SessionView::decode(&buffer[..short]).is_err());
         }
