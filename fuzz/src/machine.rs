@@ -105,8 +105,7 @@ impl Machine {
             Ok(Entry::Aborted(_)) => StepResult::NotRun,
             Ok(Entry::Entered) => {
                 // The one instruction that plain guests have.
-                let instruction_length =
-                    (reason.basic() == exit_reason::VMCALL).then_some(3);
+                let instruction_length = (reason.basic() == exit_reason::VMCALL).then_some(3);
                 let exit = VmExit { reason, instruction_length, ..VmExit::new(0, qualification) };
                 match self.processor.vm_exit(exit) {
                     Ok(()) => StepResult::Exit { reason: reason.into_bits(), qualification, fields: Vec::new() },

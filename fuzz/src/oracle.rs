@@ -167,7 +167,8 @@ impl<'a> Oracle<'a> {
         if fields.len() != values.len() {
             return None;
         }
-        let shown = fields.iter().zip(values).filter_map(|(encoding, value)| Some((Encoding(*encoding).field()?, *value)));
+        let shown =
+            fields.iter().zip(values).filter_map(|(encoding, value)| Some((Encoding(*encoding).field()?, *value)));
         Some(shown.collect())
     }
 
@@ -184,8 +185,7 @@ impl<'a> Oracle<'a> {
             return None;
         }
         let make = || {
-            let mut begun =
-                Begun { machine: Machine::new(&self.world.profile, Start::VmxRoot), known: Known::NOTHING };
+            let mut begun = Begun { machine: Machine::new(&self.world.profile, Start::VmxRoot), known: Known::NOTHING };
             let mut succeeds = |op| {
                 let result = begun.machine.step(self.session, op);
                 begun.known.note(op, &result, &self.session.images);

@@ -4,8 +4,8 @@ use arbitrary::Unstructured;
 use serde::{Deserialize, Serialize};
 use vmcs_hw::Case;
 
-use crate::coverage::{Aim, Coverage};
 use crate::aftermath::DEEP;
+use crate::coverage::{Aim, Coverage};
 use crate::generators::boundary::{Made, make, whole};
 use crate::steering::Steering;
 use crate::{Generator, World};

@@ -316,14 +316,22 @@ static EFFECTS: [Effect; 30] = [
         ],
         sdm: SAVING_SEGMENTS,
         rule: "bits 7:0 and 15:12 saved, the others 0; of an unusable register bit 16 is 1, and only L, D and G of CS and the \
-               DPL of SS are defined besides",
+               DPL of SS are defined besides; bit 13 is L for CS and reserved for the others",
         left: |exit, field| {
             const UNUSABLE: u64 = 1 << 16;
+            const L: u64 = 1 << 13;
             const L_D_G: u64 = 0xE000;
             const DPL: u64 = 0x60;
+            let is_cs = field == field::GUEST_CS_ACCESS_RIGHTS.id();
             let defined = match field {
-                _ if !exit.is_unusable(field) => return Left::known_if(exit.untouched),
-                _ if field == field::GUEST_CS_ACCESS_RIGHTS.id() => UNUSABLE | L_D_G,
+                _ if !exit.is_unusable(field) => {
+                    if is_cs {
+                        u64::MAX
+                    } else {
+                        !L
+                    }
+                }
+                _ if is_cs => UNUSABLE | L_D_G,
                 _ if field == field::GUEST_SS_ACCESS_RIGHTS.id() => UNUSABLE | DPL,
                 _ => UNUSABLE,
             };
@@ -468,7 +476,8 @@ mod tests {
     #[test]
     fn fields_without_a_row_are_few() {
         let without: Vec<_> = FieldId::all().filter(|field| of(*field).is_none()).collect();
-        let of_area = |area| without.iter().copied().filter(move |field| field.info().area() == area).collect::<Vec<_>>();
+        let of_area =
+            |area| without.iter().copied().filter(move |field| field.info().area() == area).collect::<Vec<_>>();
         assert_eq!(of_area(Area::GuestState), [field::VMCS_LINK_POINTER.id()]);
         assert_eq!(of_area(Area::ExitInformation), [field::VM_INSTRUCTION_ERROR.id()]);
     }

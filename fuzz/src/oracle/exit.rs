@@ -41,7 +41,8 @@ impl<'a> Exit<'a> {
     /// An exit for `reason` from the guest of a VMCS that was entered with these fields.
     pub(super) fn new(entered: &'a Vmcs, reason: ExitReason) -> Self {
         let mut exit = Self { entered, reason, untouched: false };
-        exit.untouched = exit.leaves_before_the_first_instruction() && !exit.delivers_an_event();
+        exit.untouched =
+            exit.leaves_before_the_first_instruction() && !exit.delivers_an_event() && exit.loads_msrs_within_limits();
         exit
     }
 
@@ -58,6 +59,12 @@ impl<'a> Exit<'a> {
             exit_reason::VMCALL => self.starts_at_vmcall(),
             _ => false,
         }
+    }
+
+    /// The VM-entry MSR-load area has no more entries than every processor takes. Behaviour is undefined beyond. SDM A.6,
+    /// Miscellaneous Data.
+    fn loads_msrs_within_limits(&self) -> bool {
+        self.entered.get(field::VM_ENTRY_MSR_LOAD_COUNT) <= 512
     }
 
     /// The first instruction is the VMCALL of plain guests.
@@ -85,8 +92,10 @@ impl<'a> Exit<'a> {
 
     /// Pending debug exceptions may be saved. Their bits are then partly the processor's choice.
     pub(super) fn keeps_debug_exceptions(&self) -> bool {
-        matches!(self.reason.basic(), EXCEPTION_OR_NMI | 3 | 5 | 6 | MONITOR_TRAP_FLAG | TPR_BELOW_THRESHOLD | 45 | 56 | 74)
-            || self.blocks_by_mov_ss()
+        matches!(
+            self.reason.basic(),
+            EXCEPTION_OR_NMI | 3 | 5 | 6 | MONITOR_TRAP_FLAG | TPR_BELOW_THRESHOLD | 45 | 56 | 74
+        ) || self.blocks_by_mov_ss()
     }
 
     /// Whether the segment register that the field is of was entered as unusable.

@@ -73,7 +73,10 @@ impl Known {
             }
             (Op::WriteImage { image }, StepResult::Ok) => {
                 let image = images.get(usize::from(*image)).map_or(&[][..], Vec::as_slice);
-                image.iter().filter_map(|(encoding, _)| Encoding(*encoding).field()).for_each(|field| self.settle(field));
+                image
+                    .iter()
+                    .filter_map(|(encoding, _)| Encoding(*encoding).field())
+                    .for_each(|field| self.settle(field));
             }
             (Op::Vmclear { .. } | Op::Vmptrld { .. } | Op::Vmxon { .. } | Op::Vmxoff, _) => *self = Self::NOTHING,
             _ => {}
@@ -139,7 +142,8 @@ impl Oracle<'_> {
                 continue;
             }
             let name = field.info().name;
-            match self.applicable(machine).find(|deviation| deviation.fields_written.iter().any(|field| field == name)) {
+            match self.applicable(machine).find(|deviation| deviation.fields_written.iter().any(|field| field == name))
+            {
                 Some(deviation) if accounted.contains(&deviation.id) => {}
                 Some(deviation) => accounted.push(deviation.id.clone()),
                 None => return Err(Box::new(wrong(field, observed, expected, since))),
