@@ -1,9 +1,10 @@
 //! What a case does around its entry so that the effects of it show, and not only how it ended.
 //!
-//! Behind the entry it looks at what entries and exits report, one case in [`DEEP`] at every other field, too. Then it
-//! tries another entry, which has to fail for the launch state that this one must have left. Cases that look at every
-//! field write something to the information fields before, where the processor lets them: whoever writes what he should
-//! not would otherwise often write the 0 that is there.
+//! Behind an entry that loads state it looks at what entries and exits report, one case in [`DEEP`] at every other field,
+//! too. Then it tries another entry, which has to fail for the launch state that this one must have left. Cases that look
+//! at every field write something to the information fields before, where the processor lets them: whoever writes what he
+//! should not would otherwise often write the 0 that is there. Where the entry has to be refused only they look: what it
+//! writes then, the number of the error, the outcome has already.
 
 use vmcs_hw::Case;
 use vmcs_model::field::{self, Area, FieldId};
@@ -14,7 +15,7 @@ use crate::World;
 use crate::draft::Way;
 
 /// One of how many cases looks at every field.
-pub(crate) const DEEP: u64 = 8;
+pub(crate) const DEEP: u64 = 16;
 /// What the image is called that cases write to the information fields.
 pub(crate) const STALE: &str = "stale-information";
 
@@ -47,8 +48,9 @@ pub(crate) fn lists(fields: &[FieldId]) -> (Vec<u32>, Vec<u32>) {
 
 /// Adds the aftermath to a case that ends with its entry, of which the model says `verdict`.
 pub(crate) fn add(world: &World, case: &mut Case, way: Way, verdict: &Verdict, deep: bool) {
-    if !matches!(way, Way::Clear | Way::Launched) {
-        // No VMCS whose fields and launch state would be worth a look.
+    let loads_state = |outcome| matches!(outcome, Outcome::Entered | Outcome::EntryFailed { .. });
+    let refused = !verdict.permitted.iter().any(loads_state);
+    if !matches!(way, Way::Clear | Way::Launched) || refused && !deep {
         return;
     }
     if deep && let Some(image) = world.stale_image() {
@@ -101,6 +103,10 @@ mod tests {
         assert_eq!(aftermath(&world, &failing, false), [launch, look, resume]);
         let resuming = Draft { way: Way::Launched, resume: true, ..failing };
         assert_eq!(aftermath(&world, &resuming, false), [resume, look, launch]);
+        let mut refused = Draft::default();
+        refused.set(field::CR3_TARGET_COUNT.id(), 0xFFFF_FFFF);
+        assert_eq!(aftermath(&world, &refused, false), [launch]);
+        assert_eq!(aftermath(&world, &refused, true)[1..], [launch, Op::Observe { state: true }, resume]);
         let outside = Draft { way: Way::OutsideVmx, ..Draft::default() };
         assert_eq!(aftermath(&world, &outside, true), [launch]);
     }
