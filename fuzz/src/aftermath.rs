@@ -33,17 +33,22 @@ pub(crate) fn stale_information(capabilities: &Capabilities, fields: &[FieldId])
     capabilities.writes_exit_information().then(|| written.enumerate().map(value).collect())
 }
 
-/// Encodings of the fields that every look goes to, and those of all others: exits write few fields but those of the
-/// guest-state area, and these few are looked at after every entry.
+/// What an exit always defines, and what a failed entry must not touch. The other information fields an exit mostly
+/// leaves undefined, and nobody knows what they held before unless the case has written it.
+const REPORTED: [FieldId; 6] = [
+    field::EXIT_REASON.id(),
+    field::EXIT_QUALIFICATION.id(),
+    field::VM_EXIT_INTERRUPTION_INFORMATION.id(),
+    field::IDT_VECTORING_INFORMATION.id(),
+    field::VM_EXIT_INSTRUCTION_LENGTH.id(),
+    field::VM_ENTRY_INTERRUPTION_INFORMATION.id(),
+];
+
+/// Encodings of the fields that every look goes to, and those of all others. Each costs a VMREAD in nearly every case.
 pub(crate) fn lists(fields: &[FieldId]) -> (Vec<u32>, Vec<u32>) {
-    let only_smm = [field::IO_RCX.id(), field::IO_RSI.id(), field::IO_RDI.id(), field::IO_RIP.id()];
-    let reported = |field: &FieldId| {
-        field.info().area() == Area::ExitInformation && !only_smm.contains(field)
-            || *field == field::VM_ENTRY_INTERRUPTION_INFORMATION.id()
-    };
-    let (information, state): (Vec<_>, Vec<_>) = fields.iter().copied().partition(reported);
+    let (reported, others): (Vec<_>, Vec<_>) = fields.iter().copied().partition(|field| REPORTED.contains(field));
     let encodings = |fields: Vec<FieldId>| fields.iter().map(|field| field.info().encoding.0).collect();
-    (encodings(information), encodings(state))
+    (encodings(reported), encodings(others))
 }
 
 /// Adds the aftermath to a case that ends with its entry, of which the model says `verdict`.

@@ -271,6 +271,12 @@ impl Deviations {
     }
 }
 
+impl FromIterator<Deviation> for Deviations {
+    fn from_iter<I: IntoIterator<Item = Deviation>>(deviations: I) -> Self {
+        Self(deviations.into_iter().collect())
+    }
+}
+
 impl Deviation {
     fn is_of(&self, implementation: &Implementation) -> bool {
         let matches = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
