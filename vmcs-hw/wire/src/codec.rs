@@ -135,16 +135,17 @@ impl<'a> Writer<'a> {
     /// [`BufferFull`].
     #[inline]
     pub fn packed(&mut self, value: u64) -> Result<(), BufferFull> {
-        let bytes = 8 - value.leading_zeros() / 8;
-        let used = 1 + bytes as usize;
+        // At most 8: the lowest byte is all of it.
+        let [bytes, ..] = (8 - value.leading_zeros() / 8).to_le_bytes();
+        let used = 1 + usize::from(bytes);
         let room = self.buffer.get_mut(self.used..).ok_or(BufferFull)?;
         if let Some([count, value_bytes @ ..]) = room.first_chunk_mut::<MAX_PACKED_BYTES>() {
             // Eight bytes at once, whatever is needed of them.
-            *count = bytes as u8;
+            *count = bytes;
             *value_bytes = value.to_le_bytes();
         } else {
             let room = room.get_mut(..used).ok_or(BufferFull)?;
-            room[0] = bytes as u8;
+            room[0] = bytes;
             room[1..].copy_from_slice(&value.to_le_bytes()[..used - 1]);
         }
         self.used += used;
