@@ -10,7 +10,7 @@ use vmcs_hw::Implementation;
 use vmcs_hw::number::Number;
 use vmcs_hw::program::{FieldKey, OpLine, Program, StartState};
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
-use vmcs_model::field::{self, Encoding, FieldId, FieldSet};
+use vmcs_model::field::{self, Area, Encoding, FieldId, FieldSet};
 use vmcs_model::{CpuProfile, ReadMemory, Vmcs};
 
 /// Deviations that this crate knows, by file name.
@@ -288,7 +288,11 @@ impl Deviation {
     /// Whether it is one in the checks on the guest-state area, or in what a guest does once it is entered.
     fn is_in_guest_state(&self) -> bool {
         let guest_state_fails = self.entry.as_deref().is_some_and(|entry| entry.starts_with("EntryFailed(33"));
-        guest_state_fails || self.omitted().iter().any(|check| check.info().phase == Phase::GuestState)
+        let is_guest_state =
+            |name: &String| FieldId::by_name(name).is_some_and(|field| field.info().area() == Area::GuestState);
+        guest_state_fails
+            || self.fields_written.iter().any(is_guest_state)
+            || self.omitted().iter().any(|check| check.info().phase == Phase::GuestState)
     }
 
     /// Whether the current VMCS, and the MSR-load area that it names, meet its conditions.
