@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use vmcs_fuzz::World;
 use vmcs_hw::lines::read_line;
 use vmcs_hw::number::Number;
-use vmcs_hw::program::{Program, ProgramError, result_text};
-use vmcs_hw::{End, Observation, StepResult};
+use vmcs_hw::program::{FieldKey, Program, ProgramError, result_text};
+use vmcs_hw::{End, Observation, Session, StepResult};
 
 use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};
@@ -24,9 +24,10 @@ use crate::target::{self, TargetArgs};
 /// [{"address", "u32"|"u64"|"bytes"}]; "u32": "revision" stands for the processor's VMCS revision identifier. Operations:
 /// vmxon, vmclear, vmptrld {address}; vmxoff, vmptrst, vmcall; vmread {field}; vmwrite {field, value}; vmlaunch, vmresume
 /// {mov_ss}; vmfunc {eax, ecx}; invept {type, eptp}; invvpid {type, vpid, address}; store {address, u32|u64|bytes};
-/// image {image}: VMWRITE of every field of a valid image by its name, "plain" being a 64-bit guest, or its number; time
-/// {instruction: "vmlaunch"|"vmresume"|"nothing", rounds}: the entry so often, with the differences of the time-stamp
-/// counter as "samples" (see `vmcs bench`).
+/// image {image}: VMWRITE of every field of a valid image by its name, "plain" being a 64-bit guest, or its number; observe
+/// {state}: VMREAD of the fields that tell of an exit, with "state": true of every field; time {instruction:
+/// "vmlaunch"|"vmresume"|"nothing", rounds}: the entry so often, with the differences of the time-stamp counter as
+/// "samples" (see `vmcs bench`).
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  echo '{\"id\": \"a\", \"memory\": [{\"address\": \"0x10000\", \"u32\": \
                         \"revision\"}], \"ops\": [{\"op\": \"vmxon\", \"address\": \"0x10000\"}, {\"op\": \
@@ -51,8 +52,20 @@ struct Answer {
     values: Vec<Option<Number>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     samples: Vec<Option<Vec<u64>>>,
+    /// What each observe has read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    observed: Vec<FieldValues>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<String>,
+}
+
+/// Fields and what they hold, in the order of the session's lists.
+struct FieldValues(Vec<(FieldKey, Number)>);
+
+impl Serialize for FieldValues {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(field, value)| (field.to_string(), value)))
+    }
 }
 
 /// A checked program.
@@ -74,7 +87,7 @@ impl Checked {
 }
 
 impl Answer {
-    fn new(checked: &Checked, observation: &Observation) -> Self {
+    fn new(checked: &Checked, observation: &Observation, session: &Session) -> Self {
         let mut steps = observation.steps.iter().skip(checked.setup);
         let mut results = Vec::with_capacity(checked.lines.len());
         let mut values = Vec::with_capacity(checked.lines.len());
@@ -102,7 +115,17 @@ impl Answer {
             End::Crashed { detail } => Some(format!("the machine crashed: {detail}")),
             End::Hung => Some("the machine hung".to_owned()),
         };
-        Self { id: checked.program.id.clone(), results, values, samples, end }
+        // Without state the list is shorter.
+        let key = |encoding| FieldKey::of(u64::from(encoding));
+        let fields = |step: &StepResult<Vec<u64>>| match step {
+            StepResult::Fields(values) => {
+                let named = session.fields_observed(true).zip(values);
+                Some(FieldValues(named.map(|(encoding, value)| (key(encoding), Number(*value))).collect()))
+            }
+            _ => None,
+        };
+        let observed = observation.steps.iter().filter_map(fields).collect();
+        Self { id: checked.program.id.clone(), results, values, samples, observed, end }
     }
 }
 
@@ -123,7 +146,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let mut out = io::stdout().lock();
     let mut failed = None;
     opened.target.run(&session, &mut cases, &mut |index, observation| {
-        let answer = Answer::new(&programs[index], &observation);
+        let answer = Answer::new(&programs[index], &observation, &session);
         let written = serde_json::to_writer(&mut out, &answer).map_err(io::Error::from).and_then(|()| writeln!(out));
         if let Err(error) = written {
             failed = Some(error);

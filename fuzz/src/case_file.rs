@@ -193,6 +193,9 @@ impl CaseFile {
     }
 
     fn cause(&self) -> String {
+        if let Some(field) = self.wrong_field() {
+            return field.to_owned();
+        }
         let kinds: Vec<_> = self.permitted.iter().map(|outcome| kind(outcome)).collect();
         let mut from: Vec<String> = if self.violated.is_empty() {
             self.changes.iter().map(|change| change.field.to_string()).collect()
@@ -210,9 +213,18 @@ impl CaseFile {
         format!("{} {} instead of {}{from}", self.instruction, kind(&self.observed), kinds.join(" or "))
     }
 
+    /// After what which field does not hold what it should, if that is the disagreement: "after the exit guest_rip".
+    fn wrong_field(&self) -> Option<&str> {
+        let observe = mnemonic(&Op::Observe { state: true });
+        kind(&self.observed).strip_suffix(" is").filter(|_| self.instruction == observe)
+    }
+
     /// What the machine did, in words.
     fn machine(&self) -> String {
         let Self { implementation: who, observed, .. } = self;
+        if self.wrong_field().is_some() {
+            return format!("{who}: {observed}, and not {}", self.permitted.join(" or "));
+        }
         let changed: Vec<_> = self.changes.iter().map(|change| change.field.to_string()).collect();
         let changed = if changed.is_empty() { "no field of the image".to_owned() } else { changed.join(", ") };
         if self.violated.is_empty() {
@@ -271,7 +283,7 @@ impl Story {
         let mut story = Self { base: None, changes: Vec::new(), memory: Vec::new(), model: Vec::new() };
         for op in case.ops.iter().take(disagreement.step) {
             match *op {
-                Op::WriteImage { image } => story.base = Some(image.into()),
+                Op::WriteImage { image } if Some(image) != world.stale_image() => story.base = Some(image.into()),
                 Op::Vmwrite { encoding, .. } => {
                     story.changes.extend(change(&machine, op).map(|(from, to)| Change::new(encoding, from, to)));
                 }

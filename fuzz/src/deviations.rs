@@ -10,7 +10,7 @@ use vmcs_hw::Implementation;
 use vmcs_hw::number::Number;
 use vmcs_hw::program::{FieldKey, OpLine, Program, StartState};
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
-use vmcs_model::field::{self, Encoding, FieldId, FieldSet};
+use vmcs_model::field::{self, Area, Encoding, FieldId, FieldSet};
 use vmcs_model::{CpuProfile, ReadMemory, Vmcs};
 
 /// Deviations that this crate knows, by file name.
@@ -60,6 +60,9 @@ pub struct Deviation {
     /// Components that it has although its capabilities do not promise them.
     #[serde(default)]
     pub fields_extra: Vec<String>,
+    /// Fields that it writes, or writes otherwise, where the SDM says what they hold.
+    #[serde(default)]
+    pub fields_written: Vec<String>,
     /// It takes the machine down.
     #[serde(default)]
     pub crashes: bool,
@@ -268,6 +271,12 @@ impl Deviations {
     }
 }
 
+impl FromIterator<Deviation> for Deviations {
+    fn from_iter<I: IntoIterator<Item = Deviation>>(deviations: I) -> Self {
+        Self(deviations.into_iter().collect())
+    }
+}
+
 impl Deviation {
     fn is_of(&self, implementation: &Implementation) -> bool {
         let matches = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
@@ -279,7 +288,11 @@ impl Deviation {
     /// Whether it is one in the checks on the guest-state area, or in what a guest does once it is entered.
     fn is_in_guest_state(&self) -> bool {
         let guest_state_fails = self.entry.as_deref().is_some_and(|entry| entry.starts_with("EntryFailed(33"));
-        guest_state_fails || self.omitted().iter().any(|check| check.info().phase == Phase::GuestState)
+        let is_guest_state =
+            |name: &String| FieldId::by_name(name).is_some_and(|field| field.info().area() == Area::GuestState);
+        guest_state_fails
+            || self.fields_written.iter().any(is_guest_state)
+            || self.omitted().iter().any(|check| check.info().phase == Phase::GuestState)
     }
 
     /// Whether the current VMCS, and the MSR-load area that it names, meet its conditions.
@@ -387,7 +400,8 @@ fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
         if let Some(id) = deviation.omits.iter().find(|id| CheckId::by_id(id).is_none()) {
             return Err(unknown("check", id));
         }
-        let mut fields = deviation.fields_missing.iter().chain(&deviation.fields_extra);
+        let Deviation { fields_missing, fields_extra, fields_written, .. } = deviation;
+        let mut fields = fields_missing.iter().chain(fields_extra).chain(fields_written);
         if let Some(name) = fields.find(|name| FieldId::by_name(name).is_none()) {
             return Err(unknown("field", name));
         }
@@ -463,6 +477,7 @@ mod tests {
         };
         assert!(parse("f", &file("")).is_ok());
         assert!(matches!(parse("f", &file("omits = ['ctl.none']")), Err(DeviationError::Unknown { .. })));
+        assert!(matches!(parse("f", &file("fields_written = ['guest_rax']")), Err(DeviationError::Unknown { .. })));
         assert!(matches!(parse("f", &file("omit = []")), Err(DeviationError::Parse { .. })));
         for case in [
             "fields_extra = ['guest_rip']\ncase = {version = '1', model = 'm', ops = [{op = 'vmxoff'}]}",

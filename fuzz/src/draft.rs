@@ -5,7 +5,9 @@ use vmcs_hw::Case;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::FieldId;
-use vmcs_model::{CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs, VmxOperation, field, violations};
+use vmcs_model::{
+    CpuState, EntryAttempt, EntryInstruction, LaunchState, Verdict, Vmcs, VmxOperation, field, judge, violations,
+};
 use vmcs_wire::{Op, Start, layout};
 
 use crate::World;
@@ -162,6 +164,11 @@ impl Draft {
             capabilities: &world.capabilities,
         };
         ask(attempt, vmcs, &self.memory(world))
+    }
+
+    /// What the model says of the entry.
+    pub(crate) fn verdict(&self, world: &World) -> Verdict {
+        self.ask(world, &self.image(world), |attempt, vmcs, memory| judge(attempt, vmcs, memory))
     }
 
     /// What the entry violates; `vmcs` is [`Self::image`].

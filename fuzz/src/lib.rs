@@ -2,6 +2,7 @@
 //! did, and campaigns over many cases.
 #![forbid(unsafe_code)]
 
+mod aftermath;
 pub mod campaign;
 pub mod case_file;
 pub mod coverage;

@@ -7,7 +7,7 @@ use vmcs_hw::{Case, End, Observation, Session, TargetError};
 use vmcs_hw::{CpuidReading, FieldReport, Implementation, ProbeReport, Target};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
-use vmcs_model::field::{Area, FIELDS, FieldInfo};
+use vmcs_model::field::{Area, FIELDS, FieldId, FieldInfo};
 use vmcs_model::formats::{ExitReason, exit_reason};
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuidLeaf, MsrValue};
@@ -109,10 +109,15 @@ impl Machine {
                 fields: Vec::new(),
             },
             Ok(Entry::Aborted(_)) => StepResult::NotRun,
-            Ok(Entry::Entered) => match self.processor.vm_exit(VmExit { reason, ..VmExit::new(0, qualification) }) {
-                Ok(()) => StepResult::Exit { reason: reason.into_bits(), qualification, fields: Vec::new() },
-                Err(_) => StepResult::NotRun,
-            },
+            Ok(Entry::Entered) => {
+                // The one instruction that plain guests have.
+                let instruction_length = (reason.basic() == exit_reason::VMCALL).then_some(3);
+                let exit = VmExit { reason, instruction_length, ..VmExit::new(0, qualification) };
+                match self.processor.vm_exit(exit) {
+                    Ok(()) => StepResult::Exit { reason: reason.into_bits(), qualification, fields: Vec::new() },
+                    Err(_) => StepResult::NotRun,
+                }
+            }
         }
     }
 
@@ -123,6 +128,14 @@ impl Machine {
                 && region.fields.get(field::VMX_PREEMPTION_TIMER_VALUE) == 0
         });
         (if timer { exit_reason::PREEMPTION_TIMER } else { exit_reason::VMCALL }, 0)
+    }
+
+    /// Makes a field of the current VMCS hold `value`, if there is one: what the target was seen to have there.
+    pub(crate) fn adopt(&mut self, field: FieldId, value: u64) {
+        if self.processor.current().is_some() {
+            let pointer = self.processor.cpu().vmcs_pointer;
+            self.processor.region_mut(pointer).fields.set_raw(field, value);
+        }
     }
 
     fn block_by_mov_ss(&mut self, op: &Op) {
@@ -162,6 +175,10 @@ impl Machine {
             }
             // The emulator has no time-stamp counter.
             Op::Time { .. } => StepResult::NotRun,
+            Op::Observe { state } => {
+                let read = |encoding: u32| cpu.vmread(encoding.into()).unwrap_or(0);
+                StepResult::Fields(session.fields_observed(state).map(read).collect())
+            }
             Op::Vmlaunch { .. } | Op::Vmresume { .. } => unreachable!("entries are followed, not executed"),
         }
     }

@@ -101,6 +101,9 @@ fn stage(outcome: &str) -> Option<u8> {
     (0..).zip(stages).find(|(_, start)| outcome.starts_with(start)).map(|(stage, _)| stage)
 }
 
+/// What stands between a field and what it holds.
+const IS: &str = " is ";
+
 /// An outcome without what a smaller case may change: a value that was read, the number of an MSR-load entry.
 #[must_use]
 pub fn kind(outcome: &str) -> &str {
@@ -108,6 +111,8 @@ pub fn kind(outcome: &str) -> &str {
         2
     } else if outcome.starts_with("EntryFailed(34, ") {
         "EntryFailed(34".len()
+    } else if let Some(field) = outcome.find(IS) {
+        field + IS.trim_end().len()
     } else {
         outcome.len()
     };

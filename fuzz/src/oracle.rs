@@ -2,79 +2,35 @@
 //!
 //! The emulator goes through the case beside the observation. Where the SDM defines one result it must be the observed
 //! one; a VM entry must end in a permitted outcome, and then the emulator takes that outcome too, so that what follows
-//! is judged in the state that the target is in.
+//! is judged in the state that the target is in: what the fields of the VMCS hold that the target shows, and whether
+//! another entry finds the launch state that this one left.
+
+mod effects;
+mod entry;
+mod exit;
+mod fields;
+mod judgement;
+mod open;
 
 use std::sync::OnceLock;
 
-use std::collections::BTreeSet;
-
-use vmcs_hw::program::{entry_outcome, result_text};
-use vmcs_hw::{Case, End, Observation, Session};
+use vmcs_hw::program::entry_outcome;
+use vmcs_hw::{Case, Observation, Session};
 use vmcs_model::checks::{CheckId, CheckSet};
-use vmcs_model::field::{self, Area, Encoding};
-use vmcs_model::formats::ExitReason;
-use vmcs_model::{Outcome, Verdict};
+use vmcs_model::field::{Encoding, FieldId};
+use vmcs_model::{Outcome, Vmcs};
 use vmcs_wire::{Op, Start, StepResult};
 
 use crate::World;
 use crate::deviations::{Deviation, TOGETHER};
 use crate::draft::REGION;
 use crate::machine::{Machine, Step};
+use entry::Taken;
+use fields::Known;
+use judgement::describe;
+use open::{is_open, was_active_at_vmxoff};
 
-/// What the comparison of one case came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// Every step ended as the architecture says.
-    Agree,
-    /// The target did something that the architecture leaves open, or that nobody could see.
-    Unspecified(&'static str),
-    /// The target deviated as a reviewed deviation of it says.
-    Deviates(String),
-    /// The target did what the architecture does not permit.
-    Disagree(Disagreement),
-}
-
-/// A step that ended as the architecture does not permit.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Disagreement {
-    /// Index of the operation.
-    pub step: usize,
-    /// What the architecture permits.
-    pub permitted: Vec<String>,
-    /// What the target did.
-    pub observed: String,
-    /// Checks that the entry violates, for an entry.
-    pub violated: Vec<String>,
-}
-
-/// A judged case.
-#[derive(Clone, Debug)]
-pub struct Judged {
-    /// The judgement.
-    pub judgement: Judgement,
-    /// Checks that its entries violated.
-    pub violated: CheckSet,
-    /// Outcome of its last VM entry as observed.
-    pub outcome: Option<Outcome>,
-    /// Why the checks do not hold that the entry in disagreement violated.
-    pub explanations: Vec<Explanation>,
-}
-
-/// Why a check does not hold, for people: its rule and section, the values, and what would be legal.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Explanation {
-    /// The check.
-    pub check: String,
-    /// Several lines.
-    pub text: String,
-}
-
-/// Where an entry went, and how the guest left again.
-struct Taken {
-    outcome: Outcome,
-    reason: ExitReason,
-    qualification: u64,
-}
+pub use judgement::{Disagreement, Explanation, Judged, Judgement, mnemonic};
 
 /// Operations with which image cases begin.
 const IMAGE_STEPS: usize = 4;
@@ -89,6 +45,13 @@ fn usual_begin(revision: u32, image: u16) -> [Op; IMAGE_STEPS] {
     ]
 }
 
+/// A machine in the middle of a case, and what is known of its current VMCS.
+#[derive(Clone, Debug)]
+struct Begun {
+    machine: Machine,
+    known: Known,
+}
+
 /// Judges observations of one target.
 #[derive(Debug)]
 pub struct Oracle<'a> {
@@ -96,7 +59,7 @@ pub struct Oracle<'a> {
     session: &'a Session,
     deviations: Vec<&'a Deviation>,
     /// For each image a machine that has written it to a VMCS, as image cases begin; made when it is first needed.
-    prepared: Vec<OnceLock<Option<Machine>>>,
+    prepared: Vec<OnceLock<Option<Begun>>>,
 }
 
 impl<'a> Oracle<'a> {
@@ -110,26 +73,56 @@ impl<'a> Oracle<'a> {
     /// Judges one observation.
     #[must_use]
     pub fn judge(&self, case: &Case, observation: &Observation) -> Judged {
-        let (mut machine, done) = match self.prepared(case, observation) {
-            Some((machine, done)) => (machine.clone(), done),
-            None => (Machine::new(&self.world.profile, case.start), 0),
+        let mut judged = Judged {
+            judgement: Judgement::Agree,
+            violated: CheckSet::EMPTY,
+            outcome: None,
+            only_fields: true,
+            explanations: Vec::new(),
         };
-        let mut judged =
-            Judged { judgement: Judgement::Agree, violated: CheckSet::EMPTY, outcome: None, explanations: Vec::new() };
+        let mut accounted = Vec::new();
+        let judgement = self.walk(case, observation, &mut judged, &mut accounted);
+        judged.only_fields = judgement == Judgement::Agree;
+        judged.judgement = match judgement {
+            Judgement::Agree if accounted.is_empty() => Judgement::Agree,
+            Judgement::Agree => Judgement::Deviates(accounted.join(TOGETHER)),
+            Judgement::Deviates(ids) if !accounted.contains(&ids) => {
+                accounted.push(ids);
+                Judgement::Deviates(accounted.join(TOGETHER))
+            }
+            judgement => judgement,
+        };
+        judged
+    }
+
+    /// Goes through the case until something is not as it should be. `accounted` are the deviations in what fields hold,
+    /// which do not end it.
+    fn walk(
+        &self,
+        case: &Case,
+        observation: &Observation,
+        judged: &mut Judged,
+        accounted: &mut Vec<String>,
+    ) -> Judgement {
+        let (Begun { mut machine, mut known }, done) = match self.prepared(case, observation) {
+            Some((begun, done)) => (begun.clone(), done),
+            None => (Begun { machine: Machine::new(&self.world.profile, case.start), known: Known::NOTHING }, 0),
+        };
+        let is_look = |op: &Op| matches!(op, Op::Observe { .. });
+        let last_look = case.ops.iter().rposition(is_look).unwrap_or(case.ops.len());
         for (step, op) in case.ops.iter().enumerate().skip(done) {
             let observed = observation.steps.get(step);
             if let Some(verdict) = machine.verdict(op) {
-                judged.violated = judged.violated.union(&verdict.violated);
-                judged.outcome = observed.and_then(entry_outcome);
+                if step < last_look {
+                    judged.violated = judged.violated.union(&verdict.violated);
+                    judged.outcome = observed.and_then(entry_outcome);
+                }
                 match self.entry(&machine, op, &verdict, observed, &observation.end) {
                     // After the last operation nobody looks at the machine.
                     Ok(_) if step + 1 == case.ops.len() => {}
-                    Ok(Taken { outcome, reason, qualification }) => {
-                        machine.follow(op, outcome, reason, qualification);
-                    }
+                    Ok(taken) => follow(&mut machine, &mut known, op, &taken),
                     Err(Judgement::Disagree(_)) if was_active_at_vmxoff(&case.ops[..step]) => {
-                        judged.judgement = Judgement::Unspecified("the VMCS was active when VMX operation was left");
-                        return judged;
+                        return Judgement::Unspecified("the VMCS was active when VMX operation was left");
                     }
                     Err(judgement) => {
                         if matches!(judgement, Judgement::Disagree(_)) {
@@ -138,32 +131,53 @@ impl<'a> Oracle<'a> {
                             };
                             judged.explanations = verdict.violated.iter().filter_map(explain).collect();
                         }
-                        judged.judgement = judgement.at(step);
-                        return judged;
+                        return judgement.at(step);
                     }
                 }
                 continue;
             }
             let Some(observed) = observed else {
-                judged.judgement = Judgement::Unspecified("the machine went down before");
-                return judged;
+                return Judgement::Unspecified("the machine went down before");
             };
             if matches!(op, Op::Time { .. }) {
                 // Nor is it followed how often its entries were executed.
-                judged.judgement = Judgement::Unspecified("no rule says how long an entry takes");
-                return judged;
+                return Judgement::Unspecified("no rule says how long an entry takes");
+            }
+            if let (Op::Observe { state }, StepResult::Fields(values)) = (op, observed)
+                && let Some(shown) = self.shown(*state, values)
+            {
+                match self.fields(&mut machine, &mut known, &shown) {
+                    Ok(ids) => ids.into_iter().for_each(|id| add_once(accounted, id)),
+                    Err(wrong) => {
+                        let (disagreement, explanation) = *wrong;
+                        judged.explanations = vec![explanation];
+                        return Judgement::Disagree(disagreement).at(step);
+                    }
+                }
+                continue;
             }
             let expected = machine.step(self.session, op);
             if expected != *observed && !is_open(op, &expected, observed) {
-                judged.judgement = self.instruction(op, &expected, observed, step);
-                return judged;
+                return self.instruction(op, &expected, observed, step);
             }
+            known.note(op, observed, &self.session.images);
         }
-        judged
+        Judgement::Agree
+    }
+
+    /// The fields that an [`Op::Observe`] shows; `None` if they are not as many as the session's lists have.
+    fn shown(&self, state: bool, values: &[u64]) -> Option<Vec<(FieldId, u64)>> {
+        let fields: Vec<_> = self.session.fields_observed(state).collect();
+        if fields.len() != values.len() {
+            return None;
+        }
+        let shown =
+            fields.iter().zip(values).filter_map(|(encoding, value)| Some((Encoding(*encoding).field()?, *value)));
+        Some(shown.collect())
     }
 
     /// A machine that has executed the first operations of the case, and how many, if the target did them, too.
-    fn prepared(&self, case: &Case, observation: &Observation) -> Option<(&Machine, usize)> {
+    fn prepared(&self, case: &Case, observation: &Observation) -> Option<(&Begun, usize)> {
         let Some(begin @ [Op::Store { .. }, Op::Vmclear { .. }, Op::Vmptrld { .. }, Op::WriteImage { image }]) =
             case.ops.get(..IMAGE_STEPS)
         else {
@@ -175,102 +189,16 @@ impl<'a> Oracle<'a> {
             return None;
         }
         let make = || {
-            let mut machine = Machine::new(&self.world.profile, Start::VmxRoot);
-            usual.iter().all(|op| machine.step(self.session, op) == StepResult::Ok).then_some(machine)
+            let mut begun = Begun { machine: Machine::new(&self.world.profile, Start::VmxRoot), known: Known::NOTHING };
+            let mut succeeds = |op| {
+                let result = begun.machine.step(self.session, op);
+                begun.known.note(op, &result, &self.session.images);
+                result == StepResult::Ok
+            };
+            usual.iter().all(&mut succeeds).then_some(begun)
         };
-        let machine = self.prepared.get(usize::from(*image))?.get_or_init(make).as_ref()?;
-        Some((machine, IMAGE_STEPS))
-    }
-
-    /// Compares a VM entry; where the target went.
-    fn entry(
-        &self,
-        machine: &Machine,
-        op: &Op,
-        verdict: &Verdict,
-        observed: Option<&Step>,
-        end: &End,
-    ) -> Result<Taken, Judgement> {
-        let Some(step) = observed else {
-            return Err(self.down(machine, op, verdict, end));
-        };
-        let Some(outcome) = entry_outcome(step) else {
-            return Err(Judgement::disagree(verdict, result_text(step)));
-        };
-        if !verdict.permits(&outcome) {
-            return Err(self.explained(machine, op, verdict, outcome));
-        }
-        let (reason, qualification) = match *step {
-            StepResult::Exit { reason, qualification, .. } => (ExitReason::from_bits(reason), qualification),
-            _ => (ExitReason::new(), 0),
-        };
-        Ok(Taken { outcome, reason, qualification })
-    }
-
-    /// The machine went down at a VM entry.
-    fn down(&self, machine: &Machine, op: &Op, verdict: &Verdict, end: &End) -> Judgement {
-        let (text, open) = match end {
-            End::Completed => return Judgement::disagree(verdict, "no result".to_owned()),
-            End::Crashed { .. } => ("crashed", "the machine crashed after an entry"),
-            End::Hung => ("hung", "the machine hung after an entry"),
-        };
-        if let Some(deviation) = self.applicable(machine).find(|deviation| deviation.crashes) {
-            return Judgement::Deviates(deviation.id.clone());
-        }
-        // A guest, or host state that was loaded, can take a machine down; an instruction that fails cannot.
-        let leaves = |verdict: &Verdict| {
-            verdict.permitted.iter().any(|o| matches!(o, Outcome::Entered | Outcome::EntryFailed { .. }))
-        };
-        if leaves(verdict) {
-            return Judgement::Unspecified(open);
-        }
-        let applicable: Vec<_> = self.applicable(machine).collect();
-        match Self::omitting(machine, op, verdict, &applicable, &leaves) {
-            Some(ids) => Judgement::Deviates(ids),
-            None => Judgement::disagree(verdict, text.to_owned()),
-        }
-    }
-
-    /// The deviations that omit checks which are violated and without which the verdict is `wanted`: one alone, or else
-    /// all of them together.
-    fn omitting(
-        machine: &Machine,
-        op: &Op,
-        verdict: &Verdict,
-        applicable: &[&Deviation],
-        wanted: &dyn Fn(&Verdict) -> bool,
-    ) -> Option<String> {
-        let omits = |deviation: &&&Deviation| {
-            deviation
-                .omitted()
-                .iter()
-                .any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
-        };
-        let omitting: Vec<_> = applicable.iter().filter(omits).collect();
-        let is_wanted = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| wanted(&v));
-        if let Some(deviation) = omitting.iter().find(|deviation| is_wanted(&deviation.omitted())) {
-            return Some(deviation.id.clone());
-        }
-        let all = omitting.iter().flat_map(|deviation| &deviation.omits).filter_map(|id| CheckId::by_id(id)).collect();
-        let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
-        (!omitting.is_empty() && is_wanted(&all)).then(|| ids.join(TOGETHER))
-    }
-
-    /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
-    fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
-        let text = observed.to_string();
-        // Where devices answer the verdict takes one answer for granted.
-        if machine.verdict_omitting(op, &CheckSet::EMPTY).is_some_and(|verdict| verdict.permits(&observed)) {
-            return Judgement::Unspecified("the entry reads what a device answers");
-        }
-        let applicable: Vec<_> = self.applicable(machine).collect();
-        if let Some(ids) = Self::omitting(machine, op, verdict, &applicable, &|v| v.permits(&observed)) {
-            return Judgement::Deviates(ids);
-        }
-        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
-            return Judgement::Deviates(deviation.id.clone());
-        }
-        Judgement::disagree(verdict, text)
+        let begun = self.prepared.get(usize::from(*image))?.get_or_init(make).as_ref()?;
+        Some((begun, IMAGE_STEPS))
     }
 
     /// The judgement on an instruction that ended differently.
@@ -297,102 +225,19 @@ impl<'a> Oracle<'a> {
     }
 }
 
-impl Judgement {
-    fn disagree(verdict: &Verdict, observed: String) -> Self {
-        Self::Disagree(Disagreement {
-            step: 0,
-            permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
-            observed,
-            violated: verdict.violated.iter().map(|check| check.to_string()).collect(),
-        })
-    }
-
-    fn at(mut self, step: usize) -> Self {
-        if let Self::Disagree(disagreement) = &mut self {
-            disagreement.step = step;
-        }
-        self
-    }
-}
-
-/// A result with its value.
-fn describe(step: &Step) -> String {
-    match step {
-        StepResult::Value(value) => format!("ok {value:#x}"),
-        other => result_text(other),
-    }
-}
-
-/// The instruction's name as programs have it.
-#[must_use]
-pub fn mnemonic(op: &Op) -> &'static str {
-    match op {
-        Op::Vmxon { .. } => "vmxon",
-        Op::Vmxoff => "vmxoff",
-        Op::Vmclear { .. } => "vmclear",
-        Op::Vmptrld { .. } => "vmptrld",
-        Op::Vmptrst => "vmptrst",
-        Op::Vmread { .. } => "vmread",
-        Op::Vmwrite { .. } => "vmwrite",
-        Op::Vmlaunch { .. } => "vmlaunch",
-        Op::Vmresume { .. } => "vmresume",
-        Op::Vmcall => "vmcall",
-        Op::Vmfunc { .. } => "vmfunc",
-        Op::Invept { .. } => "invept",
-        Op::Invvpid { .. } => "invvpid",
-        Op::WriteImage { .. } => "image",
-        Op::Store { .. } => "store",
-        Op::Diagnose { .. } => "diagnose",
-        Op::Time { .. } => "time",
-    }
-}
-
-/// Whether the VMCS that is current after `ops` was active at a VMXOFF. Its data may be with the processor alone then, and are lost:
-/// VMCLEAR comes first (SDM 25.11.1, Software Use of Virtual-Machine Control Structures).
-fn was_active_at_vmxoff(ops: &[Op]) -> bool {
-    let (mut active, mut lost) = (BTreeSet::new(), BTreeSet::new());
-    let mut current = None;
-    for op in ops {
-        match op {
-            Op::Vmptrld { address } => {
-                active.insert(*address);
-                current = Some(*address);
-            }
-            Op::Vmclear { address } => {
-                active.remove(address);
-            }
-            Op::Vmxoff => lost.append(&mut active),
-            _ => {}
-        }
-    }
-    current.is_some_and(|current| lost.contains(&current))
-}
-
-/// Whether two values differ only where the SDM says nothing about the field: VM-exit information that the exit before
-/// did not define keeps whatever a processor left there, and VMCLEAR initialises no field.
-fn is_open(op: &Op, expected: &Step, observed: &Step) -> bool {
-    let (Op::Vmread { encoding }, StepResult::Value(_), StepResult::Value(_)) = (op, expected, observed) else {
-        return false;
+/// Takes the machine where the target went.
+fn follow(machine: &mut Machine, known: &mut Known, op: &Op, taken: &Taken) {
+    let Taken { outcome, reason, qualification } = *taken;
+    let entered = match (outcome, machine.processor().current()) {
+        (Outcome::Entered, Some(region)) => region.fields.clone(),
+        _ => Vmcs::new(),
     };
-    let field = u32::try_from(*encoding).ok().map(|encoding| Encoding(encoding).full()).and_then(Encoding::field);
-    field.is_some_and(|field| {
-        field.info().area() == Area::ExitInformation
-            && field != field::VM_INSTRUCTION_ERROR.id()
-            && field != field::EXIT_REASON.id()
-            && field != field::EXIT_QUALIFICATION.id()
-    })
+    machine.follow(op, outcome, reason, qualification);
+    known.note_entry(machine, &entered, outcome, reason);
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn vmclear_before_vmxoff_keeps_a_vmcs() {
-        let (load, clear) = (Op::Vmptrld { address: 0x1000 }, Op::Vmclear { address: 0x1000 });
-        let on = Op::Vmxon { address: 0x2000 };
-        assert!(was_active_at_vmxoff(&[load, Op::Vmxoff, on, load]));
-        assert!(!was_active_at_vmxoff(&[load, clear, Op::Vmxoff, on, load]));
-        assert!(!was_active_at_vmxoff(&[load, Op::Vmxoff, on, Op::Vmptrld { address: 0x3000 }]));
+fn add_once(ids: &mut Vec<String>, id: String) {
+    if !ids.contains(&id) {
+        ids.push(id);
     }
 }

@@ -4,9 +4,10 @@ use arbitrary::Unstructured;
 use serde::{Deserialize, Serialize};
 use vmcs_hw::Case;
 
+use crate::aftermath::DEEP;
 use crate::campaign::Shard;
 use crate::coverage::{Aim, Coverage};
-use crate::generators::boundary::{Made, make};
+use crate::generators::boundary::{Made, make, whole};
 use crate::steering::Steering;
 use crate::{Generator, World};
 
@@ -78,7 +79,8 @@ impl Stream {
 
     /// The next case. There is always one. `world` has to be the same at every call.
     pub fn next(&mut self, world: &World) -> Generated {
-        let (seed, index) = (self.seed, self.part.index(self.position));
+        let (seed, number) = (self.seed, self.position);
+        let index = self.part.index(number);
         self.position += 1;
         if self.generator != Generator::Boundary {
             return Generated { case: self.generator.case(world, seed, index), aim: None };
@@ -88,7 +90,7 @@ impl Stream {
         let made = self.steering.choose(&world.recipes().aims, &mut u).and_then(|aim| make(world, &mut u, aim));
         let Made { draft, violated, aim } = made.unwrap_or_default();
         self.steering.count(&violated, aim);
-        Generated { case: draft.case(world), aim }
+        Generated { case: whole(world, &draft, number.is_multiple_of(DEEP)), aim }
     }
 }
 

@@ -8,6 +8,7 @@ use vmcs_model::memory::ZeroMemory;
 use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs, violations};
 use vmcs_wire::layout;
 
+use crate::aftermath;
 use crate::generators::bases;
 use crate::generators::boundary::Recipes;
 use crate::memory::CaseMemory;
@@ -68,16 +69,20 @@ impl World {
 
     /// The session of a campaign's cases: the bases as images, without the fields that the target lacks.
     ///
-    /// Read-only fields are left out: they are exit information and no input of an entry.
+    /// Read-only fields are left out of these: they are exit information and no input of an entry.
     #[must_use]
     pub fn session(&self) -> Session {
         let image = |base: &Base| {
             let writable = |field: &&FieldId| field.info().area() != field::Area::ExitInformation;
             self.fields.iter().filter(writable).map(|f| (f.info().encoding.0, base.vmcs.raw(*f))).collect()
         };
+        let stale = aftermath::stale_information(&self.capabilities, &self.fields);
+        let (information_fields, state_fields) = aftermath::lists(&self.fields);
         Session {
-            images: self.bases.iter().map(image).collect(),
+            images: self.bases.iter().map(image).chain(stale).collect(),
             observed_fields: Vec::new(),
+            information_fields,
+            state_fields,
             // The sizes of the descriptors: SDM 25.5.7.2, Virtualization Exceptions, and 29.6, Posted-Interrupt Processing.
             volatile: vec![
                 (layout::VIRTUAL_APIC, 4096),
@@ -92,7 +97,16 @@ impl World {
     /// What the images of [`World::session`] are called, in their order.
     #[must_use]
     pub fn image_names(&self) -> Vec<&'static str> {
-        self.bases.iter().map(|base| base.name).collect()
+        let stale = self.stale_image().map(|_| aftermath::STALE);
+        self.bases.iter().map(|base| base.name).chain(stale).collect()
+    }
+
+    /// The image of [`World::session`] that is no VMCS to enter but what cases write to the information fields, if the
+    /// processor lets them be written: the last one.
+    #[must_use]
+    pub fn stale_image(&self) -> Option<u16> {
+        let image = u16::try_from(self.bases.len()).expect("there are few bases");
+        self.capabilities.writes_exit_information().then_some(image)
     }
 
     /// An attempt to launch a VMCS with the processor's usual state.

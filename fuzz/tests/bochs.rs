@@ -65,6 +65,29 @@ fn programs_give_the_same_results_as_on_the_emulator() {
     }
 }
 
+/// Whatever an entry writes is what the SDM says, or a reviewed deviation says otherwise; and that deviation shows.
+#[test]
+fn entries_write_what_they_should() {
+    let deviations = Deviations::embedded().unwrap();
+    for (mut bochs, world) in targets() {
+        let session = world.session();
+        let mut report = |deviations: &Deviations| {
+            let setting = Setting { world: &world, session: &session, deviations };
+            let cases = Cases::Generated { stream: &mut Stream::new(Generator::Boundary, 3), count: 1500 };
+            campaign::run(&mut bochs, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap()
+        };
+        let reviewed = report(&deviations);
+        assert_eq!(reviewed.disagreed, 0, "{:#?}", reviewed.findings.first());
+        let writes = reviewed.deviations.iter().find(|(ids, _)| ids.contains("bochs-failed-entry-writes-information"));
+        assert!(writes.is_some_and(|(_, count)| *count > 5), "{:?}", reviewed.deviations);
+        let without: Vec<_> =
+            deviations.iter().filter(|deviation| deviation.fields_written.is_empty()).cloned().collect();
+        let found = report(&without.into_iter().collect());
+        let written = |finding: &campaign::Finding| finding.disagreement.observed.starts_with("after the failed entry");
+        assert!(found.findings.iter().any(written), "{:#?}", found.findings.first());
+    }
+}
+
 #[test]
 fn a_campaign_finds_no_disagreement_and_the_same_twice() {
     let deviations = Deviations::embedded().unwrap();

@@ -209,10 +209,10 @@ fn session(capabilities: &Capabilities) -> Session {
         |field: &FieldId| field.info().area() != Area::ExitInformation && capabilities.has_field(field.info());
     Session {
         images: vec![FieldId::all().filter(writable).map(|field| (field.info().encoding.0, vmcs.raw(field))).collect()],
-        observed_fields: Vec::new(),
         volatile: [layout::VIRTUAL_APIC, layout::PML, layout::VE_INFORMATION, layout::POSTED_INTERRUPT]
             .map(|page| (page, 4096))
             .to_vec(),
+        ..Session::default()
     }
 }
 

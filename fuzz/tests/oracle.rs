@@ -26,7 +26,9 @@ fn falsified(step: &Step) -> Step {
         StepResult::Exit { qualification, .. } => {
             StepResult::Exit { reason: 0x8000_0021, qualification: qualification ^ 2, fields: vec![] }
         }
-        StepResult::Fault { .. } | StepResult::NotRun | StepResult::Timed { .. } => StepResult::Ok,
+        StepResult::Fault { .. } | StepResult::NotRun | StepResult::Fields(_) | StepResult::Timed { .. } => {
+            StepResult::Ok
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use vmcs_wire::codec::{DecodeError, Reader, Writer};
 use vmcs_wire::disk::{Link, SECTOR};
 use vmcs_wire::profile::{CPUID_LEAVES, FieldReport, MSRS};
 use vmcs_wire::program::{ANSWER_HEADER_BYTES, CASE_HEADER_BYTES, MAX_OP_BYTES};
-use vmcs_wire::session::{self, AREA_BYTES, COUNT_BYTES, END_BYTES, ENTRY_BYTES, OBSERVED_BYTES};
+use vmcs_wire::session::{self, AREA_BYTES, COUNT_BYTES, END_BYTES, ENTRY_BYTES, OBSERVED_BYTES, TAIL_COUNTS};
 use vmcs_wire::{Op, StepResult};
 
 use crate::case::{Case, End, Observation, Session};
@@ -26,10 +26,11 @@ pub(crate) const ANSWER_FRAME: usize = AnswerHeader::BYTES + size_of_val(&ANSWER
 /// [`TargetError::SessionTooLarge`].
 pub(crate) fn encode_session(session: &Session) -> Result<Vec<u8>, TargetError> {
     let entries: usize = session.images.iter().map(Vec::len).sum();
-    let size = 3 * COUNT_BYTES
+    let lists = session.list_lengths();
+    let size = COUNT_BYTES * (1 + TAIL_COUNTS)
         + END_BYTES * session.images.len()
         + ENTRY_BYTES * entries
-        + OBSERVED_BYTES * session.observed_fields.len()
+        + OBSERVED_BYTES * (lists.observed + lists.information + lists.state)
         + AREA_BYTES * session.volatile.len();
     if size > MAX_SESSION_BYTES {
         return Err(TargetError::SessionTooLarge("its images, fields and areas take more than 1 MiB"));
@@ -37,7 +38,10 @@ pub(crate) fn encode_session(session: &Session) -> Result<Vec<u8>, TargetError> 
     let mut bytes = vec![0; size];
     let mut writer = Writer::new(&mut bytes);
     session::encode_images(&mut writer, &session.images)
-        .and_then(|()| session::encode_tail(&mut writer, &session.observed_fields, &session.volatile))
+        .and_then(|()| {
+            let Session { observed_fields, volatile, information_fields, state_fields, .. } = session;
+            session::encode_tail(&mut writer, observed_fields, volatile, information_fields, state_fields)
+        })
         .map_err(|_| TargetError::SessionTooLarge("it has more than 65,535 images, fields or areas"))?;
     Ok(bytes)
 }
@@ -79,10 +83,10 @@ impl Chunk {
 
     /// Appends a case of `session`. `false`: it is too large for any batch.
     pub(crate) fn push(&mut self, case: &Case, session: &Session) -> bool {
-        let fields = session.observed_fields.len();
+        let lists = session.list_lengths();
         let start = self.bytes.len();
         let most = CASE_HEADER_BYTES + MAX_OP_BYTES * case.ops.len();
-        let answer = case.ops.iter().map(|op| op.max_result_bytes(fields)).sum::<usize>();
+        let answer = case.ops.iter().map(|op| op.max_result_bytes(lists)).sum::<usize>();
         let answer = ANSWER_HEADER_BYTES + answer + CaseEnd::MAX_BYTES;
         let Ok(count) = u16::try_from(case.ops.len()) else {
             return false;
@@ -143,7 +147,7 @@ impl Chunk {
 fn instructions(op: &Op, session: &Session) -> usize {
     match op {
         Op::WriteImage { image } => session.images.get(usize::from(*image)).map_or(0, Vec::len),
-        Op::Vmlaunch { .. } | Op::Vmresume { .. } => 1 + session.observed_fields.len(),
+        Op::Vmlaunch { .. } | Op::Vmresume { .. } | Op::Observe { .. } => 1 + op.fields_read(session.list_lengths()),
         // The checks read most fields.
         Op::Diagnose { .. } => FIELD_COUNT,
         // Where KVM executes an entry with long MSR lists, it takes that long.

@@ -1,5 +1,6 @@
 //! Cases, observations, and what all cases of a run share.
 
+use vmcs_wire::program::ListLengths;
 use vmcs_wire::session::Area;
 use vmcs_wire::{Op, Start, StepResult};
 
@@ -43,8 +44,30 @@ pub struct Session {
     pub images: Vec<Vec<(u32, u64)>>,
     /// Encodings of the fields that are read after each exit; 0 stands for a field that VMREAD rejects.
     pub observed_fields: Vec<u32>,
+    /// Encodings of the fields that [`Op::Observe`] always reads: what entries and exits report.
+    pub information_fields: Vec<u32>,
+    /// Encodings of the fields that [`Op::Observe`] reads if it is told to.
+    pub state_fields: Vec<u32>,
     /// Areas of [`vmcs_wire::layout::ARENA`] that the processor may write to by way of VMCS pointers, each an address that
     /// is a multiple of 64 and a number of bytes: after a case that came to a VM exit they are zeroed, like the pages that
     /// operations touch.
     pub volatile: Vec<Area>,
+}
+
+impl Session {
+    /// How long its lists of fields are.
+    #[must_use]
+    pub fn list_lengths(&self) -> ListLengths {
+        ListLengths {
+            observed: self.observed_fields.len(),
+            information: self.information_fields.len(),
+            state: self.state_fields.len(),
+        }
+    }
+
+    /// Encodings of the fields that [`Op::Observe`] reads, in its order.
+    pub fn fields_observed(&self, state: bool) -> impl Iterator<Item = u32> + '_ {
+        let more = if state { &self.state_fields[..] } else { &[] };
+        self.information_fields.iter().chain(more).copied()
+    }
 }

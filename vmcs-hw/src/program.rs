@@ -206,6 +206,10 @@ pub enum OpLine {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         resume: bool,
     },
+    Observe {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        state: bool,
+    },
     Time {
         instruction: TimedName,
         rounds: u16,
@@ -424,6 +428,7 @@ impl OpLine {
             Self::Store(write) => return write.stores(revision, ops),
             Self::Diagnose { resume } => Op::Diagnose { resume: *resume },
             Self::Time { instruction, rounds } => Op::Time { what: (*instruction).into(), rounds: *rounds },
+            Self::Observe { state } => Op::Observe { state: *state },
         });
         Ok(())
     }
@@ -464,6 +469,7 @@ impl OpLine {
             }
             Op::Diagnose { resume } => Self::Diagnose { resume },
             Op::Time { what, rounds } => Self::Time { instruction: what.into(), rounds },
+            Op::Observe { state } => Self::Observe { state },
         }
     }
 }
@@ -473,7 +479,10 @@ impl OpLine {
 #[must_use]
 pub fn result_text<F>(result: &StepResult<F>) -> String {
     match result {
-        StepResult::Ok | StepResult::Value(_) | StepResult::Timed { ending: Ending::Nothing, .. } => "ok".to_owned(),
+        StepResult::Ok
+        | StepResult::Value(_)
+        | StepResult::Fields(_)
+        | StepResult::Timed { ending: Ending::Nothing, .. } => "ok".to_owned(),
         StepResult::NotRun => "not run".to_owned(),
         other => entry_outcome(other).map_or_else(String::new, |outcome| outcome.to_string()),
     }
@@ -483,7 +492,7 @@ pub fn result_text<F>(result: &StepResult<F>) -> String {
 #[must_use]
 pub fn entry_outcome<F>(result: &StepResult<F>) -> Option<Outcome> {
     match *result {
-        StepResult::Ok | StepResult::Value(_) | StepResult::NotRun => None,
+        StepResult::Ok | StepResult::Value(_) | StepResult::NotRun | StepResult::Fields(_) => None,
         StepResult::FailInvalid => Some(Outcome::FailInvalid),
         StepResult::FailValid(error) => Some(Outcome::fail_valid(error)),
         StepResult::Fault { vector, error_code } => Some(Outcome::Fault(Exception { vector, error_code })),

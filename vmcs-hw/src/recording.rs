@@ -42,6 +42,12 @@ pub struct Header {
     pub profile: NamedProfile,
     /// Images of the session: encodings and values.
     pub images: Vec<Vec<(Number, Number)>>,
+    /// The session's information fields: encodings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub information: Vec<Number>,
+    /// The session's state fields: encodings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<Number>,
 }
 
 impl Header {
@@ -64,6 +70,8 @@ impl Header {
             seed,
             profile,
             images: session.images.iter().map(image).collect(),
+            information: session.information_fields.iter().map(|encoding| Number(u64::from(*encoding))).collect(),
+            state: session.state_fields.iter().map(|encoding| Number(u64::from(*encoding))).collect(),
         }
     }
 }
@@ -254,9 +262,12 @@ impl Recording {
     /// The session that the cases were executed in.
     #[must_use]
     pub fn session(&self) -> Session {
-        let field = |(encoding, value): &(Number, Number)| (u32::try_from(encoding.0).unwrap_or(u32::MAX), value.0);
+        let encoding = |number: &Number| u32::try_from(number.0).unwrap_or(u32::MAX);
+        let field = |(field, value): &(Number, Number)| (encoding(field), value.0);
         Session {
             images: self.header.images.iter().map(|image| image.iter().map(field).collect()).collect(),
+            information_fields: self.header.information.iter().map(encoding).collect(),
+            state_fields: self.header.state.iter().map(encoding).collect(),
             ..Session::default()
         }
     }
@@ -316,8 +327,9 @@ impl Line {
 }
 
 /// A step result as one word: `ok`, `=` value, `i` VMfailInvalid, `v` VMfailValid and its number, `#` vector and
-/// perhaps `:` error code, `x` exit reason `:` qualification, `-` not run; `t`, the word of how measured entries ended (`ok`
-/// for nothing) and, each behind a `,`, the samples. Numbers are hexadecimal but for `v` and `#`.
+/// perhaps `:` error code, `x` exit reason `:` qualification, `-` not run, `f` values of fields with `,` between; `t`, the
+/// word of how measured entries ended (`ok` for nothing) and, each behind a `,`, the samples. Numbers are hexadecimal but
+/// for `v` and `#`.
 fn word(step: &StepResult<Vec<u64>>) -> String {
     match step {
         StepResult::Ok => "ok".to_owned(),
@@ -339,6 +351,10 @@ fn word(step: &StepResult<Vec<u64>>) -> String {
             };
             samples.iter().fold(format!("t{}", word(&ending)), |text, sample| format!("{text},{sample:x}"))
         }
+        StepResult::Fields(values) => {
+            let values: Vec<_> = values.iter().map(|value| format!("{value:x}")).collect();
+            format!("f{}", values.join(","))
+        }
     }
 }
 
@@ -353,6 +369,8 @@ fn unword(text: &str) -> Option<StepResult<Vec<u64>>> {
         ("i", "") => StepResult::FailInvalid,
         ("-", "") => StepResult::NotRun,
         ("v", _) => StepResult::FailValid(rest.parse().ok()?),
+        ("f", "") => StepResult::Fields(Vec::new()),
+        ("f", _) => StepResult::Fields(rest.split(',').map(hex).collect::<Option<_>>()?),
         ("#", _) => {
             let (vector, code) = rest.split_once(':').map_or((rest, None), |(vector, code)| (vector, Some(code)));
             let error_code = match code {
@@ -431,10 +449,12 @@ mod tests {
             StepResult::Timed { ending: Ending::FailInvalid, samples: vec![0] },
             StepResult::Timed { ending: Ending::FailValid(7), samples: vec![1, 0xFFFF_FFFF] },
             StepResult::Timed { ending: Ending::Exit { reason: 18, qualification: 0 }, samples: vec![10, 11] },
+            StepResult::Fields(vec![0, 0x8000_0021, u64::MAX]),
+            StepResult::Fields(vec![]),
         ] {
             assert_eq!(unword(&word(&step)), Some(step));
         }
-        for text in ["", "o", "okay", "v", "#", "x1", "xg:0", "q", "t", "t-", "tt", "tok,", "tok,g"] {
+        for text in ["", "o", "okay", "v", "#", "x1", "xg:0", "q", "t", "t-", "tt", "tok,", "tok,g", "fg", "f1,"] {
             assert_eq!(unword(text), None, "{text}");
         }
     }

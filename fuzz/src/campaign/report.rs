@@ -49,11 +49,11 @@ pub struct Report {
     pub crashed: u64,
     /// Cases that hung it.
     pub hung: u64,
-    /// Outcomes of the last VM entry of each case.
+    /// Outcomes of the VM entry that each case is about: the last one, but for those that only help to look.
     pub outcomes: BTreeMap<String, u64>,
     /// Checks that entries violated, and in how many cases.
     pub checks: BTreeMap<String, u64>,
-    /// The sides of the checks on which the target agreed.
+    /// The sides of the checks on which the target's entries ended as they should.
     pub coverage: Coverage,
     /// The campaign was interrupted.
     pub interrupted: bool,
@@ -211,7 +211,13 @@ impl Report {
                 *self.unspecified.entry(why.to_owned()).or_default() += 1;
                 self.unspecified_examples.entry(why.to_owned()).or_insert_with(|| program_of(name(), case));
             }
-            Judgement::Deviates(id) => *self.deviations.entry(id).or_default() += 1,
+            Judgement::Deviates(id) => {
+                *self.deviations.entry(id).or_default() += 1;
+                // What its fields hold says nothing against how the entry ended.
+                if judged.only_fields {
+                    self.coverage.count(&judged.violated, *aim);
+                }
+            }
             Judgement::Disagree(disagreement) => {
                 self.disagreed += 1;
                 if self.findings.len() < MOST_FINDINGS {

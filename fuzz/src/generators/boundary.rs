@@ -14,6 +14,7 @@ use vmcs_model::field::FieldId;
 pub(crate) use recipes::Recipes;
 
 use crate::World;
+use crate::aftermath;
 use crate::coverage::{Aim, Side};
 use crate::draft::Draft;
 use crate::risk;
@@ -35,7 +36,16 @@ const RISKS: u16 = 10_000;
 /// A case for any side of any check.
 pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     let aim = *u.choose(&world.recipes().aims)?;
-    Ok(make(world, u, aim)?.draft.case(world))
+    let made = make(world, u, aim)?;
+    let deep = u.ratio(1, aftermath::DEEP)?;
+    Ok(whole(world, &made.draft, deep))
+}
+
+/// The case of a draft, with what makes the effects of its entry show; every field if it is `deep`.
+pub(crate) fn whole(world: &World, draft: &Draft, deep: bool) -> Case {
+    let mut case = draft.case(world);
+    aftermath::add(world, &mut case, draft.way, &draft.verdict(world), deep);
+    case
 }
 
 /// A case for a check and a side of it.

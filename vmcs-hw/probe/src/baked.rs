@@ -124,6 +124,7 @@ impl fmt::Display for Brief<'_> {
                 write!(f, "{rounds} rounds, the fastest in {least} cycles")
             }
             Some(StepResult::NotRun) => f.write_str("not run"),
+            Some(StepResult::Fields(fields)) => write!(f, "{} fields", fields.iter().len()),
         }
     }
 }

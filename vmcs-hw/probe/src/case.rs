@@ -3,8 +3,8 @@
 use vmcs_model::{Capabilities, field};
 use vmcs_wire::codec::{BufferFull, Writer};
 use vmcs_wire::layout::{ARENA, HOST_RIP, MEMORY_END, VMXON_REGION};
-use vmcs_wire::program::SampleWriter;
-use vmcs_wire::session::SessionView;
+use vmcs_wire::program::{SampleWriter, encode_fields_header};
+use vmcs_wire::session::{OBSERVED_BYTES, SessionView};
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 
 use crate::diagnose;
@@ -212,6 +212,7 @@ impl<'a> Machine<'a> {
                 self.volatile = true;
                 return time(what, rounds, answer);
             }
+            Op::Observe { state } => return self.observe(state, answer),
             Op::Vmcall => vmx::vmcall().result(),
             Op::Vmfunc { eax, ecx } => vmx::vmfunc(eax, ecx).result(),
             Op::Invept { kind, descriptor } => vmx::invept(kind, descriptor).result(),
@@ -263,6 +264,23 @@ impl<'a> Machine<'a> {
                 .encode(answer)?;
                 let observed = self.session.observed();
                 vmx::vmread_all(observed, answer.reserve(8 * observed.len())?);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes what the lists' fields hold.
+    fn observe(&self, state: bool, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
+        /// Fields that are read at once.
+        const NEAR: usize = 16;
+        let lists = [self.session.information(), if state { self.session.state() } else { &[] }];
+        encode_fields_header(answer, lists.iter().map(|list| list.len()).sum())?;
+        let mut values = [0; NEAR * OBSERVED_BYTES];
+        for encodings in lists.iter().flat_map(|list| list.chunks(NEAR)) {
+            let values = &mut values[..encodings.len() * OBSERVED_BYTES];
+            vmx::vmread_all(encodings, values);
+            for value in values.as_chunks().0 {
+                answer.packed(u64::from_le_bytes(*value))?;
             }
         }
         Ok(true)

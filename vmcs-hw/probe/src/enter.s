@@ -159,10 +159,16 @@ host_rip:
     mov es, eax
     mov fs, eax
     mov gs, eax
+    # IRET and not a far return: after an NMI that has exited, or a guest that blocked them, NMIs stay blocked until an IRET,
+    # and that would outlast the case. An exit clears RFLAGS and with it NT, which IRET refuses.
+    mov rax, rsp
+    push {DATA}
+    push rax
+    push 2
     push {CODE}
     lea rax, [rip + 7f]
     push rax
-    retfq
+    iretq
 7:  xor eax, eax
     lldt ax
     # LTR wants an available TSS: clear the busy bit.

@@ -34,6 +34,9 @@ impl fmt::Display for BufferFull {
 
 impl core::error::Error for BufferFull {}
 
+/// Most bytes of a packed value.
+pub const MAX_PACKED_BYTES: usize = 9;
+
 /// Appends values to a buffer.
 #[derive(Debug)]
 pub struct Writer<'a> {
@@ -125,6 +128,29 @@ impl<'a> Writer<'a> {
     pub fn u64(&mut self, value: u64) -> Result<(), BufferFull> {
         self.bytes(&value.to_le_bytes())
     }
+
+    /// Appends a value in as few bytes as it takes, behind their number: a 0 takes one byte altogether.
+    ///
+    /// # Errors
+    /// [`BufferFull`].
+    #[inline]
+    pub fn packed(&mut self, value: u64) -> Result<(), BufferFull> {
+        // At most 8: the lowest byte is all of it.
+        let [bytes, ..] = (8 - value.leading_zeros() / 8).to_le_bytes();
+        let used = 1 + usize::from(bytes);
+        let room = self.buffer.get_mut(self.used..).ok_or(BufferFull)?;
+        if let Some([count, value_bytes @ ..]) = room.first_chunk_mut::<MAX_PACKED_BYTES>() {
+            // Eight bytes at once, whatever is needed of them.
+            *count = bytes;
+            *value_bytes = value.to_le_bytes();
+        } else {
+            let room = room.get_mut(..used).ok_or(BufferFull)?;
+            room[0] = bytes;
+            room[1..].copy_from_slice(&value.to_le_bytes()[..used - 1]);
+        }
+        self.used += used;
+        Ok(())
+    }
 }
 
 /// Takes values from the front of a byte slice.
@@ -200,6 +226,21 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// Takes what [`Writer::packed`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`], [`DecodeError::BadTag`] for a number of bytes that no value takes.
+    #[inline]
+    pub fn packed(&mut self) -> Result<u64, DecodeError> {
+        let count = self.u8()?;
+        if count > 8 {
+            return Err(DecodeError::BadTag(count));
+        }
+        let mut bytes = [0; 8];
+        bytes[..usize::from(count)].copy_from_slice(self.bytes(count.into())?);
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     /// Takes a byte that is 0 or 1.
     ///
     /// # Errors
@@ -211,5 +252,29 @@ impl<'a> Reader<'a> {
             1 => Ok(true),
             other => Err(DecodeError::BadTag(other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_values_take_as_few_bytes_as_they_need() {
+        for (value, bytes) in [(0, 1), (1, 2), (0xFF, 2), (0x100, 3), (0xFFFF_FFFF, 5), (1 << 56, 9), (u64::MAX, 9)] {
+            for room in [bytes, 9, 40] {
+                let mut buffer = [0xA5; 40];
+                let mut writer = Writer::new(&mut buffer[..room]);
+                writer.packed(value).expect("room");
+                assert_eq!(writer.len(), bytes, "{value:#x}");
+                let mut reader = Reader::new(&buffer[..bytes]);
+                assert_eq!(reader.packed(), Ok(value));
+                assert!(reader.rest().is_empty());
+            }
+            let mut short = [0; 8];
+            assert_eq!(Writer::new(&mut short[..bytes - 1]).packed(value), Err(BufferFull));
+        }
+        assert_eq!(Reader::new(&[9; 10]).packed(), Err(DecodeError::BadTag(9)));
+        assert_eq!(Reader::new(&[2, 1]).packed(), Err(DecodeError::Truncated));
     }
 }

@@ -101,6 +101,15 @@ pub enum Op {
         /// The entry was VMRESUME, not VMLAUNCH.
         resume: bool,
     },
+    /// VMREAD of every field of a list of the session, so that what an entry has done to the VMCS can be seen. Answers
+    /// [`StepResult::Fields`]; what VMREAD rejects, and everything where there is no current VMCS, is 0.
+    ///
+    /// It looks at what came before it: entries behind the last of a case only help to look, such as one that fails for
+    /// the launch state.
+    Observe {
+        /// After the session's information fields its state fields, too.
+        state: bool,
+    },
     /// The same VM entry again and again, with the way back, by the time-stamp counter. Answers [`StepResult::Timed`]; an
     /// exception in the first round is [`StepResult::Fault`].
     ///
@@ -185,10 +194,12 @@ pub enum StepResult<Fields> {
     /// The step was not executed: it would have overwritten the probe (a region or store outside of the arena), named an
     /// image that the session lacks, or came after such a step, which ends the case.
     NotRun,
+    /// VMREAD of lists of fields: their values, in the order of the lists.
+    Fields(Fields),
 }
 
 impl<Fields> StepResult<Fields> {
-    /// The same result with `convert` applied to the observed fields of an exit.
+    /// The same result with `convert` applied to the values of fields in it.
     pub fn map_fields<T>(self, convert: impl FnOnce(Fields) -> T) -> StepResult<T> {
         match self {
             Self::Ok => StepResult::Ok,
@@ -201,6 +212,7 @@ impl<Fields> StepResult<Fields> {
             }
             Self::Timed { ending, samples } => StepResult::Timed { ending, samples: convert(samples) },
             Self::NotRun => StepResult::NotRun,
+            Self::Fields(fields) => StepResult::Fields(convert(fields)),
         }
     }
 }

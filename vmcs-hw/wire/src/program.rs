@@ -2,9 +2,10 @@
 //!
 //! An operation is a tag byte and its operands; a VMWRITE whose encoding fits into 16 bits, which is nearly every one,
 //! has a short form. A case is `start: u8, ops: u16, op…`; the answer to it is `steps: u16, result…`, where the values of
-//! the observed fields follow an exit without a count, because the session fixes it. Samples are 32 bits wide and have one.
+//! the observed fields follow an exit without a count, because the session fixes it. [`Op::Observe`] answers with a count
+//! and packed values, most of which are small; samples have a count, too, and are 32 bits wide.
 
-use crate::codec::{BufferFull, DecodeError, Reader, Writer};
+use crate::codec::{BufferFull, DecodeError, MAX_PACKED_BYTES, Reader, Writer};
 use crate::{Ending, Op, Start, StepResult, Timed};
 
 /// Most bytes that one encoded [`Op`] takes.
@@ -34,6 +35,7 @@ mod tag {
     pub(super) const STORE: u8 = 16;
     pub(super) const DIAGNOSE: u8 = 17;
     pub(super) const TIME: u8 = 18;
+    pub(super) const OBSERVE: u8 = 19;
 }
 
 impl Start {
@@ -115,6 +117,7 @@ impl Op {
                 writer.bytes(&[tag::TIME, what as u8])?;
                 writer.u16(rounds)
             }
+            Self::Observe { state } => writer.bytes(&[tag::OBSERVE, u8::from(state)]),
         }
     }
 
@@ -143,19 +146,44 @@ impl Op {
             tag::STORE => Self::Store { address: reader.u64()?, size: reader.u8()?, value: reader.u64()? },
             tag::DIAGNOSE => Self::Diagnose { resume: reader.flag()? },
             tag::TIME => Self::Time { what: Timed::decode(reader.u8()?)?, rounds: reader.u16()? },
+            tag::OBSERVE => Self::Observe { state: reader.flag()? },
             other => return Err(DecodeError::BadTag(other)),
         })
     }
 
-    /// Most bytes that the encoded result of this operation takes in a session that observes `fields` fields.
+    /// How many fields the result of this operation holds, if it is one with fields, in a session with such lists.
     #[must_use]
-    pub const fn max_result_bytes(&self, fields: usize) -> usize {
+    pub const fn fields_read(&self, lists: ListLengths) -> usize {
+        match self {
+            Self::Vmlaunch { .. } | Self::Vmresume { .. } => lists.observed,
+            Self::Observe { state: false } => lists.information,
+            Self::Observe { state: true } => lists.information + lists.state,
+            _ => 0,
+        }
+    }
+
+    /// Most bytes that the encoded result of this operation takes in a session with such lists of fields.
+    #[must_use]
+    pub const fn max_result_bytes(&self, lists: ListLengths) -> usize {
+        let fields = self.fields_read(lists);
         match self {
             Self::Vmlaunch { .. } | Self::Vmresume { .. } => 13 + 8 * fields,
             Self::Time { rounds, .. } => 1 + Ending::MAX_BYTES + size_of::<u16>() + SAMPLE_BYTES * *rounds as usize,
+            Self::Observe { .. } => 3 + MAX_PACKED_BYTES * fields,
             _ => 9,
         }
     }
+}
+
+/// How many fields the lists of a session name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListLengths {
+    /// Fields that are read after each exit.
+    pub observed: usize,
+    /// Fields that [`Op::Observe`] always reads.
+    pub information: usize,
+    /// Fields that it reads if it is told to.
+    pub state: usize,
 }
 
 impl Timed {
@@ -252,28 +280,52 @@ mod answer {
     pub(super) const EXIT: u8 = 6;
     pub(super) const NOT_RUN: u8 = 7;
     pub(super) const TIMED: u8 = 8;
+    pub(super) const FIELDS: u8 = 9;
 }
 
-/// The observed fields of an exit, or samples, still as bytes.
+/// How values lie in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Eight bytes each.
+    Wide,
+    /// Four bytes each.
+    Sample,
+    /// See [`Writer::packed`].
+    Packed,
+}
+
+/// Values of fields, or samples, still as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawFields<'a> {
+    form: Form,
+    count: usize,
     bytes: &'a [u8],
-    /// Bytes of a value: 8, or 4 of a sample.
-    width: usize,
 }
 
 impl<'a> RawFields<'a> {
-    /// The values, in the order of the session's observed fields, or of the rounds.
+    /// The values, in the order of the session's list, or of the rounds.
     pub fn iter(self) -> impl ExactSizeIterator<Item = u64> + 'a {
-        self.bytes.chunks_exact(self.width).map(|bytes| {
-            let mut value = [0; 8];
-            value[..bytes.len()].copy_from_slice(bytes);
-            u64::from_le_bytes(value)
-        })
+        let mut reader = Reader::new(self.bytes);
+        let mut next = move || match self.form {
+            Form::Wide => reader.u64(),
+            Form::Sample => reader.u32().map(u64::from),
+            Form::Packed => reader.packed(),
+        };
+        // Decoding has gone through them.
+        (0..self.count).map(move |_| next().unwrap_or(0))
     }
 }
 
-impl<Fields: Iterator<Item = u64>> StepResult<Fields> {
+/// Writes what comes before the values of a [`StepResult::Fields`] of `count` fields. As many [`Writer::packed`]s follow.
+///
+/// # Errors
+/// [`BufferFull`], also for more than 65,535 fields.
+pub fn encode_fields_header(writer: &mut Writer<'_>, count: usize) -> Result<(), BufferFull> {
+    writer.u8(answer::FIELDS)?;
+    writer.u16(u16::try_from(count).map_err(|_| BufferFull)?)
+}
+
+impl<Fields: ExactSizeIterator<Item = u64>> StepResult<Fields> {
     /// Writes it.
     ///
     /// # Errors
@@ -306,6 +358,10 @@ impl<Fields: Iterator<Item = u64>> StepResult<Fields> {
                 samples.try_for_each(|sample| writer.push(sample))
             }
             Self::NotRun => writer.u8(answer::NOT_RUN),
+            Self::Fields(mut fields) => {
+                encode_fields_header(writer, fields.len())?;
+                fields.try_for_each(|value| writer.packed(value))
+            }
         }
     }
 }
@@ -326,15 +382,22 @@ impl<'a> StepResult<RawFields<'a>> {
             answer::EXIT => Self::Exit {
                 reason: reader.u32()?,
                 qualification: reader.u64()?,
-                fields: RawFields { bytes: reader.bytes(8 * fields)?, width: 8 },
+                fields: RawFields { form: Form::Wide, count: fields, bytes: reader.bytes(8 * fields)? },
             },
             answer::TIMED => {
                 let ending = Ending::decode(reader)?;
                 let count = usize::from(reader.u16()?);
                 let bytes = reader.bytes(SAMPLE_BYTES * count)?;
-                Self::Timed { ending, samples: RawFields { bytes, width: SAMPLE_BYTES } }
+                Self::Timed { ending, samples: RawFields { form: Form::Sample, count, bytes } }
             }
             answer::NOT_RUN => Self::NotRun,
+            answer::FIELDS => {
+                let count = usize::from(reader.u16()?);
+                let from = reader.rest();
+                (0..count).try_for_each(|_| reader.packed().map(|_| ()))?;
+                let bytes = &from[..from.len() - reader.rest().len()];
+                Self::Fields(RawFields { form: Form::Packed, count, bytes })
+            }
             other => return Err(DecodeError::BadTag(other)),
         })
     }
@@ -344,7 +407,7 @@ impl<'a> StepResult<RawFields<'a>> {
 mod tests {
     use super::*;
 
-    const OPS: [Op; 23] = [
+    const OPS: [Op; 25] = [
         Op::Vmxon { address: 0x1_0000 },
         Op::Vmxoff,
         Op::Vmclear { address: u64::MAX },
@@ -368,6 +431,8 @@ mod tests {
         Op::Time { what: Timed::Nothing, rounds: 0 },
         Op::Time { what: Timed::Vmlaunch, rounds: 1 },
         Op::Time { what: Timed::Vmresume, rounds: u16::MAX },
+        Op::Observe { state: false },
+        Op::Observe { state: true },
     ];
 
     #[test]
@@ -397,15 +462,22 @@ mod tests {
             StepResult::FailValid(7),
             StepResult::Fault { vector: 6, error_code: None },
             StepResult::Fault { vector: 13, error_code: Some(0x118) },
-            StepResult::Exit { reason: 0x8000_0021, qualification: 4, fields },
+            StepResult::Exit { reason: 0x8000_0021, qualification: 4, fields: fields.clone() },
             StepResult::NotRun,
+            StepResult::Fields(fields),
+            StepResult::Fields(vec![]),
         ];
         for result in results {
             let mut buffer = [0; 64];
             let mut writer = Writer::new(&mut buffer);
             result.clone().map_fields(Vec::into_iter).encode(&mut writer).expect("room");
             let used = writer.len();
-            assert!(used <= Op::Vmlaunch { after_mov_ss: false }.max_result_bytes(3));
+            let lists = ListLengths { observed: 3, information: 1, state: 2 };
+            let op = match result {
+                StepResult::Fields(_) => Op::Observe { state: true },
+                _ => Op::Vmlaunch { after_mov_ss: false },
+            };
+            assert!(used <= op.max_result_bytes(lists));
             let decoded = StepResult::decode(&mut Reader::new(&buffer[..used]), 3).expect("decodes");
             assert_eq!(decoded.map_fields(|raw| raw.iter().collect::<Vec<_>>()), result);
             assert_eq!(StepResult::decode(&mut Reader::new(&buffer[..used - 1]), 3), Err(DecodeError::Truncated));
@@ -428,7 +500,7 @@ mod tests {
                 result.clone().map_fields(Vec::into_iter).encode(&mut writer).expect("room");
                 let used = writer.len();
                 let op = Op::Time { what: Timed::Vmlaunch, rounds: 3 };
-                assert!(used <= op.max_result_bytes(70));
+                assert!(used <= op.max_result_bytes(ListLengths { observed: 70, ..ListLengths::default() }));
                 // Whatever fields the session observes.
                 let decoded = StepResult::decode(&mut Reader::new(&buffer[..used]), 70).expect("decodes");
                 assert_eq!(decoded.map_fields(|raw| raw.iter().collect::<Vec<_>>()), result);

@@ -1,15 +1,17 @@
-//! What all cases of a run share: images, observed fields, volatile areas.
+//! What all cases of a run share: images, lists of fields, volatile areas.
 //!
 //! As bytes: `images: u16` and per image `end: u32`, the number of fields up to its last one; all their fields, each
 //! `encoding: u64, value: u64`; `observed: u16` and per field `encoding: u64`; `areas: u16` and per area
-//! `address: u64, bytes: u64`. Encodings are as wide as the operands of VMREAD and VMWRITE, so that the probe uses the
-//! bytes as they lie.
+//! `address: u64, bytes: u64`; then the information fields and the state fields like the observed ones. Encodings are as
+//! wide as the operands of VMREAD and VMWRITE, so that the probe uses the bytes as they lie.
 
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 
 /// Bytes of one field of an image.
 pub const ENTRY_BYTES: usize = 16;
-/// Bytes of one observed field.
+/// Counts behind the images: of observed fields, of areas, of information fields and of state fields.
+pub const TAIL_COUNTS: usize = 4;
+/// Bytes of one field of a list.
 pub const OBSERVED_BYTES: usize = 8;
 /// Bytes of one volatile area.
 pub const AREA_BYTES: usize = 16;
@@ -38,18 +40,30 @@ pub fn encode_images(writer: &mut Writer<'_>, images: &[impl AsRef<[(u32, u64)]>
     })
 }
 
-/// Writes the observed fields and the volatile areas, which end a session.
+/// Writes the observed fields, the volatile areas, the information fields and the state fields, which end a session.
 ///
 /// # Errors
-/// [`BufferFull`], also for more than 65,535 of either.
-pub fn encode_tail(writer: &mut Writer<'_>, observed: &[u32], areas: &[Area]) -> Result<(), BufferFull> {
-    writer.u16(u16::try_from(observed.len()).map_err(|_| BufferFull)?)?;
-    observed.iter().try_for_each(|&encoding| writer.u64(encoding.into()))?;
+/// [`BufferFull`], also for more than 65,535 of any of them.
+pub fn encode_tail(
+    writer: &mut Writer<'_>,
+    observed: &[u32],
+    areas: &[Area],
+    information: &[u32],
+    state: &[u32],
+) -> Result<(), BufferFull> {
+    encode_list(writer, observed)?;
     writer.u16(u16::try_from(areas.len()).map_err(|_| BufferFull)?)?;
     areas.iter().try_for_each(|&(address, bytes)| {
         writer.u64(address)?;
         writer.u64(bytes)
-    })
+    })?;
+    encode_list(writer, information)?;
+    encode_list(writer, state)
+}
+
+fn encode_list(writer: &mut Writer<'_>, list: &[u32]) -> Result<(), BufferFull> {
+    writer.u16(u16::try_from(list.len()).map_err(|_| BufferFull)?)?;
+    list.iter().try_for_each(|&encoding| writer.u64(encoding.into()))
 }
 
 /// A session as read by the probe, without copying it.
@@ -59,6 +73,8 @@ pub struct SessionView<'a> {
     entries: &'a [[u8; ENTRY_BYTES]],
     observed: &'a [[u8; OBSERVED_BYTES]],
     areas: &'a [[u8; AREA_BYTES]],
+    information: &'a [[u8; OBSERVED_BYTES]],
+    state: &'a [[u8; OBSERVED_BYTES]],
 }
 
 impl<'a> SessionView<'a> {
@@ -72,11 +88,10 @@ impl<'a> SessionView<'a> {
         let (ends, _) = reader.bytes(END_BYTES * count)?.as_chunks();
         let count = ends.last().map_or(0, |end| u32::from_le_bytes(*end) as usize);
         let (entries, _) = reader.bytes(ENTRY_BYTES.checked_mul(count).ok_or(DecodeError::Truncated)?)?.as_chunks();
-        let count = usize::from(reader.u16()?);
-        let (observed, _) = reader.bytes(OBSERVED_BYTES * count)?.as_chunks();
-        let count = usize::from(reader.u16()?);
-        let (areas, _) = reader.bytes(AREA_BYTES * count)?.as_chunks();
-        Ok(Self { ends, entries, observed, areas })
+        let observed = list(&mut reader)?;
+        let areas = list(&mut reader)?;
+        let (information, state) = (list(&mut reader)?, list(&mut reader)?);
+        Ok(Self { ends, entries, observed, areas, information, state })
     }
 
     /// The fields of image number `index`, each an encoding and a value, or `None` when there is no such image.
@@ -101,6 +116,24 @@ impl<'a> SessionView<'a> {
             (u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]))
         })
     }
+
+    /// Encodings of the fields that [`crate::Op::Observe`] always reads.
+    #[must_use]
+    pub fn information(&self) -> &'a [[u8; OBSERVED_BYTES]] {
+        self.information
+    }
+
+    /// Encodings of the fields that [`crate::Op::Observe`] reads if it is told to.
+    #[must_use]
+    pub fn state(&self) -> &'a [[u8; OBSERVED_BYTES]] {
+        self.state
+    }
+}
+
+/// A count and so many items.
+fn list<'a, const BYTES: usize>(reader: &mut Reader<'a>) -> Result<&'a [[u8; BYTES]], DecodeError> {
+    let count = usize::from(reader.u16()?);
+    Ok(reader.bytes(BYTES * count)?.as_chunks().0)
 }
 
 #[cfg(test)]
@@ -113,7 +146,7 @@ mod tests {
         let mut buffer = [0; 256];
         let mut writer = Writer::new(&mut buffer);
         encode_images(&mut writer, &images).expect("room");
-        encode_tail(&mut writer, &[0x4402, 0x6400], &[(0x1_8000, 64)]).expect("room");
+        encode_tail(&mut writer, &[0x4402, 0x6400], &[(0x1_8000, 64)], &[0x4400], &[0x681E, 0x4016]).expect("room");
         let used = writer.len();
         let session = SessionView::decode(&buffer[..used]).expect("decodes");
         for (index, image) in (0..).zip(images) {
@@ -127,6 +160,8 @@ mod tests {
         assert!(session.image(3).is_none());
         assert_eq!(session.observed(), [0x4402u64.to_le_bytes(), 0x6400u64.to_le_bytes()]);
         assert_eq!(session.volatile().collect::<Vec<_>>(), [(0x1_8000, 64)]);
+        assert_eq!(session.information(), [0x4400u64.to_le_bytes()]);
+        assert_eq!(session.state(), [0x681Eu64.to_le_bytes(), 0x4016u64.to_le_bytes()]);
         for short in 0..used {
             assert!(SessionView::decode(&buffer[..short]).is_err());
         }

@@ -1,0 +1,112 @@
+//! VM entries: whether one ended in a permitted outcome, and which deviation accounts for one that did not.
+
+use vmcs_hw::End;
+use vmcs_hw::program::{entry_outcome, result_text};
+use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_model::formats::ExitReason;
+use vmcs_model::{Outcome, Verdict};
+use vmcs_wire::{Op, StepResult};
+
+use super::{Judgement, Oracle};
+use crate::deviations::{Deviation, TOGETHER};
+use crate::machine::{Machine, Step};
+
+/// Where an entry went, and how the guest left again.
+pub(super) struct Taken {
+    pub(super) outcome: Outcome,
+    pub(super) reason: ExitReason,
+    pub(super) qualification: u64,
+}
+
+impl Oracle<'_> {
+    /// Compares a VM entry; where the target went.
+    pub(super) fn entry(
+        &self,
+        machine: &Machine,
+        op: &Op,
+        verdict: &Verdict,
+        observed: Option<&Step>,
+        end: &End,
+    ) -> Result<Taken, Judgement> {
+        let Some(step) = observed else {
+            return Err(self.down(machine, op, verdict, end));
+        };
+        let Some(outcome) = entry_outcome(step) else {
+            return Err(Judgement::disagree(verdict, result_text(step)));
+        };
+        if !verdict.permits(&outcome) {
+            return Err(self.explained(machine, op, verdict, outcome));
+        }
+        let (reason, qualification) = match *step {
+            StepResult::Exit { reason, qualification, .. } => (ExitReason::from_bits(reason), qualification),
+            _ => (ExitReason::new(), 0),
+        };
+        Ok(Taken { outcome, reason, qualification })
+    }
+
+    /// The machine went down at a VM entry.
+    fn down(&self, machine: &Machine, op: &Op, verdict: &Verdict, end: &End) -> Judgement {
+        let (text, open) = match end {
+            End::Completed => return Judgement::disagree(verdict, "no result".to_owned()),
+            End::Crashed { .. } => ("crashed", "the machine crashed after an entry"),
+            End::Hung => ("hung", "the machine hung after an entry"),
+        };
+        if let Some(deviation) = self.applicable(machine).find(|deviation| deviation.crashes) {
+            return Judgement::Deviates(deviation.id.clone());
+        }
+        // A guest, or host state that was loaded, can take a machine down; an instruction that fails cannot.
+        let leaves = |verdict: &Verdict| {
+            verdict.permitted.iter().any(|o| matches!(o, Outcome::Entered | Outcome::EntryFailed { .. }))
+        };
+        if leaves(verdict) {
+            return Judgement::Unspecified(open);
+        }
+        let applicable: Vec<_> = self.applicable(machine).collect();
+        match Self::omitting(machine, op, verdict, &applicable, &leaves) {
+            Some(ids) => Judgement::Deviates(ids),
+            None => Judgement::disagree(verdict, text.to_owned()),
+        }
+    }
+
+    /// The deviations that omit checks which are violated and without which the verdict is `wanted`: one alone, or else
+    /// all of them together.
+    fn omitting(
+        machine: &Machine,
+        op: &Op,
+        verdict: &Verdict,
+        applicable: &[&Deviation],
+        wanted: &dyn Fn(&Verdict) -> bool,
+    ) -> Option<String> {
+        let omits = |deviation: &&&Deviation| {
+            deviation
+                .omitted()
+                .iter()
+                .any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
+        };
+        let omitting: Vec<_> = applicable.iter().filter(omits).collect();
+        let is_wanted = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| wanted(&v));
+        if let Some(deviation) = omitting.iter().find(|deviation| is_wanted(&deviation.omitted())) {
+            return Some(deviation.id.clone());
+        }
+        let all = omitting.iter().flat_map(|deviation| &deviation.omits).filter_map(|id| CheckId::by_id(id)).collect();
+        let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
+        (!omitting.is_empty() && is_wanted(&all)).then(|| ids.join(TOGETHER))
+    }
+
+    /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
+    fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
+        let text = observed.to_string();
+        // Where devices answer the verdict takes one answer for granted.
+        if machine.verdict_omitting(op, &CheckSet::EMPTY).is_some_and(|verdict| verdict.permits(&observed)) {
+            return Judgement::Unspecified("the entry reads what a device answers");
+        }
+        let applicable: Vec<_> = self.applicable(machine).collect();
+        if let Some(ids) = Self::omitting(machine, op, verdict, &applicable, &|v| v.permits(&observed)) {
+            return Judgement::Deviates(ids);
+        }
+        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
+            return Judgement::Deviates(deviation.id.clone());
+        }
+        Judgement::disagree(verdict, text)
+    }
+}
