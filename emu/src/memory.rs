@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_devices_answer_is_not_known() {
         let mut memory = Memory::new(u64::MAX << 36);
-        memory.set_devices(&[0xA_0000..0xC_0000]);
+        memory.set_devices(&[0xA_0000..0xB_0000, 0xB_0000..0xC_0000]);
         assert_eq!(ReadMemory::read_u64(&memory, 0x9_FFF8), Some(0));
         assert_eq!(ReadMemory::read_u64(&memory, 0xA_0000), None);
         assert_eq!(ReadMemory::read_u32(&memory, 0xB_FFFC), None);
