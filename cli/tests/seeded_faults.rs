@@ -149,12 +149,15 @@ fn build(faults: &[Fault]) -> PathBuf {
     read_sources(workspace, Path::new(""), &mut sources);
     let errors = seed(&mut sources, faults);
     assert!(errors.is_empty(), "faults.toml no longer fits the sources:\n{}", errors.join("\n"));
-    for (path, text) in &sources {
+    fs::create_dir_all(&copy).expect("the copy is writable");
+    let mut old = BTreeMap::new();
+    read_sources(&copy, Path::new(""), &mut old);
+    for path in old.keys().filter(|path| !sources.contains_key(*path)) {
+        fs::remove_file(copy.join(path)).expect("the copy is writable");
+    }
+    // What has not changed is not built again.
+    for (path, text) in sources.iter().filter(|(path, text)| old.get(*path) != Some(*text)) {
         let path = copy.join(path);
-        // What has not changed is not built again.
-        if fs::read(&path).is_ok_and(|old| old == *text) {
-            continue;
-        }
         fs::create_dir_all(path.parent().expect("a directory")).expect("the copy is writable");
         fs::write(path, text).expect("the copy is writable");
     }
