@@ -16,7 +16,7 @@ use serde_json::Value;
 
 /// Cases within which a fault has to be found.
 const CASES: &str = "200000";
-/// Fields that a minimal finding changes, at most.
+/// Fields that the smallest finding of a fault changes, at most.
 const MOST_FIELDS: usize = 3;
 /// What puts a fault in force, by its number from 1 in the order of the file.
 const VARIABLE: &str = "VMCS_SEEDED_FAULT";
@@ -128,16 +128,19 @@ fn run(vmcs: &Path, number: u32, name: &str, campaign: &Campaign) -> Result<(), 
         (_, false) => {}
     }
     let files = fs::read_dir(findings.path()).expect("findings are written").map(|file| file.expect("a file").path());
+    let mut fewest = usize::MAX;
     for file in files {
         let text = fs::read_to_string(&file).expect("a case file");
         let finding: Value = serde_json::from_str(&text).expect("a case file");
         let fields = finding["changes"].as_array().map_or(usize::MAX, Vec::len);
         println!("{name}: {first}, {fields} fields changed, {}", finding["cause"]);
-        if finding["minimal"] != true || fields > MOST_FIELDS {
+        if finding["minimal"] != true {
             return Err(format!("{name}: this is not minimal: {text}"));
         }
+        fewest = fewest.min(fields);
     }
-    Ok(())
+    // A fault may show in several ways, some of which take more.
+    if fewest > MOST_FIELDS { Err(format!("{name}: the smallest finding changes {fewest} fields")) } else { Ok(()) }
 }
 
 /// Builds the command of a copy of the workspace with `faults` in it.

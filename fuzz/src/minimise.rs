@@ -206,8 +206,7 @@ pub fn minimise(
 fn size(case: &Case) -> (usize, bool, usize) {
     let fields = case.ops.iter().filter(|op| matches!(op, Op::Vmwrite { .. })).count();
     let special = case.ops.iter().any(|op| matches!(op, Op::WriteImage { image: 1.. }));
-    let fields = if special { fields.max(FEW_FIELDS + 1) } else { fields.max(FEW_FIELDS) };
-    (fields, special, case.ops.len())
+    (fields.max(FEW_FIELDS), special, case.ops.len())
 }
 
 /// The target and who judges its answers.

@@ -35,6 +35,8 @@ pub(super) enum Edit {
     },
     /// The case starts in VMX root operation, without the operations that led there.
     StartInVmxRoot(Vec<usize>),
+    /// Several at once: fields that have to agree can only change together.
+    Together(Vec<Edit>),
 }
 
 impl Draft {
@@ -62,6 +64,7 @@ impl Draft {
                     draft.start = Start::VmxRoot;
                     draft.drop_ops(ops);
                 }
+                Edit::Together(edits) => draft = draft.with(edits),
             }
         }
         draft
@@ -91,13 +94,25 @@ impl Draft {
         edits
     }
 
-    /// Edits that take bits of written values back; those of most bits come first.
+    /// Edits that take bits of written values back, or all but one of them, or all other writes; those of most bits come
+    /// first.
     pub(super) fn fewer_bits(&self, world: &World, session: &Session) -> Vec<Edit> {
         let mut machine = Machine::new(&world.profile, self.start);
+        let is_write = |(_, op): &(usize, Op)| matches!(op, Op::Vmwrite { .. });
+        let writes: Vec<usize> = self.present().filter(is_write).map(|(index, _)| index).collect();
         let mut edits = Vec::new();
         for (index, op) in self.present() {
             if let Some((old, value)) = change(&machine, &op) {
                 let bits: Vec<u64> = (0..64).map(|bit| 1 << bit).filter(|bit| (old ^ value) & bit != 0).collect();
+                // One bit of one field, and nothing else.
+                if writes.len() > 1 && writes.contains(&index) {
+                    let others = Edit::Drop(writes.iter().copied().filter(|other| *other != index).collect());
+                    edits.extend(bits.iter().map(|bit| {
+                        let rest = Edit::Restore { op: index, mask: !bit, old };
+                        Edit::Together(vec![others.clone(), rest])
+                    }));
+                    edits.push(others);
+                }
                 if bits.len() > 1 {
                     edits.extend(chunks(bits.len()).map(|chunk| {
                         let mask: u64 = bits[chunk].iter().sum();
@@ -109,7 +124,7 @@ impl Draft {
         }
         edits.sort_by_key(|edit| match edit {
             Edit::Restore { mask, .. } => std::cmp::Reverse(mask.count_ones()),
-            _ => std::cmp::Reverse(0),
+            _ => std::cmp::Reverse(u32::MAX),
         });
         edits
     }

@@ -118,6 +118,10 @@ impl<'a> Machine<'a> {
                 memory::store(VMXON_REGION, 4, self.revision.into());
                 self.vmxon(VMXON_REGION);
             }
+            // Paging structures of a guest may have been looked for there, and entries marked as accessed.
+            Start::VmxRoot if memory::load(VMXON_REGION) != Some(self.revision) => {
+                memory::store(VMXON_REGION, 4, self.revision.into());
+            }
             Start::VmxRoot => {}
             // The page holds no revision identifier then.
             Start::OutsideVmx => memory::zero_page(VMXON_REGION),
