@@ -54,7 +54,7 @@ impl Ending {
     }
 }
 
-/// Writes a [`StepResult::Timed`] whose samples come one by one.
+/// Writes a [`crate::StepResult::Timed`] whose samples come one by one.
 #[derive(Debug)]
 pub struct SampleWriter<'w, 'b> {
     writer: &'w mut Writer<'b>,
