@@ -35,7 +35,8 @@ const ALWAYS: [FieldId; 11] = [
 ];
 const CET: [FieldId; 3] =
     [field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()];
-const FRED: [FieldId; 8] = [
+/// The state of FRED transitions that “load FRED” and “save FRED” are about.
+pub const FRED: [FieldId; 8] = [
     field::GUEST_IA32_FRED_CONFIG.id(),
     field::GUEST_IA32_FRED_RSP1.id(),
     field::GUEST_IA32_FRED_RSP2.id(),
@@ -45,8 +46,8 @@ const FRED: [FieldId; 8] = [
     field::GUEST_IA32_FRED_SSP2.id(),
     field::GUEST_IA32_FRED_SSP3.id(),
 ];
-/// Registers that a VM-entry control loads.
-const LOADED: &[(Entry, &[FieldId])] = &[
+/// Registers that a VM-entry control loads. SDM 27.3.2.1, Loading Guest Control Registers, Debug Registers, and MSRs.
+pub const LOADED: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_IA32_PERF_GLOBAL_CTRL, &[field::GUEST_IA32_PERF_GLOBAL_CTRL.id()]),
     (Entry::LOAD_IA32_PAT, &[field::GUEST_IA32_PAT.id()]),
     (Entry::LOAD_IA32_EFER, &[field::GUEST_IA32_EFER.id()]),
@@ -68,8 +69,8 @@ const SAVED: &[(Exit, FieldId)] = &[
     (Exit::SAVE_IA32_PERF_GLOBAL_CTRL, field::GUEST_IA32_PERF_GLOBAL_CTRL.id()),
 ];
 /// Registers that every exit saves if the processor has the field at all, which exists with the controls that load or
-/// clear the register.
-const SAVED_IF_SUPPORTED: [FieldId; 9] = [
+/// clear the register. SDM 28.3.1, Saving Control Registers, Debug Registers, and MSRs.
+pub const SAVED_IF_SUPPORTED: [FieldId; 9] = [
     field::GUEST_IA32_BNDCFGS.id(),
     field::GUEST_IA32_RTIT_CTL.id(),
     field::GUEST_IA32_S_CET.id(),

@@ -64,7 +64,7 @@ extern crate alloc;
 mod controls;
 mod entry;
 mod exit;
-mod guest_state;
+pub mod guest_state;
 mod host_state;
 mod instructions;
 pub mod intrinsics;

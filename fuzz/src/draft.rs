@@ -1,5 +1,6 @@
 //! A case before it is a program: an image, what is changed of it, and how the processor comes to enter it.
 
+use vmcs_emu::guest_state::SAVED_IF_SUPPORTED;
 use vmcs_golden::corpus::Stage;
 use vmcs_hw::Case;
 use vmcs_model::checks::{CheckId, CheckSet};
@@ -51,18 +52,6 @@ pub(crate) struct Draft {
     /// Events are blocked by MOV SS.
     pub(crate) after_mov_ss: bool,
 }
-
-/// Fields that a VM exit saves whether or not the entry has loaded them (SDM 28.3.1, Saving Control Registers, Debug
-/// Registers, and MSRs): what they hold then is what the cases before have left in the processor.
-const SAVED_ANYWAY: [FieldId; 7] = [
-    field::GUEST_IA32_BNDCFGS.id(),
-    field::GUEST_IA32_RTIT_CTL.id(),
-    field::GUEST_IA32_LBR_CTL.id(),
-    field::GUEST_IA32_S_CET.id(),
-    field::GUEST_SSP.id(),
-    field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
-    field::GUEST_IA32_PKRS.id(),
-];
 
 impl Draft {
     /// The stage of a golden line that was played with image `base`, if a program can set it up.
@@ -207,7 +196,8 @@ impl Draft {
         let write = |(field, value): (FieldId, u64)| Op::Vmwrite { encoding: field.info().encoding.0.into(), value };
         if matches!(self.way, Way::Launched | Way::LaunchedBeforeVmxoff) {
             ops.push(Op::Vmlaunch { after_mov_ss: false });
-            let saved = SAVED_ANYWAY.iter().copied().filter(|field| world.fields.contains(field));
+            // What they hold now the exit has saved, loaded or not: it may be what an earlier case has left.
+            let saved = SAVED_IF_SUPPORTED.into_iter().filter(|field| world.fields.contains(field));
             ops.extend(saved.map(|field| write((field, vmcs.raw(field)))));
         }
         if self.way == Way::LaunchedBeforeVmxoff {

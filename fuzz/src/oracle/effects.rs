@@ -5,6 +5,7 @@
 //! writes the exit reason and the exit qualification and nothing else (SDM 27.8), VMfailValid the VM-instruction error
 //! (SDM 31.2), every other instruction nothing.
 
+use vmcs_emu::guest_state;
 use vmcs_model::controls::{Entry, Exit as ExitControl, Secondary, SecondaryExit};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::exit_reason;
@@ -196,36 +197,17 @@ static EFFECTS: [Effect; 30] = [
         left: |exit, _| saved_by(exit, ExitControl::SAVE_IA32_PERF_GLOBAL_CTRL, Entry::LOAD_IA32_PERF_GLOBAL_CTRL),
     },
     Effect {
-        fields: &[
-            field::GUEST_IA32_BNDCFGS.id(),
-            field::GUEST_IA32_RTIT_CTL.id(),
-            field::GUEST_IA32_S_CET.id(),
-            field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(),
-            field::GUEST_SSP.id(),
-            field::GUEST_IA32_LBR_CTL.id(),
-            field::GUEST_IA32_PKRS.id(),
-            field::GUEST_UINV.id(),
-            field::GUEST_IA32_SPEC_CTRL.id(),
-        ],
+        fields: &guest_state::SAVED_IF_SUPPORTED,
         sdm: SAVING_REGISTERS,
         rule: "saved by every exit of a processor with the control that loads it",
         left: |exit, field| {
-            let loaded = LOADED_BY.iter().find(|(fields, _)| fields.contains(&field));
-            let loaded = loaded.is_some_and(|(_, control)| exit.entry_controls().contains(*control));
+            let mut loads = guest_state::LOADED.iter().filter(|(_, fields)| fields.contains(&field));
+            let loaded = loads.any(|(control, _)| exit.entry_controls().contains(*control));
             Left::known_if(exit.untouched && loaded)
         },
     },
     Effect {
-        fields: &[
-            field::GUEST_IA32_FRED_CONFIG.id(),
-            field::GUEST_IA32_FRED_RSP1.id(),
-            field::GUEST_IA32_FRED_RSP2.id(),
-            field::GUEST_IA32_FRED_RSP3.id(),
-            field::GUEST_IA32_FRED_STKLVLS.id(),
-            field::GUEST_IA32_FRED_SSP1.id(),
-            field::GUEST_IA32_FRED_SSP2.id(),
-            field::GUEST_IA32_FRED_SSP3.id(),
-        ],
+        fields: &guest_state::FRED,
         sdm: SAVING_REGISTERS,
         rule: "saved if “save FRED” is 1",
         left: |exit, _| {
@@ -412,20 +394,6 @@ static EFFECTS: [Effect; 30] = [
             Left::known_if(!exit.secondary().contains(feature))
         },
     },
-];
-
-/// The VM-entry controls that load what every exit saves.
-const LOADED_BY: [(&[FieldId], Entry); 7] = [
-    (&[field::GUEST_IA32_BNDCFGS.id()], Entry::LOAD_IA32_BNDCFGS),
-    (&[field::GUEST_IA32_RTIT_CTL.id()], Entry::LOAD_IA32_RTIT_CTL),
-    (
-        &[field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()],
-        Entry::LOAD_CET_STATE,
-    ),
-    (&[field::GUEST_IA32_LBR_CTL.id()], Entry::LOAD_GUEST_IA32_LBR_CTL),
-    (&[field::GUEST_IA32_PKRS.id()], Entry::LOAD_PKRS),
-    (&[field::GUEST_UINV.id()], Entry::LOAD_UINV),
-    (&[field::GUEST_IA32_SPEC_CTRL.id()], Entry::LOAD_IA32_SPEC_CTRL),
 ];
 
 /// A register that the exit saves if the control `save` is 1, known if the entry loaded it.
