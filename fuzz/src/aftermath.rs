@@ -92,7 +92,7 @@ mod tests {
     fn aftermath(world: &World, draft: &Draft, deep: bool) -> Vec<Op> {
         let mut case = draft.case(world);
         let before = case.ops.len();
-        add(world, &mut case, draft.way, &draft.verdict(world), deep);
+        add(world, &mut case, draft.way, &draft.verdict(world, &draft.image(world)), deep);
         case.ops[before - 1..].to_vec()
     }
 

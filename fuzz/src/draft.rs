@@ -155,9 +155,9 @@ impl Draft {
         ask(attempt, vmcs, &self.memory(world))
     }
 
-    /// What the model says of the entry.
-    pub(crate) fn verdict(&self, world: &World) -> Verdict {
-        self.ask(world, &self.image(world), |attempt, vmcs, memory| judge(attempt, vmcs, memory))
+    /// What the model says of the entry; `vmcs` is [`Self::image`].
+    pub(crate) fn verdict(&self, world: &World, vmcs: &Vmcs) -> Verdict {
+        self.ask(world, vmcs, |attempt, vmcs, memory| judge(attempt, vmcs, memory))
     }
 
     /// What the entry violates; `vmcs` is [`Self::image`].
@@ -179,7 +179,7 @@ impl Draft {
             _ => Start::VmxRoot,
         };
         if matches!(self.way, Way::OutsideVmx | Way::NoCurrent) {
-            return Case { start, ops: vec![enter] };
+            return Case { start, ops: vec![enter], ..Case::default() };
         }
         let Base { vmcs, memory, .. } = &world.bases[self.base];
         let revision = u64::from(world.capabilities.revision());
@@ -206,7 +206,7 @@ impl Draft {
         }
         ops.extend(self.changes.iter().copied().map(write));
         ops.push(enter);
-        Case { start, ops }
+        Case { start, ops, ..Case::default() }
     }
 }
 

@@ -24,4 +24,4 @@ mod world;
 
 pub use generators::Generator;
 pub use stream::{Generated, Stream};
-pub use world::{Base, World};
+pub use world::{Base, World, volatile_areas};

@@ -58,6 +58,8 @@ pub struct Oracle<'a> {
     world: &'a World,
     session: &'a Session,
     deviations: Vec<&'a Deviation>,
+    /// What an [`Op::Observe`] shows that looks at the information fields alone, and one that looks at the state, too.
+    looks: [Vec<Option<FieldId>>; 2],
     /// For each image a machine that has written it to a VMCS, as image cases begin; made when it is first needed.
     prepared: Vec<OnceLock<Option<Begun>>>,
 }
@@ -67,7 +69,8 @@ impl<'a> Oracle<'a> {
     #[must_use]
     pub fn new(world: &'a World, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
         let prepared = session.images.iter().map(|_| OnceLock::new()).collect();
-        Self { world, session, deviations, prepared }
+        let looks = [false, true].map(|state| session.fields_observed(state).map(|e| Encoding(e).field()).collect());
+        Self { world, session, deviations, looks, prepared }
     }
 
     /// Judges one observation.
@@ -146,7 +149,7 @@ impl<'a> Oracle<'a> {
             if let (Op::Observe { state }, StepResult::Fields(values)) = (op, observed)
                 && let Some(shown) = self.shown(*state, values)
             {
-                match self.fields(&mut machine, &mut known, &shown) {
+                match self.fields(&mut machine, &mut known, shown) {
                     Ok(ids) => ids.into_iter().for_each(|id| add_once(accounted, id)),
                     Err(wrong) => {
                         let (disagreement, explanation) = *wrong;
@@ -166,14 +169,14 @@ impl<'a> Oracle<'a> {
     }
 
     /// The fields that an [`Op::Observe`] shows; `None` if they are not as many as the session's lists have.
-    fn shown(&self, state: bool, values: &[u64]) -> Option<Vec<(FieldId, u64)>> {
-        let fields: Vec<_> = self.session.fields_observed(state).collect();
-        if fields.len() != values.len() {
-            return None;
-        }
-        let shown =
-            fields.iter().zip(values).filter_map(|(encoding, value)| Some((Encoding(*encoding).field()?, *value)));
-        Some(shown.collect())
+    fn shown<'b>(
+        &'b self,
+        state: bool,
+        values: &'b [u64],
+    ) -> Option<impl Iterator<Item = (FieldId, u64)> + Clone + use<'b>> {
+        let fields = &self.looks[usize::from(state)];
+        let shown = fields.iter().zip(values).filter_map(|(field, value)| Some(((*field)?, *value)));
+        (fields.len() == values.len()).then_some(shown)
     }
 
     /// A machine that has executed the first operations of the case, and how many, if the target did them, too.
@@ -215,12 +218,17 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// The deviations whose conditions the current VMCS meets.
-    fn applicable<'b>(&'b self, machine: &'b Machine) -> impl Iterator<Item = &'a Deviation> + 'b {
+    /// The `wanted` deviations whose conditions the current VMCS meets.
+    fn applicable<'b>(
+        &'b self,
+        machine: &'b Machine,
+        wanted: impl Fn(&&'a Deviation) -> bool + 'b,
+    ) -> impl Iterator<Item = &'a Deviation> + 'b {
         let (current, memory) = (machine.processor().current(), machine.processor().memory());
         self.deviations
             .iter()
             .copied()
+            .filter(wanted)
             .filter(move |deviation| current.is_some_and(|region| deviation.applies(&region.fields, memory)))
     }
 }

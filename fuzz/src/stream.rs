@@ -7,7 +7,7 @@ use vmcs_hw::Case;
 use crate::aftermath::DEEP;
 use crate::campaign::Shard;
 use crate::coverage::{Aim, Coverage};
-use crate::generators::boundary::{Made, make, whole};
+use crate::generators::boundary::{Made, make};
 use crate::steering::Steering;
 use crate::{Generator, World};
 
@@ -88,9 +88,9 @@ impl Stream {
         let bytes = Generator::bytes(seed, index);
         let mut u = Unstructured::new(&bytes);
         let made = self.steering.choose(&world.recipes().aims, &mut u).and_then(|aim| make(world, &mut u, aim));
-        let Made { draft, violated, aim } = made.unwrap_or_default();
-        self.steering.count(&violated, aim);
-        Generated { case: whole(world, &draft, number.is_multiple_of(DEEP)), aim }
+        let made = made.unwrap_or_else(|_| Made::plain(world));
+        self.steering.count(&made.verdict.violated, made.aim);
+        Generated { case: made.case(world, number.is_multiple_of(DEEP)), aim: made.aim }
     }
 }
 

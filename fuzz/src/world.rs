@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use vmcs_hw::Session;
-use vmcs_model::field::{self, FIELDS, FieldId};
+use vmcs_model::controls::{PinBased, Primary, Secondary};
+use vmcs_model::field::{self, FIELDS, Field, FieldId, FieldValue};
 use vmcs_model::memory::ZeroMemory;
 use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs, violations};
-use vmcs_wire::layout;
+use vmcs_wire::{layout, session};
 
 use crate::aftermath;
 use crate::generators::bases;
@@ -83,14 +84,7 @@ impl World {
             observed_fields: Vec::new(),
             information_fields,
             state_fields,
-            // The sizes of the descriptors: SDM 25.5.7.2, Virtualization Exceptions, and 29.6, Posted-Interrupt Processing.
-            volatile: vec![
-                (layout::VIRTUAL_APIC, 4096),
-                (layout::PML, 4096),
-                (layout::VE_INFORMATION, 64),
-                (layout::POSTED_INTERRUPT, 64),
-                (layout::EXIT_MSR_STORE, 4096),
-            ],
+            volatile: volatile_areas(),
         }
     }
 
@@ -114,6 +108,24 @@ impl World {
     pub fn launch<'a>(&'a self, cpu: &'a CpuState) -> EntryAttempt<'a> {
         launch(&self.capabilities, cpu)
     }
+}
+
+/// What a guest's stay and a VM exit write to by way of the pointers of the bases.
+#[must_use]
+pub fn volatile_areas() -> Vec<session::Area> {
+    fn area<T: FieldValue>(address: u64, bytes: u64, field: Field<T>, mask: T) -> session::Area {
+        session::Area { address, bytes, field: field.encoding().0.into(), mask: mask.to_raw() }
+    }
+    // The last virtual register lies at 3F0H, and the descriptors have 64 bytes: SDM 25.5.7.2, Virtualization Exceptions,
+    // 29.1.1, Virtualized APIC Registers, and 29.6, Posted-Interrupt Processing.
+    let secondary = field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS;
+    vec![
+        area(layout::VIRTUAL_APIC, 1024, field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, Primary::USE_TPR_SHADOW),
+        area(layout::PML, 4096, secondary, Secondary::ENABLE_PML),
+        area(layout::VE_INFORMATION, 64, secondary, Secondary::EPT_VIOLATION_VE),
+        area(layout::POSTED_INTERRUPT, 64, field::PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::PROCESS_POSTED_INTERRUPTS),
+        area(layout::EXIT_MSR_STORE, 4096, field::VM_EXIT_MSR_STORE_COUNT, u32::MAX),
+    ]
 }
 
 /// An attempt to launch a clear, ordinary VMCS.

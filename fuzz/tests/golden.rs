@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use vmcs_emu::{Entry, Failure, LogicalProcessor};
-use vmcs_fuzz::World;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_fuzz::{World, volatile_areas};
 use vmcs_golden::corpus::{self, Expected, Scene, Stage};
 use vmcs_golden::profiles;
 use vmcs_hw::bochs::{self, BochsTarget};
@@ -209,9 +209,7 @@ fn session(capabilities: &Capabilities) -> Session {
         |field: &FieldId| field.info().area() != Area::ExitInformation && capabilities.has_field(field.info());
     Session {
         images: vec![FieldId::all().filter(writable).map(|field| (field.info().encoding.0, vmcs.raw(field))).collect()],
-        volatile: [layout::VIRTUAL_APIC, layout::PML, layout::VE_INFORMATION, layout::POSTED_INTERRUPT]
-            .map(|page| (page, 4096))
-            .to_vec(),
+        volatile: volatile_areas(),
         ..Session::default()
     }
 }
@@ -236,8 +234,12 @@ fn case(stage: &Stage, capabilities: &Capabilities) -> Option<Case> {
         EntryInstruction::Vmresume => Op::Vmresume { after_mov_ss },
     };
     let start = match (stage.cpu.vmx, stage.cpu.vmcs_pointer) {
-        (VmxOperation::Outside, _) => return Some(Case { start: Start::OutsideVmx, ops: vec![enter] }),
-        (VmxOperation::Root, NO_POINTER) => return Some(Case { start: Start::VmxRoot, ops: vec![enter] }),
+        (VmxOperation::Outside, _) => {
+            return Some(Case { start: Start::OutsideVmx, ops: vec![enter], ..Case::default() });
+        }
+        (VmxOperation::Root, NO_POINTER) => {
+            return Some(Case { start: Start::VmxRoot, ops: vec![enter], ..Case::default() });
+        }
         (VmxOperation::Root, VMCS) => Start::VmxRoot,
         _ => return None,
     };
@@ -261,7 +263,7 @@ fn case(stage: &Stage, capabilities: &Capabilities) -> Option<Case> {
             .map(|field| Op::Vmwrite { encoding: field.info().encoding.0.into(), value: stage.vmcs.raw(field) }),
     );
     ops.push(enter);
-    Some(Case { start, ops })
+    Some(Case { start, ops, ..Case::default() })
 }
 
 /// The lines and neighbours that mean on a processor what they mean on their own, as cases; and how many of them are

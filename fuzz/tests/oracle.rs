@@ -81,7 +81,7 @@ fn a_measurement_is_left_open_and_what_comes_before_it_is_not() {
     let session = world.session();
     let oracle = Oracle::new(&world, &session, vec![]);
     let ops = vec![Op::Vmptrst, Op::Time { what: Timed::Vmlaunch, rounds: 2 }, Op::Vmxoff, Op::Vmxoff];
-    let case = Case { start: Start::VmxRoot, ops };
+    let case = Case { start: Start::VmxRoot, ops, ..Case::default() };
     let judge = |first, measured| {
         let observation =
             Observation { steps: vec![first, measured, StepResult::Ok, StepResult::Ok], end: End::Completed };

@@ -151,5 +151,5 @@ fn launch(world: &World, base: &Vmcs, vmcs: &Vmcs) -> Case {
     let changed = world.fields.iter().copied().filter(is_input).filter(|f| vmcs.raw(*f) != base.raw(*f));
     ops.extend(changed.map(|f| Op::Vmwrite { encoding: f.info().encoding.0.into(), value: vmcs.raw(f) }));
     ops.push(Op::Vmlaunch { after_mov_ss: false });
-    Case { start: Start::VmxRoot, ops }
+    Case { start: Start::VmxRoot, ops, ..Case::default() }
 }

@@ -63,6 +63,8 @@ struct Encoded {
     steps: usize,
     /// VMX instructions that it executes.
     instructions: usize,
+    /// It is executed by itself.
+    perilous: bool,
 }
 
 impl Chunk {
@@ -104,11 +106,12 @@ impl Chunk {
         let end = start + writer.len();
         self.bytes.truncate(end);
         let instructions = case.ops.iter().map(|op| instructions(op, session)).sum();
-        self.cases.push(Encoded { steps: case.ops.len(), start, end, answer, instructions });
+        self.cases.push(Encoded { steps: case.ops.len(), start, end, answer, instructions, perilous: case.perilous });
         written.is_ok()
     }
 
-    /// Divides the cases from `first` on into batches: the next `careful` cases alone, the others by `size`.
+    /// Divides the cases from `first` on into batches: the next `careful` cases and perilous ones alone, the others by
+    /// `size`.
     pub(crate) fn batches(&self, first: usize, careful: usize, size: usize) -> Vec<Batch> {
         let mut batches = Vec::new();
         let mut next = first;
@@ -119,12 +122,16 @@ impl Chunk {
             for case in self.cases[next..].iter().take(most) {
                 input += case.end - case.start;
                 answer += case.answer;
-                if batch.cases > 0 && (input > MAX_BATCH_BYTES || answer > MAX_ANSWER_BYTES) {
+                let full = input > MAX_BATCH_BYTES || answer > MAX_ANSWER_BYTES;
+                if batch.cases > 0 && (full || case.perilous) {
                     answer -= case.answer;
                     break;
                 }
                 batch.cases += 1;
                 batch.instructions += case.instructions;
+                if case.perilous {
+                    break;
+                }
             }
             batch.answer = answer;
             next += batch.cases;
@@ -251,12 +258,15 @@ mod tests {
     use super::*;
 
     fn chunk(cases: usize) -> Chunk {
+        with_perilous(cases, &[])
+    }
+
+    fn with_perilous(cases: usize, perilous: &[usize]) -> Chunk {
         let mut chunk = Chunk::default();
-        for _ in 0..cases {
-            assert!(chunk.push(
-                &Case { ops: vec![Op::Vmptrst, Op::Vmlaunch { after_mov_ss: false }], ..Case::default() },
-                &Session::default()
-            ));
+        for number in 0..cases {
+            let ops = vec![Op::Vmptrst, Op::Vmlaunch { after_mov_ss: false }];
+            let case = Case { ops, perilous: perilous.contains(&number), ..Case::default() };
+            assert!(chunk.push(&case, &Session::default()));
         }
         chunk
     }
@@ -265,6 +275,13 @@ mod tests {
     fn careful_cases_are_batches_of_their_own() {
         let sizes: Vec<_> = chunk(10).batches(1, 2, 4).iter().map(|batch| (batch.first, batch.cases)).collect();
         assert_eq!(sizes, [(1, 1), (2, 1), (3, 4), (7, 3)]);
+    }
+
+    #[test]
+    fn perilous_cases_take_no_others_with_them() {
+        let chunk = with_perilous(9, &[0, 4, 5, 8]);
+        let sizes: Vec<_> = chunk.batches(0, 0, 2).iter().map(|batch| (batch.first, batch.cases)).collect();
+        assert_eq!(sizes, [(0, 1), (1, 2), (3, 1), (4, 1), (5, 1), (6, 2), (8, 1)]);
     }
 
     #[test]

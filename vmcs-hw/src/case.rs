@@ -11,6 +11,8 @@ pub struct Case {
     pub start: Start,
     /// The program, at most 65,535 operations.
     pub ops: Vec<Op>,
+    /// It may take the machine down: a target that loses others with it executes it by itself.
+    pub perilous: bool,
 }
 
 /// What executing a [`Case`] showed.
@@ -48,9 +50,8 @@ pub struct Session {
     pub information_fields: Vec<u32>,
     /// Encodings of the fields that [`Op::Observe`] reads if it is told to.
     pub state_fields: Vec<u32>,
-    /// Areas of [`vmcs_wire::layout::ARENA`] that the processor may write to by way of VMCS pointers, each an address that
-    /// is a multiple of 64 and a number of bytes: after a case that came to a VM exit they are zeroed, like the pages that
-    /// operations touch.
+    /// Areas of [`vmcs_wire::layout::ARENA`] that the processor may write to by way of VMCS pointers: after a case that came
+    /// to a VM exit with a VMCS that says so they are zeroed, like the pages that operations touch.
     pub volatile: Vec<Area>,
 }
 

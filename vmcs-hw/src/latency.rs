@@ -20,7 +20,8 @@ mod scenario;
 
 use std::ops::ControlFlow;
 
-use vmcs_model::{Capabilities, Outcome};
+use vmcs_model::{Capabilities, Outcome, field};
+use vmcs_wire::session::Area;
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed, layout};
 
 use crate::case::{Case, End, Observation, Session};
@@ -87,10 +88,17 @@ pub fn sample(
     rounds: u16,
 ) -> Result<Samples, LatencyError> {
     let rounds = rounds.min(MAX_ROUNDS) + WARM_UP;
-    let nothing = Case { start: Start::VmxRoot, ops: vec![Op::Time { what: Timed::Nothing, rounds }] };
+    let nothing =
+        Case { start: Start::VmxRoot, ops: vec![Op::Time { what: Timed::Nothing, rounds }], ..Case::default() };
     let cases: Vec<_> = scenarios.iter().map(|scenario| scenario.case(capabilities, rounds)).collect();
     let mut run = std::iter::once(nothing).chain(cases.iter().flatten().cloned());
-    let session = Session { volatile: vec![(layout::EXIT_MSR_STORE, 4096)], ..Session::default() };
+    let stores = Area {
+        address: layout::EXIT_MSR_STORE,
+        bytes: 4096,
+        field: field::VM_EXIT_MSR_STORE_COUNT.encoding().0.into(),
+        mask: u64::MAX,
+    };
+    let session = Session { volatile: vec![stores], ..Session::default() };
     let mut observations = Vec::new();
     target.run(&session, &mut run, &mut |_, observation| {
         observations.push(observation);

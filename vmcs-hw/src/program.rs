@@ -235,7 +235,7 @@ impl Program {
             StartState::Outside => Start::OutsideVmx,
             StartState::VmxRoot => Start::VmxRoot,
         };
-        Ok(Case { start, ops })
+        Ok(Case { start, ops, ..Case::default() })
     }
 
     /// How many operations of the case set up `memory`, and how many each line of `ops` means.

@@ -48,14 +48,14 @@ fn launch_state_programs_end_as_the_manual_says() {
     let session = session(&report);
     let then = |mut ops: Vec<Op>, more: &[Op]| {
         ops.extend_from_slice(more);
-        Case { start: Start::VmxRoot, ops }
+        Case { start: Start::VmxRoot, ops, ..Case::default() }
     };
     let image = Op::WriteImage { image: 0 };
     let other = REGION + 0x1000;
     let exit = |reason| move |result: &StepResult<Vec<u64>>| matches!(result, StepResult::Exit { reason: r, .. } if *r == reason);
     let is = |expected: StepResult<Vec<u64>>| move |result: &StepResult<Vec<u64>>| *result == expected;
     type Expected = Box<dyn Fn(&StepResult<Vec<u64>>) -> bool>;
-    let outside = |ops: &[Op]| Case { start: Start::OutsideVmx, ops: ops.to_vec() };
+    let outside = |ops: &[Op]| Case { start: Start::OutsideVmx, ops: ops.to_vec(), ..Case::default() };
     let table: Vec<(&str, Case, Expected)> = vec![
         ("VMRESUME of a clear VMCS", then(load(&report), &[image, RESUME]), Box::new(is(StepResult::FailValid(5)))),
         ("VMLAUNCH twice", then(load(&report), &[image, LAUNCH, LAUNCH]), Box::new(is(StepResult::FailValid(4)))),
@@ -281,7 +281,7 @@ fn every_case_starts_clean() {
         Op::Vmptrld { address: second },
         Op::Vmxoff,
     ];
-    let program = |ops: &[Op]| Case { start: Start::VmxRoot, ops: ops.to_vec() };
+    let program = |ops: &[Op]| Case { start: Start::VmxRoot, ops: ops.to_vec(), ..Case::default() };
     let check = || program(&fresh);
     let cases = vec![
         program(&dirty),
@@ -290,7 +290,7 @@ fn every_case_starts_clean() {
         check(),
         program(&left_active),
         check(),
-        Case { start: Start::OutsideVmx, ops: vec![Op::Vmxon { address: layout::VMXON_REGION }] },
+        Case { start: Start::OutsideVmx, ops: vec![Op::Vmxon { address: layout::VMXON_REGION }], ..Case::default() },
         check(),
     ];
     let observations = run(&mut target, &session, cases);

@@ -90,7 +90,7 @@ fn the_probe_names_the_violated_check() {
         ops.push(Op::WriteImage { image: 0 });
         ops.extend_from_slice(changes);
         ops.extend([if *resume { RESUME } else { LAUNCH }, Op::Diagnose { resume: *resume }]);
-        Case { start: Start::VmxRoot, ops }
+        Case { start: Start::VmxRoot, ops, ..Case::default() }
     });
     let observed = run(&mut target, &session, cases.collect());
     for ((name, _, _, ended, check), observation) in table.iter().zip(observed) {

@@ -60,7 +60,9 @@ fn write(encoding: u32, value: u64) -> Op {
 }
 
 fn last_of(report: &ProbeReport, target: &mut BochsTarget, start: Start, ops: Vec<Op>) -> Vec<StepResult<Vec<u64>>> {
-    let [observation] = &run(target, &session(report), vec![Case { start, ops }])[..] else { panic!("one case") };
+    let [observation] = &run(target, &session(report), vec![Case { start, ops, ..Case::default() }])[..] else {
+        panic!("one case")
+    };
     observation.steps.clone()
 }
 

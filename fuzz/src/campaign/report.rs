@@ -200,7 +200,10 @@ impl Report {
             *self.outcomes.entry(outcome.to_string()).or_default() += 1;
         }
         for check in judged.violated.iter() {
-            *self.checks.entry(check.to_string()).or_default() += 1;
+            match self.checks.get_mut(check.info().id) {
+                Some(count) => *count += 1,
+                None => drop(self.checks.insert(check.to_string(), 1)),
+            }
         }
         match judged.judgement {
             Judgement::Agree => {

@@ -7,9 +7,9 @@ mod vary;
 
 use arbitrary::{Result, Unstructured};
 use vmcs_hw::Case;
-use vmcs_model::Vmcs;
 use vmcs_model::checks::{CheckId, CheckSet, Failure, Phase};
 use vmcs_model::field::FieldId;
+use vmcs_model::{Verdict, Vmcs};
 
 pub(crate) use recipes::Recipes;
 
@@ -20,13 +20,31 @@ use crate::draft::Draft;
 use crate::risk;
 
 /// A draft and what the model says of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Made {
     pub(crate) draft: Draft,
-    /// What its entry violates.
-    pub(crate) violated: CheckSet,
+    /// On its entry.
+    pub(crate) verdict: Verdict,
     /// The side of a check on which it lies for certain.
     pub(crate) aim: Option<Aim>,
+    /// It may take the machine down.
+    pub(crate) perilous: bool,
+}
+
+impl Made {
+    /// The plain image, made for nothing.
+    pub(crate) fn plain(world: &World) -> Self {
+        let draft = Draft::default();
+        Self { verdict: draft.verdict(world, &draft.image(world)), draft, aim: None, perilous: false }
+    }
+
+    /// The case, with what makes the effects of its entry show; every field if it is `deep`.
+    pub(crate) fn case(&self, world: &World, deep: bool) -> Case {
+        let Self { draft, verdict, perilous, .. } = self;
+        let mut case = Case { perilous: *perilous, ..draft.case(world) };
+        aftermath::add(world, &mut case, draft.way, verdict, deep);
+        case
+    }
 }
 
 /// One of how many cases that would take the machine down is made. To find out and to start again takes as long as
@@ -38,14 +56,7 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     let aim = *u.choose(&world.recipes().aims)?;
     let made = make(world, u, aim)?;
     let deep = u.ratio(1, aftermath::DEEP)?;
-    Ok(whole(world, &made.draft, deep))
-}
-
-/// The case of a draft, with what makes the effects of its entry show; every field if it is `deep`.
-pub(crate) fn whole(world: &World, draft: &Draft, deep: bool) -> Case {
-    let mut case = draft.case(world);
-    aftermath::add(world, &mut case, draft.way, &draft.verdict(world), deep);
-    case
+    Ok(made.case(world, deep))
 }
 
 /// A case for a check and a side of it.
@@ -66,33 +77,33 @@ pub(crate) fn make(world: &World, u: &mut Unstructured<'_>, aim: Aim) -> Result<
 /// Asks the model where a draft lies.
 pub(crate) fn judged(world: &World, draft: Draft, aim: Aim) -> Made {
     let vmcs = draft.image(world);
-    let violated = draft.violations(world, &vmcs);
-    let aim = lies_on(world, &draft, &vmcs, &violated, aim).then_some(aim);
-    Made { draft, violated, aim }
+    let verdict = draft.verdict(world, &vmcs);
+    let aim = lies_on(world, &draft, &vmcs, &verdict.violated, aim).then_some(aim);
+    Made { draft, verdict, aim, perilous: false }
 }
 
 /// Puts the plain image, or what comes of it elsewhere, in the place of most cases that take the machine down.
 fn bearable(world: &World, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
     let image = made.draft.image(world);
     // Asked this way round a fuzzer's input that has come to its end does not mean yes.
-    let few = !risk::outlasts_the_case(&image, &made.violated) && !u.ratio(RISKS - 1, RISKS)?;
-    let is_risky = is_risky(world, &made.draft, &image, &made.violated)
+    let few = !risk::outlasts_the_case(&image, &made.verdict.violated) && !u.ratio(RISKS - 1, RISKS)?;
+    let is_risky = is_risky(world, &made.draft, &image, &made.verdict.violated)
         || only_stop(&made).is_some_and(|check| risk::relies_on(check, &image, &made.draft.memory(world)));
     if few || !is_risky {
-        return Ok(made);
+        return Ok(Made { perilous: is_risky, ..made });
     }
     let aims = &world.recipes().safe;
     let aim = *u.choose(aims)?;
     let draft = u.choose(world.recipes().of(aim))?.clone();
     let made = judged(world, draft, aim);
-    let is_safe = !self::is_risky(world, &made.draft, &made.draft.image(world), &made.violated);
+    let is_safe = !self::is_risky(world, &made.draft, &made.draft.image(world), &made.verdict.violated);
     Ok(if is_safe { made } else { judged(world, Draft::default(), aim) })
 }
 
 /// The one check that ends the entry; `None` where it is there to keep the entry of another check's side from going on.
 fn only_stop(made: &Made) -> Option<CheckId> {
     let on_purpose = made.aim.is_some_and(|aim| aim.side != Side::Violated);
-    made.violated.iter().next().filter(|_| !on_purpose && made.violated.len() == 1)
+    made.verdict.violated.iter().next().filter(|_| !on_purpose && made.verdict.violated.len() == 1)
 }
 
 /// Whether the entry takes the machine down, or may.

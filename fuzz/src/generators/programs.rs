@@ -39,7 +39,7 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
         let op = step(world, u)?;
         ops.push(op);
     }
-    Ok(Case { start, ops })
+    Ok(Case { start, ops, ..Case::default() })
 }
 
 fn region(index: u64) -> u64 {

@@ -45,7 +45,7 @@ impl Draft {
     }
 
     pub(super) fn case(&self) -> Case {
-        Case { start: self.start, ops: self.ops.iter().copied().flatten().collect() }
+        Case { start: self.start, ops: self.ops.iter().copied().flatten().collect(), ..Case::default() }
     }
 
     /// The draft with `edits`, which were made for it, applied.
@@ -242,7 +242,7 @@ pub(super) fn from_the_plain_image(case: &Case, session: &Session) -> Option<Cas
         let differing = image.iter().filter(|write| !plain.contains(write));
         ops.extend(differing.map(|(encoding, value)| Op::Vmwrite { encoding: u64::from(*encoding), value: *value }));
     }
-    (ops != case.ops).then_some(Case { start: case.start, ops })
+    (ops != case.ops).then_some(Case { start: case.start, ops, ..Case::default() })
 }
 
 /// Whether two images write the same fields. One that does not is not a VMCS to enter.

@@ -51,7 +51,7 @@ impl Oracle<'_> {
             End::Crashed { .. } => ("crashed", "the machine crashed after an entry"),
             End::Hung => ("hung", "the machine hung after an entry"),
         };
-        if let Some(deviation) = self.applicable(machine).find(|deviation| deviation.crashes) {
+        if let Some(deviation) = self.applicable(machine, |deviation| deviation.crashes).next() {
             return Judgement::Deviates(deviation.id.clone());
         }
         // A guest, or host state that was loaded, can take a machine down; an instruction that fails cannot.
@@ -61,7 +61,7 @@ impl Oracle<'_> {
         if leaves(verdict) {
             return Judgement::Unspecified(open);
         }
-        let applicable: Vec<_> = self.applicable(machine).collect();
+        let applicable: Vec<_> = self.applicable(machine, |_| true).collect();
         match Self::omitting(machine, op, verdict, &applicable, &leaves) {
             Some(ids) => Judgement::Deviates(ids),
             None => Judgement::disagree(verdict, text.to_owned()),
@@ -100,7 +100,7 @@ impl Oracle<'_> {
         if machine.verdict_omitting(op, &CheckSet::EMPTY).is_some_and(|verdict| verdict.permits(&observed)) {
             return Judgement::Unspecified("the entry reads what a device answers");
         }
-        let applicable: Vec<_> = self.applicable(machine).collect();
+        let applicable: Vec<_> = self.applicable(machine, |_| true).collect();
         if let Some(ids) = Self::omitting(machine, op, verdict, &applicable, &|v| v.permits(&observed)) {
             return Judgement::Deviates(ids);
         }

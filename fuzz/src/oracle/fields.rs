@@ -9,6 +9,7 @@ use vmcs_wire::{Op, StepResult};
 use super::effects::{self, Left};
 use super::exit::Exit;
 use super::{Disagreement, Explanation, Oracle};
+use crate::deviations::Deviation;
 use crate::machine::{Machine, Step};
 
 /// Which bits of the current VMCS's fields nobody can know; the others hold what the emulator says.
@@ -124,7 +125,7 @@ impl Oracle<'_> {
         &self,
         machine: &mut Machine,
         known: &mut Known,
-        shown: &[(FieldId, u64)],
+        shown: impl Iterator<Item = (FieldId, u64)> + Clone,
     ) -> Result<Vec<String>, Box<(Disagreement, Explanation)>> {
         let Some(current) = machine.processor().current() else {
             return Ok(Vec::new());
@@ -132,7 +133,7 @@ impl Oracle<'_> {
         let since = known.since;
         let mut accounted: Vec<String> = Vec::new();
         let mut differing = Vec::new();
-        for &(field, observed) in shown {
+        for (field, observed) in shown.clone() {
             let expected = current.fields.raw(field);
             if observed == expected {
                 continue;
@@ -142,8 +143,8 @@ impl Oracle<'_> {
                 continue;
             }
             let name = field.info().name;
-            match self.applicable(machine).find(|deviation| deviation.fields_written.iter().any(|field| field == name))
-            {
+            let writes = |deviation: &&Deviation| deviation.fields_written.iter().any(|field| field == name);
+            match self.applicable(machine, writes).next() {
                 Some(deviation) if accounted.contains(&deviation.id) => {}
                 Some(deviation) => accounted.push(deviation.id.clone()),
                 None => return Err(Box::new(wrong(field, observed, expected, since))),
@@ -153,7 +154,7 @@ impl Oracle<'_> {
             machine.adopt(field, observed);
         }
         for (field, _) in shown {
-            known.settle(*field);
+            known.settle(field);
         }
         Ok(accounted)
     }

@@ -1,10 +1,10 @@
 //! Execution of case programs, and the clean state between them.
 
 use vmcs_model::{Capabilities, field};
-use vmcs_wire::codec::{BufferFull, Writer};
+use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::layout::{ARENA, HOST_RIP, MEMORY_END, VMXON_REGION};
 use vmcs_wire::program::{SampleWriter, encode_fields_header};
-use vmcs_wire::session::{OBSERVED_BYTES, SessionView};
+use vmcs_wire::session::SessionView;
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 
 use crate::diagnose;
@@ -62,8 +62,8 @@ impl Pages {
 /// The processor as the cases leave it.
 pub(crate) struct Machine<'a> {
     session: SessionView<'a>,
-    /// Whether a guest or a VM exit may have written to the session's volatile areas.
-    volatile: bool,
+    /// Volatile areas of the session that may have been written to: a bit each.
+    written: u64,
     /// VMCS revision identifier.
     revision: u32,
     spare_vmxon: u64,
@@ -75,6 +75,8 @@ pub(crate) struct Machine<'a> {
     active: Pages,
     /// What the processor can do, once that was asked for.
     capabilities: Option<Capabilities>,
+    /// An operation of the case would have harmed the probe.
+    refused: bool,
 }
 
 impl<'a> Machine<'a> {
@@ -84,13 +86,14 @@ impl<'a> Machine<'a> {
         spare[..4].copy_from_slice(&revision.to_le_bytes());
         Self {
             session,
-            volatile: true,
+            written: u64::MAX,
             revision,
             spare_vmxon: spare.as_ptr() as u64,
             vmx: None,
             dirty: Pages::ALL,
             active: Pages::default(),
             capabilities: None,
+            refused: false,
         }
     }
 
@@ -104,14 +107,20 @@ impl<'a> Machine<'a> {
 
     /// Brings memory and processor into the state in which every case starts.
     pub(crate) fn reset(&mut self, start: Start) {
+        self.refused = false;
         self.clear_active();
         let keep = start == Start::VmxRoot && self.vmx == Some(VMXON_REGION) && !self.dirty.contains(VMXON_REGION);
         if self.vmx.is_some() && !keep {
             self.vmxoff();
         }
         core::mem::take(&mut self.dirty).iter().for_each(memory::zero_page);
-        if core::mem::take(&mut self.volatile) {
-            self.session.volatile().for_each(memory::zero_area);
+        let written = core::mem::take(&mut self.written);
+        if written != 0 {
+            for (index, area) in self.session.volatile().enumerate() {
+                if written >> index & 1 != 0 {
+                    memory::zero_area(area.address, area.bytes);
+                }
+            }
         }
         match start {
             Start::VmxRoot if !keep => {
@@ -164,11 +173,37 @@ impl<'a> Machine<'a> {
         self.vmx = None;
     }
 
-    /// Executes one step and writes its result. `false` ends the case: the operation would harm the probe.
+    /// Executes the next `count` steps of `program` and writes their results. After an operation that would harm the probe
+    /// none is executed.
     ///
     /// # Errors
     /// [`BufferFull`] when the answer does not fit.
-    pub(crate) fn step(&mut self, op: Op, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
+    ///
+    /// # Panics
+    /// When the program does not decode.
+    pub(crate) fn run(
+        &mut self,
+        count: u16,
+        program: &mut Reader<'_>,
+        answer: &mut Writer<'_>,
+    ) -> Result<(), BufferFull> {
+        // A copy, which stays in registers.
+        let mut reader = *program;
+        for _ in 0..count {
+            let op = Op::decode(&mut reader).expect("the case decodes");
+            if self.refused {
+                StepResult::NotRun.map_fields(|()| core::iter::empty()).encode(answer)?;
+            } else {
+                self.step(op, answer)?;
+            }
+        }
+        *program = reader;
+        Ok(())
+    }
+
+    /// Executes one step and writes its result.
+    #[inline(always)]
+    pub(crate) fn step(&mut self, op: Op, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
         let result = match op {
             Op::Vmxon { address } | Op::Vmclear { address } | Op::Vmptrld { address }
                 if address % PAGE == 0 && PROBE_MEMORY.contains(&address) =>
@@ -213,8 +248,9 @@ impl<'a> Machine<'a> {
             Op::Vmlaunch { after_mov_ss } => return self.enter(false, after_mov_ss, answer),
             Op::Vmresume { after_mov_ss } => return self.enter(true, after_mov_ss, answer),
             Op::Time { what, rounds } => {
-                self.volatile = true;
-                return time(what, rounds, answer);
+                self.written = u64::MAX;
+                self.refused = !time(what, rounds, answer)?;
+                return Ok(());
             }
             Op::Observe { state } => return self.observe(state, answer),
             Op::Vmcall => vmx::vmcall().result(),
@@ -234,11 +270,12 @@ impl<'a> Machine<'a> {
                 StepResult::Value(diagnose::first_violation(capabilities, resume, self.vmx.unwrap_or(NO_VMCS)))
             }
         };
-        result.map_fields(|()| core::iter::empty()).encode(answer)?;
-        Ok(result != StepResult::NotRun)
+        self.refused = result == StepResult::NotRun;
+        result.map_fields(|()| core::iter::empty()).encode(answer)
     }
 
-    fn enter(&mut self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
+    #[inline(never)]
+    fn enter(&mut self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
         // An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not
         // get control back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on
         // HOST_RIP ask for a canonical address only, so the exit path stands in for the former without a difference.
@@ -259,7 +296,9 @@ impl<'a> Machine<'a> {
         match entered {
             Ok(result) => result.map_fields(|()| core::iter::empty()).encode(answer)?,
             Err(()) => {
-                self.volatile = true;
+                for (index, area) in self.session.volatile().enumerate() {
+                    self.written |= u64::from(vmx::vmread(area.field).1 & area.mask != 0) << index;
+                }
                 StepResult::Exit {
                     reason: vmx::vmread(EXIT_REASON).1 as u32,
                     qualification: vmx::vmread(EXIT_QUALIFICATION).1,
@@ -270,28 +309,25 @@ impl<'a> Machine<'a> {
                 vmx::vmread_all(observed, answer.reserve(8 * observed.len())?);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes what the lists' fields hold.
-    fn observe(&self, state: bool, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
-        /// Fields that are read at once.
-        const NEAR: usize = 16;
+    #[inline(never)]
+    fn observe(&self, state: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
         let lists = [self.session.information(), if state { self.session.state() } else { &[] }];
         encode_fields_header(answer, lists.iter().map(|list| list.len()).sum())?;
-        let mut values = [0; NEAR * OBSERVED_BYTES];
-        for encodings in lists.iter().flat_map(|list| list.chunks(NEAR)) {
-            let values = &mut values[..encodings.len() * OBSERVED_BYTES];
-            vmx::vmread_all(encodings, values);
-            for value in values.as_chunks().0 {
-                answer.packed(u64::from_le_bytes(*value))?;
+        for list in lists {
+            for encoding in list {
+                // 0 for a field that does not exist.
+                answer.packed(vmx::vmread(u64::from_le_bytes(*encoding)).1)?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 
-/// Measures `rounds` entries, or nothing as often.
+/// Measures `rounds` entries, or nothing as often. `false`: it was refused.
 fn time(what: Timed, rounds: u16, answer: &mut Writer<'_>) -> Result<bool, BufferFull> {
     // As in `enter`; but the exit path that takes the time stands in for the usual one, too.
     let (read, host_rip) = vmx::vmread(HOST_RIP_FIELD);

@@ -48,7 +48,7 @@ pub(crate) fn zero_page(page: u64) {
 }
 
 /// Fills an area of the arena with zeros, in units of 64 bytes; ignores what is not one.
-pub(crate) fn zero_area((address, bytes): (u64, u64)) {
+pub(crate) fn zero_area(address: u64, bytes: u64) {
     if address.is_multiple_of(PAGE) && bytes.is_multiple_of(PAGE) {
         zero_lines::<{ PAGE as usize / LINE }>(address, bytes / PAGE);
     } else if address.is_multiple_of(LINE as u64) {

@@ -1,10 +1,10 @@
 //! From batches to answers.
 
 use vmcs_probe::transport::Transport;
+use vmcs_wire::Start;
 use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, BatchHeader, Task};
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::session::SessionView;
-use vmcs_wire::{Op, Start, StepResult};
 
 use crate::case::Machine;
 use crate::memory::{self, Buffer};
@@ -88,23 +88,13 @@ fn run_case(
     machine.reset(start);
     let first = used;
     let mut used = used + answer.append(used, |out| out.u16(steps)).expect(FULL);
-    let mut going_on = true;
-    let mut execute = |out: &mut Writer<'_>| {
-        let op = Op::decode(reader).expect(GARBLED);
-        if going_on {
-            going_on = machine.step(op, out)?;
-            Ok(())
-        } else {
-            StepResult::NotRun.map_fields(|()| core::iter::empty()).encode(out)
-        }
-    };
     if !careful {
-        return used + answer.append(used, |out| (0..steps).try_for_each(|_| execute(out))).expect(FULL);
+        return used + answer.append(used, |out| machine.run(steps, reader, out)).expect(FULL);
     }
     for step in 0..steps {
         answer.patch_steps(first, step);
         answer.submit(used, false);
-        used += answer.append(used, &mut execute).expect(FULL);
+        used += answer.append(used, |out| machine.run(1, reader, out)).expect(FULL);
     }
     answer.patch_steps(first, steps);
     answer.submit(used, false);

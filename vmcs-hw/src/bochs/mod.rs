@@ -39,7 +39,7 @@ pub struct BochsOptions {
 
 impl Default for BochsOptions {
     fn default() -> Self {
-        Self { batch: 128, cases_per_boot: 50_000, patience: Duration::from_millis(150) }
+        Self { batch: 256, cases_per_boot: 50_000, patience: Duration::from_millis(150) }
     }
 }
 

@@ -154,7 +154,7 @@ impl Scenario {
             ops.extend(spoilt.iter().map(|(id, value)| write(id.info().encoding.0, *value)));
         }
         ops.push(Op::Time { what: self.what, rounds });
-        Ok(Case { start: Start::VmxRoot, ops })
+        Ok(Case { start: Start::VmxRoot, ops, ..Case::default() })
     }
 }
 

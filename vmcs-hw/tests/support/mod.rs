@@ -136,7 +136,7 @@ pub(crate) fn launch(report: &ProbeReport, changes: &[(u32, u64)]) -> Case {
     ops.push(Op::WriteImage { image: 0 });
     ops.extend(changes.iter().map(|&(encoding, value)| Op::Vmwrite { encoding: encoding.into(), value }));
     ops.push(Op::Vmlaunch { after_mov_ss: false });
-    Case { start: Start::VmxRoot, ops }
+    Case { start: Start::VmxRoot, ops, ..Case::default() }
 }
 
 /// Runs all cases and collects the observations.

@@ -130,7 +130,7 @@ impl Op {
     ///
     /// # Errors
     /// [`DecodeError`].
-    #[inline]
+    #[inline(always)]
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match reader.u8()? {
             tag::VMXON => Self::Vmxon { address: reader.u64()? },
@@ -252,7 +252,14 @@ impl<Fields: ExactSizeIterator<Item = u64>> StepResult<Fields> {
     ///
     /// # Errors
     /// [`BufferFull`].
+    #[inline(always)]
     pub fn encode(self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
+        // Nearly every result.
+        if matches!(self, Self::Ok) { writer.u8(answer::OK) } else { self.encode_other(writer) }
+    }
+
+    #[inline(never)]
+    fn encode_other(self, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
         match self {
             Self::Ok => writer.u8(answer::OK),
             Self::Value(value) => {

@@ -160,7 +160,7 @@ pub(super) fn take(world: &World, recipes: &mut Recipes, aim: Aim, draft: Draft)
         }
         return false;
     }
-    let is_risky = |made: &Made| is_risky(world, &made.draft, &made.draft.image(world), &made.violated);
+    let is_risky = |made: &Made| is_risky(world, &made.draft, &made.draft.image(world), &made.verdict.violated);
     if !is_risky(&made) {
         return recipes.add(aim, made.draft);
     }
