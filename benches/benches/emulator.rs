@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vmcs_benches::sapphire_rapids;
 use vmcs_emu::VmExit;
-use vmcs_fuzz::machine::Machine;
+use vmcs_fuzz::emulator::Machine;
 use vmcs_model::field;
 use vmcs_model::formats::exit_reason;
 use vmcs_wire::{Op, Start, layout};

@@ -13,20 +13,20 @@ use vmcs_hw::bochs::debian::installed_kernels;
 use vmcs_hw::{Implementation, bochs};
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
 use crate::output;
 use crate::replay::deviations;
 use crate::target::{TargetArgs, TargetSpec};
+use crate::tested_machine::{self, Live};
 
 /// List what implementations are known to do otherwise than the SDM, and execute the smallest case of each
 ///
-/// Each deviation of vmcs-hw/deviations has a case that shows it. The case is executed on the implementation that it names,
+/// Each deviation of fuzz/deviations has a case that shows it. The case is executed on the implementation that it names,
 /// or with --target on that machine, if the deviation applies to it. A deviation whose case does not show it any more is
 /// stale.
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 0 no deviation is stale, 1 some are, 2 the input or the machinery was at \
                         fault.\n\nExamples:\n  vmcs deviations\n  vmcs deviations --target bochs@3.1 --cpu arrow_lake\n  vmcs \
-                        deviations --update vmcs-hw/deviations/bochs.toml")]
+                        deviations --update fuzz/deviations/bochs.toml")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         machines.push(args.target.clone());
     } else {
         for place in deviations.iter().filter_map(Deviation::shown_by) {
-            machines.extend(live::target_of(&place).filter(|machine| !machines.contains(machine)));
+            machines.extend(tested_machine::target_of(&place).filter(|machine| !machines.contains(machine)));
         }
         machines.retain(is_here);
     }

@@ -6,25 +6,27 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
     self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
 };
-use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::timeline::{Sample, Timeline};
-use vmcs_fuzz::{Generator, Stream, World, minimise};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise;
+use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::recording::{Header, Recorder, Recording};
+use vmcs_report::{Run, terminal};
 
 use crate::corpus;
 use crate::error::{CliError, Status};
-use crate::report::{self, input::Run};
-use crate::subjects::{self, Processor};
+use crate::processors::{self, Processor};
+use crate::report;
 use crate::target::{self, TargetSpec};
 use crate::{minimize, output};
 
@@ -34,7 +36,7 @@ const DEFAULT_CASES: u64 = 10_000;
 /// Compare the model with machines that execute the real VMX instructions
 ///
 /// Cases are generated, executed by the targets, and what each step ended in is compared with what the architecture
-/// permits. What a target is known to do otherwise (vmcs-hw/deviations) is counted apart. The report is the same for
+/// permits. What a target is known to do otherwise (fuzz/deviations) is counted apart. The report is the same for
 /// the same seed and number of cases, whatever the number of jobs.
 #[derive(clap::Args)]
 #[command(after_help = "Without --target the best target there is is taken: a Bochs, or else the recordings of real \
@@ -163,7 +165,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     // What was found is printed also where it cannot be written.
     let written: Result<(), CliError> = write();
     if !args.json {
-        report::terminal::print(&runs)?;
+        terminal::write(&mut io::stdout().lock(), &runs)?;
     }
     for Run { report, timeline, .. } in &mut runs {
         // What a run took is no part of what it found, which is the same every time.
@@ -256,7 +258,7 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
 /// A campaign on several processors, of which several are at work at the same time.
 fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
     let state = args.state.as_deref().map(StateDirectory::open).transpose()?;
-    let processors = subjects::capture(targets, &args.cpus, args.jobs())?;
+    let processors = processors::capture(targets, &args.cpus, args.jobs())?;
     let cases = args.cases.or_else(|| (args.time.is_none() && args.max_findings.is_none()).then_some(DEFAULT_CASES));
     let mut about = Vec::new();
     for Processor { implementation, world, session, .. } in &processors {
@@ -280,7 +282,7 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
     let Outcome { reports, failure } = outcome?;
     let mut ended = Ended { runs: Vec::new(), failure: failure.map(CliError::from) };
     for (index, (report, timeline)) in reports.into_iter().enumerate() {
-        let run = Run::of_this_command(report, timeline, &processors[index].world);
+        let run = Run::of_command(env::args().skip(1), report, timeline, &processors[index].world);
         let minimised = run.report.disagreed > 0 && ended.failure.is_none();
         ended.add(run, Ok(()), |report| {
             if !minimised {
@@ -295,7 +297,7 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
 
 /// The one processor of a campaign that is recorded or fed.
 fn one_processor(args: &Args, targets: &[TargetSpec]) -> Result<Processor, CliError> {
-    let mut processors = subjects::capture(targets, &args.cpus, args.jobs())?;
+    let mut processors = processors::capture(targets, &args.cpus, args.jobs())?;
     match (processors.pop(), processors.is_empty()) {
         (Some(processor), true) => Ok(processor),
         _ => Err(CliError::Usage("a recording is of one processor: name one target and one CPU model".to_owned())),
@@ -339,7 +341,7 @@ fn feed(
     let generator = Generator::from(args.generator);
     let began = Instant::now();
     let mut ended = Ended::default();
-    for processor in subjects::capture(targets, &args.cpus, args.jobs())? {
+    for processor in processors::capture(targets, &args.cpus, args.jobs())? {
         let Processor { machine, world, session, .. } = &processor;
         let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(world, bytes)));
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
@@ -411,7 +413,7 @@ fn one(
         cases: report.cases,
         cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
-    (Run::of_this_command(report, timeline, setting.world), result)
+    (Run::of_command(env::args().skip(1), report, timeline, setting.world), result)
 }
 
 /// A progress bar for each processor.

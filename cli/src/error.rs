@@ -6,14 +6,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use vmcs_fuzz::campaign::{CampaignError, StateError};
-use vmcs_fuzz::case_file::CaseFileError;
 use vmcs_fuzz::deviations::DeviationError;
+use vmcs_fuzz::findings::case_file::CaseFileError;
 use vmcs_hw::TargetError;
 use vmcs_hw::bochs::debian::InstallError;
 use vmcs_hw::latency::LatencyError;
 use vmcs_hw::metal::iso::IsoError;
 use vmcs_hw::profile::{ProfileError, UnknownProfile};
 use vmcs_hw::recording::RecordingError;
+use vmcs_report::ReportError;
 
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,9 @@ pub(crate) enum CliError {
     /// A case file.
     #[error(transparent)]
     CaseFile(#[from] CaseFileError),
+    /// A file of results.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// An installation.
     #[error(transparent)]
     Install(#[from] InstallError),

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use vmcs_fuzz::case_file::CaseFile;
-use vmcs_fuzz::minimise::{Goal, minimise};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise::{Goal, minimise};
 use vmcs_fuzz::oracle::Judgement;
 
 use crate::error::{CliError, Status};
-use crate::live::Live;
 use crate::replay::{Known, deviations};
 use crate::target::TargetArgs;
-use crate::{live, output, run};
+use crate::tested_machine::Live;
+use crate::{output, run, tested_machine};
 
 /// Make the cases of findings as small as they get
 ///
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let deviations = deviations(args.deviations.as_deref())?;
     let known = read(&args.file)?;
-    let observed_by = known.first().and_then(|known| known.by.as_ref()).and_then(live::target_of);
+    let observed_by = known.first().and_then(|known| known.by.as_ref()).and_then(tested_machine::target_of);
     let machine = observed_by.filter(|_| args.target.target.is_none()).unwrap_or_else(|| args.target.clone());
     let mut live = Live::open(&machine)?;
     let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;

@@ -6,17 +6,17 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::minimise::Goal;
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise::Goal;
 use vmcs_fuzz::oracle::{Disagreement, Judged, Judgement};
 use vmcs_hw::program::Program;
 use vmcs_hw::{Case, Implementation};
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
 use crate::output;
 use crate::target::TargetArgs;
+use crate::tested_machine::{self, Live};
 
 /// Execute the cases of findings again, on the machine that showed them or on another one
 ///
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let mut machines: Vec<(TargetArgs, Vec<Known>)> = Vec::new();
     for case in known {
         let machine = match (&args.target.target, &case.by) {
-            (None, Some(by)) => live::target_of(by).ok_or_else(|| {
+            (None, Some(by)) => tested_machine::target_of(by).ok_or_else(|| {
                 CliError::file(&case.file, &format!("{by} is no target: say with --target where to execute the case"))
             })?,
             _ => args.target.clone(),

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget, BochsVersion};
 use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
 use vmcs_hw::profile::NamedProfile;

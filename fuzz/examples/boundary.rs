@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vmcs_fuzz::coverage::{Aim, Reach, Reason, Side, reach};
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::Target;

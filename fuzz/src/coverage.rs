@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use vmcs_model::checks::{CheckId, CheckSet};
 
 use crate::World;
-pub use crate::reach::{Reach, Reason};
+pub use crate::generate::reach::{Reach, Reason};
 
 /// A side of a check that a case can lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -21,9 +21,9 @@ use vmcs_model::{
 use vmcs_wire::{Op, Start, StepResult, layout};
 
 use crate::World;
-use crate::generators::{Generator, bases};
-use crate::machine::Machine;
-use crate::rounding;
+use crate::emulator::Machine;
+use crate::generate::rounding;
+use crate::generate::{Generator, base_images};
 
 /// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
 pub fn entry(bytes: &[u8]) {
@@ -44,7 +44,7 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
         cpu: &cpu,
         capabilities: &capabilities,
     };
-    let mut vmcs = bases::plain(&capabilities);
+    let mut vmcs = base_images::plain(&capabilities);
     let mut partial = PartialVmcs::new();
     for field in FieldId::all() {
         if u.ratio(1u8, 24u8)? {

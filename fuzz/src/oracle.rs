@@ -23,8 +23,8 @@ use vmcs_wire::{Op, Start, StepResult};
 
 use crate::World;
 use crate::deviations::{Deviation, TOGETHER};
-use crate::draft::REGION;
-use crate::machine::{Machine, Step};
+use crate::emulator::{Machine, Step};
+use crate::generate::entry_case::REGION;
 use entry::Taken;
 use fields::Known;
 use judgement::describe;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use vmcs_fuzz::campaign::{self, Cases, Setting};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::bochs::{self, BochsTarget};
 use vmcs_hw::profile::NamedProfile;

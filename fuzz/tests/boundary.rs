@@ -1,7 +1,7 @@
 //! The generator `boundary`: its cases lie where it says, it reaches what can be reached, and it goes on where it stopped.
 
 use vmcs_fuzz::coverage::{Aim, Reach, Side, reach};
-use vmcs_fuzz::machine::Machine;
+use vmcs_fuzz::emulator::Machine;
 use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::profile::{Confidence, NamedProfile};
 use vmcs_model::checks::CheckId;

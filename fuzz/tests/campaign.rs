@@ -10,7 +10,7 @@ use vmcs_fuzz::campaign::{
     self, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject, drive,
 };
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};

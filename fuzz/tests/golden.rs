@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use vmcs_emu::{Entry, Failure, LogicalProcessor};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{World, volatile_areas};
 use vmcs_golden::corpus::{self, Expected, Scene, Stage};

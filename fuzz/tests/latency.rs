@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_hw::latency::Scenario;
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::program::entry_outcome;

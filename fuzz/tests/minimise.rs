@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
-use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::{EmulatorTarget, Machine, Step};
+use vmcs_fuzz::emulator::{EmulatorTarget, Machine, Step};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
-use vmcs_fuzz::{Generator, Stream, World, minimise};
+use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::profile::NamedProfile;
 use vmcs_hw::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
 use vmcs_model::checks::{CheckId, CheckSet};

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::oracle::{Disagreement, Judgement, Oracle};
 use vmcs_fuzz::{Stream, World};
 use vmcs_hw::profile::NamedProfile;

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::machine::{EmulatorTarget, Step};
+use vmcs_fuzz::emulator::{EmulatorTarget, Step};
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, World};
 use vmcs_hw::profile::NamedProfile;
@@ -104,7 +104,7 @@ fn a_death_is_judged_by_what_was_permitted() {
         let case = Generator::Controls.case(&world, 9, index);
         let launch = case.ops.iter().position(|op| matches!(op, Op::Vmlaunch { .. })).unwrap();
         let dead = Observation { steps: vec![StepResult::Ok; launch], end: End::Hung };
-        let mut machine = vmcs_fuzz::machine::Machine::new(&world.profile, case.start);
+        let mut machine = vmcs_fuzz::emulator::Machine::new(&world.profile, case.start);
         for op in &case.ops[..launch] {
             machine.step(&session, op);
         }

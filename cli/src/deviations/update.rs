@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
-use vmcs_fuzz::deviations::cases::{self, Examples};
 use vmcs_fuzz::deviations::{Deviation, Deviations, MinimalCase};
+use vmcs_fuzz::findings::deviation_cases::{self, Examples};
 use vmcs_fuzz::{Generator, Stream};
 use vmcs_hw::bochs::{self, BochsInstall};
 
 use crate::error::{CliError, Status};
-use crate::live::Live;
 use crate::target::{TargetArgs, TargetSpec, default_model};
+use crate::tested_machine::Live;
 
 /// The seed of the campaigns.
 const SEED: u64 = 1;
@@ -100,10 +100,10 @@ fn on_machine(
     for generator in GENERATORS {
         if !without.is_empty() {
             let mut stream = Stream::new(generator, SEED);
-            cases::look_for(target, setting, &without, &mut stream, count, &mut examples)?;
+            deviation_cases::look_for(target, setting, &without, &mut stream, count, &mut examples)?;
         }
     }
-    found.extend(cases::smallest(target, setting, &examples)?);
+    found.extend(deviation_cases::smallest(target, setting, &examples)?);
     eprintln!("Bochs {version} {model}: {}", found.keys().cloned().collect::<Vec<_>>().join(", "));
     Ok(found)
 }

@@ -18,8 +18,8 @@ use super::done::{CHUNK, Done, Piece};
 use super::plan::{Plan, Turn};
 use super::state::Header;
 use super::{Basis, CampaignError, Report, Setting, Shard, StateDirectory};
+use crate::campaign::timeline::{Sample, Timeline};
 use crate::oracle::Oracle;
-use crate::timeline::{Sample, Timeline};
 use crate::{Generated, Generator, Stream};
 
 /// Time between two savings of the state.

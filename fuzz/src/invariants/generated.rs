@@ -8,7 +8,7 @@ use vmcs_hw::program::Program;
 use vmcs_hw::{End, Session, Target};
 
 use crate::campaign::program_of;
-use crate::machine::EmulatorTarget;
+use crate::emulator::EmulatorTarget;
 use crate::oracle::{Judgement, Oracle};
 use crate::{Generator, World};
 

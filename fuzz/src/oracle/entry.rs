@@ -9,7 +9,7 @@ use vmcs_wire::{Op, StepResult};
 
 use super::{Judgement, Oracle};
 use crate::deviations::{Deviation, TOGETHER};
-use crate::machine::{Machine, Step};
+use crate::emulator::{Machine, Step};
 
 /// Where an entry went, and how the guest left again.
 pub(super) struct Taken {

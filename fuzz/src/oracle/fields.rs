@@ -10,7 +10,7 @@ use super::effects::{self, Left};
 use super::exit::Exit;
 use super::{Disagreement, Explanation, Oracle};
 use crate::deviations::Deviation;
-use crate::machine::{Machine, Step};
+use crate::emulator::{Machine, Step};
 
 /// Which bits of the current VMCS's fields nobody can know; the others hold what the emulator says.
 ///
