@@ -3,6 +3,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts for people")]
 
 mod bench;
+mod campaign_machines;
 mod caps;
 mod check;
 mod checks;
@@ -19,7 +20,6 @@ mod merge;
 mod metal;
 mod minimize;
 mod output;
-mod processors;
 mod replay;
 mod report;
 mod run;

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::World;
+use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::campaign::Setting;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::oracle::{Judged, Oracle};
@@ -13,35 +13,35 @@ use crate::error::CliError;
 use crate::target::{self, Opened, TargetArgs, TargetSpec};
 
 /// A target with what is needed to judge it.
-pub(crate) struct Live {
+pub(crate) struct TestedMachine {
     pub(crate) opened: Opened,
-    pub(crate) world: World,
+    pub(crate) processor: TestProcessor,
     pub(crate) session: Session,
 }
 
-impl Live {
+impl TestedMachine {
     pub(crate) fn open(args: &TargetArgs) -> Result<Self, CliError> {
         let mut opened = target::open(args)?;
-        let world = World::new(&opened.capture()?.profile.profile);
-        let session = world.session();
-        Ok(Self { opened, world, session })
+        let processor = TestProcessor::new(&opened.capture()?.profile.profile);
+        let session = processor.session();
+        Ok(Self { opened, processor, session })
     }
 
     /// The case of a program.
     pub(crate) fn case(&self, program: &Program) -> Result<Case, ProgramError> {
-        program.to_case(self.world.capabilities.revision(), &self.world.image_names())
+        program.to_case(self.processor.capabilities.revision(), &self.processor.image_names())
     }
 
     /// The target, and the setting that its answers are judged in.
     pub(crate) fn setting<'a>(&'a mut self, deviations: &'a Deviations) -> (&'a mut dyn Target, Setting<'a>) {
-        let Self { opened, world, session } = self;
-        (opened.target.as_mut(), Setting { world, session, deviations })
+        let Self { opened, processor, session } = self;
+        (opened.target.as_mut(), Setting { processor, session, deviations })
     }
 
     /// Executes the cases and judges each.
     pub(crate) fn judge(&mut self, cases: &[Case], deviations: &Deviations) -> Result<Vec<Judged>, CliError> {
         let implementation = self.opened.target.implementation();
-        let oracle = Oracle::new(&self.world, &self.session, deviations.of(&implementation));
+        let oracle = Oracle::new(&self.processor, &self.session, deviations.of(&implementation));
         let mut judged = Vec::new();
         self.opened.target.run(&self.session, &mut cases.iter().cloned(), &mut |index, observation| {
             judged.push(oracle.judge(&cases[index], &observation));

@@ -20,7 +20,7 @@ use vmcs_hw::{Case, Implementation, Session, Target, TargetError};
 
 use crate::deviations::Deviations;
 use crate::oracle::Oracle;
-use crate::{Generated, Stream, World};
+use crate::{Generated, Stream, TestProcessor};
 
 pub use drive::{Budget, Campaign, Outcome, Subject, drive};
 pub use report::{Basis, Finding, MergeError, Report, program_of};
@@ -58,7 +58,7 @@ pub enum Cases<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     /// The target's processor.
-    pub world: &'a World,
+    pub processor: &'a TestProcessor,
     /// What the cases share.
     pub session: &'a Session,
     /// What is known of implementations.
@@ -79,9 +79,9 @@ pub fn run(
     mut recorder: Option<&mut Recorder>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Report, Broken> {
-    let Setting { world, session, deviations } = setting;
+    let Setting { processor, session, deviations } = setting;
     let implementation = target.implementation();
-    let oracle = Oracle::new(world, session, deviations.of(&implementation));
+    let oracle = Oracle::new(processor, session, deviations.of(&implementation));
     let mut generated;
     let mut listed;
     let mut named;
@@ -90,7 +90,7 @@ pub fn run(
         Cases::Generated { stream, count } => {
             fresh = Some(Stream::new(stream.generator(), stream.seed()));
             let (generator, seed) = (stream.generator().name().to_owned(), stream.seed());
-            generated = (0..count).map(|_| (None, stream.next(world)));
+            generated = (0..count).map(|_| (None, stream.next(processor)));
             (generator, seed, &mut generated)
         }
         Cases::Listed { generator, seed, cases } => {

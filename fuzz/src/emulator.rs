@@ -19,11 +19,11 @@ pub type Step = StepResult<Vec<u64>>;
 
 /// The emulator in the state in which a case finds the processor, and stepping through it.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub struct CaseEmulator {
     processor: LogicalProcessor,
 }
 
-impl Machine {
+impl CaseEmulator {
     /// A machine whose case starts in `start`.
     #[must_use]
     pub fn new(profile: &CpuProfile, start: Start) -> Self {
@@ -234,7 +234,7 @@ impl Target for EmulatorTarget {
         observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
     ) -> Result<(), TargetError> {
         for (index, case) in cases.enumerate() {
-            let mut machine = Machine::new(&self.profile, case.start);
+            let mut machine = CaseEmulator::new(&self.profile, case.start);
             let steps = case.ops.iter().map(|op| machine.step(session, op)).collect();
             if observe(index, Observation { steps, end: End::Completed }).is_break() {
                 break;

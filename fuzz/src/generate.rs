@@ -1,4 +1,4 @@
-//! From bytes to cases. Every generator is a pure function of its bytes and the [`World`], so that the
+//! From bytes to cases. Every generator is a pure function of its bytes and the [`TestProcessor`], so that the
 //! driver's random numbers, a fuzzer's input and a replayed seed all mean the same cases.
 
 pub(crate) mod after_entry;
@@ -22,7 +22,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use vmcs_hw::Case;
 
-use crate::World;
+use crate::TestProcessor;
 
 /// What kind of cases a campaign makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -58,8 +58,8 @@ impl Generator {
 
     /// Case number `index` of the campaign with that seed.
     #[must_use]
-    pub fn case(self, world: &World, seed: u64, index: u64) -> Case {
-        self.from_bytes(world, &Self::bytes(seed, index))
+    pub fn case(self, processor: &TestProcessor, seed: u64, index: u64) -> Case {
+        self.from_bytes(processor, &Self::bytes(seed, index))
     }
 
     /// The bytes of case number `index` of the campaign with that seed.
@@ -73,14 +73,14 @@ impl Generator {
 
     /// The case that `bytes` mean.
     #[must_use]
-    pub fn from_bytes(self, world: &World, bytes: &[u8]) -> Case {
+    pub fn from_bytes(self, processor: &TestProcessor, bytes: &[u8]) -> Case {
         let mut u = Unstructured::new(bytes);
         let case = match self {
-            Self::Boundary => boundary::case(world, &mut u),
-            Self::Controls => controls::case(world, &mut u),
-            Self::State => state::case(world, &mut u),
-            Self::Images => images::case(world, &mut u),
-            Self::Programs => programs::case(world, &mut u),
+            Self::Boundary => boundary::case(processor, &mut u),
+            Self::Controls => controls::case(processor, &mut u),
+            Self::State => state::case(processor, &mut u),
+            Self::Images => images::case(processor, &mut u),
+            Self::Programs => programs::case(processor, &mut u),
         };
         // An exhausted `Unstructured` yields zeros, not errors, for everything that generators ask of it.
         case.unwrap_or_default()

@@ -29,4 +29,4 @@ pub mod processor;
 
 pub use generate::Generator;
 pub use generate::stream::{Generated, Stream};
-pub use processor::{Base, World, volatile_areas};
+pub use processor::{BaseImage, TestProcessor, volatile_areas};

@@ -1,4 +1,4 @@
-//! The processor that a campaign is about, and the images that its cases start from.
+//! The processor that cases are made for, and the valid images that they start from.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,15 +16,15 @@ use crate::generate::memory::CaseMemory;
 
 /// A processor as its target reported it, and valid images for it.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct TestProcessor {
     /// The raw capabilities.
     pub profile: CpuProfile,
     /// What they mean.
     pub capabilities: Capabilities,
     /// The components that the target's VMCS has.
     pub fields: Vec<FieldId>,
-    /// Valid images, by name; their order is the images' order in [`World::session`].
-    pub bases: Vec<Base>,
+    /// Valid images, by name; their order is the images' order in [`TestProcessor::session`].
+    pub bases: Vec<BaseImage>,
     /// How many of them, from the first on, the generators choose among that change images at random.
     pub(crate) first_bases: usize,
     recipes: OnceLock<Arc<Recipes>>,
@@ -32,7 +32,7 @@ pub struct World {
 
 /// An image to start from.
 #[derive(Clone, Debug)]
-pub struct Base {
+pub struct BaseImage {
     /// What is special about it.
     pub name: &'static str,
     /// All fields.
@@ -41,7 +41,7 @@ pub struct Base {
     pub memory: Vec<(u64, u64)>,
 }
 
-impl Base {
+impl BaseImage {
     /// Whether the processor can enter it.
     pub(crate) fn is_valid(&self, capabilities: &Capabilities) -> bool {
         let memory = CaseMemory::new(capabilities, &self.memory, &[]);
@@ -49,8 +49,8 @@ impl Base {
     }
 }
 
-impl World {
-    /// The world of a processor.
+impl TestProcessor {
+    /// The processor with that profile.
     #[must_use]
     pub fn new(profile: &CpuProfile) -> Self {
         let capabilities = Capabilities::new(profile);
@@ -73,7 +73,7 @@ impl World {
     /// Read-only fields are left out of these: they are exit information and no input of an entry.
     #[must_use]
     pub fn session(&self) -> Session {
-        let image = |base: &Base| {
+        let image = |base: &BaseImage| {
             let writable = |field: &&FieldId| field.info().area() != field::Area::ExitInformation;
             self.fields.iter().filter(writable).map(|f| (f.info().encoding.0, base.vmcs.raw(*f))).collect()
         };
@@ -88,14 +88,14 @@ impl World {
         }
     }
 
-    /// What the images of [`World::session`] are called, in their order.
+    /// What the images of [`TestProcessor::session`] are called, in their order.
     #[must_use]
     pub fn image_names(&self) -> Vec<&'static str> {
         let stale = self.stale_image().map(|_| after_entry::STALE);
         self.bases.iter().map(|base| base.name).chain(stale).collect()
     }
 
-    /// The image of [`World::session`] that is no VMCS to enter but what cases write to the information fields, if the
+    /// The image of [`TestProcessor::session`] that is no VMCS to enter but what cases write to the information fields, if the
     /// processor lets them be written: the last one.
     #[must_use]
     pub fn stale_image(&self) -> Option<u16> {

@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vmcs_fuzz::World;
+use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{Finding, Report, saved_reports};
 use vmcs_fuzz::coverage::{self, Aim, Reach, Side};
@@ -46,16 +46,16 @@ impl From<Report> for Run {
 }
 
 impl Run {
-    /// A report that a command with these arguments made on the processor of `world`.
+    /// A report that a command with these arguments made on the processor of `processor`.
     #[must_use]
     pub fn of_command(
         arguments: impl Iterator<Item = String>,
         report: Report,
         timeline: Timeline,
-        world: &World,
+        processor: &TestProcessor,
     ) -> Self {
         let command = command_line(arguments);
-        Self { timeline: Some(Timeline { command, ..timeline }), unreachable: unreachable(world), ..report.into() }
+        Self { timeline: Some(Timeline { command, ..timeline }), unreachable: unreachable(processor), ..report.into() }
     }
 
     /// The command line that made it, where it is known.
@@ -77,9 +77,9 @@ impl Run {
 }
 
 /// Checks of which a campaign cannot reach the violated side, the legal one, or both, and why.
-fn unreachable(world: &World) -> BTreeMap<String, String> {
+fn unreachable(processor: &TestProcessor) -> BTreeMap<String, String> {
     let mut sides: BTreeMap<CheckId, [Option<String>; 2]> = BTreeMap::new();
-    for (Aim { check, side }, reach) in coverage::reach(world) {
+    for (Aim { check, side }, reach) in coverage::reach(processor) {
         let (Reach::Unreachable(reason), Side::Violated | Side::Legal) = (reach, side) else { continue };
         sides.entry(check).or_default()[usize::from(side == Side::Legal)] = Some(reason.to_string());
     }

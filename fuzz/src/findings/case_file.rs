@@ -15,9 +15,9 @@ use vmcs_model::field::Encoding;
 use vmcs_model::formats::exit_reason;
 use vmcs_wire::Op;
 
-use crate::World;
+use crate::TestProcessor;
 use crate::campaign::program_of;
-use crate::emulator::Machine;
+use crate::emulator::CaseEmulator;
 use crate::findings::minimise::{change, kind};
 use crate::oracle::{Disagreement, mnemonic};
 
@@ -92,14 +92,14 @@ impl CaseFile {
     /// The file of a disagreement that `case` shows on `implementation`.
     #[must_use]
     pub fn new(
-        world: &World,
+        processor: &TestProcessor,
         session: &Session,
         implementation: &Implementation,
         case: &Case,
         disagreement: &Disagreement,
     ) -> Self {
-        let names = world.image_names();
-        let Story { base, changes, memory, model } = Story::of(world, session, case, disagreement);
+        let names = processor.image_names();
+        let Story { base, changes, memory, model } = Story::of(processor, session, case, disagreement);
         let instruction = case.ops.get(disagreement.step).map_or("nothing", mnemonic).to_owned();
         let mut file = Self {
             format: FORMAT.to_owned(),
@@ -107,7 +107,7 @@ impl CaseFile {
             count: 1,
             minimal: true,
             implementation: implementation.clone(),
-            program: program_of(String::new(), case).portable(world.capabilities.revision(), &names),
+            program: program_of(String::new(), case).portable(processor.capabilities.revision(), &names),
             step: disagreement.step,
             instruction,
             observed: disagreement.observed.clone(),
@@ -278,16 +278,16 @@ impl Change {
 
 impl Story {
     /// Goes through the case on the emulator up to the disagreement.
-    fn of(world: &World, session: &Session, case: &Case, disagreement: &Disagreement) -> Self {
-        let mut machine = Machine::new(&world.profile, case.start);
+    fn of(processor: &TestProcessor, session: &Session, case: &Case, disagreement: &Disagreement) -> Self {
+        let mut machine = CaseEmulator::new(&processor.profile, case.start);
         let mut story = Self { base: None, changes: Vec::new(), memory: Vec::new(), model: Vec::new() };
         for op in case.ops.iter().take(disagreement.step) {
             match *op {
-                Op::WriteImage { image } if Some(image) != world.stale_image() => story.base = Some(image.into()),
+                Op::WriteImage { image } if Some(image) != processor.stale_image() => story.base = Some(image.into()),
                 Op::Vmwrite { encoding, .. } => {
                     story.changes.extend(change(&machine, op).map(|(from, to)| Change::new(encoding, from, to)));
                 }
-                Op::Store { value, .. } if value & !(1 << 31) != u64::from(world.capabilities.revision()) => {
+                Op::Store { value, .. } if value & !(1 << 31) != u64::from(processor.capabilities.revision()) => {
                     if let OpLine::Store(write) = OpLine::of(op) {
                         story.memory.push(write);
                     }

@@ -31,11 +31,11 @@ pub fn look_for(
     count: u64,
     examples: &mut Examples,
 ) -> Result<(), TargetError> {
-    let Setting { world, session, deviations } = setting;
-    let oracle = Oracle::new(world, session, deviations.of(&target.implementation()));
+    let Setting { processor, session, deviations } = setting;
+    let oracle = Oracle::new(processor, session, deviations.of(&target.implementation()));
     let pending = RefCell::new(VecDeque::new());
     let mut cases = (0..count).map(|_| {
-        let case = stream.next(world).case;
+        let case = stream.next(processor).case;
         pending.borrow_mut().push_back(case.clone());
         case
     });
@@ -78,9 +78,10 @@ pub fn smallest(
             *known = minimal.case;
         }
     }
-    let world = setting.world;
+    let processor = setting.processor;
     let minimal_case = |(id, case): (String, Case)| {
-        let portable = program_of(id.clone(), &case).portable(world.capabilities.revision(), &world.image_names());
+        let portable =
+            program_of(id.clone(), &case).portable(processor.capabilities.revision(), &processor.image_names());
         let (version, model) = (implementation.version.clone(), implementation.model.clone());
         (id, MinimalCase { version, model, on: None, start: portable.start, ops: portable.ops })
     };

@@ -15,7 +15,7 @@ use vmcs_wire::Op;
 
 use vmcs_model::checks::CheckSet;
 
-use crate::World;
+use crate::TestProcessor;
 use crate::campaign::{Finding, Report, Setting};
 use crate::findings::case_file::CaseFile;
 use crate::oracle::{Disagreement, Judged, Judgement, Oracle, mnemonic};
@@ -124,9 +124,10 @@ pub fn kind(outcome: &str) -> &str {
 /// # Errors
 /// [`TargetError`] when the machinery fails.
 pub fn findings(target: &mut dyn Target, setting: Setting<'_>, report: &Report) -> Result<Vec<CaseFile>, TargetError> {
-    let Setting { world, session, .. } = setting;
-    let names = world.image_names();
-    let case = |finding: &Finding| finding.program.to_case(world.capabilities.revision(), &names).unwrap_or_default();
+    let Setting { processor, session, .. } = setting;
+    let names = processor.image_names();
+    let case =
+        |finding: &Finding| finding.program.to_case(processor.capabilities.revision(), &names).unwrap_or_default();
     let cases: Vec<_> = report
         .findings
         .iter()
@@ -139,9 +140,9 @@ pub fn findings(target: &mut dyn Target, setting: Setting<'_>, report: &Report) 
     let mut files: Vec<CaseFile> = Vec::new();
     for ((finding, (case, _)), minimal) in report.findings.iter().zip(&cases).zip(minimise(target, setting, &cases)?) {
         let who = &report.implementation;
-        let file = match minimal.and_then(|minimal| minimal.file(world, session, who)) {
+        let file = match minimal.and_then(|minimal| minimal.file(processor, session, who)) {
             Some(file) => file,
-            None => CaseFile { minimal: false, ..CaseFile::new(world, session, who, case, &finding.disagreement) },
+            None => CaseFile { minimal: false, ..CaseFile::new(processor, session, who, case, &finding.disagreement) },
         };
         match files.iter_mut().find(|known| known.cause == file.cause && known.minimal == file.minimal) {
             Some(known) => known.count += 1,
@@ -164,9 +165,9 @@ pub struct Minimal {
 impl Minimal {
     /// The case as a file, if it disagrees.
     #[must_use]
-    pub fn file(&self, world: &World, session: &Session, who: &Implementation) -> Option<CaseFile> {
+    pub fn file(&self, processor: &TestProcessor, session: &Session, who: &Implementation) -> Option<CaseFile> {
         match &self.judged.judgement {
-            Judgement::Disagree(disagreement) => Some(CaseFile::new(world, session, who, &self.case, disagreement)),
+            Judgement::Disagree(disagreement) => Some(CaseFile::new(processor, session, who, &self.case, disagreement)),
             _ => None,
         }
     }
@@ -182,18 +183,18 @@ pub fn minimise(
     setting: Setting<'_>,
     cases: &[(Case, Goal)],
 ) -> Result<Vec<Option<Minimal>>, TargetError> {
-    let oracle = Oracle::new(setting.world, setting.session, setting.deviations.of(&target.implementation()));
+    let oracle = Oracle::new(setting.processor, setting.session, setting.deviations.of(&target.implementation()));
     let mut asking = Asking { target, session: setting.session, oracle };
     let mut reductions: Vec<_> =
         cases.iter().enumerate().map(|(number, (case, goal))| Reduction::new(number, case, goal)).collect();
-    asking.reduce(&mut reductions, setting.world)?;
+    asking.reduce(&mut reductions, setting.processor)?;
     // Those that need another image than the plain one start again from the plain one with the fields that differ.
     let special = reductions.iter().filter_map(|reduction| {
         let case = edits::from_the_plain_image(&reduction.result()?.case, setting.session)?;
         Some(Reduction::new(reduction.number, &case, &reduction.goal))
     });
     let mut from_plain: Vec<_> = special.collect();
-    asking.reduce(&mut from_plain, setting.world)?;
+    asking.reduce(&mut from_plain, setting.processor)?;
     reductions.append(&mut from_plain);
     let smallest = |number: usize| {
         let of_case = reductions.iter().filter(|reduction| reduction.number == number);
@@ -218,11 +219,11 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Takes all reductions to their ends, in rounds of one run each.
-    fn reduce(&mut self, reductions: &mut [Reduction], world: &World) -> Result<(), TargetError> {
+    fn reduce(&mut self, reductions: &mut [Reduction], processor: &TestProcessor) -> Result<(), TargetError> {
         loop {
             let mut candidates = Vec::new();
             for (owner, reduction) in reductions.iter_mut().enumerate() {
-                let drafts = reduction.propose(world, self.session);
+                let drafts = reduction.propose(processor, self.session);
                 candidates.extend(drafts.into_iter().map(|draft| (owner, draft.case())));
             }
             if candidates.is_empty() {
@@ -341,7 +342,7 @@ impl Reduction {
     }
 
     /// Smaller drafts to be tried, none at the end.
-    fn propose(&mut self, world: &World, session: &Session) -> Vec<Draft> {
+    fn propose(&mut self, processor: &TestProcessor, session: &Session) -> Vec<Draft> {
         self.proposed = match self.phase {
             Phase::Original => vec![Vec::new()],
             Phase::Done => Vec::new(),
@@ -351,7 +352,7 @@ impl Reduction {
             let edits = match self.phase {
                 _ if self.losses >= MOST_LOSSES => Vec::new(),
                 Phase::Operations => self.draft.fewer_operations(),
-                _ => self.draft.fewer_bits(world, session),
+                _ => self.draft.fewer_bits(processor, session),
             };
             self.proposed = edits.into_iter().map(|edit| vec![edit]).filter(|edit| self.is_definite(edit)).collect();
             if self.proposed.is_empty() {

@@ -11,8 +11,8 @@ use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::{Capabilities, Outcome, Verdict};
 use vmcs_wire::Op;
 
-use crate::World;
-use crate::generate::entry_case::Way;
+use crate::TestProcessor;
+use crate::generate::entry_case::StateBefore;
 
 /// One of how many cases looks at every field.
 pub(crate) const DEEP: u64 = 16;
@@ -51,24 +51,24 @@ pub(crate) fn lists(fields: &[FieldId]) -> (Vec<u32>, Vec<u32>) {
     (encodings(reported), encodings(others))
 }
 
-/// Adds the aftermath to a case that ends with its entry, of which the model says `verdict`.
-pub(crate) fn add(world: &World, case: &mut Case, way: Way, verdict: &Verdict, deep: bool) {
+/// Adds what comes after the entry to a case that ends with it, of which the model says `verdict`.
+pub(crate) fn add(processor: &TestProcessor, case: &mut Case, before: StateBefore, verdict: &Verdict, deep: bool) {
     let loads_state = |outcome| matches!(outcome, Outcome::Entered | Outcome::EntryFailed { .. });
     let refused = !verdict.permitted.iter().any(loads_state);
-    if !matches!(way, Way::Clear | Way::Launched) || refused && !deep {
+    if !matches!(before, StateBefore::Clear | StateBefore::Launched) || refused && !deep {
         return;
     }
-    if deep && let Some(image) = world.stale_image() {
+    if deep && let Some(image) = processor.stale_image() {
         let entry = case.ops.len() - 1;
         case.ops.insert(entry, Op::WriteImage { image });
     }
     case.ops.push(Op::Observe { state: deep });
-    case.ops.extend(launch_state_probe(way, verdict));
+    case.ops.extend(launch_state_probe(before, verdict));
 }
 
 /// The entry that fails for the launch state, if all that may come of the first one leaves the same.
-fn launch_state_probe(way: Way, verdict: &Verdict) -> Option<Op> {
-    let launched = |outcome: Outcome| way == Way::Launched || outcome == Outcome::Entered;
+fn launch_state_probe(before: StateBefore, verdict: &Verdict) -> Option<Op> {
+    let launched = |outcome: Outcome| before == StateBefore::Launched || outcome == Outcome::Entered;
     let mut states = verdict.permitted.iter().map(launched);
     let state = states.next()?;
     states.all(|other| other == state).then_some(if state {
@@ -83,50 +83,52 @@ mod tests {
     use vmcs_hw::profile::NamedProfile;
 
     use super::*;
-    use crate::generate::entry_case::Draft;
+    use crate::generate::entry_case::EntryCase;
 
-    fn world() -> World {
-        World::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
+    fn processor() -> TestProcessor {
+        TestProcessor::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
     }
 
-    fn aftermath(world: &World, draft: &Draft, deep: bool) -> Vec<Op> {
-        let mut case = draft.case(world);
+    fn after_entry(processor: &TestProcessor, entry: &EntryCase, deep: bool) -> Vec<Op> {
+        let mut case = entry.case(processor);
         let before = case.ops.len();
-        add(world, &mut case, draft.way, &draft.verdict(world, &draft.image(world)), deep);
+        add(processor, &mut case, entry.before, &entry.verdict(processor, &entry.image(processor)), deep);
         case.ops[before - 1..].to_vec()
     }
 
     #[test]
     fn the_next_entry_fails_for_the_launch_state() {
-        let world = world();
+        let processor = processor();
         let (launch, resume) = (Op::Vmlaunch { after_mov_ss: false }, Op::Vmresume { after_mov_ss: false });
         let look = Op::Observe { state: false };
-        let entering = Draft::default();
-        assert_eq!(aftermath(&world, &entering, false), [launch, look, launch]);
-        let mut failing = Draft::default();
+        let entering = EntryCase::default();
+        assert_eq!(after_entry(&processor, &entering, false), [launch, look, launch]);
+        let mut failing = EntryCase::default();
         failing.set(field::GUEST_RFLAGS.id(), 0);
-        assert_eq!(aftermath(&world, &failing, false), [launch, look, resume]);
-        let resuming = Draft { way: Way::Launched, resume: true, ..failing };
-        assert_eq!(aftermath(&world, &resuming, false), [resume, look, launch]);
-        let mut refused = Draft::default();
+        assert_eq!(after_entry(&processor, &failing, false), [launch, look, resume]);
+        let resuming = EntryCase { before: StateBefore::Launched, resume: true, ..failing };
+        assert_eq!(after_entry(&processor, &resuming, false), [resume, look, launch]);
+        let mut refused = EntryCase::default();
         refused.set(field::CR3_TARGET_COUNT.id(), 0xFFFF_FFFF);
-        assert_eq!(aftermath(&world, &refused, false), [launch]);
-        assert_eq!(aftermath(&world, &refused, true)[1..], [launch, Op::Observe { state: true }, resume]);
-        let outside = Draft { way: Way::OutsideVmx, ..Draft::default() };
-        assert_eq!(aftermath(&world, &outside, true), [launch]);
+        assert_eq!(after_entry(&processor, &refused, false), [launch]);
+        assert_eq!(after_entry(&processor, &refused, true)[1..], [launch, Op::Observe { state: true }, resume]);
+        let outside = EntryCase { before: StateBefore::OutsideVmx, ..EntryCase::default() };
+        assert_eq!(after_entry(&processor, &outside, true), [launch]);
     }
 
     #[test]
     fn deep_cases_find_no_information_field_at_0() {
-        let world = world();
-        let image = world.stale_image().expect("the processor lets them be written");
-        let [stale, entry, look, _] = aftermath(&world, &Draft::default(), true)[..] else { panic!("four operations") };
+        let processor = processor();
+        let image = processor.stale_image().expect("the processor lets them be written");
+        let [stale, entry, look, _] = after_entry(&processor, &EntryCase::default(), true)[..] else {
+            panic!("four operations")
+        };
         assert_eq!((stale, look), (Op::WriteImage { image }, Op::Observe { state: true }));
         assert!(matches!(entry, Op::Vmlaunch { .. }));
-        let session = world.session();
+        let session = processor.session();
         let written = &session.images[usize::from(image)];
         assert!(written.len() > 10 && written.iter().all(|(_, value)| *value != 0));
         let all = session.information_fields.len() + session.state_fields.len();
-        assert_eq!(all, world.fields.len());
+        assert_eq!(all, processor.fields.len());
     }
 }

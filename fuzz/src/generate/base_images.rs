@@ -10,14 +10,14 @@ use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{Vmcs, baseline};
 use vmcs_wire::layout;
 
-use crate::processor::{Base, is_valid};
+use crate::processor::{BaseImage, is_valid};
 
 /// The images that every generator but `boundary` chooses among, at most: the recordings were made with them.
 const FIRST: usize = 7;
 
 /// The images for a processor: always the plain 64-bit guest, then those that it can run. How many of them the older
 /// generators use.
-pub(crate) fn all(capabilities: &Capabilities) -> (Vec<Base>, usize) {
+pub(crate) fn all(capabilities: &Capabilities) -> (Vec<BaseImage>, usize) {
     let plain = plain(capabilities);
     let candidates: [_; FIRST] = [
         ("plain", plain.clone()),
@@ -28,7 +28,7 @@ pub(crate) fn all(capabilities: &Capabilities) -> (Vec<Base>, usize) {
         ("pae", pae_guest(plain.clone())),
         ("virtual-8086", virtual_8086_guest(plain.clone())),
     ];
-    let candidates = candidates.map(|(name, vmcs)| Base { name, vmcs, memory: Vec::new() });
+    let candidates = candidates.map(|(name, vmcs)| BaseImage { name, vmcs, memory: Vec::new() });
     let mut bases: Vec<_> = candidates
         .into_iter()
         .enumerate()

@@ -13,16 +13,16 @@ use vmcs_model::{Verdict, Vmcs};
 
 pub(crate) use recipes::Recipes;
 
-use crate::World;
+use crate::TestProcessor;
 use crate::coverage::{Aim, Side};
 use crate::generate::after_entry;
-use crate::generate::entry_case::Draft;
+use crate::generate::entry_case::EntryCase;
 use crate::generate::risk;
 
-/// A draft and what the model says of it.
+/// An entry to be tried, and what the model says of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
-    pub(crate) draft: Draft,
+    pub(crate) entry: EntryCase,
     /// On its entry.
     pub(crate) verdict: Verdict,
     /// The side of a check on which it lies for certain.
@@ -33,16 +33,16 @@ pub(crate) struct Made {
 
 impl Made {
     /// The plain image, made for nothing.
-    pub(crate) fn plain(world: &World) -> Self {
-        let draft = Draft::default();
-        Self { verdict: draft.verdict(world, &draft.image(world)), draft, aim: None, perilous: false }
+    pub(crate) fn plain(processor: &TestProcessor) -> Self {
+        let entry = EntryCase::default();
+        Self { verdict: entry.verdict(processor, &entry.image(processor)), entry, aim: None, perilous: false }
     }
 
     /// The case, with what makes the effects of its entry show; every field if it is `deep`.
-    pub(crate) fn case(&self, world: &World, deep: bool) -> Case {
-        let Self { draft, verdict, perilous, .. } = self;
-        let mut case = Case { perilous: *perilous, ..draft.case(world) };
-        after_entry::add(world, &mut case, draft.way, verdict, deep);
+    pub(crate) fn case(&self, processor: &TestProcessor, deep: bool) -> Case {
+        let Self { entry, verdict, perilous, .. } = self;
+        let mut case = Case { perilous: *perilous, ..entry.case(processor) };
+        after_entry::add(processor, &mut case, entry.before, verdict, deep);
         case
     }
 }
@@ -52,52 +52,52 @@ impl Made {
 const RISKS: u16 = 10_000;
 
 /// A case for any side of any check.
-pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let aim = *u.choose(&world.recipes().aims)?;
-    let made = make(world, u, aim)?;
+pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {
+    let aim = *u.choose(&processor.recipes().aims)?;
+    let made = make(processor, u, aim)?;
     let deep = u.ratio(1, after_entry::DEEP)?;
-    Ok(made.case(world, deep))
+    Ok(made.case(processor, deep))
 }
 
 /// A case for a check and a side of it.
-pub(crate) fn make(world: &World, u: &mut Unstructured<'_>, aim: Aim) -> Result<Made> {
-    let recipes = world.recipes();
+pub(crate) fn make(processor: &TestProcessor, u: &mut Unstructured<'_>, aim: Aim) -> Result<Made> {
+    let recipes = processor.recipes();
     let found = recipes.of(aim);
-    let draft = if found.is_empty() { vary::blind(world, u, aim)? } else { u.choose(found)?.clone() };
+    let entry = if found.is_empty() { vary::blind(processor, u, aim)? } else { u.choose(found)?.clone() };
     if u.ratio(2u8, 5u8)? {
-        let varied = vary::vary(world, u, &draft)?;
-        let made = judged(world, varied, aim);
+        let varied = vary::vary(processor, u, &entry)?;
+        let made = judged(processor, varied, aim);
         if made.aim.is_some() || u.ratio(1u8, 4u8)? {
-            return bearable(world, u, made);
+            return bearable(processor, u, made);
         }
     }
-    bearable(world, u, judged(world, draft, aim))
+    bearable(processor, u, judged(processor, entry, aim))
 }
 
-/// Asks the model where a draft lies.
-pub(crate) fn judged(world: &World, draft: Draft, aim: Aim) -> Made {
-    let vmcs = draft.image(world);
-    let verdict = draft.verdict(world, &vmcs);
-    let aim = lies_on(world, &draft, &vmcs, &verdict.violated, aim).then_some(aim);
-    Made { draft, verdict, aim, perilous: false }
+/// Asks the model where an entry lies.
+pub(crate) fn judged(processor: &TestProcessor, entry: EntryCase, aim: Aim) -> Made {
+    let vmcs = entry.image(processor);
+    let verdict = entry.verdict(processor, &vmcs);
+    let aim = lies_on(processor, &entry, &vmcs, &verdict.violated, aim).then_some(aim);
+    Made { entry, verdict, aim, perilous: false }
 }
 
 /// Puts the plain image, or what comes of it elsewhere, in the place of most cases that take the machine down.
-fn bearable(world: &World, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
-    let image = made.draft.image(world);
+fn bearable(processor: &TestProcessor, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
+    let image = made.entry.image(processor);
     // Asked this way round a fuzzer's input that has come to its end does not mean yes.
     let few = !risk::outlasts_the_case(&image, &made.verdict.violated) && !u.ratio(RISKS - 1, RISKS)?;
-    let is_risky = is_risky(world, &made.draft, &image, &made.verdict.violated)
-        || only_stop(&made).is_some_and(|check| risk::relies_on(check, &image, &made.draft.memory(world)));
+    let is_risky = is_risky(processor, &made.entry, &image, &made.verdict.violated)
+        || only_stop(&made).is_some_and(|check| risk::relies_on(check, &image, &made.entry.memory(processor)));
     if few || !is_risky {
         return Ok(Made { perilous: is_risky, ..made });
     }
-    let aims = &world.recipes().safe;
+    let aims = &processor.recipes().safe;
     let aim = *u.choose(aims)?;
-    let draft = u.choose(world.recipes().of(aim))?.clone();
-    let made = judged(world, draft, aim);
-    let is_safe = !self::is_risky(world, &made.draft, &made.draft.image(world), &made.verdict.violated);
-    Ok(if is_safe { made } else { judged(world, Draft::default(), aim) })
+    let entry = u.choose(processor.recipes().of(aim))?.clone();
+    let made = judged(processor, entry, aim);
+    let is_safe = !self::is_risky(processor, &made.entry, &made.entry.image(processor), &made.verdict.violated);
+    Ok(if is_safe { made } else { judged(processor, EntryCase::default(), aim) })
 }
 
 /// The one check that ends the entry; `None` where it is there to keep the entry of another check's side from going on.
@@ -107,33 +107,33 @@ fn only_stop(made: &Made) -> Option<CheckId> {
 }
 
 /// Whether the entry takes the machine down, or may.
-pub(crate) fn is_risky(world: &World, draft: &Draft, vmcs: &Vmcs, violated: &CheckSet) -> bool {
+pub(crate) fn is_risky(processor: &TestProcessor, entry: &EntryCase, vmcs: &Vmcs, violated: &CheckSet) -> bool {
     let fatal = |(field, value): (FieldId, u64)| {
-        risk::is_unsupported_event(world, field, value) || risk::is_vast_area(field, value)
+        risk::is_unsupported_event(processor, field, value) || risk::is_vast_area(field, value)
     };
     let panics =
-        draft.changes.iter().copied().any(fatal) || draft.memory.iter().copied().any(risk::names_read_only_msr);
+        entry.changes.iter().copied().any(fatal) || entry.memory.iter().copied().any(risk::names_read_only_msr);
     if panics || risk::outlasts_the_case(vmcs, violated) {
         return true;
     }
     let first = violated.iter().next().map(|first| first.info().phase);
     first.is_none_or(|phase| phase > Phase::ControlsAndHost)
-        && risk::takes_the_machine_down(&world.bases[draft.base], vmcs, &draft.memory(world), first.is_none())
+        && risk::takes_the_machine_down(&processor.bases[entry.base], vmcs, &entry.memory(processor), first.is_none())
 }
 
 /// A check that keeps an entry from showing that `aim`'s check is in force, or is not, and holds; `None` if that is not
-/// what the draft is.
-pub(crate) fn obstacle(world: &World, draft: &Draft, aim: Aim) -> Option<(u32, CheckId)> {
-    let vmcs = draft.image(world);
-    let violated = draft.violations(world, &vmcs);
+/// what the entry is.
+pub(crate) fn obstacle(processor: &TestProcessor, entry: &EntryCase, aim: Aim) -> Option<(u32, CheckId)> {
+    let vmcs = entry.image(processor);
+    let violated = entry.violations(processor, &vmcs);
     let holds =
-        !violated.contains(aim.check) && draft.puts_in_force(world, &vmcs, aim.check) == (aim.side == Side::Legal);
+        !violated.contains(aim.check) && entry.puts_in_force(processor, &vmcs, aim.check) == (aim.side == Side::Legal);
     let first = violated.iter().next().filter(|_| holds && aim.side != Side::Violated)?;
     Some((violated.len(), first))
 }
 
-/// Whether the draft lies on that side of that check, and an entry shows it.
-fn lies_on(world: &World, draft: &Draft, vmcs: &Vmcs, violated: &CheckSet, aim: Aim) -> bool {
+/// Whether the entry lies on that side of that check, and shows it.
+fn lies_on(processor: &TestProcessor, entry: &EntryCase, vmcs: &Vmcs, violated: &CheckSet, aim: Aim) -> bool {
     let Aim { check, side } = aim;
     if violated.contains(check) {
         return side == Side::Violated;
@@ -141,7 +141,7 @@ fn lies_on(world: &World, draft: &Draft, vmcs: &Vmcs, violated: &CheckSet, aim: 
     if side == Side::Violated || !is_visible(check, violated) {
         return false;
     }
-    draft.puts_in_force(world, vmcs, check) == (side == Side::Legal)
+    entry.puts_in_force(processor, vmcs, check) == (side == Side::Legal)
 }
 
 /// Whether an entry that violates `violated` gets far enough to show that `check` holds. Host state and controls are

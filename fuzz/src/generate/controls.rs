@@ -8,51 +8,56 @@ use vmcs_model::{FieldValue, Vmcs};
 use vmcs_wire::layout;
 
 use super::values;
-use crate::World;
-use crate::generate::entry_case::Draft;
+use crate::TestProcessor;
+use crate::generate::entry_case::EntryCase;
 use crate::generate::risk::is_unsupported_event;
 
 /// A changed image, launched from VMX root operation.
-pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let image = u.choose_index(world.first_bases)?;
-    let base = &world.bases[image].vmcs;
+pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {
+    let image = u.choose_index(processor.first_bases)?;
+    let base = &processor.bases[image].vmcs;
     let mut changes = Vec::new();
-    change(world, u, base, &mut changes)?;
+    change(processor, u, base, &mut changes)?;
     if u.ratio(1u8, 8u8)? {
-        control(world, u, base, &mut changes)?;
+        control(processor, u, base, &mut changes)?;
     }
-    finish(world, u, image, changes)
+    finish(processor, u, image, changes)
 }
 
 /// Injects an event or changes one control field.
 pub(super) fn change(
-    world: &World,
+    processor: &TestProcessor,
     u: &mut Unstructured<'_>,
     base: &Vmcs,
     changes: &mut Vec<(FieldId, u64)>,
 ) -> Result<()> {
-    if u.ratio(1u8, 5u8)? { injection(u, changes) } else { control(world, u, base, changes) }
+    if u.ratio(1u8, 5u8)? { injection(u, changes) } else { control(processor, u, base, changes) }
 }
 
 /// The case that launches the changed image, without what the processor does not have.
 pub(super) fn finish(
-    world: &World,
+    processor: &TestProcessor,
     u: &mut Unstructured<'_>,
     image: usize,
     mut changes: Vec<(FieldId, u64)>,
 ) -> Result<Case> {
-    changes.retain(|(field, _)| world.fields.contains(field));
+    changes.retain(|(field, _)| processor.fields.contains(field));
     if !u.ratio(1u16, 1000u16)? {
-        changes.retain(|(field, value)| !is_unsupported_event(world, *field, *value));
+        changes.retain(|(field, value)| !is_unsupported_event(processor, *field, *value));
     }
     let after_mov_ss = u.ratio(1u8, 64u8)?;
-    Ok(Draft { base: image, changes, after_mov_ss, ..Draft::default() }.case(world))
+    Ok(EntryCase { base: image, changes, after_mov_ss, ..EntryCase::default() }.case(processor))
 }
 
 /// Changes one control field.
-fn control(world: &World, u: &mut Unstructured<'_>, base: &Vmcs, changes: &mut Vec<(FieldId, u64)>) -> Result<()> {
+fn control(
+    processor: &TestProcessor,
+    u: &mut Unstructured<'_>,
+    base: &Vmcs,
+    changes: &mut Vec<(FieldId, u64)>,
+) -> Result<()> {
     let controls: Vec<FieldId> =
-        world.fields.iter().copied().filter(|field| field.info().area() == Area::Control).collect();
+        processor.fields.iter().copied().filter(|field| field.info().area() == Area::Control).collect();
     let mut field = *u.choose(&controls)?;
     // Half of the changes go to the words that gate everything else.
     if u.ratio(1u8, 2u8)? {
@@ -69,9 +74,9 @@ fn control(world: &World, u: &mut Unstructured<'_>, base: &Vmcs, changes: &mut V
         field = *u.choose(&words)?;
     }
     if let Some((address, count)) = msr_area(field) {
-        return msr_area_change(world, u, address, count, changes);
+        return msr_area_change(processor, u, address, count, changes);
     }
-    changes.push((field, values::near(u, &world.capabilities, field, base.raw(field))?));
+    changes.push((field, values::mutated(u, &processor.capabilities, field, base.raw(field))?));
     Ok(())
 }
 
@@ -89,13 +94,13 @@ fn msr_area(field: FieldId) -> Option<(FieldId, FieldId)> {
 /// Changes an MSR area so that it breaks a check, or so that it is empty: an area that passes the checks and has
 /// entries would make the processor walk memory that nobody prepared, and a failed walk at a VM exit is a VMX abort.
 fn msr_area_change(
-    world: &World,
+    processor: &TestProcessor,
     u: &mut Unstructured<'_>,
     address: FieldId,
     count: FieldId,
     changes: &mut Vec<(FieldId, u64)>,
 ) -> Result<()> {
-    let top = world.capabilities.address_reserved & world.capabilities.address_reserved.wrapping_neg();
+    let top = processor.capabilities.address_reserved & processor.capabilities.address_reserved.wrapping_neg();
     let entries = u64::from(*u.choose(&[1u32, 2, 64, 512, 0x1000_0000, 0x1000_0001, 0x8000_0000, u32::MAX])?);
     let (at, entries) = match u.int_in_range(0..=4u8)? {
         0 => (u.arbitrary()?, 0),

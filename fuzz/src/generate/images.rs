@@ -4,19 +4,19 @@ use arbitrary::{Result, Unstructured};
 use vmcs_hw::Case;
 
 use super::{controls, state};
-use crate::World;
+use crate::TestProcessor;
 
 /// A changed image, launched from VMX root operation.
-pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let image = u.choose_index(world.first_bases)?;
-    let base = &world.bases[image].vmcs;
+pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {
+    let image = u.choose_index(processor.first_bases)?;
+    let base = &processor.bases[image].vmcs;
     let mut changes = Vec::new();
     for _ in 0..u.int_in_range(1..=4u8)? {
         if u.arbitrary()? {
-            state::change(world, u, base, &mut changes)?;
+            state::change(processor, u, base, &mut changes)?;
         } else {
-            controls::change(world, u, base, &mut changes)?;
+            controls::change(processor, u, base, &mut changes)?;
         }
     }
-    controls::finish(world, u, image, changes)
+    controls::finish(processor, u, image, changes)
 }

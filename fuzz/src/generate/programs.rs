@@ -6,7 +6,7 @@ use vmcs_model::field::{self, FIELDS};
 use vmcs_wire::{Op, Start, layout};
 
 use super::values;
-use crate::World;
+use crate::TestProcessor;
 
 /// Most VMX instructions of a program.
 const STEPS: usize = 20;
@@ -14,8 +14,8 @@ const STEPS: usize = 20;
 const REGIONS: u64 = 3;
 
 /// Stores that prepare the regions, then up to [`STEPS`] instructions.
-pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let revision = u64::from(world.capabilities.revision());
+pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {
+    let revision = u64::from(processor.capabilities.revision());
     let start = if u.ratio(1u8, 3u8)? { Start::OutsideVmx } else { Start::VmxRoot };
     let mut ops = Vec::new();
     for i in 0..REGIONS {
@@ -36,7 +36,7 @@ pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
     ops.extend((0..REGIONS).map(|i| Op::Vmclear { address: region(i) }));
     let steps = u.int_in_range(4..=STEPS - 4)?;
     for _ in 0..steps {
-        let op = step(world, u)?;
+        let op = step(processor, u)?;
         ops.push(op);
     }
     Ok(Case { start, ops, ..Case::default() })
@@ -47,9 +47,9 @@ fn region(index: u64) -> u64 {
 }
 
 /// The operand of an instruction that takes a region: mostly one of the regions, sometimes a bad pointer.
-fn pointer(world: &World, u: &mut Unstructured<'_>) -> Result<u64> {
+fn pointer(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<u64> {
     let good = region(u.int_in_range(0..=REGIONS - 1)?);
-    let top = world.capabilities.address_reserved & world.capabilities.address_reserved.wrapping_neg();
+    let top = processor.capabilities.address_reserved & processor.capabilities.address_reserved.wrapping_neg();
     Ok(match u.int_in_range(0..=19u8)? {
         0 => layout::VMXON_REGION,
         1 => good | 1 << u.int_in_range(0..=11u8)?,
@@ -60,8 +60,8 @@ fn pointer(world: &World, u: &mut Unstructured<'_>) -> Result<u64> {
 }
 
 /// The encoding of a field, mostly one that exists.
-fn encoding(world: &World, u: &mut Unstructured<'_>) -> Result<u64> {
-    let known = u64::from(u.choose(&world.fields)?.info().encoding.0);
+fn encoding(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<u64> {
+    let known = u64::from(u.choose(&processor.fields)?.info().encoding.0);
     Ok(match u.int_in_range(0..=15u8)? {
         0 => known | 1,
         1 => known ^ 1 << u.int_in_range(0..=14u8)?,
@@ -72,17 +72,17 @@ fn encoding(world: &World, u: &mut Unstructured<'_>) -> Result<u64> {
     })
 }
 
-fn step(world: &World, u: &mut Unstructured<'_>) -> Result<Op> {
+fn step(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Op> {
     Ok(match u.int_in_range(0..=31u8)? {
-        0..=2 => Op::Vmclear { address: pointer(world, u)? },
-        3..=7 => Op::Vmptrld { address: pointer(world, u)? },
+        0..=2 => Op::Vmclear { address: pointer(processor, u)? },
+        3..=7 => Op::Vmptrld { address: pointer(processor, u)? },
         8 | 9 => Op::Vmptrst,
-        10..=13 => Op::Vmread { encoding: encoding(world, u)? },
+        10..=13 => Op::Vmread { encoding: encoding(processor, u)? },
         14 | 15 => Op::Vmread { encoding: u64::from(field::VM_INSTRUCTION_ERROR.encoding().0) },
         16..=18 => {
-            let encoding = encoding(world, u)?;
+            let encoding = encoding(processor, u)?;
             let value = match vmcs_model::field::Encoding(u32::try_from(encoding).unwrap_or(0)).field() {
-                Some(field) => values::near(u, &world.capabilities, field, 0)?,
+                Some(field) => values::mutated(u, &processor.capabilities, field, 0)?,
                 None => u.arbitrary()?,
             };
             Op::Vmwrite { encoding, value }
@@ -90,15 +90,15 @@ fn step(world: &World, u: &mut Unstructured<'_>) -> Result<Op> {
         19..=21 => Op::WriteImage { image: 0 },
         22..=24 => Op::Vmlaunch { after_mov_ss: u.ratio(1u8, 12u8)? },
         25..=27 => Op::Vmresume { after_mov_ss: u.ratio(1u8, 12u8)? },
-        28 => Op::Vmxon { address: if u.ratio(2u8, 3u8)? { layout::VMXON_REGION } else { pointer(world, u)? } },
+        28 => Op::Vmxon { address: if u.ratio(2u8, 3u8)? { layout::VMXON_REGION } else { pointer(processor, u)? } },
         29 => match u.int_in_range(0..=3u8)? {
             0 => Op::Vmxoff,
             1 => Op::Vmfunc { eax: u.int_in_range(0..=64)?, ecx: u.int_in_range(0..=512)? },
             _ => Op::Vmptrst,
         },
         30 => {
-            let good = world.bases[0].vmcs.raw(field::EPT_POINTER.id());
-            let eptp = values::near(u, &world.capabilities, field::EPT_POINTER.id(), good)?;
+            let good = processor.bases[0].vmcs.raw(field::EPT_POINTER.id());
+            let eptp = values::mutated(u, &processor.capabilities, field::EPT_POINTER.id(), good)?;
             Op::Invept { kind: small(u)?, descriptor: [if u.ratio(1u8, 2u8)? { good } else { eptp }, 0] }
         }
         _ => Op::Invvpid {

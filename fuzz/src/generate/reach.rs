@@ -12,10 +12,10 @@ use vmcs_model::explain::Bits;
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::{Capabilities, VmxOperation};
 
-use crate::World;
+use crate::TestProcessor;
 use crate::coverage::{Aim, Side};
 use crate::generate::boundary::Recipes;
-use crate::generate::entry_case::Draft;
+use crate::generate::entry_case::EntryCase;
 
 /// Whether a side of a check can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +66,9 @@ impl fmt::Display for Reason {
 }
 
 /// For every check, in their order, the reach of each [`Side`], in the order of its variants.
-pub(crate) fn of(world: &World, recipes: &Recipes) -> Vec<[Reach; 3]> {
-    let needs = Needs::new(world);
-    let reach = |check| Side::ALL.map(|side| needs.reach(world, recipes, Aim { check, side }));
+pub(crate) fn of(processor: &TestProcessor, recipes: &Recipes) -> Vec<[Reach; 3]> {
+    let needs = Needs::new(processor);
+    let reach = |check| Side::ALL.map(|side| needs.reach(processor, recipes, Aim { check, side }));
     CheckId::all().map(reach).collect()
 }
 
@@ -79,7 +79,7 @@ struct Needs {
 }
 
 impl Needs {
-    fn new(world: &World) -> Self {
+    fn new(processor: &TestProcessor) -> Self {
         let mut lines = vec![[None, None]; CHECK_COUNT];
         let mut free = vec![[false, false]; CHECK_COUNT];
         for line in corpus::lines() {
@@ -88,7 +88,7 @@ impl Needs {
             for check in checks.filter(|_| line.expected.violated.len() <= 2) {
                 let legal = line.neighbour.as_ref().map_or(&line.scene, |(scene, _)| scene);
                 for (side, scene) in [&line.scene, legal].into_iter().enumerate() {
-                    match lacks(world, check, scene) {
+                    match lacks(processor, check, scene) {
                         Some(reason) => {
                             lines[check.index()][side].get_or_insert(reason);
                         }
@@ -105,7 +105,7 @@ impl Needs {
         Self { lines }
     }
 
-    fn reach(&self, world: &World, recipes: &Recipes, aim: Aim) -> Reach {
+    fn reach(&self, processor: &TestProcessor, recipes: &Recipes, aim: Aim) -> Reach {
         let Aim { check, side } = aim;
         if side == Side::GateOff && check.info().gate.is_empty() {
             return Reach::Unreachable(Reason::NoGate);
@@ -115,12 +115,12 @@ impl Needs {
             return Reach::Reachable;
         }
         if !ways.is_empty() {
-            return match hidden_by(world, aim.check, ways) {
+            return match hidden_by(processor, aim.check, ways) {
                 Some(by) => Reach::Unreachable(self.of(check, side).unwrap_or(Reason::Hidden(by))),
                 None => Reach::Reachable,
             };
         }
-        let reason = lifted(&world.capabilities, check, side).map(Reason::Lifted).or_else(|| self.of(check, side));
+        let reason = lifted(&processor.capabilities, check, side).map(Reason::Lifted).or_else(|| self.of(check, side));
         let searched = || match (recipes.obstacle(aim), side) {
             (Some(by), _) => Some(Reason::Masked(by)),
             // The search starts from violations: without one it says nothing.
@@ -144,7 +144,7 @@ impl Needs {
 }
 
 /// A check that every way violates as well and that leaves no trace of this one.
-fn hidden_by(world: &World, check: CheckId, ways: &[Draft]) -> Option<CheckId> {
+fn hidden_by(processor: &TestProcessor, check: CheckId, ways: &[EntryCase]) -> Option<CheckId> {
     let this = check.info();
     let hides = |other: &CheckId| {
         let info = other.info();
@@ -156,8 +156,8 @@ fn hidden_by(world: &World, check: CheckId, ways: &[Draft]) -> Option<CheckId> {
         *other != check && first
     };
     let mut always: Option<CheckSet> = None;
-    for draft in ways {
-        let violated = draft.violations(world, &draft.image(world));
+    for entry in ways {
+        let violated = entry.violations(processor, &entry.image(processor));
         let hiding: CheckSet = violated.iter().filter(hides).collect();
         always = Some(match always {
             None => hiding,
@@ -168,8 +168,8 @@ fn hidden_by(world: &World, check: CheckId, ways: &[Draft]) -> Option<CheckId> {
 }
 
 /// What a scene needs and does not get on the processor, or on a machine whose host is a 64-bit VMM outside SMM.
-fn lacks(world: &World, check: CheckId, scene: &Scene) -> Option<Reason> {
-    let has = &world.capabilities;
+fn lacks(processor: &TestProcessor, check: CheckId, scene: &Scene) -> Option<Reason> {
+    let has = &processor.capabilities;
     let stage = scene.on(has);
     let usual = CpuState::host_64();
     let cpu = &stage.cpu;

@@ -8,14 +8,14 @@ use vmcs_model::registers::{Cr0, Cr4};
 use vmcs_model::{FieldValue, ReadMemory, Vmcs};
 use vmcs_wire::layout;
 
-use crate::World;
+use crate::TestProcessor;
 use crate::generate::memory::CaseMemory;
-use crate::processor::Base;
+use crate::processor::BaseImage;
 
 /// Whether an entry of the image takes the machine down once it has come as far as loading state: host paging that maps
 /// nothing or forbids the probe its addresses, MSR areas that nobody prepared and, if it `enters`, a guest that waits for
 /// what never comes.
-pub(crate) fn takes_the_machine_down(base: &Base, vmcs: &Vmcs, memory: &CaseMemory<'_>, enters: bool) -> bool {
+pub(crate) fn takes_the_machine_down(base: &BaseImage, vmcs: &Vmcs, memory: &CaseMemory<'_>, enters: bool) -> bool {
     host_is_lost(base, vmcs)
         || fails_at(vmcs, memory, field::VM_EXIT_MSR_LOAD_COUNT, field::VM_EXIT_MSR_LOAD_ADDRESS)
         || vmcs.get(field::VM_ENTRY_MSR_LOAD_COUNT) > MOST_LOADS
@@ -31,9 +31,9 @@ const MOST_LOADS: u32 = 1024;
 
 /// An event of type 7 for a processor with neither the monitor trap flag nor FRED. All of these fail the same check, and
 /// there are implementations that do not survive them.
-pub(crate) fn is_unsupported_event(world: &World, field: FieldId, value: u64) -> bool {
-    let supported =
-        world.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0 || world.capabilities.fred();
+pub(crate) fn is_unsupported_event(processor: &TestProcessor, field: FieldId, value: u64) -> bool {
+    let supported = processor.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0
+        || processor.capabilities.fred();
     let event = InterruptionInformation::from_raw(value);
     field == field::VM_ENTRY_INTERRUPTION_INFORMATION.id()
         && !supported
@@ -61,7 +61,7 @@ fn walks_the_pdptes(vmcs: &Vmcs) -> bool {
 }
 
 /// The host state that an exit loads does not let the probe go on.
-fn host_is_lost(base: &Base, vmcs: &Vmcs) -> bool {
+fn host_is_lost(base: &BaseImage, vmcs: &Vmcs) -> bool {
     const TABLE: u64 = 0x000F_FFFF_FFFF_F000;
     /// Access-disable and write-disable of protection key 0.
     const KEY_0: u64 = 3;
@@ -121,7 +121,7 @@ fn is_known(memory: &CaseMemory<'_>, entry: u64, msrs: &[u64]) -> bool {
 
 /// The guest executes something else than what the base executes: no timer stops it at once, and it starts elsewhere or
 /// in another mode.
-fn runs_elsewhere(base: &Base, vmcs: &Vmcs) -> bool {
+fn runs_elsewhere(base: &BaseImage, vmcs: &Vmcs) -> bool {
     let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
     let stopped =
         pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE) == 0;

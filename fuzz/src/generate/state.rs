@@ -9,34 +9,34 @@ use vmcs_model::formats::ActivityState;
 use vmcs_model::registers::Cr4;
 
 use super::{controls, values};
-use crate::World;
+use crate::TestProcessor;
 use crate::generate::risk::holds_known_pdptes;
 
 /// A changed image, launched from VMX root operation.
-pub(super) fn case(world: &World, u: &mut Unstructured<'_>) -> Result<Case> {
-    let image = u.choose_index(world.first_bases)?;
+pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {
+    let image = u.choose_index(processor.first_bases)?;
     let mut changes = Vec::new();
     for _ in 0..if u.ratio(1u8, 6u8)? { 2 } else { 1 } {
-        change(world, u, &world.bases[image].vmcs, &mut changes)?;
+        change(processor, u, &processor.bases[image].vmcs, &mut changes)?;
     }
-    controls::finish(world, u, image, changes)
+    controls::finish(processor, u, image, changes)
 }
 
 /// Changes one guest-state or host-state field.
 pub(super) fn change(
-    world: &World,
+    processor: &TestProcessor,
     u: &mut Unstructured<'_>,
     base: &Vmcs,
     changes: &mut Vec<(FieldId, u64)>,
 ) -> Result<()> {
     let of_state = |field: &&FieldId| matches!(field.info().area(), Area::GuestState | Area::HostState);
-    let fields: Vec<FieldId> = world.fields.iter().filter(of_state).copied().collect();
+    let fields: Vec<FieldId> = processor.fields.iter().filter(of_state).copied().collect();
     let field = *u.choose(&fields)?;
     let value = match special(u, field)? {
         Some(value) => value,
-        None => values::near(u, &world.capabilities, field, base.raw(field))?,
+        None => values::mutated(u, &processor.capabilities, field, base.raw(field))?,
     };
-    if !takes_the_machine_down(world, field, value) || u.ratio(1u16, 2000u16)? {
+    if !takes_the_machine_down(processor, field, value) || u.ratio(1u16, 2000u16)? {
         changes.push((field, value));
     }
     Ok(())
@@ -65,8 +65,8 @@ fn special(u: &mut Unstructured<'_>, field: FieldId) -> Result<Option<u64>> {
 
 /// Whether the value, where it passes the checks, leaves the machine in no state to answer: host paging that maps nothing
 /// or forbids the probe its addresses, a guest that waits for an interrupt that never comes.
-fn takes_the_machine_down(world: &World, field: FieldId, value: u64) -> bool {
-    let timer = world.capabilities.pin.may & u64::from(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER.bits()) != 0;
+fn takes_the_machine_down(processor: &TestProcessor, field: FieldId, value: u64) -> bool {
+    let timer = processor.capabilities.pin.may & u64::from(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER.bits()) != 0;
     field == field::HOST_CR3.id()
         || field == field::HOST_RIP.id()
         || field == field::HOST_CR4.id() && Cr4::from_bits_retain(value).intersects(Cr4::LA57 | Cr4::LASS)

@@ -9,7 +9,7 @@ use crate::coverage::{Aim, Coverage};
 use crate::generate::after_entry::DEEP;
 use crate::generate::boundary::{Made, make};
 use crate::generate::steering::Steering;
-use crate::{Generator, World};
+use crate::{Generator, TestProcessor};
 
 /// A case and what it was made for.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Generated {
 /// Case number n of part i (counted from 0) of m is made of what the seed gives for n * m + i: no two parts share that, and
 /// a generator that does not go by what it has made makes in m parts exactly what it makes in one.
 ///
-/// It is a pure function of generator, seed and [`World`]: what it makes depends on what it has made, never on what a
+/// It is a pure function of generator, seed and [`TestProcessor`]: what it makes depends on what it has made, never on what a
 /// target answered. A copy continues like the original, also when it was written to disk and read back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,20 +77,20 @@ impl Stream {
         self.steering.coverage()
     }
 
-    /// The next case. There is always one. `world` has to be the same at every call.
-    pub fn next(&mut self, world: &World) -> Generated {
+    /// The next case. There is always one. `processor` has to be the same at every call.
+    pub fn next(&mut self, processor: &TestProcessor) -> Generated {
         let (seed, number) = (self.seed, self.position);
         let index = self.part.index(number);
         self.position += 1;
         if self.generator != Generator::Boundary {
-            return Generated { case: self.generator.case(world, seed, index), aim: None };
+            return Generated { case: self.generator.case(processor, seed, index), aim: None };
         }
         let bytes = Generator::bytes(seed, index);
         let mut u = Unstructured::new(&bytes);
-        let made = self.steering.choose(&world.recipes().aims, &mut u).and_then(|aim| make(world, &mut u, aim));
-        let made = made.unwrap_or_else(|_| Made::plain(world));
+        let made = self.steering.choose(&processor.recipes().aims, &mut u).and_then(|aim| make(processor, &mut u, aim));
+        let made = made.unwrap_or_else(|_| Made::plain(processor));
         self.steering.count(&made.verdict.violated, made.aim);
-        Generated { case: made.case(world, number.is_multiple_of(DEEP)), aim: made.aim }
+        Generated { case: made.case(processor, number.is_multiple_of(DEEP)), aim: made.aim }
     }
 }
 
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn parts_together_are_the_whole() {
-        let world = World::new(&NamedProfile::by_name("sapphire-rapids").expect("it is there").profile);
-        let cases = |mut stream: Stream, count| (0..count).map(|_| stream.next(&world).case).collect::<Vec<_>>();
+        let processor = TestProcessor::new(&NamedProfile::by_name("sapphire-rapids").expect("it is there").profile);
+        let cases = |mut stream: Stream, count| (0..count).map(|_| stream.next(&processor).case).collect::<Vec<_>>();
         let whole = cases(Stream::new(Generator::Programs, 7), 30);
         let parts: Vec<_> = (1..=3)
             .map(|number| Stream::part(Generator::Programs, 7, format!("{number}/3").parse().expect("a part")))

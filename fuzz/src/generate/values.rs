@@ -5,7 +5,7 @@ use vmcs_model::Capabilities;
 use vmcs_model::field::FieldId;
 
 /// A value for `field` that differs from `old`, except by rare chance.
-pub(super) fn near(u: &mut Unstructured<'_>, capabilities: &Capabilities, field: FieldId, old: u64) -> Result<u64> {
+pub(super) fn mutated(u: &mut Unstructured<'_>, capabilities: &Capabilities, field: FieldId, old: u64) -> Result<u64> {
     let width = field.info().width();
     let bit = |u: &mut Unstructured<'_>| -> Result<u64> { Ok(1 << u.int_in_range(0..=width.bits() - 1)?) };
     let value = match u.int_in_range(0..=9u8)? {

@@ -7,8 +7,8 @@ use vmcs_hw::{Case, Session};
 use vmcs_model::field::Encoding;
 use vmcs_wire::{Op, Start};
 
-use crate::World;
-use crate::emulator::Machine;
+use crate::TestProcessor;
+use crate::emulator::CaseEmulator;
 
 /// A case of which operations can go while the others keep their places.
 #[derive(Clone, Debug)]
@@ -96,8 +96,8 @@ impl Draft {
 
     /// Edits that take bits of written values back, or all but one of them, or all other writes; those of most bits come
     /// first.
-    pub(super) fn fewer_bits(&self, world: &World, session: &Session) -> Vec<Edit> {
-        let mut machine = Machine::new(&world.profile, self.start);
+    pub(super) fn fewer_bits(&self, processor: &TestProcessor, session: &Session) -> Vec<Edit> {
+        let mut machine = CaseEmulator::new(&processor.profile, self.start);
         let is_write = |(_, op): &(usize, Op)| matches!(op, Op::Vmwrite { .. });
         let writes: Vec<usize> = self.present().filter(is_write).map(|(index, _)| index).collect();
         let mut edits = Vec::new();
@@ -165,7 +165,7 @@ pub(super) enum Undefined {
 }
 
 /// What an operation writes: the old value of its destination, and the new one.
-pub(crate) fn change(machine: &Machine, op: &Op) -> Option<(u64, u64)> {
+pub(crate) fn change(machine: &CaseEmulator, op: &Op) -> Option<(u64, u64)> {
     match *op {
         Op::Vmwrite { encoding, value } => {
             let encoding = Encoding(u32::try_from(encoding).ok()?);

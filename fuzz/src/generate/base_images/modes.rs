@@ -13,7 +13,7 @@ use vmcs_model::registers::{Cr0, Cr4, Rflags};
 use vmcs_wire::layout;
 
 use super::{enable, leave_ia32e_mode, loading_registers, pae_guest, unrestricted_real_mode, virtual_8086_guest};
-use crate::processor::Base;
+use crate::processor::BaseImage;
 
 /// The VMCS region that the link pointer of an image names.
 const LINKED: u64 = layout::VMCS_REGIONS + 3 * 0x1000;
@@ -21,7 +21,7 @@ const LINKED: u64 = layout::VMCS_REGIONS + 3 * 0x1000;
 const CODE_32: u32 = 0xC09B;
 
 /// The images that a processor with every feature can enter.
-pub(super) fn all(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
+pub(super) fn all(capabilities: &Capabilities, plain: &Vmcs) -> Vec<BaseImage> {
     let mut bases = guest_modes(capabilities, plain);
     bases.extend(segments(plain));
     bases.extend(events(plain));
@@ -33,10 +33,10 @@ pub(super) fn all(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
 }
 
 /// A changed copy of an image.
-fn base(name: &'static str, from: &Vmcs, change: impl FnOnce(&mut Vmcs)) -> Base {
+fn base(name: &'static str, from: &Vmcs, change: impl FnOnce(&mut Vmcs)) -> BaseImage {
     let mut vmcs = from.clone();
     change(&mut vmcs);
-    Base { name, vmcs, memory: Vec::new() }
+    BaseImage { name, vmcs, memory: Vec::new() }
 }
 
 /// Sets bits of a field.
@@ -80,7 +80,7 @@ fn unrestricted(vmcs: &mut Vmcs) {
 }
 
 /// Paging modes and privilege levels.
-fn guest_modes(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
+fn guest_modes(capabilities: &Capabilities, plain: &Vmcs) -> Vec<BaseImage> {
     let real = unrestricted_real_mode(capabilities, plain.clone());
     let virtual_8086 = virtual_8086_guest(plain.clone());
     vec![
@@ -108,7 +108,7 @@ fn guest_modes(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
 }
 
 /// Segment registers.
-fn segments(plain: &Vmcs) -> Vec<Base> {
+fn segments(plain: &Vmcs) -> Vec<BaseImage> {
     const UNUSABLE: u32 = 1 << 16;
     vec![
         base("ldt", plain, |vmcs| {
@@ -137,7 +137,7 @@ fn segments(plain: &Vmcs) -> Vec<Base> {
 }
 
 /// An event of each type injected.
-fn events(plain: &Vmcs) -> Vec<Base> {
+fn events(plain: &Vmcs) -> Vec<BaseImage> {
     let inject = |vmcs: &mut Vmcs, event_type: u8, vector: u8, length: u32| {
         let event = InterruptionInformation::new().with_vector(vector).with_event_type(event_type).with_valid(true);
         vmcs.set(field::VM_ENTRY_INTERRUPTION_INFORMATION, event);
@@ -166,7 +166,7 @@ fn events(plain: &Vmcs) -> Vec<Base> {
 }
 
 /// Activity, interruptibility, pending debug exceptions.
-fn non_register_state(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
+fn non_register_state(capabilities: &Capabilities, plain: &Vmcs) -> Vec<BaseImage> {
     let blocked = |vmcs: &mut Vmcs, by| vmcs.set(field::GUEST_INTERRUPTIBILITY_STATE, by);
     let mut bases = vec![
         base("sti", plain, |vmcs| {
@@ -200,7 +200,7 @@ fn non_register_state(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
 }
 
 /// EPT, VPID and APIC virtualization, one by one and together.
-fn virtualization(plain: &Vmcs) -> Vec<Base> {
+fn virtualization(plain: &Vmcs) -> Vec<BaseImage> {
     let delivering = |vmcs: &mut Vmcs| {
         primary(vmcs, Primary::USE_TPR_SHADOW);
         pin(vmcs, PinBased::EXTERNAL_INTERRUPT_EXITING);
@@ -237,7 +237,7 @@ fn virtualization(plain: &Vmcs) -> Vec<Base> {
 }
 
 /// Registers that are loaded, and those that are not.
-fn registers(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
+fn registers(capabilities: &Capabilities, plain: &Vmcs) -> Vec<BaseImage> {
     let loading = loading_registers(capabilities, plain.clone());
     vec![
         base("not-loading", plain, |vmcs| {
@@ -271,7 +271,7 @@ fn registers(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
 }
 
 /// MSR areas with entries, a linked VMCS, and the fields that SMM uses.
-fn areas(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
+fn areas(capabilities: &Capabilities, plain: &Vmcs) -> Vec<BaseImage> {
     /// MSRs that every processor with Intel 64 has, and values that they take.
     const ENTRIES: [(u64, u64); 2] = [(0x174, 0x8), (0xC000_0081, 0)];
     let entries = |area: u64| {
@@ -279,7 +279,7 @@ fn areas(capabilities: &Capabilities, plain: &Vmcs) -> Vec<Base> {
         (0..).zip(ENTRIES).flat_map(pair).filter(|(_, value)| *value != 0)
     };
     let revision = u64::from(capabilities.revision());
-    let with = |base: Base, memory: Vec<(u64, u64)>| Base { memory, ..base };
+    let with = |base: BaseImage, memory: Vec<(u64, u64)>| BaseImage { memory, ..base };
     vec![
         with(
             base("msr-areas", plain, |vmcs| {

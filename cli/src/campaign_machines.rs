@@ -1,11 +1,11 @@
-//! The processors that a campaign is about.
+//! The machines of a campaign.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use vmcs_fuzz::World;
+use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget};
 use vmcs_hw::metal::LineName;
@@ -21,7 +21,7 @@ const ALL: &str = "all";
 
 /// A machine that can be opened as often as needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Machine {
+pub(crate) enum MachineChoice {
     /// A CPU model of a Bochs.
     Bochs(BochsInstall, String),
     /// The KVM of this host.
@@ -34,7 +34,7 @@ pub(crate) enum Machine {
     Emulator(Box<NamedProfile>),
 }
 
-impl Machine {
+impl MachineChoice {
     /// Opens one.
     pub(crate) fn open(&self) -> Result<Box<dyn Target>, TargetError> {
         Ok(match self {
@@ -47,33 +47,37 @@ impl Machine {
     }
 }
 
-/// A processor, and what the campaign's cases start from there.
+/// A machine that was asked what its processor is, and what cases for it start from.
 #[derive(Clone, Debug)]
-pub(crate) struct Processor {
-    pub(crate) machine: Machine,
+pub(crate) struct CampaignMachine {
+    pub(crate) choice: MachineChoice,
     pub(crate) implementation: Implementation,
     pub(crate) profile: NamedProfile,
-    pub(crate) world: World,
+    pub(crate) processor: TestProcessor,
     pub(crate) session: Session,
 }
 
-/// The processors that `targets` and `cpus` mean, as they report themselves; `all` stands for every CPU model with VMX.
+/// The machines that `targets` and `cpus` mean, as they report themselves; `all` stands for every CPU model with VMX.
 /// So many are asked at the same time.
-pub(crate) fn capture(targets: &[TargetSpec], cpus: &[String], jobs: NonZeroUsize) -> Result<Vec<Processor>, CliError> {
+pub(crate) fn capture(
+    targets: &[TargetSpec],
+    cpus: &[String],
+    jobs: NonZeroUsize,
+) -> Result<Vec<CampaignMachine>, CliError> {
     let all = cpus.iter().any(|cpu| cpu == ALL);
-    let mut machines = Vec::new();
+    let mut choices = Vec::new();
     for target in targets {
-        for machine in machines_of(target, cpus, all)? {
-            if !machines.contains(&machine) {
-                machines.push(machine);
+        for choice in choices_of(target, cpus, all)? {
+            if !choices.contains(&choice) {
+                choices.push(choice);
             }
         }
     }
-    let mut processors = Vec::new();
+    let mut machines = Vec::new();
     let mut without = 0;
-    for captured in capture_each(&machines, jobs) {
+    for captured in capture_each(&choices, jobs) {
         match captured {
-            Ok(processor) => processors.push(processor),
+            Ok(machine) => machines.push(machine),
             // Old processors and those of other makers. One does not start at all.
             Err(TargetError::Probe(_) | TargetError::DiedAtStart { .. }) if all => without += 1,
             Err(error) => return Err(error.into()),
@@ -82,14 +86,14 @@ pub(crate) fn capture(targets: &[TargetSpec], cpus: &[String], jobs: NonZeroUsiz
     if without > 0 {
         eprintln!("{without} CPU models without VMX were left out");
     }
-    if processors.is_empty() {
+    if machines.is_empty() {
         return Err(CliError::Usage("no CPU model of these targets has VMX".to_owned()));
     }
-    Ok(processors)
+    Ok(machines)
 }
 
 /// The machines of one target.
-fn machines_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<Machine>, CliError> {
+fn choices_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<MachineChoice>, CliError> {
     let installs = match target {
         TargetSpec::Replay(_) => {
             return Err(CliError::Usage(
@@ -104,18 +108,18 @@ fn machines_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<Ma
             } else {
                 cpus.iter().map(|cpu| target::profile(cpu)).collect::<Result<_, _>>()?
             };
-            return Ok(profiles.into_iter().map(|profile| Machine::Emulator(Box::new(profile))).collect());
+            return Ok(profiles.into_iter().map(|profile| MachineChoice::Emulator(Box::new(profile))).collect());
         }
-        TargetSpec::Metal(line) if cpus.is_empty() => return Ok(vec![Machine::Metal(line.clone())]),
+        TargetSpec::Metal(line) if cpus.is_empty() => return Ok(vec![MachineChoice::Metal(line.clone())]),
         TargetSpec::Metal(_) => return Err(CliError::Usage(REAL_PROCESSOR.to_owned())),
-        TargetSpec::Kvm if cpus.is_empty() => return Ok(vec![Machine::Kvm]),
+        TargetSpec::Kvm if cpus.is_empty() => return Ok(vec![MachineChoice::Kvm]),
         TargetSpec::Kvm => return Err(CliError::Usage(HOSTS_PROCESSOR.to_owned())),
         TargetSpec::KvmOnBochs(version) if cpus.is_empty() => {
-            return Ok(vec![Machine::KvmOnBochs(OnBochs::choose(version.as_deref(), None)?)]);
+            return Ok(vec![MachineChoice::KvmOnBochs(OnBochs::choose(version.as_deref(), None)?)]);
         }
         TargetSpec::KvmOnBochs(version) => {
             let machines =
-                cpus.iter().map(|cpu| OnBochs::choose(version.as_deref(), Some(cpu)).map(Machine::KvmOnBochs));
+                cpus.iter().map(|cpu| OnBochs::choose(version.as_deref(), Some(cpu)).map(MachineChoice::KvmOnBochs));
             return machines.collect();
         }
         TargetSpec::Bochs(Some(version)) if version == ALL => {
@@ -136,43 +140,43 @@ fn machines_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<Ma
         } else {
             cpus.to_vec()
         };
-        machines.extend(models.into_iter().map(|model| Machine::Bochs(install.clone(), model)));
+        machines.extend(models.into_iter().map(|model| MachineChoice::Bochs(install.clone(), model)));
     }
     Ok(machines)
 }
 
 /// Asks each machine, several at the same time.
-fn capture_each(machines: &[Machine], jobs: NonZeroUsize) -> Vec<Result<Processor, TargetError>> {
+fn capture_each(choices: &[MachineChoice], jobs: NonZeroUsize) -> Vec<Result<CampaignMachine, TargetError>> {
     let next = AtomicUsize::new(0);
     let captured = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..jobs.get().min(machines.len()) {
+        for _ in 0..jobs.get().min(choices.len()) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(machine) = machines.get(index) else { break };
-                    let processor = capture_one(machine);
-                    captured.lock().expect("nobody panics with the lock").push((index, processor));
+                    let Some(choice) = choices.get(index) else { break };
+                    let machine = capture_one(choice);
+                    captured.lock().expect("nobody panics with the lock").push((index, machine));
                 }
             });
         }
     });
     let mut captured = captured.into_inner().expect("nobody panicked");
     captured.sort_by_key(|(index, _)| *index);
-    captured.into_iter().map(|(_, processor)| processor).collect()
+    captured.into_iter().map(|(_, machine)| machine).collect()
 }
 
-fn capture_one(machine: &Machine) -> Result<Processor, TargetError> {
-    let mut target = machine.open()?;
+fn capture_one(choice: &MachineChoice) -> Result<CampaignMachine, TargetError> {
+    let mut target = choice.open()?;
     let implementation = target.implementation();
-    let profile = match machine {
-        Machine::Emulator(given) => NamedProfile::clone(given),
-        Machine::Bochs(..) | Machine::Kvm | Machine::KvmOnBochs(_) | Machine::Metal(_) => {
+    let profile = match choice {
+        MachineChoice::Emulator(given) => NamedProfile::clone(given),
+        MachineChoice::Bochs(..) | MachineChoice::Kvm | MachineChoice::KvmOnBochs(_) | MachineChoice::Metal(_) => {
             let report = target.capture()?;
             NamedProfile::captured(implementation.to_string(), "read out of the machine by the probe", &report)
         }
     };
-    let world = World::new(&profile.profile);
-    let session = world.session();
-    Ok(Processor { machine: machine.clone(), implementation, profile, world, session })
+    let processor = TestProcessor::new(&profile.profile);
+    let session = processor.session();
+    Ok(CampaignMachine { choice: choice.clone(), implementation, profile, processor, session })
 }
