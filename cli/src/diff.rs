@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmcs_case::Target;
+use vmcs_case::recording::{Header, Recorder, Recording};
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
     self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
@@ -18,9 +20,7 @@ use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::findings::case_file::CaseFile;
 use vmcs_fuzz::findings::minimise;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
-use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::recording::{Header, Recorder, Recording};
 use vmcs_report::{Run, terminal};
 
 use crate::campaign_machines::{self, CampaignMachine};
@@ -242,7 +242,7 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
             (TargetSpec::Bochs(None), format!("Bochs {version}, the newest one here{better}"))
         }
         None if args.is_for_a_machine() => {
-            return Err(vmcs_hw::TargetError::BochsMissing.into());
+            return Err(vmcs_hw::MachineError::BochsMissing.into());
         }
         None => (
             TargetSpec::Replay(None),

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use vmcs_case::recording::{self, Recording};
 use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::campaign::{self, Cases, Setting};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_hw::recording::{self, Recording};
 
 fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::Report {
     let processor = TestProcessor::new(&recording.header.profile.profile);

@@ -11,9 +11,9 @@ use vmcs_wire::program::{ANSWER_HEADER_BYTES, CASE_HEADER_BYTES, MAX_OP_BYTES};
 use vmcs_wire::session::{self, AREA_BYTES, COUNT_BYTES, END_BYTES, ENTRY_BYTES, OBSERVED_BYTES, TAIL_COUNTS};
 use vmcs_wire::{Op, StepResult};
 
-use crate::case::{Case, End, Observation, Session};
-use crate::error::TargetError;
-use crate::target::{CpuidReading, ProbeReport};
+use vmcs_case::TargetError;
+use vmcs_case::{Case, End, Observation, Session};
+use vmcs_case::{CpuidReading, ProbeReport};
 
 /// Bytes before the cases of a batch, however it travels.
 pub(crate) const BATCH_FRAME: usize = Link::BYTES + BatchHeader::BYTES;

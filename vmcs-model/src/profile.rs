@@ -3,6 +3,11 @@
 use crate::field::FieldSet;
 use crate::msr::CapabilityMsr;
 
+/// Number of IA32_PERF_CAPABILITIES.
+pub const IA32_PERF_CAPABILITIES: u32 = 0x345;
+/// Number of IA32_TME_ACTIVATE.
+pub const IA32_TME_ACTIVATE: u32 = 0x982;
+
 /// What is known of an MSR's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MsrValue {
@@ -145,6 +150,17 @@ impl CpuProfile {
     /// Sets that MSR.
     pub const fn set_msr(&mut self, msr: CapabilityMsr, value: MsrValue) {
         self.msrs[msr as usize] = value;
+    }
+
+    /// Sets the MSR of that number. `false` for one that no check depends on, which is skipped.
+    pub fn set_msr_number(&mut self, number: u32, value: MsrValue) -> bool {
+        match (CapabilityMsr::by_number(number), number) {
+            (Some(msr), _) => self.set_msr(msr, value),
+            (None, IA32_PERF_CAPABILITIES) => self.perf_capabilities = value,
+            (None, IA32_TME_ACTIVATE) => self.tme_activate = value.or_zero().unwrap_or(0),
+            (None, _) => return false,
+        }
+        true
     }
 
     /// That CPUID leaf, `None` if it is unknown.

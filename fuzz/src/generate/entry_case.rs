@@ -1,9 +1,9 @@
 //! A case that tries one VM entry, before it is a program: an image, what is changed of it, and the state in which the
 //! entry finds the processor.
 
+use vmcs_case::Case;
 use vmcs_emu::guest_state::SAVED_IF_SUPPORTED;
 use vmcs_golden::corpus::Stage;
-use vmcs_hw::Case;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::FieldId;
