@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use vmcs_fuzz::{Generator, Stream, World};
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::program::{OpLine, result_text};
+use vmcs_case::{Case, End, Observation, Session, StepResult, Target};
 use vmcs_hw::bochs::{self, BochsOptions, BochsTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::program::{OpLine, result_text};
-use vmcs_hw::{Case, End, Observation, Session, StepResult, Target};
 use vmcs_model::field::Encoding;
 
 /// Observations of the cases in the order `order`, by case.
@@ -71,10 +71,10 @@ fn main() {
     let install = installs.into_iter().find(|i| i.version.to_string() == *version).expect("that version is here");
     let open = |options| BochsTarget::with_options(install.clone(), model, options).expect("the model exists");
     let report = open(BochsOptions::default()).capture().expect("the probe answers");
-    let world = World::new(&NamedProfile::captured("Bochs", "test", &report).profile);
-    let session = world.session();
+    let processor = TestProcessor::new(&NamedProfile::captured("Bochs", "test", &report).profile);
+    let session = processor.session();
     let mut stream = Stream::new(generator, seed);
-    let cases: Vec<Case> = (0..count).map(|_| stream.next(&world).case).collect();
+    let cases: Vec<Case> = (0..count).map(|_| stream.next(&processor).case).collect();
     let mut runs = Vec::new();
     for name in std::iter::once("usual").chain(names.iter().map(String::as_str)) {
         let (order, options) = surroundings(name, count);
@@ -103,7 +103,7 @@ fn main() {
                     continue;
                 }
                 if let (Some(StepResult::Fields(this)), Some(StepResult::Fields(that))) = (this, that) {
-                    let state = matches!(op, vmcs_hw::Op::Observe { state: true });
+                    let state = matches!(op, vmcs_case::Op::Observe { state: true });
                     for ((encoding, this), that) in session.fields_observed(state).zip(this).zip(that) {
                         if this != that {
                             let field = Encoding(encoding).field().map_or("?", |field| field.info().name);
@@ -112,9 +112,15 @@ fn main() {
                         }
                     }
                 } else {
-                    let shown = |step: Option<&StepResult<Vec<u64>>>| step.map_or("nothing".to_owned(), result_text);
+                    let shown = |step: Option<&StepResult<Vec<u64>>>| match step {
+                        None => "nothing".to_owned(),
+                        Some(StepResult::Value(value)) => format!("{value:x}"),
+                        Some(StepResult::Exit { reason, qualification, .. }) => format!("exit {reason}, {qualification:x}"),
+                        Some(result) => result_text(result),
+                    };
                     text += &format!(" step {step} {op:x?}: {} -> {};", shown(that), shown(this));
-                    *fields.entry(format!("{:?}", std::mem::discriminant(op))).or_default() += 1;
+                    let name = format!("{op:?}");
+                    *fields.entry(name.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1;
                 }
             }
             if observation.end != other.end {
