@@ -201,6 +201,21 @@ guest_rip:
     hlt
     jmp guest_rip
 
+# The guest between cases: an IRET ends blocking by NMI, and a VM exit follows.
+.global guest_rest
+guest_rest:
+    iretq
+2:  vmcall
+    hlt
+.balign 8
+.global guest_rest_stack
+guest_rest_stack:
+    .quad 2b
+    .quad {CODE}
+    .quad 2
+    .quad guest_rest_stack
+    .quad {DATA}
+
 .section .bss.enter, "aw", @nobits
 .balign 8
 vmx_stack:

@@ -18,7 +18,7 @@ const UNSUPPORTED_COMPONENT: u32 = 12;
 ///
 /// # Errors
 /// [`BufferFull`].
-pub(crate) fn write(machine: &mut Machine<'_>, revision: u32, out: &mut Writer<'_>) -> Result<(), BufferFull> {
+pub(crate) fn write(machine: &mut Machine<'_>, out: &mut Writer<'_>) -> Result<(), BufferFull> {
     for msr in MSRS {
         optional(out, vmx::rdmsr(msr).map(u64::to_le_bytes))?;
     }
@@ -33,7 +33,7 @@ pub(crate) fn write(machine: &mut Machine<'_>, revision: u32, out: &mut Writer<'
         optional(out, registers)?;
     }
 
-    make_vmcs_current(machine, revision)?;
+    make_vmcs_current(machine)?;
     let count_at = out.len();
     out.u16(0)?;
     let mut count = 0;
@@ -54,12 +54,12 @@ fn optional<const N: usize>(out: &mut Writer<'_>, bytes: Option<[u8; N]>) -> Res
     out.bytes(bytes.as_ref().map_or(&[], <[u8; N]>::as_slice))
 }
 
-fn make_vmcs_current(machine: &mut Machine<'_>, revision: u32) -> Result<(), BufferFull> {
+fn make_vmcs_current(machine: &mut Machine<'_>) -> Result<(), BufferFull> {
     machine.reset(Start::VmxRoot);
     let mut results = [0; 32];
     let mut results = Writer::new(&mut results);
     for op in [
-        Op::Store { address: VMCS_REGIONS, size: 4, value: revision.into() },
+        Op::Store { address: VMCS_REGIONS, size: 4, value: machine.revision().into() },
         Op::Vmclear { address: VMCS_REGIONS },
         Op::Vmptrld { address: VMCS_REGIONS },
     ] {
