@@ -290,7 +290,11 @@ impl<'a> Machine<'a> {
             }
             Op::Diagnose { resume } => {
                 let capabilities = self.capabilities.get_or_insert_with(diagnose::capabilities);
-                StepResult::Value(diagnose::first_violation(capabilities, resume, self.vmx.map_or(NO_VMCS, Region::address)))
+                StepResult::Value(diagnose::first_violation(
+                    capabilities,
+                    resume,
+                    self.vmx.map_or(NO_VMCS, Region::address),
+                ))
             }
         };
         self.refused = result == StepResult::NotRun;

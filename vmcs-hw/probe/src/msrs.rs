@@ -50,7 +50,11 @@ impl LoadedMsrs {
             // Where there is no memory, no entry can be loaded.
             let Some(msr) = memory::load(address.wrapping_add(16 * entry)) else { break };
             let known = self.values[..self.count].iter().any(|(known, _)| *known == msr);
-            if !known && let Some(slot) = self.values.get_mut(self.count) {
+            // Memory that nobody has prepared names 0, an MSR of the first Pentium that nothing depends on.
+            if msr != 0
+                && !known
+                && let Some(slot) = self.values.get_mut(self.count)
+            {
                 *slot = (msr, vmx::rdmsr(msr));
                 self.count += 1;
             }

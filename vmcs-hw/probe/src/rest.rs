@@ -15,10 +15,10 @@ use vmcs_model::formats::Interruptibility;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_wire::layout;
 
+use crate::console;
 use crate::diagnose::ENCODINGS;
 use crate::memory::Region;
 use crate::vmx::{self, Entered, Flags};
-use crate::console;
 
 const IA32_SPEC_CTRL: u32 = 0x48;
 
@@ -121,10 +121,8 @@ pub(crate) const DISTURBING: [(u64, u64); 6] = [
 ];
 
 /// Exits that set a register to 0.
-const CLEARING_EXITS: Exit = Exit::CLEAR_IA32_BNDCFGS
-    .union(Exit::CLEAR_IA32_RTIT_CTL)
-    .union(Exit::CLEAR_UINV)
-    .union(Exit::CLEAR_IA32_LBR_CTL);
+const CLEARING_EXITS: Exit =
+    Exit::CLEAR_IA32_BNDCFGS.union(Exit::CLEAR_IA32_RTIT_CTL).union(Exit::CLEAR_UINV).union(Exit::CLEAR_IA32_LBR_CTL);
 
 /// The guest of the probe's own.
 pub(crate) struct Rest {
@@ -261,7 +259,8 @@ const CONTROLS: [(u64, [CapabilityMsr; 2], u64); 4] = [
     (
         encoding(field::PIN_BASED_VM_EXECUTION_CONTROLS),
         [CapabilityMsr::Pinbased, CapabilityMsr::TruePinbased],
-        PinBased::NMI_EXITING.union(PinBased::VIRTUAL_NMIS).union(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER).bits() as u64,
+        PinBased::NMI_EXITING.union(PinBased::VIRTUAL_NMIS).union(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER).bits()
+            as u64,
     ),
     (
         encoding(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS),

@@ -5,8 +5,8 @@ use vmcs_model::field;
 use vmcs_wire::layout;
 use vmcs_wire::session::{ENTRY_BYTES, MAX_AREAS, SessionView};
 
-use crate::rest::{self, encoding};
 use crate::msrs;
+use crate::rest::{self, encoding};
 
 const HOST_RIP: u64 = encoding(field::HOST_RIP);
 /// Encodings that are looked up have this many bits.
@@ -69,9 +69,11 @@ impl Watch {
         for entry in image {
             let (words, _) = entry.as_chunks();
             let [encoding, value] = [0, 1].map(|index| u64::from_le_bytes(words[index]));
-            whole |= encoding == HOST_RIP;
-            unusual |= self.is_unusual(encoding, value);
-            neutral &= !self.is_watched(encoding);
+            if self.is_watched(encoding) {
+                whole |= encoding == HOST_RIP;
+                unusual |= self.differs(encoding, value);
+                neutral = false;
+            }
         }
         self.usual |= u64::from(whole && !unusual) << index;
         self.neutral |= u64::from(neutral) << index;
