@@ -83,6 +83,9 @@ fn main() {
         let ended = observed.values().filter(|observation| observation.end != End::Completed).count();
         let cpu = target.cpu_clock().expect("it runs in a process").now();
         println!("{name}: {} cases, {ended} stopped the machine, {cpu:?} of CPU time", observed.len());
+        for (case, observation) in observed.iter().filter(|(_, observation)| observation.end != End::Completed) {
+            println!("  case {case}: {:?} behind step {}", observation.end, observation.steps.len());
+        }
         runs.push((name, observed));
     }
     let (_, usual) = &runs[0];
