@@ -14,7 +14,7 @@ use crate::memory::{self, PAGE, Region};
 use crate::msrs::LoadedMsrs;
 use crate::rest::Rest;
 use crate::vmx::{self, Entered, Flags};
-use crate::watch::Watch;
+use crate::watch::{self, Found, Watch};
 
 const EXIT_REASON: u64 = field::EXIT_REASON.encoding().0 as u64;
 const EXIT_QUALIFICATION: u64 = field::EXIT_QUALIFICATION.encoding().0 as u64;
@@ -89,11 +89,9 @@ pub(crate) struct Machine<'a> {
     capabilities: Option<Capabilities>,
     /// An operation of the case would have harmed the probe.
     refused: bool,
-    /// What makes an entry one that has to be looked after.
+    /// What is looked at behind an exit.
     watch: Watch,
-    /// The next entry may be one.
-    unusual: bool,
-    /// The MSRs that it may load.
+    /// The MSRs that the latest entry may have loaded.
     msrs: LoadedMsrs,
 }
 
@@ -110,8 +108,7 @@ impl<'a> Machine<'a> {
             active: Pages::default(),
             capabilities: None,
             refused: false,
-            watch: Watch::new(&session),
-            unusual: true,
+            watch: Watch::new(session.volatile()),
             msrs: LoadedMsrs::NONE,
         }
     }
@@ -255,10 +252,7 @@ impl<'a> Machine<'a> {
             }
             Op::Vmptrst => value(vmx::vmptrst()),
             Op::Vmread { encoding } => value(vmx::vmread(encoding)),
-            Op::Vmwrite { encoding, value } => {
-                self.unusual |= self.watch.is_unusual(encoding, value);
-                vmx::vmwrite(encoding, value).result()
-            }
+            Op::Vmwrite { encoding, value } => vmx::vmwrite(encoding, value).result(),
             Op::Vmlaunch { after_mov_ss } => return self.enter(false, after_mov_ss, answer),
             Op::Vmresume { after_mov_ss } => return self.enter(true, after_mov_ss, answer),
             Op::Time { what, rounds } => {
@@ -275,17 +269,11 @@ impl<'a> Machine<'a> {
             Op::Invept { kind, descriptor } => vmx::invept(kind, descriptor).result(),
             Op::Invvpid { kind, descriptor } => vmx::invvpid(kind, descriptor).result(),
             Op::WriteImage { image } => match self.session.image(image) {
-                Some(entries) => {
-                    let flags = vmx::vmwrite_all(entries);
-                    self.unusual = flags != Flags::Succeed || self.watch.with_image(image, self.unusual);
-                    flags.result()
-                }
+                Some(entries) => vmx::vmwrite_all(entries).result(),
                 None => StepResult::NotRun,
             },
             Op::Store { address, size, value } => {
                 self.dirty.insert(address);
-                // Some processors keep the VMCS there.
-                self.unusual |= self.active.contains(address);
                 if memory::store(address, size, value) { StepResult::Ok } else { StepResult::NotRun }
             }
             Op::Diagnose { resume } => {
@@ -326,8 +314,6 @@ impl<'a> Machine<'a> {
                 let flags = vmx::vmptrld(region);
                 if flags == Flags::Succeed {
                     self.active.insert(address);
-                    // Nobody has noted what it holds.
-                    self.unusual = true;
                 }
                 flags
             }
@@ -336,7 +322,7 @@ impl<'a> Machine<'a> {
 
     #[inline(never)]
     fn enter(&mut self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
-        let unusual = self.unusual;
+        let unusual = watch::is_unusual();
         let astray = if unusual { self.prepare() } else { None };
         // SAFETY: HOST_RIP is the exit path, or a page fault leads there. The rest of the host state and the guest are the
         // case's: those that take the probe with them are not for cases to have, and where one overwrites the probe, its
@@ -354,8 +340,11 @@ impl<'a> Machine<'a> {
             Ok(result) => result.map_fields(|()| core::iter::empty()).encode(answer)?,
             Err(()) => {
                 if unusual {
-                    self.look_after();
+                    self.msrs.restore();
                 }
+                let Found { disturbing, written } = self.watch.look();
+                self.written |= written;
+                self.disturbed = self.disturbed || disturbing && self.regions.rest.is_disturbed();
                 StepResult::Exit {
                     reason: vmx::vmread(EXIT_REASON).1 as u32,
                     qualification: vmx::vmread(EXIT_QUALIFICATION).1,
@@ -384,16 +373,6 @@ impl<'a> Machine<'a> {
         }
         self.msrs.read();
         astray.then_some(host_rip)
-    }
-
-    /// Restores what an entry and its exit have loaded, and notes what else is to be restored before the next case.
-    #[inline(never)]
-    fn look_after(&mut self) {
-        self.msrs.restore();
-        self.disturbed = self.disturbed || self.regions.rest.is_disturbed();
-        for (index, area) in self.session.volatile().enumerate() {
-            self.written |= u64::from(vmx::vmread(area.field).1 & area.mask != 0) << index;
-        }
     }
 
     /// Writes what the lists' fields hold.

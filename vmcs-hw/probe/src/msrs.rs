@@ -5,12 +5,8 @@
 use vmcs_model::field;
 
 use crate::memory;
-use crate::rest::encoding;
 use crate::vmx;
-
-/// Fields that say whether there is anything in the areas: 0 if not.
-pub(crate) const COUNTS: [(u64, u64); 2] =
-    [(encoding(field::VM_ENTRY_MSR_LOAD_COUNT), u64::MAX), (encoding(field::VM_EXIT_MSR_LOAD_COUNT), u64::MAX)];
+use crate::watch::encoding;
 
 /// Entries of an MSR-load area that are looked at. Where an area is longer, memory behind the entries that a case has
 /// prepared is mostly all 0.

@@ -19,13 +19,9 @@ use crate::console;
 use crate::diagnose::ENCODINGS;
 use crate::memory::Region;
 use crate::vmx::{self, Entered, Flags};
+use crate::watch::{Watched, encoding};
 
 const IA32_SPEC_CTRL: u32 = 0x48;
-
-/// Encoding of a field as VMREAD and VMWRITE take it.
-pub(crate) const fn encoding<T: FieldValue>(field: Field<T>) -> u64 {
-    field.encoding().0 as u64
-}
 
 /// A control word of the current VMCS; 0 if there is none.
 fn word<T: FieldValue>(field: Field<T>) -> T {
@@ -110,14 +106,20 @@ const CONTROLS_OF_LOADED: (Entry, Exit, SecondaryExit) = {
     (entry, exit, secondary_exit)
 };
 
-/// Fields that say whether an entry or its exit may leave something behind: bits of them that are 0 if not.
-pub(crate) const DISTURBING: [(u64, u64); 6] = [
-    (encoding(field::VM_ENTRY_CONTROLS), CONTROLS_OF_LOADED.0.bits() as u64),
-    (encoding(field::PRIMARY_VM_EXIT_CONTROLS), CONTROLS_OF_LOADED.1.difference(CLEARING_EXITS).bits() as u64),
-    (encoding(field::SECONDARY_VM_EXIT_CONTROLS), CONTROLS_OF_LOADED.2.bits()),
-    (encoding(field::PIN_BASED_VM_EXECUTION_CONTROLS), PinBased::VIRTUAL_NMIS.bits() as u64),
-    (encoding(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS), Primary::MONITOR_TRAP_FLAG.bits() as u64),
-    (encoding(field::VMX_PREEMPTION_TIMER_VALUE), u64::MAX),
+/// Bits of fields of which one is 1 if an entry or its exit leaves something behind.
+pub(crate) const DISTURBING: [Watched; 6] = [
+    Watched::zero(encoding(field::VM_ENTRY_CONTROLS), CONTROLS_OF_LOADED.0.bits() as u64),
+    Watched::zero(
+        encoding(field::PRIMARY_VM_EXIT_CONTROLS),
+        CONTROLS_OF_LOADED.1.difference(CLEARING_EXITS).bits() as u64,
+    ),
+    Watched::zero(encoding(field::SECONDARY_VM_EXIT_CONTROLS), CONTROLS_OF_LOADED.2.bits()),
+    Watched::zero(encoding(field::PIN_BASED_VM_EXECUTION_CONTROLS), PinBased::VIRTUAL_NMIS.bits() as u64),
+    Watched::zero(
+        encoding(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS),
+        Primary::MONITOR_TRAP_FLAG.bits() as u64,
+    ),
+    Watched::zero(encoding(field::VMX_PREEMPTION_TIMER_VALUE), u64::MAX),
 ];
 
 /// Exits that set a register to 0.
