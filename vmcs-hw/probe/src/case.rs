@@ -6,19 +6,18 @@ use vmcs_model::{Capabilities, field};
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::layout::{ARENA, HOST_RIP, VMXON_REGION};
 use vmcs_wire::program::{SampleWriter, encode_fields_header};
-use vmcs_wire::session::SessionView;
+use vmcs_wire::session::{MAX_AREAS, SessionView};
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 
 use crate::diagnose;
 use crate::memory::{self, PAGE, Region};
 use crate::msrs::LoadedMsrs;
-use crate::rest::Rest;
+use crate::rest::{Rest, encoding};
 use crate::vmx::{self, Entered, Flags};
-use crate::watch::{self, Found, Watch};
 
-const EXIT_REASON: u64 = field::EXIT_REASON.encoding().0 as u64;
-const EXIT_QUALIFICATION: u64 = field::EXIT_QUALIFICATION.encoding().0 as u64;
-const HOST_RIP_FIELD: u64 = field::HOST_RIP.encoding().0 as u64;
+const EXIT_REASON: u64 = encoding(field::EXIT_REASON);
+const EXIT_QUALIFICATION: u64 = encoding(field::EXIT_QUALIFICATION);
+const HOST_RIP_FIELD: u64 = encoding(field::HOST_RIP);
 const NO_VMCS: u64 = u64::MAX;
 
 /// End of the identity mapping.
@@ -89,8 +88,9 @@ pub(crate) struct Machine<'a> {
     capabilities: Option<Capabilities>,
     /// An operation of the case would have harmed the probe.
     refused: bool,
-    /// What is looked at behind an exit.
-    watch: Watch,
+    /// The fields of the volatile areas, each once, and all bits of it that say that an area may be written to.
+    area_fields: [(u64, u64); MAX_AREAS],
+    area_field_count: usize,
     /// The MSRs that the latest entry may have loaded.
     msrs: LoadedMsrs,
 }
@@ -98,7 +98,7 @@ pub(crate) struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// A machine outside VMX operation, whose arena is to be zeroed.
     pub(crate) fn new(session: SessionView<'a>, regions: &'a mut Regions) -> Self {
-        Self {
+        let mut machine = Self {
             session,
             written: u64::MAX,
             regions,
@@ -108,9 +108,22 @@ impl<'a> Machine<'a> {
             active: Pages::default(),
             capabilities: None,
             refused: false,
-            watch: Watch::new(session.volatile()),
+            area_fields: [(0, 0); MAX_AREAS],
+            area_field_count: 0,
             msrs: LoadedMsrs::NONE,
+        };
+        for area in session.volatile() {
+            let known =
+                machine.area_fields[..machine.area_field_count].iter_mut().find(|(field, _)| *field == area.field);
+            match known {
+                Some((_, mask)) => *mask |= area.mask,
+                None => {
+                    machine.area_fields[machine.area_field_count] = (area.field, area.mask);
+                    machine.area_field_count += 1;
+                }
+            }
         }
+        machine
     }
 
     /// VMCS revision identifier of the processor.
@@ -322,7 +335,7 @@ impl<'a> Machine<'a> {
 
     #[inline(never)]
     fn enter(&mut self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
-        let unusual = watch::is_unusual();
+        let unusual = is_unusual();
         let astray = if unusual { self.prepare() } else { None };
         // SAFETY: HOST_RIP is the exit path, or a page fault leads there. The rest of the host state and the guest are the
         // case's: those that take the probe with them are not for cases to have, and where one overwrites the probe, its
@@ -342,12 +355,14 @@ impl<'a> Machine<'a> {
                 if unusual {
                     self.msrs.restore();
                 }
-                let Found { disturbing, written } = self.watch.look();
-                self.written |= written;
-                self.disturbed = self.disturbed || disturbing && self.regions.rest.is_disturbed();
+                self.disturbed = self.disturbed || self.regions.rest.is_disturbed();
+                let fields = &self.area_fields[..self.area_field_count];
+                if fields.iter().fold(0, |set, &(field, mask)| set | vmx::value(field) & mask) != 0 {
+                    self.note_areas();
+                }
                 StepResult::Exit {
-                    reason: vmx::vmread(EXIT_REASON).1 as u32,
-                    qualification: vmx::vmread(EXIT_QUALIFICATION).1,
+                    reason: vmx::value(EXIT_REASON) as u32,
+                    qualification: vmx::value(EXIT_QUALIFICATION),
                     fields: core::iter::empty(),
                 }
                 .encode(answer)?;
@@ -375,6 +390,14 @@ impl<'a> Machine<'a> {
         astray.then_some(host_rip)
     }
 
+    /// Notes the volatile areas that an exit with the current VMCS may have written to.
+    #[inline(never)]
+    fn note_areas(&mut self) {
+        for (index, area) in self.session.volatile().enumerate() {
+            self.written |= u64::from(vmx::value(area.field) & area.mask != 0) << index;
+        }
+    }
+
     /// Writes what the lists' fields hold.
     #[inline(never)]
     fn observe(&self, state: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
@@ -383,11 +406,20 @@ impl<'a> Machine<'a> {
         for list in lists {
             for encoding in list {
                 // 0 for a field that does not exist.
-                answer.packed(vmx::vmread(u64::from_le_bytes(*encoding)).1)?;
+                answer.packed(vmx::value(u64::from_le_bytes(*encoding)))?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether something is to be done before an entry with the current VMCS: its exit does not lead to the exit path, or it or
+/// its exit loads MSRs.
+#[inline]
+fn is_unusual() -> bool {
+    let counts =
+        vmx::value(encoding(field::VM_ENTRY_MSR_LOAD_COUNT)) | vmx::value(encoding(field::VM_EXIT_MSR_LOAD_COUNT));
+    vmx::value(HOST_RIP_FIELD) ^ HOST_RIP | counts != 0
 }
 
 /// Measures `rounds` entries, or nothing as often. `false`: it was refused.
@@ -440,7 +472,7 @@ fn round(what: Timed) -> Result<(Ending, u64), StepResult<()>> {
     let ending = match entered {
         _ if what == Timed::Nothing => Ending::Nothing,
         Entered::ThroughHostState => {
-            Ending::Exit { reason: vmx::vmread(EXIT_REASON).1 as u32, qualification: vmx::vmread(EXIT_QUALIFICATION).1 }
+            Ending::Exit { reason: vmx::value(EXIT_REASON) as u32, qualification: vmx::value(EXIT_QUALIFICATION) }
         }
         Entered::Here(flags) => match flags.result() {
             StepResult::FailInvalid => Ending::FailInvalid,

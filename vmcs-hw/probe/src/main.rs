@@ -29,7 +29,6 @@ mod serial;
 mod tables;
 mod uart;
 mod vmx;
-mod watch;
 mod work;
 
 use vmcs_probe::disk;

@@ -5,8 +5,8 @@
 use vmcs_model::field;
 
 use crate::memory;
+use crate::rest::encoding;
 use crate::vmx;
-use crate::watch::encoding;
 
 /// Entries of an MSR-load area that are looked at. Where an area is longer, memory behind the entries that a case has
 /// prepared is mostly all 0.
@@ -33,9 +33,9 @@ impl LoadedMsrs {
             (field::VM_ENTRY_MSR_LOAD_COUNT, field::VM_ENTRY_MSR_LOAD_ADDRESS),
             (field::VM_EXIT_MSR_LOAD_COUNT, field::VM_EXIT_MSR_LOAD_ADDRESS),
         ] {
-            let count = vmx::vmread(encoding(count)).1;
+            let count = vmx::value(encoding(count));
             if count != 0 {
-                self.note(count, vmx::vmread(encoding(address)).1);
+                self.note(count, vmx::value(encoding(address)));
             }
         }
     }

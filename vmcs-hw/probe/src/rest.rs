@@ -19,13 +19,17 @@ use crate::console;
 use crate::diagnose::ENCODINGS;
 use crate::memory::Region;
 use crate::vmx::{self, Entered, Flags};
-use crate::watch::{Watched, encoding};
 
 const IA32_SPEC_CTRL: u32 = 0x48;
 
+/// Encoding of a field as VMREAD and VMWRITE take it.
+pub(crate) const fn encoding<T: FieldValue>(field: Field<T>) -> u64 {
+    field.encoding().0 as u64
+}
+
 /// A control word of the current VMCS; 0 if there is none.
 fn word<T: FieldValue>(field: Field<T>) -> T {
-    T::from_raw(vmx::vmread(encoding(field)).1)
+    T::from_raw(vmx::value(encoding(field)))
 }
 
 /// A register that an entry loads, and that an exit loads or clears only if a control says so: its controls, and a guest
@@ -106,22 +110,6 @@ const CONTROLS_OF_LOADED: (Entry, Exit, SecondaryExit) = {
     (entry, exit, secondary_exit)
 };
 
-/// Bits of fields of which one is 1 if an entry or its exit leaves something behind.
-pub(crate) const DISTURBING: [Watched; 6] = [
-    Watched::zero(encoding(field::VM_ENTRY_CONTROLS), CONTROLS_OF_LOADED.0.bits() as u64),
-    Watched::zero(
-        encoding(field::PRIMARY_VM_EXIT_CONTROLS),
-        CONTROLS_OF_LOADED.1.difference(CLEARING_EXITS).bits() as u64,
-    ),
-    Watched::zero(encoding(field::SECONDARY_VM_EXIT_CONTROLS), CONTROLS_OF_LOADED.2.bits()),
-    Watched::zero(encoding(field::PIN_BASED_VM_EXECUTION_CONTROLS), PinBased::VIRTUAL_NMIS.bits() as u64),
-    Watched::zero(
-        encoding(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS),
-        Primary::MONITOR_TRAP_FLAG.bits() as u64,
-    ),
-    Watched::zero(encoding(field::VMX_PREEMPTION_TIMER_VALUE), u64::MAX),
-];
-
 /// Exits that set a register to 0.
 const CLEARING_EXITS: Exit =
     Exit::CLEAR_IA32_BNDCFGS.union(Exit::CLEAR_IA32_RTIT_CTL).union(Exit::CLEAR_UINV).union(Exit::CLEAR_IA32_LBR_CTL);
@@ -157,7 +145,22 @@ impl Rest {
     }
 
     /// Whether the entry by which control has just come back through the host-state area has left something behind.
+    #[inline]
     pub(crate) fn is_disturbed(&self) -> bool {
+        /// Exits of which it depends on other fields.
+        const EXITS: Exit = CONTROLS_OF_LOADED.1.difference(CLEARING_EXITS).union(Exit::ACTIVATE_SECONDARY_CONTROLS);
+        // Mostly not: together, so that there is one branch.
+        let mostly_zero = vmx::value(encoding(field::VM_ENTRY_CONTROLS)) & CONTROLS_OF_LOADED.0.to_raw()
+            | vmx::value(encoding(field::PRIMARY_VM_EXIT_CONTROLS)) & EXITS.to_raw()
+            | vmx::value(encoding(field::PIN_BASED_VM_EXECUTION_CONTROLS)) & PinBased::VIRTUAL_NMIS.to_raw()
+            | vmx::value(encoding(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS))
+                & Primary::MONITOR_TRAP_FLAG.to_raw()
+            | vmx::value(encoding(field::VMX_PREEMPTION_TIMER_VALUE));
+        mostly_zero != 0 && self.is_disturbed_indeed()
+    }
+
+    #[inline(never)]
+    fn is_disturbed_indeed(&self) -> bool {
         let pin = word(field::PIN_BASED_VM_EXECUTION_CONTROLS);
         let (entries, exits, _) = CONTROLS_OF_LOADED;
         let (entry, exit) = (word(field::VM_ENTRY_CONTROLS), word(field::PRIMARY_VM_EXIT_CONTROLS));
@@ -181,7 +184,7 @@ impl Rest {
             false => SecondaryExit::empty(),
         };
         let at_rest = |host: u64| self.host.iter().find(|(field, _)| *field == host).map_or(0, |(_, value)| *value);
-        let differs = |field: u64, host: u64| vmx::vmread(field).1 != at_rest(host);
+        let differs = |field: u64, host: u64| vmx::value(field) != at_rest(host);
         LOADED.iter().any(|loaded| {
             if exit.intersects(loaded.exit) || secondary_exit.intersects(loaded.secondary_exit) {
                 loaded.fields.iter().any(|&(_, host)| host != 0 && differs(host, host))
@@ -228,7 +231,7 @@ impl Rest {
         // probe's own tables and executes two instructions, IRET and VMCALL; it writes nothing, and an exception ends it
         // by a triple fault, as its IDT has no entries.
         let entered = unsafe { vmx::enter(false, false) };
-        matches!(entered, Entered::ThroughHostState) && vmx::vmread(encoding(field::EXIT_REASON)).1 >> 31 == 0
+        matches!(entered, Entered::ThroughHostState) && vmx::value(encoding(field::EXIT_REASON)) >> 31 == 0
     }
 
     /// Writes the whole VMCS.

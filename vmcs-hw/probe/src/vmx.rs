@@ -10,7 +10,6 @@ use vmcs_wire::{StepResult, Timed};
 
 use crate::memory::Region;
 use crate::tables::last_fault;
-use crate::watch::Watched;
 
 /// Encoding of the VM-instruction error field.
 const VM_INSTRUCTION_ERROR: u64 = vmcs_model::field::VM_INSTRUCTION_ERROR.encoding().0 as u64;
@@ -126,6 +125,28 @@ pub(crate) fn vmread(encoding: u64) -> (Flags, u64) {
     (flags, value)
 }
 
+/// The value of a field; 0 where VMREAD fails. As few instructions as possible: emulators take long for each, and some fields
+/// are read around every entry.
+#[inline(always)]
+pub(crate) fn value(encoding: u64) -> u64 {
+    let value;
+    // SAFETY: as for `vmread`.
+    unsafe {
+        asm!(
+            "xor {value:e}, {value:e}",
+            "2: vmread {value}, {encoding}",
+            "3:",
+            ".pushsection .fixups, \"a\"",
+            ".quad 2b, 3b",
+            ".popsection",
+            value = out(reg) value,
+            encoding = in(reg) encoding,
+            options(nomem, nostack),
+        );
+    }
+    value
+}
+
 /// VMWRITE.
 pub(crate) fn vmwrite(encoding: u64, value: u64) -> Flags {
     // SAFETY: writes to the current VMCS, which a VMPTRLD has made current: by the type of that operand it holds no Rust
@@ -223,47 +244,6 @@ pub(crate) fn vmread_all(encodings: &[[u8; OBSERVED_BYTES]], values: &mut [u8]) 
             options(nostack),
         );
     }
-}
-
-/// VMREAD of the field of each, at most 64: a bit for each, from bit 0 on, that does not hold its usual value. A field that
-/// cannot be read holds 0.
-#[inline]
-pub(crate) fn vmread_differing(watched: &[Watched]) -> u64 {
-    if watched.is_empty() {
-        return 0;
-    }
-    let mut differing: u64;
-    // SAFETY: the loop reads exactly the `len` elements, of which there is at least one, as `repr(C)` lays them out; faults
-    // are caught.
-    unsafe {
-        asm!(
-            "2: mov {encoding}, [{from} + {encoding_at}]",
-            "xor {value:e}, {value:e}",
-            "22: vmread {value}, {encoding}",
-            "23: xor {value}, [{from} + {usual_at}]",
-            "and {value}, [{from} + {mask_at}]",
-            // CF: it is not 0.
-            "neg {value}",
-            "rcr {differing}, 1",
-            "add {from}, {size}",
-            "dec {left}",
-            "jnz 2b",
-            ".pushsection .fixups, \"a\"",
-            ".quad 22b, 23b",
-            ".popsection",
-            encoding_at = const core::mem::offset_of!(Watched, encoding),
-            usual_at = const core::mem::offset_of!(Watched, usual),
-            mask_at = const core::mem::offset_of!(Watched, mask),
-            size = const size_of::<Watched>(),
-            encoding = out(reg) _,
-            value = out(reg) _,
-            differing = inout(reg) 0u64 => differing,
-            from = inout(reg) watched.as_ptr() => _,
-            left = inout(reg) watched.len() => _,
-            options(nostack, readonly),
-        );
-    }
-    differing >> (64 - watched.len())
 }
 
 /// VMCALL outside of a guest.
