@@ -152,7 +152,7 @@ impl Rest {
         // Mostly not: together, so that there is one branch.
         let mostly_zero = vmx::value(encoding(field::VM_ENTRY_CONTROLS)) & CONTROLS_OF_LOADED.0.to_raw()
             | vmx::value(encoding(field::PRIMARY_VM_EXIT_CONTROLS)) & EXITS.to_raw()
-            | vmx::value(encoding(field::PIN_BASED_VM_EXECUTION_CONTROLS)) & PinBased::VIRTUAL_NMIS.to_raw()
+            | vmx::value(encoding(field::GUEST_INTERRUPTIBILITY_STATE)) & Interruptibility::NMI.to_raw()
             | vmx::value(encoding(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS))
                 & Primary::MONITOR_TRAP_FLAG.to_raw()
             | vmx::value(encoding(field::VMX_PREEMPTION_TIMER_VALUE));
