@@ -124,8 +124,7 @@ mod tests {
     use crate::msr::CapabilityMsr;
     use crate::profile::MsrValue;
     use crate::vmcs::FieldReader;
-    use crate::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs};
-    use crate::{baseline, violations};
+    use crate::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs, baseline};
 
     #[test]
     fn fields_do_not_overlap() {
@@ -153,22 +152,13 @@ mod tests {
             field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
             Secondary::ENABLE_EPT | Secondary::ENABLE_VPID | Secondary::VIRTUALIZE_APIC_ACCESSES,
         );
-        let attempt = EntryAttempt {
-            instruction: EntryInstruction::Vmlaunch,
-            launch_state: LaunchState::Clear,
-            shadow: false,
-            cpu: &CpuState::host_64(),
-            capabilities: &capabilities,
-        };
+        let cpu = CpuState::host_64();
+        let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
         let read = core::cell::RefCell::new(FieldSet::EMPTY);
-        violations(
-            attempt,
-            &FieldReader(|field| {
+        attempt.on(&FieldReader(|field| {
                 read.borrow_mut().insert(field);
                 vmcs.raw(field)
-            }),
-            &ZeroMemory,
-        );
+            }), &ZeroMemory).violations();
         let read = read.into_inner();
         let in_general_use = IN_GENERAL_USE.into_iter().collect::<FieldSet>();
         assert_eq!(read.iter().filter(|field| !NEAR.contains(*field)).collect::<Vec<_>>(), []);
