@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use vmcs_benches::{machines, sapphire_rapids};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Target};
 use vmcs_fuzz::oracle::Oracle;
 use vmcs_fuzz::{Generator, World, machine::EmulatorTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Target};
 
 const CASES: u64 = 1000;
 

@@ -20,9 +20,9 @@ fn main() {
     let attempt = black_box(images.attempt());
     for vmcs in cases.iter().cycle().take(times) {
         if mode == "first" {
-            black_box(first_violation(attempt, *black_box(vmcs), &images.memory));
+            black_box(attempt.on(*black_box(vmcs), &images.memory).first_violation());
         } else {
-            black_box(violations(attempt, *black_box(vmcs), &images.memory));
+            black_box(attempt.on(*black_box(vmcs), &images.memory).violations());
         }
     }
 }

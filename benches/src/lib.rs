@@ -5,8 +5,8 @@ mod machines;
 
 pub use images::{Area, FLIPPED, Images};
 pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
+use vmcs_case::profile::NamedProfile;
 use vmcs_fuzz::World;
-use vmcs_hw::profile::NamedProfile;
 use vmcs_model::Vmcs;
 
 /// A current server processor, and its images.

@@ -1,8 +1,9 @@
 //! The machines that benches ask.
 
+use vmcs_case::Target;
+use vmcs_hw::MachineError;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget};
 use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
-use vmcs_hw::{Target, TargetError};
 
 /// The CPU model that every Bochs has.
 const MODEL: &str = "corei7_skylake_x";
@@ -45,11 +46,11 @@ pub fn machines() -> Vec<(String, Box<dyn Target>)> {
 fn named(name: &str) -> Result<Box<dyn Target>, String> {
     let model = std::env::var(CPU_VARIABLE).unwrap_or_else(|_| MODEL.to_owned());
     let installs = || bochs::installs().map_err(|error| error.to_string());
-    let missing = || TargetError::BochsMissing.to_string();
+    let missing = || MachineError::BochsMissing.to_string();
     let is = |install: &BochsInstall, version: &str| install.version.to_string() == version;
     let open = |install| Ok(Box::new(BochsTarget::new(install, &model).map_err(|error| error.to_string())?) as _);
     if let Some(line) = name.strip_prefix("metal:") {
-        let line: LineName = line.parse().map_err(|error: TargetError| error.to_string())?;
+        let line: LineName = line.parse().map_err(|error: MachineError| error.to_string())?;
         return Ok(Box::new(MetalTarget::open(line, MetalOptions::default()).map_err(|error| error.to_string())?));
     }
     match name.split_once('@') {
@@ -73,8 +74,7 @@ fn named(name: &str) -> Result<Box<dyn Target>, String> {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod kvm {
-    use vmcs_hw::bochs::debian::installed_kernels;
-    use vmcs_hw::kvm::{KvmOnBochs, KvmTarget};
+    use vmcs_hw::kvm::{KvmOnBochs, KvmTarget, installed_kernels};
 
     use super::{BochsInstall, Target};
 
@@ -95,7 +95,7 @@ mod kvm {
     use super::{BochsInstall, Target, TargetError};
 
     pub(super) fn host() -> Result<Box<dyn Target>, String> {
-        Err(TargetError::NoProbe.to_string())
+        Err(MachineError::NoProbe.to_string())
     }
 
     pub(super) fn on_bochs(_: BochsInstall, _: &str) -> Result<Box<dyn Target>, String> {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table};
-use vmcs_hw::latency::{self, Distribution, Report, Row, RowResult, Scenario};
+use vmcs_case::latency::{self, Distribution, Report, Row, RowResult, Scenario};
 use vmcs_model::Capabilities;
 
 use crate::error::{CliError, Status};

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 use serde::Serialize;
-use vmcs_hw::number::Number;
-use vmcs_hw::profile::{Confidence, NamedProfile};
+use vmcs_case::number::Number;
+use vmcs_case::profile::{Confidence, NamedProfile};
 use vmcs_model::Capabilities;
 use vmcs_model::capabilities::{Allowed, Facts};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};
@@ -89,7 +89,7 @@ struct Listed<'a> {
     name: &'a str,
     /// The name as it is easily typed.
     slug: String,
-    confidence: Option<Confidence>,
+    confidence: Option<&'static str>,
     source: &'a str,
 }
 
@@ -100,7 +100,7 @@ fn list(json: bool, hint: bool) -> Result<Status, CliError> {
         let listed = |profile: &'static NamedProfile| Listed {
             name: &profile.name,
             slug: profile.slug(),
-            confidence: profile.confidence,
+            confidence: profile.confidence.map(Confidence::name),
             source: &profile.source,
         };
         output::json_pretty(&profiles.iter().map(listed).collect::<Vec<_>>())?;
@@ -122,8 +122,7 @@ fn list(json: bool, hint: bool) -> Result<Status, CliError> {
 
 fn confidence(profile: &NamedProfile) -> &'static str {
     match profile.confidence {
-        Some(Confidence::Exact) => "exact",
-        Some(Confidence::Partial) => "partial",
+        Some(confidence) => confidence.name(),
         None => "",
     }
 }

@@ -5,15 +5,15 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vmcs_files::case::{Case, Op};
-use vmcs_files::image::{Image, Memory};
-use vmcs_hw::lines::read_line;
+use vmcs_case::lines::read_line;
 use vmcs_model::capabilities::Facts;
 use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::{
     Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs, judge, judge_partial,
 };
+use vmcs_texts::case::{Case, Op};
+use vmcs_texts::image::{Image, Memory};
 
 use crate::error::{CliError, Status};
 use crate::{image, target};

@@ -7,10 +7,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde::Serialize;
+use vmcs_case::Implementation;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_fuzz::oracle::Judgement;
-use vmcs_hw::bochs::debian::installed_kernels;
-use vmcs_hw::{Implementation, bochs};
+use vmcs_hw::bochs;
+use vmcs_hw::kvm::installed_kernels;
 
 use crate::error::{CliError, Status};
 use crate::live::{self, Live};
@@ -57,7 +58,7 @@ struct Line<'a> {
     behaviour: &'a str,
     sdm: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    program: Option<vmcs_hw::program::Program>,
+    program: Option<vmcs_case::program::Program>,
 }
 
 /// Whether a deviation shows.

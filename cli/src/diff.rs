@@ -10,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmcs_case::Target;
+use vmcs_case::recording::{Header, Recorder, Recording};
 use vmcs_fuzz::campaign::{
     self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
 };
@@ -17,9 +19,7 @@ use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::timeline::{Sample, Timeline};
 use vmcs_fuzz::{Generator, Stream, World, minimise};
-use vmcs_hw::Target;
 use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::recording::{Header, Recorder, Recording};
 
 use crate::corpus;
 use crate::error::{CliError, Status};
@@ -240,7 +240,7 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
             (TargetSpec::Bochs(None), format!("Bochs {version}, the newest one here{better}"))
         }
         None if args.is_for_a_machine() => {
-            return Err(vmcs_hw::TargetError::BochsMissing.into());
+            return Err(vmcs_hw::MachineError::BochsMissing.into());
         }
         None => (
             TargetSpec::Replay(None),

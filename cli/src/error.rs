@@ -5,15 +5,16 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use vmcs_case::TargetError;
+use vmcs_case::latency::LatencyError;
+use vmcs_case::profile::{ProfileError, UnknownProfile};
+use vmcs_case::recording::RecordingError;
+use vmcs_debian::InstallError;
 use vmcs_fuzz::campaign::{CampaignError, StateError};
 use vmcs_fuzz::case_file::CaseFileError;
 use vmcs_fuzz::deviations::DeviationError;
-use vmcs_hw::TargetError;
-use vmcs_hw::bochs::debian::InstallError;
-use vmcs_hw::latency::LatencyError;
+use vmcs_hw::MachineError;
 use vmcs_hw::metal::iso::IsoError;
-use vmcs_hw::profile::{ProfileError, UnknownProfile};
-use vmcs_hw::recording::RecordingError;
 
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,9 @@ pub(crate) enum CliError {
     /// A target.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// A measurement.
     #[error(transparent)]
     Latency(#[from] LatencyError),

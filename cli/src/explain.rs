@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use vmcs_files::dump::{self, Dump};
-use vmcs_files::image::{Image, Syntax, cpu_of};
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::partial::{PartialVmcs, Unknowns, unknowns};
 use vmcs_model::{
     Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, judge_partial,
 };
+use vmcs_texts::dump::{self, Dump};
+use vmcs_texts::image::{Image, Syntax, cpu_of};
 
 use crate::error::{CliError, Status};
 use crate::{image, target};

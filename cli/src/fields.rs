@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use vmcs_case::program::result_text;
+use vmcs_case::{FieldReport, Implementation, StepResult};
 use vmcs_fuzz::deviations::{Deviation, Deviations};
-use vmcs_hw::program::result_text;
-use vmcs_hw::{FieldReport, Implementation, StepResult};
 use vmcs_model::Capabilities;
 use vmcs_model::capabilities::Facts;
 use vmcs_model::field::{Area, Encoding, FIELDS, FieldInfo, Width};

@@ -1,8 +1,9 @@
 //! Opening the targets that are KVM.
 
-use vmcs_hw::bochs::debian::{InstalledKernel, installed_kernels};
+use vmcs_case::{Target, TargetError};
+use vmcs_hw::MachineError;
 use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::{Target, TargetError};
+use vmcs_hw::kvm::{InstalledKernel, installed_kernels};
 
 use crate::error::CliError;
 
@@ -51,7 +52,7 @@ impl OnBochs {
         let kernel = kernel(version)?;
         let mut installs = bochs::installs()?;
         if installs.is_empty() {
-            return Err(TargetError::BochsMissing.into());
+            return Err(MachineError::BochsMissing.into());
         }
         let model = model.unwrap_or(MODEL).to_owned();
         let has_model = |install: &BochsInstall| install.models().is_ok_and(|all| all.contains(&model));
@@ -82,12 +83,12 @@ mod machines {
     use super::{OnBochs, Target, TargetError};
 
     pub(crate) fn host() -> Result<Box<dyn Target>, TargetError> {
-        Err(TargetError::NoProbe)
+        Err(MachineError::NoProbe.into())
     }
 
     impl OnBochs {
         pub(crate) fn open(&self) -> Result<Box<dyn Target>, TargetError> {
-            Err(TargetError::NoProbe)
+            Err(MachineError::NoProbe.into())
         }
     }
 }

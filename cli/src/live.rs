@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use vmcs_case::program::{Program, ProgramError};
+use vmcs_case::{Case, Implementation, Session, Target};
 use vmcs_fuzz::World;
 use vmcs_fuzz::campaign::Setting;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::oracle::{Judged, Oracle};
-use vmcs_hw::program::{Program, ProgramError};
-use vmcs_hw::{Case, Implementation, Session, Target};
 
 use crate::error::CliError;
 use crate::target::{self, Opened, TargetArgs, TargetSpec};

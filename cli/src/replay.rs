@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use vmcs_case::program::Program;
+use vmcs_case::{Case, Implementation};
 use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::minimise::Goal;
 use vmcs_fuzz::oracle::{Disagreement, Judged, Judgement};
-use vmcs_hw::program::Program;
-use vmcs_hw::{Case, Implementation};
 
 use crate::error::{CliError, Status};
 use crate::live::{self, Live};

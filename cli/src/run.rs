@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde::{Serialize, Serializer};
+use vmcs_case::lines::read_line;
+use vmcs_case::number::Number;
+use vmcs_case::program::{FieldKey, Program, ProgramError, result_text};
+use vmcs_case::{End, Observation, Session, StepResult};
 use vmcs_fuzz::World;
-use vmcs_hw::lines::read_line;
-use vmcs_hw::number::Number;
-use vmcs_hw::program::{FieldKey, Program, ProgramError, result_text};
-use vmcs_hw::{End, Observation, Session, StepResult};
 
 use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};

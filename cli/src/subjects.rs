@@ -5,12 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Implementation, Session, Target, TargetError};
 use vmcs_fuzz::World;
 use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_hw::MachineError;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget};
 use vmcs_hw::metal::LineName;
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Implementation, Session, Target, TargetError};
 
 use crate::error::CliError;
 use crate::kvm::{self, OnBochs};
@@ -121,7 +122,7 @@ fn machines_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<Ma
         TargetSpec::Bochs(Some(version)) if version == ALL => {
             let installs = bochs::installs()?;
             if installs.is_empty() {
-                return Err(TargetError::BochsMissing.into());
+                return Err(MachineError::BochsMissing.into());
             }
             installs
         }

@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::recording::{self, Recording};
+use vmcs_case::{FieldReport, ProbeReport, Target, TargetError};
 use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_hw::MachineError;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget, BochsVersion};
 use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::recording::{self, Recording};
-use vmcs_hw::{FieldReport, ProbeReport, Target, TargetError};
 
 use crate::diff::stop_on_ctrl_c;
 use crate::error::CliError;
@@ -63,7 +64,7 @@ impl FromStr for TargetSpec {
                 } else if let Some(version) = rest("kvm@bochs:") {
                     Ok(Self::KvmOnBochs(Some(version.to_owned())))
                 } else if let Some(line) = rest("metal:") {
-                    line.parse().map(Self::Metal).map_err(|error: TargetError| error.to_string())
+                    line.parse().map(Self::Metal).map_err(|error: MachineError| error.to_string())
                 } else if let Some(file) = rest("replay:") {
                     Ok(Self::Replay(Some(file.into())))
                 } else {
@@ -184,7 +185,7 @@ pub(crate) fn default_model(version: BochsVersion) -> &'static str {
 pub(crate) fn bochs_install(version: Option<&str>) -> Result<BochsInstall, CliError> {
     let mut all = bochs::installs()?;
     match version {
-        None => all.pop().ok_or_else(|| TargetError::BochsMissing.into()),
+        None => all.pop().ok_or_else(|| MachineError::BochsMissing.into()),
         Some(version) => {
             let known: Vec<_> = all.iter().map(|install| install.version.to_string()).collect();
             all.into_iter().rev().find(|install| install.version.to_string() == version).ok_or_else(|| {

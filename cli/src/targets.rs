@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use vmcs_hw::bochs::debian::{self, Existing, InstallError, Step};
+use vmcs_case::recording;
+use vmcs_debian::{Existing, InstallError, Progress, Step};
 use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::recording;
+use vmcs_hw::kvm::{install_kernel, installed_kernels};
 
 use crate::diff::stop_on_ctrl_c;
 use crate::error::{self, CliError, Status};
@@ -86,7 +87,7 @@ fn list(json: bool) -> Result<Status, CliError> {
             about: format!("Bochs {}, {}", install.version, place(install)),
         });
     }
-    for kernel in debian::installed_kernels()? {
+    for kernel in installed_kernels()? {
         entries.push(Entry {
             target: format!("kvm@bochs:{}", kernel.suite),
             cpus: Vec::new(),
@@ -141,17 +142,14 @@ fn install(args: &Install) -> Result<Status, CliError> {
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let suite = |default| args.suite.as_deref().unwrap_or(default);
     let installed = with_progress(|progress| match args.what {
-        Installable::Bochs => debian::install(suite("sid"), existing, progress)
+        Installable::Bochs => bochs::packages::unpack(suite("sid"), existing, progress)
             .map(|root| format!("Bochs {} of {} is in {}", root.version, root.suite, root.path.display())),
-        Installable::KvmOnBochs => debian::install_kernel(suite("bookworm"), existing, progress)
+        Installable::KvmOnBochs => install_kernel(suite("bookworm"), existing, progress)
             .map(|kernel| format!("Linux {} of {} is in {}", kernel.release, kernel.suite, kernel.path.display())),
     })?;
     println!("{installed}");
     Ok(Status::Clean)
 }
-
-/// Is told what an installation does, and can break it off.
-pub(crate) type Progress<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
 
 /// Shows the progress of an installation, which Ctrl-C breaks off.
 pub(crate) fn with_progress<T>(install: impl FnOnce(Progress<'_>) -> Result<T, InstallError>) -> Result<T, CliError> {

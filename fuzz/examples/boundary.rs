@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use vmcs_case::Target;
+use vmcs_case::profile::NamedProfile;
 use vmcs_fuzz::coverage::{Aim, Reach, Reason, Side, reach};
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, Stream, World};
-use vmcs_hw::Target;
-use vmcs_hw::profile::NamedProfile;
 use vmcs_model::checks::CheckId;
 
 /// How long the oracle takes for so many observations.

@@ -6,7 +6,7 @@
 //! should not would otherwise often write the 0 that is there. Where the entry has to be refused only they look: what it
 //! writes then, the number of the error, the outcome has already.
 
-use vmcs_hw::Case;
+use vmcs_case::Case;
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::{Capabilities, Outcome, Verdict};
 use vmcs_wire::Op;
@@ -80,7 +80,7 @@ fn launch_state_probe(way: Way, verdict: &Verdict) -> Option<Op> {
 
 #[cfg(test)]
 mod tests {
-    use vmcs_hw::profile::NamedProfile;
+    use vmcs_case::profile::NamedProfile;
 
     use super::*;
     use crate::draft::Draft;

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use vmcs_hw::number::Number;
-use vmcs_hw::program::{FieldKey, MemoryWrite, OpLine, Program};
-use vmcs_hw::{Case, Implementation, Session};
+use vmcs_case::number::Number;
+use vmcs_case::program::{FieldKey, MemoryWrite, OpLine, Program};
+use vmcs_case::{Case, Implementation, Session};
 use vmcs_model::Outcome;
 use vmcs_model::checks::{CheckId, Failure};
 use vmcs_model::explain::Bits;

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use vmcs_hw::Implementation;
-use vmcs_hw::number::Number;
-use vmcs_hw::program::{FieldKey, OpLine, Program, StartState};
+use vmcs_case::Implementation;
+use vmcs_case::number::Number;
+use vmcs_case::program::{FieldKey, OpLine, Program, StartState};
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
 use vmcs_model::field::{self, Area, Encoding, FieldId, FieldSet};
 use vmcs_model::{CpuProfile, ReadMemory, Vmcs};

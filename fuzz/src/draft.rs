@@ -1,8 +1,8 @@
 //! A case before it is a program: an image, what is changed of it, and how the processor comes to enter it.
 
+use vmcs_case::Case;
 use vmcs_emu::guest_state::SAVED_IF_SUPPORTED;
 use vmcs_golden::corpus::Stage;
-use vmcs_hw::Case;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::FieldId;

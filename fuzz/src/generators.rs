@@ -12,7 +12,7 @@ pub(crate) mod values;
 use arbitrary::Unstructured;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use vmcs_hw::Case;
+use vmcs_case::Case;
 
 use crate::World;
 

@@ -177,7 +177,7 @@ impl<M: ReadMemory> ReadMemory for Holes<'_, M> {
 
 /// A processor whose MSRs are mostly those that hardware reports, and sometimes anything.
 fn any_profile(u: &mut Unstructured<'_>) -> Result<CpuProfile> {
-    let known = vmcs_hw::profile::NamedProfile::embedded();
+    let known = vmcs_case::profile::NamedProfile::embedded();
     let mut profile = u.choose(known)?.profile.clone();
     for msr in CapabilityMsr::ALL {
         match u.int_in_range(0..=15u8)? {
@@ -209,7 +209,7 @@ impl ReadMemory for PatternMemory {
 /// VMLAUNCH succeeds only on a VMCS whose launch state is clear, VMRESUME only on one that is launched, and VMCLEAR makes
 /// it clear again.
 pub fn program(bytes: &[u8]) {
-    let profiles = vmcs_hw::profile::NamedProfile::embedded();
+    let profiles = vmcs_case::profile::NamedProfile::embedded();
     let (choice, rest) = bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first), rest));
     let profile = &profiles[choice % profiles.len()].profile;
     let world = World::new(profile);

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use vmcs_case::{Case, End, Observation, Session, TargetError};
+use vmcs_case::{CpuidReading, FieldReport, Implementation, ProbeReport, Target};
 use vmcs_emu::{Entry, Failure, LogicalProcessor, VmExit};
-use vmcs_hw::{Case, End, Observation, Session, TargetError};
-use vmcs_hw::{CpuidReading, FieldReport, Implementation, ProbeReport, Target};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
 use vmcs_model::field::{Area, FIELDS, FieldId, FieldInfo};

@@ -10,7 +10,7 @@ mod edits;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use vmcs_hw::{Case, End, Implementation, Session, Target, TargetError};
+use vmcs_case::{Case, End, Implementation, Session, Target, TargetError};
 use vmcs_wire::Op;
 
 use vmcs_model::checks::CheckSet;

@@ -14,8 +14,8 @@ mod open;
 
 use std::sync::OnceLock;
 
-use vmcs_hw::program::entry_outcome;
-use vmcs_hw::{Case, Observation, Session};
+use vmcs_case::program::entry_outcome;
+use vmcs_case::{Case, Observation, Session};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{Encoding, FieldId};
 use vmcs_model::{Outcome, Vmcs};

@@ -2,7 +2,7 @@
 
 use arbitrary::Unstructured;
 use serde::{Deserialize, Serialize};
-use vmcs_hw::Case;
+use vmcs_case::Case;
 
 use crate::aftermath::DEEP;
 use crate::campaign::Shard;
@@ -96,7 +96,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use vmcs_hw::profile::NamedProfile;
+    use vmcs_case::profile::NamedProfile;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use vmcs_hw::Session;
+use vmcs_case::Session;
 use vmcs_model::controls::{PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldId, FieldValue};
 use vmcs_model::memory::ZeroMemory;

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, Observation, Session, Target};
 use vmcs_fuzz::campaign::{self, Cases, Setting};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_fuzz::{Generator, Stream, World};
 use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, Observation, Session, Target};
 
 /// A Bochs of each version that is here, and its world.
 fn targets() -> Vec<(BochsTarget, World)> {
@@ -51,7 +51,7 @@ fn programs_give_the_same_results_as_on_the_emulator() {
         for ((case, real), emulated) in cases.iter().zip(&real).zip(&emulated) {
             let survived = real.end == End::Completed;
             // Reasons and qualifications of exits that a real guest makes are its own.
-            let text = |o: &Observation| o.steps.iter().map(vmcs_hw::program::result_text).collect::<Vec<_>>();
+            let text = |o: &Observation| o.steps.iter().map(vmcs_case::program::result_text).collect::<Vec<_>>();
             if text(real) == text(emulated) {
                 same += 1;
             } else if survived {

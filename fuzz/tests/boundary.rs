@@ -1,9 +1,9 @@
 //! The generator `boundary`: its cases lie where it says, it reaches what can be reached, and it goes on where it stopped.
 
+use vmcs_case::profile::{Confidence, NamedProfile};
 use vmcs_fuzz::coverage::{Aim, Reach, Side, reach};
 use vmcs_fuzz::machine::Machine;
 use vmcs_fuzz::{Generator, Stream, World};
-use vmcs_hw::profile::{Confidence, NamedProfile};
 use vmcs_model::checks::CheckId;
 use vmcs_model::profile::CpuidLeaf;
 use vmcs_model::{CpuState, EntryAttempt, EntryInstruction};
@@ -38,7 +38,7 @@ fn a_stream_depends_on_its_seed_and_goes_on_where_it_was_written_down() {
 
 /// What the emulator, step by step, comes to at the entry that a case is about: the last operation, or the last one before
 /// it looks at what that entry has done.
-fn lies_on(world: &World, case: &vmcs_hw::Case, aim: Aim) -> bool {
+fn lies_on(world: &World, case: &vmcs_case::Case, aim: Aim) -> bool {
     let session = world.session();
     let mut machine = Machine::new(&world.profile, case.start);
     let look = case.ops.iter().position(|op| matches!(op, vmcs_wire::Op::Observe { .. }));

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
 use vmcs_fuzz::campaign::{
     self, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject, drive,
 };
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_fuzz::{Generator, Stream, World};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
 
 /// More than two chunks, and not a multiple of one.
 const CASES: u64 = 2 * 1024 + 300;

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Implementation, Target};
 use vmcs_fuzz::World;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_fuzz::oracle::Oracle;
-use vmcs_hw::bochs::debian::installed_kernels;
 use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::kvm::KvmOnBochs;
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Implementation, Target};
+use vmcs_hw::kvm::{KvmOnBochs, installed_kernels};
 
 /// That machine, if it is here.
 fn open(place: &Implementation) -> Option<Box<dyn Target>> {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use vmcs_case::profile::{Confidence, NamedProfile};
+use vmcs_case::{Case, Observation, Session, Target};
 use vmcs_emu::{Entry, Failure, LogicalProcessor};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::EmulatorTarget;
@@ -11,8 +13,6 @@ use vmcs_fuzz::{World, volatile_areas};
 use vmcs_golden::corpus::{self, Expected, Scene, Stage};
 use vmcs_golden::profiles;
 use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::profile::{Confidence, NamedProfile};
-use vmcs_hw::{Case, Observation, Session, Target};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, Area, FieldId};

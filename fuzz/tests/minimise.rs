@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
 use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
 use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::machine::{EmulatorTarget, Machine, Step};
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, Stream, World, minimise};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::ExitReason;

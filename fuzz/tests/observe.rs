@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, Observation, Session, Target};
 use vmcs_fuzz::machine::EmulatorTarget;
 use vmcs_fuzz::oracle::{Disagreement, Judgement, Oracle};
 use vmcs_fuzz::{Stream, World};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, Observation, Session, Target};
 use vmcs_model::field::{self, FieldId};
 use vmcs_wire::{Op, StepResult, layout};
 

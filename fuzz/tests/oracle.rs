@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, Observation, Target};
 use vmcs_fuzz::machine::{EmulatorTarget, Step};
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, World};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, Observation, Target};
 use vmcs_model::field::{self, FieldId};
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use vmcs_case::recording::{self, Recording};
 use vmcs_fuzz::World;
 use vmcs_fuzz::campaign::{self, Cases, Setting};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_hw::recording::{self, Recording};
 
 fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::Report {
     let world = World::new(&recording.header.profile.profile);

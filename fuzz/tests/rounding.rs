@@ -3,14 +3,14 @@
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Target};
 use vmcs_fuzz::World;
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::rounding::round;
 use vmcs_golden::Sparse;
 use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Target};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::memory::ZeroMemory;
 use vmcs_model::{CpuState, Vmcs, violations};

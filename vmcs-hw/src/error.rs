@@ -1,15 +1,16 @@
-//! Failures of the machinery around a target.
+//! Why a machine cannot be had or does not work.
 
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vmcs_case::TargetError;
+
 use crate::bochs::BochsVersion;
 
-/// The machinery failed. What a processor answers is never one of these.
+/// A machine cannot be had or does not work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum TargetError {
+pub enum MachineError {
     /// The probe is built on x86-64 Linux only, and this program was not.
     #[error("this program was built on a host that cannot build the probe (it takes x86-64 Linux)")]
     NoProbe,
@@ -28,7 +29,7 @@ pub enum TargetError {
     /// KVM cannot be used, or failed.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     #[error(transparent)]
-    Kvm(#[from] vmcs_kvm::KvmError),
+    Kvm(vmcs_kvm::KvmError),
     /// There is no Bochs.
     #[error(
         "no Bochs was found: neither `bochs-bin` nor `bochs` is in PATH (Debian: `apt-get install bochs bochs-term`; without root rights: `vmcs targets install bochs --suite sid`)"
@@ -66,27 +67,6 @@ pub enum TargetError {
         /// Models that there are.
         models: Vec<String>,
     },
-    /// The machine ended before it took any work.
-    #[error("the machine ended before it was ready; its last output was:\n{output}")]
-    DiedAtStart {
-        /// Last lines of output.
-        output: String,
-    },
-    /// The machine neither ended nor used its processor.
-    #[error("the machine made no progress and used no CPU time for {0:?}")]
-    Stalled(Duration),
-    /// The probe gave up and said why.
-    #[error("the probe gave up: {0}")]
-    Probe(String),
-    /// The probe's answers do not decode.
-    #[error("the probe's answer is garbled: {0}")]
-    Garbled(&'static str),
-    /// The session does not fit what probe and host agreed on.
-    #[error("the session is too large: {0}")]
-    SessionTooLarge(&'static str),
-    /// A case does not fit into a batch of its own.
-    #[error("case {0} is too large")]
-    CaseTooLarge(usize),
     /// The name of a serial line cannot be understood.
     #[error("{0:?} is no serial line: expected a device or a socket's path, and perhaps @ and a number of baud")]
     BadLine(String),
@@ -111,9 +91,6 @@ pub enum TargetError {
         /// Version of this program.
         expected: u8,
     },
-    /// Somebody wants to stop.
-    #[error("stopped")]
-    Stopped,
     /// A program that was unpacked does not work.
     #[error("{tool} does not work: {output}")]
     ToolFailed {
@@ -122,24 +99,17 @@ pub enum TargetError {
         /// What it says.
         output: String,
     },
-    /// A recording was asked for something else than its cases.
-    #[error("the recording does not hold {0}")]
-    NotRecorded(&'static str),
-    /// A file or process operation failed.
-    #[error("{action}")]
-    Io {
-        /// What was attempted.
-        action: String,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
 }
 
-impl TargetError {
-    /// For `map_err`: says what was attempted.
-    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let action = action.into();
-        move |source| Self::Io { action, source }
+impl From<MachineError> for TargetError {
+    fn from(error: MachineError) -> Self {
+        Self::Machine(Box::new(error))
+    }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+impl From<vmcs_kvm::KvmError> for MachineError {
+    fn from(error: vmcs_kvm::KvmError) -> Self {
+        Self::Kvm(error)
     }
 }

@@ -4,11 +4,10 @@
 mod support;
 
 use support::{bochs, exit_reason, last, launch, msr, run, session};
-use vmcs_hw::bochs::debian::installed_kernels;
-use vmcs_hw::kvm::KvmOnBochs;
-use vmcs_hw::latency::{Report, RowResult, Scenario, Unit, sample};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, StepResult, Target, layout};
+use vmcs_case::latency::{Report, RowResult, Scenario, Unit, sample};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, StepResult, Target, layout};
+use vmcs_hw::kvm::{KvmOnBochs, installed_kernels};
 use vmcs_model::Capabilities;
 
 const MODEL: &str = "corei7_skylake_x";

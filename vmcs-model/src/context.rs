@@ -16,8 +16,8 @@ use crate::formats::InterruptionInformation;
 use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
-use crate::vmcs::{ReadFields, Unknown};
 use crate::verdict::VmEntry;
+use crate::vmcs::{ReadFields, Unknown};
 
 /// The instruction that asks for a VM entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -200,11 +200,8 @@ impl CpuProfile {
             return Some(registers);
         }
         let number = leaf.query().0;
-        let highest = if number < CpuidLeaf::HighestExtended.query().0 {
-            CpuidLeaf::Highest
-        } else {
-            CpuidLeaf::HighestExtended
-        };
+        let highest =
+            if number < CpuidLeaf::HighestExtended.query().0 { CpuidLeaf::Highest } else { CpuidLeaf::HighestExtended };
         let beyond_highest = read(highest).is_some_and(|[highest, ..]| number > highest);
         let main = |main: CpuidLeaf| self.known_cpuid(main).map(|[eax, ..]| eax);
         let beyond_sub_leaves = match leaf {

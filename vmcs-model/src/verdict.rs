@@ -111,15 +111,20 @@ impl Permitted {
 /// depends on is not known, the check is neither violated nor held but undecidable, and the verdict says so.
 ///
 /// ```
-/// use vmcs_model::memory::ZeroMemory;
-/// use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, baseline};
+/// use vmcs_model::memory::UnknownMemory;
+/// use vmcs_model::partial::PartialVmcs;
+/// use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, field};
 ///
-/// let capabilities = Capabilities::new(&CpuProfile::default()); // Of this processor nothing is known.
+/// // Of the processor nothing is known, of the VMCS one field.
+/// let capabilities = Capabilities::new(&CpuProfile::default());
+/// let mut vmcs = PartialVmcs::new();
+/// vmcs.set_raw(field::GUEST_RFLAGS.id(), 0);
 /// let cpu = CpuState::host_64();
-/// let vmcs = baseline::plain_64bit(&capabilities);
-/// let verdict = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &ZeroMemory).verdict();
-/// assert!(verdict.violated.is_empty());
-/// assert!(!verdict.undecidable.is_empty());
+/// let entry = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &UnknownMemory);
+/// let verdict = entry.verdict();
+/// let violated: Vec<_> = verdict.violated.iter().map(|check| check.info().id).collect();
+/// assert_eq!(violated, ["guest.rflags.bit1"]);
+/// assert!(verdict.undecidable.len() > 100);
 /// ```
 pub struct VmEntry<'a, R, M> {
     /// The instruction, and the processor that executes it.

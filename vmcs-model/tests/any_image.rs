@@ -3,9 +3,7 @@
 use vmcs_golden::{Sparse, profiles};
 use vmcs_model::memory::UnknownMemory;
 use vmcs_model::partial::PartialVmcs;
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, FieldId, ReadMemory, Vmcs, baseline,
-};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, FieldId, ReadMemory, Vmcs, baseline};
 
 /// xorshift64*.
 struct Random(u64);

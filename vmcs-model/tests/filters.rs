@@ -6,9 +6,7 @@ use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldValue};
 use vmcs_model::formats::{AccessRights, Eptp, InterruptionInformation};
 use vmcs_model::partial::PartialVmcs;
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, ReadMemory, Vmcs, baseline,
-};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, ReadMemory, Vmcs, baseline};
 
 const AREA: u64 = 0xA_0000;
 const ENTRIES: usize = 3;

@@ -7,9 +7,7 @@ use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
 use vmcs_model::partial::PartialVmcs;
 use vmcs_model::registers::{Cr4, Efer};
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, Outcome, baseline, field,
-};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, baseline, field};
 
 /// Checks that cannot be violated alone, and those that come with them.
 const NEVER_ALONE: &[(&str, &str)] = &[

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use vmcs_hw::number::Number;
-use vmcs_hw::profile::NamedProfile;
+use vmcs_case::number::Number;
+use vmcs_case::profile::NamedProfile;
 use vmcs_model::checks::{CheckId, Failure, Phase};
 use vmcs_model::explain::{Limit, Repair, Setting};
 use vmcs_model::formats::exit_reason;

@@ -1,9 +1,9 @@
 //! Disagreements as the page shows them: what the model says and why, beside what the machine did.
 
+use vmcs_case::program::Program;
 use vmcs_fuzz::campaign::Finding;
 use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::oracle::Disagreement;
-use vmcs_hw::program::Program;
 use vmcs_model::checks::CheckId;
 use vmcs_model::formats::InstructionError;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
+use vmcs_case::Implementation;
 use vmcs_fuzz::coverage::{Coverage, Sides};
-use vmcs_hw::Implementation;
 use vmcs_model::checks::CheckId;
 
 use super::input::Run;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vmcs_hw::{Implementation, Target, TargetError};
+use vmcs_case::{Implementation, Target, TargetError};
 
 use super::done::{CHUNK, Done, Piece};
 use super::plan::{Plan, Turn};

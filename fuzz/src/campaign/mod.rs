@@ -14,8 +14,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use vmcs_hw::recording::Recorder;
-use vmcs_hw::{Case, Implementation, Session, Target, TargetError};
+use vmcs_case::recording::Recorder;
+use vmcs_case::{Case, Implementation, Session, Target, TargetError};
 
 use crate::deviations::Deviations;
 use crate::oracle::Oracle;

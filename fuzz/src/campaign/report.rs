@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::program::{OpLine, Program, StartState};
-use vmcs_hw::{Case, End, Implementation, Observation};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::program::{OpLine, Program, StartState};
+use vmcs_case::{Case, End, Implementation, Observation};
 use vmcs_wire::Start;
 
 use super::{Setting, Shard};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vmcs_hw::Implementation;
+use vmcs_case::Implementation;
 
 use super::done::{Done, Piece};
 use super::{Basis, Report, Shard};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
-use vmcs_hw::{Case, Target, TargetError};
+use vmcs_case::{Case, Target, TargetError};
 use vmcs_model::checks::CheckSet;
 
 use super::{Deviation, MinimalCase};

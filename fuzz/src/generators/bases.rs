@@ -307,7 +307,7 @@ fn injecting_gp(mut vmcs: Vmcs) -> Vmcs {
 
 #[cfg(test)]
 mod tests {
-    use vmcs_hw::profile::NamedProfile;
+    use vmcs_case::profile::NamedProfile;
     use vmcs_model::Capabilities;
 
     #[test]

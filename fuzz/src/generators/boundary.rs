@@ -6,7 +6,7 @@ mod search;
 mod vary;
 
 use arbitrary::{Result, Unstructured};
-use vmcs_hw::Case;
+use vmcs_case::Case;
 use vmcs_model::checks::{CheckId, CheckSet, Failure, Phase};
 use vmcs_model::field::FieldId;
 use vmcs_model::{Verdict, Vmcs};

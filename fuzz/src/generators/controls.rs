@@ -1,7 +1,7 @@
 //! A valid image with one or two control fields changed.
 
 use arbitrary::{Result, Unstructured};
-use vmcs_hw::Case;
+use vmcs_case::Case;
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::formats::{InterruptionInformation, event_type};
 use vmcs_model::{FieldValue, Vmcs};

@@ -1,7 +1,7 @@
 //! A valid image with up to four fields changed, wherever they are.
 
 use arbitrary::{Result, Unstructured};
-use vmcs_hw::Case;
+use vmcs_case::Case;
 
 use super::{controls, state};
 use crate::World;

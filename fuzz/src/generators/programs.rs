@@ -1,7 +1,7 @@
 //! Sequences of VMX instructions over several VMCS regions: launch states, pointers, revisions, fields.
 
 use arbitrary::{Result, Unstructured};
-use vmcs_hw::Case;
+use vmcs_case::Case;
 use vmcs_model::field::{self, FIELDS};
 use vmcs_wire::{Op, Start, layout};
 

@@ -1,7 +1,7 @@
 //! A valid image with one or two guest-state or host-state fields changed.
 
 use arbitrary::{Result, Unstructured};
-use vmcs_hw::Case;
+use vmcs_case::Case;
 use vmcs_model::Vmcs;
 use vmcs_model::controls::PinBased;
 use vmcs_model::field::{self, Area, FieldId};

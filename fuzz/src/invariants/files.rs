@@ -3,17 +3,17 @@
 
 use std::path::Path;
 
-use vmcs_files::case::Case;
-use vmcs_files::dump;
-use vmcs_files::image::{Image, Syntax};
-use vmcs_hw::number::Number;
-use vmcs_hw::profile::{NamedProfile, ProfileError};
-use vmcs_hw::program::Program;
-use vmcs_hw::recording::Recording;
+use vmcs_case::number::Number;
+use vmcs_case::profile::{NamedProfile, ProfileError};
+use vmcs_case::program::Program;
+use vmcs_case::recording::Recording;
 use vmcs_model::checks::CheckId;
 use vmcs_model::field::FieldId;
 use vmcs_model::memory::ZeroMemory;
 use vmcs_model::{Capabilities, CpuProfile, CpuState, Vmcs, judge_partial};
+use vmcs_texts::case::Case;
+use vmcs_texts::dump;
+use vmcs_texts::image::{Image, Syntax};
 
 use crate::campaign::program_of;
 use crate::case_file::CaseFile;
@@ -158,7 +158,7 @@ fn case(line: &str) {
             let mut vmcs = Vmcs::new();
             case.set.apply(&mut vmcs);
             assert_fits(&vmcs);
-            vmcs_files::image::Memory::default().apply(&case.memory.0, REVISION);
+            vmcs_texts::image::Memory::default().apply(&case.memory.0, REVISION);
         }
         Err(message) => assert!(!message.is_empty()),
     }

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::program::Program;
-use vmcs_hw::{End, Session, Target};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::program::Program;
+use vmcs_case::{End, Session, Target};
 
 use crate::campaign::program_of;
 use crate::machine::EmulatorTarget;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use vmcs_hw::{Case, Session};
+use vmcs_case::{Case, Session};
 use vmcs_model::field::Encoding;
 use vmcs_wire::{Op, Start};
 

@@ -1,7 +1,7 @@
 //! VM entries: whether one ended in a permitted outcome, and which deviation accounts for one that did not.
 
-use vmcs_hw::End;
-use vmcs_hw::program::{entry_outcome, result_text};
+use vmcs_case::End;
+use vmcs_case::program::{entry_outcome, result_text};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::formats::ExitReason;
 use vmcs_model::{Outcome, Verdict};

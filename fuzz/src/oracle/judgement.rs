@@ -1,6 +1,6 @@
 //! What the oracle says of a case.
 
-use vmcs_hw::program::result_text;
+use vmcs_case::program::result_text;
 use vmcs_model::checks::CheckSet;
 use vmcs_model::{Outcome, Verdict};
 use vmcs_wire::{Op, StepResult};

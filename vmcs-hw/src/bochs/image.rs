@@ -11,7 +11,7 @@ use vmcs_wire::disk::{Control, Extent, Link, SECTOR, sectors};
 
 use super::config::CYLINDER_SECTORS;
 use crate::batch::{ANSWER_FRAME, BATCH_FRAME, Batch, Chunk};
-use crate::error::TargetError;
+use vmcs_case::TargetError;
 
 /// Sizes on the disk stay far below 2^32 sectors.
 fn count(value: usize) -> u32 {
@@ -136,7 +136,7 @@ mod tests {
     use vmcs_wire::Op;
 
     use super::*;
-    use crate::{Case, Session};
+    use vmcs_case::{Case, Session};
 
     #[test]
     fn a_disk_holds_what_was_asked_for() {

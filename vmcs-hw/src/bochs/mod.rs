@@ -4,10 +4,9 @@
 //! the probe from a ROM, with the cases on a raw disk; answers are read from the disk while it runs.
 
 mod config;
-pub mod debian;
 mod image;
 mod install;
-pub(crate) mod linux;
+pub mod packages;
 mod process;
 mod run;
 mod scratch;
@@ -18,13 +17,13 @@ use std::time::Duration;
 
 pub(crate) use config::Guest;
 pub use install::{BochsInstall, BochsVersion, installs};
-pub(crate) use install::{LIBRARIES, last_lines};
 
-use crate::case::{Case, Observation, Session};
-use crate::error::TargetError;
+use crate::error::MachineError;
 use crate::probe_image;
-use crate::target::{CpuClock, Implementation, ProbeReport, Target};
 use process::Files;
+use vmcs_case::TargetError;
+use vmcs_case::{Case, Observation, Session};
+use vmcs_case::{CpuClock, Implementation, ProbeReport, Target};
 
 /// How a [`BochsTarget`] works; the defaults suit campaigns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +57,7 @@ impl BochsTarget {
     /// The CPU model `model` of `install`, with the default options.
     ///
     /// # Errors
-    /// [`TargetError::UnknownModel`], [`TargetError::NoProbe`], [`TargetError::BadProbe`], [`TargetError::Io`].
+    /// [`MachineError::UnknownModel`], [`MachineError::NoProbe`], [`MachineError::BadProbe`], [`TargetError::Io`].
     pub fn new(install: BochsInstall, model: &str) -> Result<Self, TargetError> {
         Self::with_options(install, model, BochsOptions::default())
     }
@@ -81,7 +80,8 @@ impl BochsTarget {
     ) -> Result<Self, TargetError> {
         let models = install.models()?;
         if !models.iter().any(|known| known == model) {
-            return Err(TargetError::UnknownModel { version: install.version, model: model.to_owned(), models });
+            let version = install.version;
+            return Err(MachineError::UnknownModel { version, model: model.to_owned(), models }.into());
         }
         let files = Files::new(guest)?;
         Ok(Self {

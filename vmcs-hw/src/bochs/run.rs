@@ -13,9 +13,9 @@ use super::BochsTarget;
 use super::image::{self, Answer};
 use super::process::{Process, Status};
 use crate::batch::{Batch, Chunk, decode_batch, decode_report, decode_steps, encode_session};
-use crate::case::{Case, End, Observation, Session};
-use crate::error::TargetError;
-use crate::target::ProbeReport;
+use vmcs_case::ProbeReport;
+use vmcs_case::TargetError;
+use vmcs_case::{Case, End, Observation, Session};
 
 /// Most encoded bytes of a chunk, so that memory stays bounded.
 const CHUNK_BYTES: usize = 16 << 20;

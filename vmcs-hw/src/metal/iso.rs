@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use vmcs_debian::{InstallError, run};
 use vmcs_wire::batch::{BatchHeader, Task};
 use vmcs_wire::codec::Writer;
 use vmcs_wire::layout::MAX_REQUESTS_BYTES;
@@ -12,10 +13,9 @@ use vmcs_wire::serial::Request;
 
 use super::tools::{self, Tools};
 use crate::batch::{Chunk, encode_session};
-use crate::bochs::debian::{InstallError, run};
-use crate::case::{Case, Session};
-use crate::error::TargetError;
 use crate::probe_image;
+use vmcs_case::TargetError;
+use vmcs_case::{Case, Session};
 
 /// What the image does besides starting the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn write(
     tick: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<(), IsoError> {
     let failed = |action: String| move |source| IsoError::Io { action, source };
-    let probe = probe_image::elf()?;
+    let probe = probe_image::elf().map_err(TargetError::from)?;
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -144,6 +144,7 @@ pub fn requests(session: &Session, cases: impl Iterator<Item = Case>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use crate::error::MachineError;
     use vmcs_wire::Op;
     use vmcs_wire::serial;
 
@@ -178,7 +179,12 @@ mod tests {
         let output = directory.path().join("x.iso");
         let tools = Tools::Installed("/bin/false".into());
         let error = write(&output, &tools, &IsoOptions::default(), &mut || ControlFlow::Continue(()));
-        assert!(matches!(error, Err(IsoError::Tool(_) | IsoError::Target(TargetError::NoProbe))));
+        let no_probe = |error: &TargetError| matches!(error.machine(), Some(MachineError::NoProbe));
+        assert!(match error {
+            Err(IsoError::Tool(_)) => true,
+            Err(IsoError::Target(error)) => no_probe(&error),
+            _ => false,
+        });
         assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! The probe says hello and serves; see [`vmcs_wire::line`] for what happens to bytes that get lost. A case that brings the
 //! machine down makes it start again from its medium: the host waits for that and goes on with the next case.
 
+mod grub;
 pub mod iso;
 mod port;
 mod run;
@@ -19,10 +20,11 @@ use vmcs_wire::frame::MAX_PAYLOAD;
 use vmcs_wire::line::{Interrupted, Line};
 use vmcs_wire::serial::{Greeting, VERSION};
 
-use crate::case::{Case, Observation, Session};
-use crate::error::TargetError;
-use crate::target::{Implementation, ProbeReport, Target};
+use crate::error::MachineError;
 use port::HostPort;
+use vmcs_case::TargetError;
+use vmcs_case::{Case, Observation, Session};
+use vmcs_case::{Implementation, ProbeReport, Target};
 
 /// How a [`MetalTarget`] works.
 #[derive(Clone, Debug)]
@@ -75,8 +77,8 @@ impl MetalTarget {
     /// Opens the line and waits for the probe's greeting.
     ///
     /// # Errors
-    /// [`TargetError::Io`], [`TargetError::NoAnswer`], [`TargetError::Stopped`]; [`TargetError::Probe`] with the probe's
-    /// diagnosis when the machine cannot work; [`TargetError::ProbeVersion`].
+    /// [`TargetError::Io`], [`MachineError::NoAnswer`], [`TargetError::Stopped`]; [`TargetError::Probe`] with the probe's
+    /// diagnosis when the machine cannot work; [`MachineError::ProbeVersion`].
     pub fn open(name: LineName, options: MetalOptions) -> Result<Self, TargetError> {
         let line = Line::host(HostPort::open(&name)?);
         // Not that of a host before this one: the probe takes the same number for the same connection.
@@ -99,7 +101,7 @@ impl MetalTarget {
             Err(Interrupted::BrokenOff) if self.options.stopped() => return Err(TargetError::Stopped),
             Err(Interrupted::BrokenOff) => {
                 let (place, baud) = (self.name.path.display().to_string(), self.name.baud);
-                return Err(TargetError::NoAnswer { place, waited: self.options.boot, baud });
+                return Err(MachineError::NoAnswer { place, waited: self.options.boot, baud }.into());
             }
             Err(Interrupted::Port(error)) => return Err(self.broken(error)),
             Err(Interrupted::StartedAnew | Interrupted::TooLong) => {
@@ -109,7 +111,7 @@ impl MetalTarget {
         let garbled = |_| TargetError::Garbled("the greeting does not decode");
         let greeting = Greeting::decode(&greeting[..length]).map_err(garbled)?;
         if greeting.version != VERSION {
-            return Err(TargetError::ProbeVersion { found: greeting.version, expected: VERSION });
+            return Err(MachineError::ProbeVersion { found: greeting.version, expected: VERSION }.into());
         }
         let text = String::from_utf8_lossy(greeting.text).into_owned();
         if !greeting.ready {

@@ -13,7 +13,9 @@ use rustix::fs::OFlags;
 use rustix::termios::{ControlModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use vmcs_wire::line::Port;
 
-use crate::error::TargetError;
+use vmcs_case::TargetError;
+
+use crate::error::MachineError;
 
 /// After a silence of so many tenths of a second, frames are sent again.
 const SILENCE: u8 = 8;
@@ -32,10 +34,10 @@ pub struct LineName {
 }
 
 impl FromStr for LineName {
-    type Err = TargetError;
+    type Err = MachineError;
 
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let bad = || TargetError::BadLine(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, MachineError> {
+        let bad = || MachineError::BadLine(text.to_owned());
         let (path, baud) = match text.rsplit_once('@') {
             Some((path, baud)) => (path, baud.parse().ok().filter(|baud| *baud > 0).ok_or_else(bad)?),
             None => (text, BAUD),
@@ -183,7 +185,7 @@ mod tests {
         assert_eq!(name("/dev/ttyS0").expect("a line"), ("/dev/ttyS0".to_owned(), 115_200));
         assert_eq!(name("/dev/ttyUSB0@921600").expect("a line"), ("/dev/ttyUSB0".to_owned(), 921_600));
         for wrong in ["", "@9600", "/dev/ttyS0@fast", "/dev/ttyS0@0"] {
-            assert!(matches!(name(wrong), Err(TargetError::BadLine(_))), "{wrong}");
+            assert!(matches!(name(wrong), Err(MachineError::BadLine(_))), "{wrong}");
         }
         assert_eq!("/dev/ttyUSB0@921600".parse::<LineName>().expect("a line").to_string(), "/dev/ttyUSB0@921600");
     }

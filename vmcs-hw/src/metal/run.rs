@@ -11,9 +11,9 @@ use vmcs_wire::serial::{AnswerPart, Request};
 
 use super::{MetalTarget, waiting};
 use crate::batch::{Batch, Chunk, decode_batch, decode_report, decode_steps, encode_session};
-use crate::case::{Case, End, Observation, Session};
-use crate::error::TargetError;
-use crate::target::ProbeReport;
+use vmcs_case::ProbeReport;
+use vmcs_case::TargetError;
+use vmcs_case::{Case, End, Observation, Session};
 
 /// Cases that are taken from the iterator at once.
 const CHUNK: usize = 1024;

@@ -4,8 +4,9 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use vmcs_case::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, layout};
+use vmcs_hw::MachineError;
 use vmcs_hw::bochs::BochsInstall;
-use vmcs_hw::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, TargetError, layout};
 
 /// First VMCS region.
 pub(crate) const REGION: u64 = layout::VMCS_REGIONS;
@@ -18,7 +19,7 @@ pub(crate) fn bochs() -> Option<BochsInstall> {
     };
     match found {
         Ok(install) => Some(install),
-        Err(error @ TargetError::BochsMissing) => {
+        Err(error) if matches!(error.machine(), Some(MachineError::BochsMissing)) => {
             println!("skipped: {error}");
             None
         }

@@ -134,13 +134,10 @@ fn takes(has: &Capabilities, state: &LoadedState, takes: Takes, n: u32, value: u
                 Write::loads_if(value & 1 << 2 == 0 || has.misc & 1 << 28 != 0)
             })
         }),
-        Takes::SpecCtrl => {
-            reserved(value, has.reserved.spec_ctrl)
-        }
+        Takes::SpecCtrl => reserved(value, has.reserved.spec_ctrl),
         Takes::Debugctl => {
             let value_ = value & !DEBUGCTL_UNCORE_PMI;
-            reserved(value_, has.reserved.debugctl)
-                .and(|| Write::open_if(value_ != value))
+            reserved(value_, has.reserved.debugctl).and(|| Write::open_if(value_ != value))
         }
         Takes::PerfGlobalCtrl => reserved(value, has.reserved.perf_global_ctrl),
         // Bit 21 (any thread) is deprecated, and newer bits lie in the upper dword.
@@ -163,9 +160,7 @@ fn takes(has: &Capabilities, state: &LoadedState, takes: Takes, n: u32, value: u
             let [_, _, ecx, edx] = has.cpuid(CpuidLeaf::Xsave1);
             Write::loads_if(value & !(u64::from(edx) << 32 | u64::from(ecx)) == 0)
         }),
-        Takes::LbrControl => {
-            reserved(value, has.reserved.lbr_ctl)
-        }
+        Takes::LbrControl => reserved(value, has.reserved.lbr_ctl),
         Takes::LbrDepth => known(has, Facts::cpuid(CpuidLeaf::LastBranch), || {
             let depths = has.cpuid(CpuidLeaf::LastBranch)[0];
             Write::loads_if((1..=8).any(|k| value == 8 * k && depths >> (k - 1) & 1 != 0))
@@ -213,9 +208,8 @@ fn apic_base(has: &Capabilities, value: u64) -> Write {
 fn fixed_counter_control(has: &Capabilities, value: u64) -> Write {
     let ReservedBits { certain, open } = has.reserved.perf_global_ctrl;
     let absent = (certain | open) >> 32;
-    let open = (0..16)
-        .filter(|k| value >> (4 * k) & 0xF != 0)
-        .any(|k| absent >> k & 1 != 0 || value >> (4 * k) & 1 << 2 != 0);
+    let open =
+        (0..16).filter(|k| value >> (4 * k) & 0xF != 0).any(|k| absent >> k & 1 != 0 || value >> (4 * k) & 1 << 2 != 0);
     Write::open_if(open)
 }
 
@@ -240,11 +234,9 @@ fn trace_control(has: &Capabilities, value: u64) -> Write {
 /// LMA is ignored; LME cannot change while CR0.PG is 1.
 fn efer(has: &Capabilities, state: &LoadedState, value: u64) -> Write {
     let written = value & !Efer::LMA.bits();
-    reserved(written, has.reserved.efer).and(|| {
-        match state.locked_lme {
-            None => Write::Open,
-            Some(None) => Write::Loads,
-            Some(Some(lme)) => Write::loads_if(lme == (value & Efer::LME.bits() != 0)),
-        }
+    reserved(written, has.reserved.efer).and(|| match state.locked_lme {
+        None => Write::Open,
+        Some(None) => Write::Loads,
+        Some(Some(lme)) => Write::loads_if(lme == (value & Efer::LME.bits() != 0)),
     })
 }

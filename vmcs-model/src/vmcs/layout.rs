@@ -155,10 +155,15 @@ mod tests {
         let cpu = CpuState::host_64();
         let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
         let read = core::cell::RefCell::new(FieldSet::EMPTY);
-        attempt.on(&FieldReader(|field| {
-                read.borrow_mut().insert(field);
-                vmcs.raw(field)
-            }), &ZeroMemory).violations();
+        attempt
+            .on(
+                &FieldReader(|field| {
+                    read.borrow_mut().insert(field);
+                    vmcs.raw(field)
+                }),
+                &ZeroMemory,
+            )
+            .violations();
         let read = read.into_inner();
         let in_general_use = IN_GENERAL_USE.into_iter().collect::<FieldSet>();
         assert_eq!(read.iter().filter(|field| !NEAR.contains(*field)).collect::<Vec<_>>(), []);
