@@ -22,7 +22,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use vmcs_benches::Images;
-use vmcs_model::{EntryAttempt, Vmcs, first_violation, violations, violations_batch};
+use vmcs_model::{EntryAttempt, Vmcs};
 
 const MANY: usize = 100_000;
 
@@ -60,7 +60,7 @@ fn many(c: &mut Criterion) {
     group.bench_function("batch", |b| {
         b.iter(|| {
             let mut valid = 0;
-            violations_batch(attempt, &order, &images.memory, |_, violated| valid += usize::from(violated.is_empty()));
+            attempt.violations_batch(&order, &images.memory, |_, violated| valid += usize::from(violated.is_empty()));
             valid
         });
     });

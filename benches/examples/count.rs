@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use vmcs_benches::Images;
-use vmcs_model::{Vmcs, first_violation, violations};
+use vmcs_model::Vmcs;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

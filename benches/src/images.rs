@@ -2,11 +2,11 @@
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use vmcs_model::baseline;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldValue};
 use vmcs_model::formats::{Eptp, InterruptionInformation, event_type};
-use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs};
-use vmcs_model::{baseline, violations};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, Vmcs};
 
 /// How many images have bits flipped.
 pub const FLIPPED: usize = 256;

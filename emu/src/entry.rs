@@ -62,13 +62,11 @@ impl LogicalProcessor {
     fn with_attempt<T>(&self, instruction: EntryInstruction, judge: impl FnOnce(EntryAttempt<'_>) -> T) -> T {
         let mut cpu = self.cpu.clone();
         cpu.executive = self.executive_vmcs();
-        judge(EntryAttempt {
-            instruction,
-            launch_state: self.current().map_or(LaunchState::Clear, |region| region.launch_state),
-            shadow: self.current().is_some_and(|region| region.shadow),
-            cpu: &cpu,
-            capabilities: &self.capabilities,
-        })
+        judge(
+            EntryAttempt::by(instruction, &cpu, &self.capabilities)
+                .with_launch_state(self.current().map_or(LaunchState::Clear, |region| region.launch_state))
+                .with_shadow(self.current().is_some_and(|region| region.shadow)),
+        )
     }
 
     /// Executes `instruction` so that it ends in `outcome`. This takes the processor where another one was seen to go

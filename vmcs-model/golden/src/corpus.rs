@@ -293,13 +293,9 @@ impl Stage {
     /// The attempt to enter.
     #[must_use]
     pub fn attempt<'a>(&'a self, capabilities: &'a Capabilities) -> EntryAttempt<'a> {
-        EntryAttempt {
-            instruction: self.instruction,
-            launch_state: self.launch_state,
-            shadow: self.shadow,
-            cpu: &self.cpu,
-            capabilities,
-        }
+        EntryAttempt::by(self.instruction, &self.cpu, capabilities)
+            .with_launch_state(self.launch_state)
+            .with_shadow(self.shadow)
     }
 }
 

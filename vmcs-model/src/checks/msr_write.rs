@@ -106,6 +106,10 @@ fn exists(has: &Capabilities, exists: Exists, n: u32) -> Write {
         Exists::TraceRange => {
             known(has, Facts::cpuid(CpuidLeaf::Trace1), || Write::loads_if(n / 2 < has.cpuid(CpuidLeaf::Trace1)[0] & 7))
         }
+        Exists::SgxLaunchControl => bits((CpuidLeaf::Extended0, 2, 1 << 30)).and(|| {
+            let unlocked = Facts::msr(CapabilityMsr::FeatureControl);
+            known(has, unlocked, || Write::open_if(has.feature_control & 1 << 17 == 0))
+        }),
         Exists::DualMonitor => {
             known(has, Facts::msr(CapabilityMsr::Basic), || Write::loads_if(has.basic & 1 << 49 != 0))
         }
