@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmcs_case::lines::read_line;
-use vmcs_model::capabilities::Facts;
 use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::RegionHeader;
-use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, ReadMemory, Vmcs};
 use vmcs_texts::case::{Case, Op};
 use vmcs_texts::image::{Image, Memory};
 

@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::partial::{PartialVmcs, Unknowns};
-use vmcs_model::{
-    Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict,
-};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, Verdict};
 use vmcs_texts::dump::{self, Dump};
 use vmcs_texts::image::{Image, Syntax, cpu_of};
 

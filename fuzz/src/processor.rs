@@ -106,7 +106,7 @@ impl TestProcessor {
     /// An attempt to launch a VMCS with the processor's usual state.
     #[must_use]
     pub fn launch<'a>(&'a self, cpu: &'a CpuState) -> EntryAttempt<'a> {
-        launch(&self.capabilities, cpu)
+        EntryAttempt::vmlaunch(cpu, &self.capabilities)
     }
 }
 

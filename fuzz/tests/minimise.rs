@@ -141,7 +141,7 @@ fn found(processor: &TestProcessor, fault: Fault, generator: Generator, count: u
     for file in &files {
         assert!(file.minimal, "{file:#?}");
         let case = case_of(processor, file);
-        let judgement = (&mut target).on(processor, &case).verdict();
+        let judgement = judge(&mut target, processor, &case);
         assert_eq!(judgement, Judgement::Disagree(file.disagreement()), "a minimal case still disagrees");
     }
     (report, files, target)
@@ -252,7 +252,7 @@ fn what_takes_the_machine_down_costs_few_machines() {
     ops.extend([write(vpid, u64::MAX), write(field, 0xFF), write(field::GUEST_RIP.id(), u64::MAX), launch]);
     let case = Case { ops, ..base };
     let mut target = Faulty::new(&processor, Fault::Dies(field, 1 << 5));
-    let Judgement::Disagree(disagreement) = (&mut target).on(&processor, &case).verdict() else { panic!("it dies") };
+    let Judgement::Disagree(disagreement) = judge(&mut target, &processor, &case) else { panic!("it dies") };
     assert_eq!(disagreement.observed, "hung");
     let mut lost = 0;
     let mut counting = Counting { target: &mut target, lost: &mut lost };
