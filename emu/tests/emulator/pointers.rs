@@ -34,7 +34,7 @@ fn width_32() -> LogicalProcessor {
 
 fn width_48() -> LogicalProcessor {
     ready_of(&profile_and(|profile| {
-        profile.set_msr(CapabilityMsr::TmeActivate, vmcs_model::profile::MsrValue::Value(1 | 4 << 36))
+        profile.set_msr(CapabilityMsr::TmeActivate, vmcs_model::profile::MsrValue::Value(1 | 4 << 36));
     }))
 }
 
