@@ -16,7 +16,7 @@ use crate::formats::{InterruptionInformation, PendingDebug};
 use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
-use crate::registers::{Cr4, DEBUGCTL_UNCORE_PMI, Efer, Rflags};
+use crate::registers::{Cr0, Cr4, DEBUGCTL_UNCORE_PMI, Efer, Rflags};
 use crate::vmcs::{ReadFields, Unknown};
 
 /// The instruction that asks for a VM entry.
@@ -414,6 +414,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             || self.get(field::GUEST_IA32_DEBUGCTL) & DEBUGCTL_UNCORE_PMI != 0
             || self.get(field::GUEST_PENDING_DEBUG_EXCEPTIONS).contains(PendingDebug::BLD)
             || (self.get(field::GUEST_RFLAGS).contains(Rflags::TF) && !self.entry.contains(Entry::LOAD_DEBUG_CONTROLS))
+            || (self.event().valid() && !self.get(field::GUEST_CR0).contains(Cr0::PE))
             || (cpu.cr4.contains(Cr4::PAE) && !cpu.efer.contains(Efer::LMA))
             || cpu.smm
     }

@@ -54,6 +54,8 @@ impl Reserved {
         .and(Facts::PERF_CAPABILITIES);
     /// Bits of IA32_DEBUGCTL that some processor defines.
     pub const DEBUGCTL_DEFINED: u64 = 0xFFC7;
+    /// Bits of IA32_DEBUGCTL that every processor defines: LBR and BTF.
+    pub const DEBUGCTL_ALWAYS_DEFINED: u64 = 1 << 0 | 1 << 1;
     /// What [`Self::perf_global_ctrl`] depends on.
     pub const PERF_GLOBAL_CTRL_FACTS: Facts = Facts::cpuid(CpuidLeaf::PerformanceMonitoring)
         .and(Facts::cpuid(CpuidLeaf::PerformanceExtended))
@@ -73,10 +75,15 @@ impl Reserved {
     pub const RTIT_CTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::Trace0).and(Facts::cpuid(CpuidLeaf::Trace1));
     /// Bits of IA32_RTIT_CTL that some processor defines.
     pub const RTIT_CTL_DEFINED: u64 = 0x0180_FFFF_8F7B_FFFF;
+    /// Bits of IA32_RTIT_CTL that every processor with Processor Trace defines: TraceEn, OS, User, TSCEn, DisRETC and
+    /// BranchEn.
+    pub const RTIT_CTL_ALWAYS_DEFINED: u64 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 11 | 1 << 13;
     /// What [`Self::lbr_ctl`] depends on.
     pub const LBR_CTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::LastBranch);
     /// Bits of IA32_LBR_CTL that some processor defines.
     pub const LBR_CTL_DEFINED: u64 = 0x7F_000F;
+    /// The bit of IA32_LBR_CTL that every processor with the MSR defines: LBREn.
+    pub const LBR_CTL_ALWAYS_DEFINED: u64 = 1 << 0;
 
     pub(super) fn new(
         cpuid: &[CpuidRegisters; CpuidLeaf::ALL.len()],
@@ -128,7 +135,6 @@ const fn debugctl(
     [monitoring, ..]: CpuidRegisters,
     perf_capabilities: MsrValue,
 ) -> u64 {
-    let lbr_btf = 1 << 0 | 1 << 1;
     let bus_lock = if_bit(extended_ecx, 24, 1 << 2);
     let branch_trace = if_bit(edx, 21, 1 << 6 | 1 << 7 | 1 << 8 | if_bit(ecx, 4, 1 << 9 | 1 << 10));
     let freeze_on_pmi = if monitoring & 0xFF > 1 { if_bit(ecx, 15, 1 << 11 | 1 << 12) } else { 0 };
@@ -138,7 +144,7 @@ const fn debugctl(
         MsrValue::Unknown => (ecx >> 15 & 1) as u64,
     } << 14;
     let rtm = if_bit(extended_ebx, 11, 1 << 15);
-    !(lbr_btf | bus_lock | branch_trace | freeze_on_pmi | freeze_while_smm | rtm)
+    !(Reserved::DEBUGCTL_ALWAYS_DEFINED | bus_lock | branch_trace | freeze_on_pmi | freeze_while_smm | rtm)
 }
 
 /// SDM Vol. 3B, 21.2, Architectural Performance Monitoring. A counter exists if leaf 0AH or sub-leaf 23H.1 says so.
@@ -187,13 +193,11 @@ const fn spec_ctrl([.., edx]: CpuidRegisters, [.., edx2]: CpuidRegisters) -> u64
 
 /// SDM Vol. 3C, 34.2.8.2, IA32_RTIT_CTL MSR.
 const fn rtit_ctl([_, ebx, ecx, _]: CpuidRegisters, [ranges, ..]: CpuidRegisters) -> u64 {
-    // TraceEn, OS, User, TSCEn, DisRETC, BranchEn.
-    let always = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 11 | 1 << 13;
     let cycles = if_bit(ebx, 1, 1 << 1 | 0xF << 19 | 0xF << 24);
     let mini_time = if_bit(ebx, 3, 1 << 9 | 0xF << 14);
     let ptwrite = if_bit(ebx, 4, 1 << 5 | 1 << 12);
     let addresses = if ranges & 7 >= 4 { 0xFFFF } else { (1u64 << (4 * (ranges & 7))) - 1 } << 32;
-    !(always
+    !(Reserved::RTIT_CTL_ALWAYS_DEFINED
         | cycles
         | mini_time
         | ptwrite
@@ -209,5 +213,5 @@ const fn rtit_ctl([_, ebx, ecx, _]: CpuidRegisters, [ranges, ..]: CpuidRegisters
 
 /// SDM Vol. 3B, 20.1.2 (LBR configuration).
 const fn lbr_ctl([_, ebx, ..]: CpuidRegisters) -> u64 {
-    !(1 | if_bit(ebx, 0, 0b110) | if_bit(ebx, 2, 1 << 3) | if_bit(ebx, 1, 0x7F << 16))
+    !(Reserved::LBR_CTL_ALWAYS_DEFINED | if_bit(ebx, 0, 0b110) | if_bit(ebx, 2, 1 << 3) | if_bit(ebx, 1, 0x7F << 16))
 }

@@ -119,12 +119,12 @@ checks! {
         /// The reserved bits of IA32_RTIT_CTL are 0. Combinations of bits and encodings that WRMSR would refuse are not
         /// checked.
         RtitCtl "guest.rtit-ctl.reserved" [GUEST_IA32_RTIT_CTL, VM_ENTRY_CONTROLS] =>
-            c.reserved_clear(c.get(field::GUEST_IA32_RTIT_CTL), Reserved::RTIT_CTL_DEFINED, Reserved::RTIT_CTL_FACTS, |has| has.reserved.rtit_ctl);
+            c.reserved_clear(c.get(field::GUEST_IA32_RTIT_CTL) & !Reserved::RTIT_CTL_ALWAYS_DEFINED, Reserved::RTIT_CTL_DEFINED, Reserved::RTIT_CTL_FACTS, |has| has.reserved.rtit_ctl);
     }
     when c.entry().contains(Entry::LOAD_GUEST_IA32_LBR_CTL), "“load guest IA32_LBR_CTL” is 1" => {
         /// The reserved bits of IA32_LBR_CTL are 0.
         LbrCtl "guest.lbr-ctl.reserved" [GUEST_IA32_LBR_CTL, VM_ENTRY_CONTROLS] =>
-            c.reserved_clear(c.get(field::GUEST_IA32_LBR_CTL), Reserved::LBR_CTL_DEFINED, Reserved::LBR_CTL_FACTS, |has| has.reserved.lbr_ctl);
+            c.reserved_clear(c.get(field::GUEST_IA32_LBR_CTL) & !Reserved::LBR_CTL_ALWAYS_DEFINED, Reserved::LBR_CTL_DEFINED, Reserved::LBR_CTL_FACTS, |has| has.reserved.lbr_ctl);
     }
     when c.entry().contains(Entry::LOAD_PKRS), "“load PKRS” (entry) is 1" => {
         /// Bits 63:32 of IA32_PKRS are 0.
@@ -197,9 +197,9 @@ fn cr0_fixed0_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) ->
 
 fn debugctl_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let debugctl = c.get(field::GUEST_IA32_DEBUGCTL);
-    let enumerated = debugctl & !DEBUGCTL_UNCORE_PMI;
+    let enumerated = debugctl & !(DEBUGCTL_UNCORE_PMI | Reserved::DEBUGCTL_ALWAYS_DEFINED);
     c.reserved_clear(enumerated, Reserved::DEBUGCTL_DEFINED, Reserved::DEBUGCTL_FACTS, |has| has.reserved.debugctl)
-        && (enumerated == debugctl || c.open_question())
+        && (debugctl & DEBUGCTL_UNCORE_PMI == 0 || c.open_question())
 }
 
 fn cr3_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
