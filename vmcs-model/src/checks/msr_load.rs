@@ -27,8 +27,8 @@ checks! {
         FsGsBase "msrload.fs-gs-base" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::FS_GS_BASE);
         /// An entry does not name an MSR from 800H to 8FFH, an x2APIC register, whatever the mode of the APIC.
         X2apic "msrload.x2apic" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::X2APIC);
-        /// An entry does not name an MSR that can be written in SMM only, IA32_SMM_MONITOR_CTL (9BH), unless the VM entry
-        /// began in SMM.
+        /// An entry does not name an MSR that can be written in SMM only, IA32_SMM_MONITOR_CTL (9BH), IA32_SMRR_PHYSBASE
+        /// (1F2H) or IA32_SMRR_PHYSMASK (1F3H), unless the VM entry began in SMM.
         SmmOnly "msrload.smm-only" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::SMM_ONLY);
         /// An entry does not name an MSR that the processor refuses to load at VM entry. The SDM says that a processor may
         /// refuse IA32_BIOS_UPDT_TRIG (79H) and IA32_BIOS_SIGN_ID (8BH), and leaves it to the processor.
@@ -165,8 +165,9 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
 
     /// What else is not known and can keep an entry from being judged.
     fn unknown_state(&self) -> Option<Unknown> {
-        let facts = self.attempt().capabilities.unknown;
-        if facts != Facts::default() {
+        // Whatever IA32_FEATURE_CONTROL holds, no write fails for certain because of it.
+        let facts = self.attempt().capabilities.unknown.without(Facts::msr(CapabilityMsr::FeatureControl));
+        if !facts.is_empty() {
             return Some(Unknown::Facts(facts));
         }
         [field::GUEST_CR0.id(), field::VM_ENTRY_CONTROLS.id(), field::GUEST_IA32_RTIT_CTL.id()]
@@ -239,7 +240,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
         let mut broken = match number {
             0xC000_0100 | 0xC000_0101 => Rules::FS_GS_BASE,
             0x800..=0x8FF => Rules::X2APIC,
-            0x9B if !self.cpu().smm => Rules::SMM_ONLY,
+            0x9B | 0x1F2 | 0x1F3 if !self.cpu().smm => Rules::SMM_ONLY,
             0x79 | 0x8B => Rules::MODEL_SPECIFIC,
             _ => Rules::empty(),
         };
