@@ -4,11 +4,12 @@
 //! [`kvm::KvmOnBochs`] both, [`metal::MetalTarget`] a machine at the other end of a serial line. The probe that executes the
 //! cases there is embedded in this crate ([`probe_image`]).
 
-mod batch;
+mod answers;
 pub mod bochs;
 mod error;
 pub mod kvm;
 pub mod metal;
 pub mod probe_image;
+mod run;
 
 pub use error::MachineError;

@@ -5,13 +5,12 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use vmcs_kvm::{Executor, Payload};
-use vmcs_wire::batch::BatchHeader;
-use vmcs_wire::codec::Writer;
 
 use super::linux::version;
-use crate::batch::{Chunk, decode_batch, decode_report, encode_session};
+use crate::answers::{decode_report, encode_session};
 use crate::error::MachineError;
 use crate::probe_image;
+use crate::run::{Portions, run};
 use vmcs_case::TargetError;
 use vmcs_case::{Case, Observation, Session};
 use vmcs_case::{Implementation, ProbeReport, Target};
@@ -89,39 +88,10 @@ impl Target for KvmTarget {
         cases: &mut dyn Iterator<Item = Case>,
         observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
     ) -> Result<(), TargetError> {
-        let fields = session.observed_fields.len();
-        let mut executor = self.executor(encode_session(session)?, fields)?;
-        let mut first = 0;
-        loop {
-            let mut chunk = Chunk::default();
-            let mut too_large = false;
-            for case in cases.take(self.options.batch.max(1)) {
-                if !chunk.push(&case, session) {
-                    too_large = true;
-                    break;
-                }
-            }
-            for batch in chunk.batches(0, 0, self.options.batch) {
-                let header =
-                    BatchHeader { number: 1, cases: batch.cases.try_into().unwrap_or(u32::MAX), careful: true };
-                let mut bytes = vec![0; BatchHeader::BYTES];
-                header.encode(&mut Writer::new(&mut bytes)).expect("the vector has its size");
-                bytes.extend_from_slice(chunk.encoded(&batch));
-                let content = executor.batch(&bytes).map_err(MachineError::Kvm)?;
-                for (case, observation) in (batch.first..).zip(decode_batch(&content, &chunk, &batch, fields)?) {
-                    if observe(first + case, observation).is_break() {
-                        return Ok(());
-                    }
-                }
-            }
-            first += chunk.len();
-            if too_large {
-                return Err(TargetError::CaseTooLarge(first));
-            }
-            if chunk.len() == 0 {
-                return Ok(());
-            }
-        }
+        let mut executor = self.executor(encode_session(session)?, session.observed_fields.len())?;
+        let batch = self.options.batch;
+        let portions = Portions { chunk: batch, bytes: usize::MAX, batch };
+        run(&mut executor, portions, session, cases, observe, |error| MachineError::Kvm(error).into())
     }
 }
 
