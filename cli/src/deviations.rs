@@ -14,20 +14,20 @@ use vmcs_hw::bochs;
 use vmcs_hw::kvm::installed_kernels;
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
 use crate::output;
 use crate::replay::deviations;
 use crate::target::{TargetArgs, TargetSpec};
+use crate::tested_machine::{self, TestedMachine};
 
 /// List what implementations are known to do otherwise than the SDM, and execute the smallest case of each
 ///
-/// Each deviation of vmcs-hw/deviations has a case that shows it. The case is executed on the implementation that it names,
+/// Each deviation of fuzz/deviations has a case that shows it. The case is executed on the implementation that it names,
 /// or with --target on that machine, if the deviation applies to it. A deviation whose case does not show it any more is
 /// stale.
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 0 no deviation is stale, 1 some are, 2 the input or the machinery was at \
                         fault.\n\nExamples:\n  vmcs deviations\n  vmcs deviations --target bochs@3.1 --cpu arrow_lake\n  vmcs \
-                        deviations --update vmcs-hw/deviations/bochs.toml")]
+                        deviations --update fuzz/deviations/bochs.toml")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
@@ -101,13 +101,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         machines.push(args.target.clone());
     } else {
         for place in deviations.iter().filter_map(Deviation::shown_by) {
-            machines.extend(live::target_of(&place).filter(|machine| !machines.contains(machine)));
+            machines.extend(tested_machine::target_of(&place).filter(|machine| !machines.contains(machine)));
         }
         machines.retain(is_here);
     }
     for machine in machines {
-        let mut live = Live::open(&machine)?;
-        let here = live.opened.target.implementation();
+        let mut machine = TestedMachine::open(&machine)?;
+        let here = machine.opened.target.implementation();
         let applies: Vec<_> = deviations.of(&here).into_iter().map(|deviation| deviation.id.clone()).collect();
         let given = args.target.target.is_some();
         let asked: Vec<(usize, &Deviation)> = deviations
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             .filter(|(_, deviation)| applies.contains(&deviation.id))
             .filter(|(_, deviation)| given || deviation.shown_by().as_ref() == Some(&here))
             .collect();
-        for ((index, deviation), found) in asked.iter().zip(states_on(&mut live, &deviations, &asked)?) {
+        for ((index, deviation), found) in asked.iter().zip(states_on(&mut machine, &deviations, &asked)?) {
             let state = match &found {
                 _ if deviation.case.is_none() => State::NoCase,
                 None => State::Shows,
@@ -171,24 +171,24 @@ fn is_here(machine: &TargetArgs) -> bool {
 
 /// What each deviation's case came to on a machine, `None` if it shows.
 fn states_on(
-    live: &mut Live,
+    machine: &mut TestedMachine,
     deviations: &Deviations,
     asked: &[(usize, &Deviation)],
 ) -> Result<Vec<Option<String>>, CliError> {
     let mut results = Vec::new();
     let mut cases = Vec::new();
     for (_, deviation) in asked {
-        results.push(match deviation.program().map(|program| live.case(&program)) {
+        results.push(match deviation.program().map(|program| machine.case(&program)) {
             Some(Ok(case)) => {
                 cases.push(case);
                 None
             }
             Some(Err(error)) => Some(error.to_string()),
-            None if deviation.shows_in(&live.world.profile) => None,
+            None if deviation.shows_in(&machine.processor.profile) => None,
             None => Some("the VMCS has the components that the capabilities promise".to_owned()),
         });
     }
-    let mut judged = live.judge(&cases, deviations)?.into_iter();
+    let mut judged = machine.judge(&cases, deviations)?.into_iter();
     for ((_, deviation), result) in asked.iter().zip(&mut results) {
         if deviation.program().is_some() && result.is_none() {
             let judgement = judged.next().expect("every case is judged").judgement;

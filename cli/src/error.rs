@@ -11,10 +11,11 @@ use vmcs_case::profile::{ProfileError, UnknownProfile};
 use vmcs_case::recording::RecordingError;
 use vmcs_debian::InstallError;
 use vmcs_fuzz::campaign::{CampaignError, StateError};
-use vmcs_fuzz::case_file::CaseFileError;
 use vmcs_fuzz::deviations::DeviationError;
+use vmcs_fuzz::findings::case_file::CaseFileError;
 use vmcs_hw::MachineError;
 use vmcs_hw::metal::iso::IsoError;
+use vmcs_report::ReportError;
 
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,9 @@ pub(crate) enum CliError {
     /// A case file.
     #[error(transparent)]
     CaseFile(#[from] CaseFileError),
+    /// A file of results.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// An installation.
     #[error(transparent)]
     Install(#[from] InstallError),

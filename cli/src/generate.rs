@@ -1,7 +1,7 @@
 //! `vmcs generate`: cases as programs.
 
 use vmcs_fuzz::campaign::program_of;
-use vmcs_fuzz::{Generator, World};
+use vmcs_fuzz::{Generator, TestProcessor};
 
 use crate::diff::GeneratorName;
 use crate::error::{CliError, Status};
@@ -26,10 +26,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let world = World::new(&target::profile(&args.profile)?.profile);
+    let processor = TestProcessor::new(&target::profile(&args.profile)?.profile);
     let generator = Generator::from(args.generator);
     for index in 0..args.cases {
-        let case = generator.case(&world, args.seed, index);
+        let case = generator.case(&processor, args.seed, index);
         output::json_line(&program_of(format!("{}-{index}", args.seed), &case))?;
     }
     Ok(Status::Clean)

@@ -3,6 +3,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts for people")]
 
 mod bench;
+mod campaign_machines;
 mod caps;
 mod check;
 mod checks;
@@ -15,7 +16,6 @@ mod fields;
 mod generate;
 mod image;
 mod kvm;
-mod live;
 mod merge;
 mod metal;
 mod minimize;
@@ -23,9 +23,9 @@ mod output;
 mod replay;
 mod report;
 mod run;
-mod subjects;
 mod target;
 mod targets;
+mod tested_machine;
 mod validation;
 
 use std::process::ExitCode;

@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use vmcs_case::program::Program;
 use vmcs_case::{Case, Implementation};
-use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::minimise::Goal;
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise::Goal;
 use vmcs_fuzz::oracle::{Disagreement, Judged, Judgement};
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
 use crate::output;
 use crate::target::TargetArgs;
+use crate::tested_machine::{self, TestedMachine};
 
 /// Execute the cases of findings again, on the machine that showed them or on another one
 ///
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let mut machines: Vec<(TargetArgs, Vec<Known>)> = Vec::new();
     for case in known {
         let machine = match (&args.target.target, &case.by) {
-            (None, Some(by)) => live::target_of(by).ok_or_else(|| {
+            (None, Some(by)) => tested_machine::target_of(by).ok_or_else(|| {
                 CliError::file(&case.file, &format!("{by} is no target: say with --target where to execute the case"))
             })?,
             _ => args.target.clone(),
@@ -88,10 +88,10 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
     let mut disagrees = false;
     for (machine, known) in machines {
-        let mut live = Live::open(&machine)?;
-        let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
-        let who = live.opened.target.implementation().to_string();
-        for ((known, case), judged) in known.iter().zip(&cases).zip(live.judge(&cases, &deviations)?) {
+        let mut machine = TestedMachine::open(&machine)?;
+        let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
+        let who = machine.opened.target.implementation().to_string();
+        for ((known, case), judged) in known.iter().zip(&cases).zip(machine.judge(&cases, &deviations)?) {
             let answer = known.answer(&who, case, judged);
             disagrees |= answer.result.ends_with(DISAGREES);
             if args.json {
@@ -123,9 +123,9 @@ impl Known {
     }
 
     /// The case that it is on that machine.
-    pub(crate) fn case(&self, live: &Live) -> Result<Case, CliError> {
+    pub(crate) fn case(&self, machine: &TestedMachine) -> Result<Case, CliError> {
         let wrong = |error| CliError::file(&self.file, &format!("program {:?}: {error}", self.program.id));
-        live.case(&self.program).map_err(wrong)
+        machine.case(&self.program).map_err(wrong)
     }
 
     /// What became of it on `who`.

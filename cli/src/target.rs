@@ -8,7 +8,7 @@ use std::str::FromStr;
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::recording::{self, Recording};
 use vmcs_case::{FieldReport, ProbeReport, Target, TargetError};
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_hw::MachineError;
 use vmcs_hw::bochs::{self, BochsInstall, BochsTarget, BochsVersion};
 use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vmcs_model::checks::{CheckId, CheckSet};
 
-use crate::World;
-pub use crate::reach::{Reach, Reason};
+use crate::TestProcessor;
+pub use crate::generate::reach::{Reach, Reason};
 
 /// A side of a check that a case can lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ impl Side {
 }
 
 /// For each side of each check whether a campaign can reach it on that processor, and why not.
-pub fn reach(world: &World) -> impl Iterator<Item = (Aim, &Reach)> {
-    let reach = &world.recipes().reach;
+pub fn reach(processor: &TestProcessor) -> impl Iterator<Item = (Aim, &Reach)> {
+    let reach = &processor.recipes().reach;
     CheckId::all().zip(reach).flat_map(|(check, sides)| {
         Side::ALL.into_iter().zip(sides).map(move |(side, reach)| (Aim { check, side }, reach))
     })

@@ -1,7 +1,5 @@
 //! What implementations do otherwise than the SDM, reviewed: files that say who, when, what and with which evidence.
 
-pub mod cases;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -15,8 +13,8 @@ use vmcs_model::{CpuProfile, ReadMemory, Vmcs};
 
 /// Deviations that this crate knows, by file name.
 const FILES: &[(&str, &str)] = &[
-    ("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml")),
-    ("deviations/kvm.toml", include_str!("../../vmcs-hw/deviations/kvm.toml")),
+    ("deviations/bochs.toml", include_str!("../deviations/bochs.toml")),
+    ("deviations/kvm.toml", include_str!("../deviations/kvm.toml")),
 ];
 
 /// What stands between the ids of deviations that account for an outcome only together.

@@ -20,10 +20,10 @@ use vmcs_model::{
 };
 use vmcs_wire::{Op, Start, StepResult, layout};
 
-use crate::World;
-use crate::generators::{Generator, bases};
-use crate::machine::Machine;
-use crate::rounding;
+use crate::TestProcessor;
+use crate::emulator::CaseEmulator;
+use crate::generate::rounding;
+use crate::generate::{Generator, base_images};
 
 /// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
 pub fn entry(bytes: &[u8]) {
@@ -44,7 +44,7 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
         cpu: &cpu,
         capabilities: &capabilities,
     };
-    let mut vmcs = bases::plain(&capabilities);
+    let mut vmcs = base_images::plain(&capabilities);
     let mut partial = PartialVmcs::new();
     for field in FieldId::all() {
         if u.ratio(1u8, 24u8)? {
@@ -212,10 +212,10 @@ pub fn program(bytes: &[u8]) {
     let profiles = vmcs_case::profile::NamedProfile::embedded();
     let (choice, rest) = bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first), rest));
     let profile = &profiles[choice % profiles.len()].profile;
-    let world = World::new(profile);
-    let session = world.session();
-    let case = Generator::Programs.from_bytes(&world, rest);
-    let mut machine = Machine::new(profile, case.start);
+    let processor = TestProcessor::new(profile);
+    let session = processor.session();
+    let case = Generator::Programs.from_bytes(&processor, rest);
+    let mut machine = CaseEmulator::new(profile, case.start);
     for op in &case.ops {
         let before = machine.processor().current().map(|region| region.launch_state);
         let result = machine.step(&session, op);
@@ -239,9 +239,9 @@ pub fn program(bytes: &[u8]) {
         }
     }
     // The probe's standard regions still answer: VMCLEAR, VMPTRLD, VMRESUME is error 5 on any of them.
-    let mut fresh = Machine::new(profile, Start::VmxRoot);
+    let mut fresh = CaseEmulator::new(profile, Start::VmxRoot);
     let region = layout::VMCS_REGIONS;
-    let revision = u64::from(world.capabilities.revision());
+    let revision = u64::from(processor.capabilities.revision());
     fresh.step(&session, &Op::Store { address: region, size: 4, value: revision });
     if fresh.step(&session, &Op::Vmclear { address: region }) == StepResult::Ok
         && fresh.step(&session, &Op::Vmptrld { address: region }) == StepResult::Ok

@@ -21,10 +21,10 @@ use vmcs_model::field::{Encoding, FieldId};
 use vmcs_model::{Outcome, Vmcs};
 use vmcs_wire::{Op, Start, StepResult};
 
-use crate::World;
+use crate::TestProcessor;
 use crate::deviations::{Deviation, TOGETHER};
-use crate::draft::REGION;
-use crate::machine::{Machine, Step};
+use crate::emulator::{CaseEmulator, Step};
+use crate::generate::entry_case::REGION;
 use entry::Taken;
 use fields::Known;
 use judgement::describe;
@@ -48,14 +48,14 @@ fn usual_begin(revision: u32, image: u16) -> [Op; IMAGE_STEPS] {
 /// A machine in the middle of a case, and what is known of its current VMCS.
 #[derive(Clone, Debug)]
 struct Begun {
-    machine: Machine,
+    machine: CaseEmulator,
     known: Known,
 }
 
 /// Judges observations of one target.
 #[derive(Debug)]
 pub struct Oracle<'a> {
-    world: &'a World,
+    processor: &'a TestProcessor,
     session: &'a Session,
     deviations: Vec<&'a Deviation>,
     /// What an [`Op::Observe`] shows that looks at the information fields alone, and one that looks at the state, too.
@@ -65,12 +65,12 @@ pub struct Oracle<'a> {
 }
 
 impl<'a> Oracle<'a> {
-    /// For observations of cases of `world` and `session` on a target that has those deviations.
+    /// For observations of cases of `processor` and `session` on a target that has those deviations.
     #[must_use]
-    pub fn new(world: &'a World, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
+    pub fn new(processor: &'a TestProcessor, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
         let prepared = session.images.iter().map(|_| OnceLock::new()).collect();
         let looks = [false, true].map(|state| session.fields_observed(state).map(|e| Encoding(e).field()).collect());
-        Self { world, session, deviations, looks, prepared }
+        Self { processor, session, deviations, looks, prepared }
     }
 
     /// Judges one observation.
@@ -109,7 +109,9 @@ impl<'a> Oracle<'a> {
     ) -> Judgement {
         let (Begun { mut machine, mut known }, done) = match self.prepared(case, observation) {
             Some((begun, done)) => (begun.clone(), done),
-            None => (Begun { machine: Machine::new(&self.world.profile, case.start), known: Known::NOTHING }, 0),
+            None => {
+                (Begun { machine: CaseEmulator::new(&self.processor.profile, case.start), known: Known::NOTHING }, 0)
+            }
         };
         let is_look = |op: &Op| matches!(op, Op::Observe { .. });
         let last_look = case.ops.iter().rposition(is_look).unwrap_or(case.ops.len());
@@ -186,13 +188,14 @@ impl<'a> Oracle<'a> {
         else {
             return None;
         };
-        let usual = usual_begin(self.world.capabilities.revision(), *image);
+        let usual = usual_begin(self.processor.capabilities.revision(), *image);
         let done = observation.steps.get(..IMAGE_STEPS)?;
         if case.start != Start::VmxRoot || *begin != usual || done.iter().any(|step| *step != StepResult::Ok) {
             return None;
         }
         let make = || {
-            let mut begun = Begun { machine: Machine::new(&self.world.profile, Start::VmxRoot), known: Known::NOTHING };
+            let mut begun =
+                Begun { machine: CaseEmulator::new(&self.processor.profile, Start::VmxRoot), known: Known::NOTHING };
             let mut succeeds = |op| {
                 let result = begun.machine.step(self.session, op);
                 begun.known.note(op, &result, &self.session.images);
@@ -221,7 +224,7 @@ impl<'a> Oracle<'a> {
     /// The `wanted` deviations whose conditions the current VMCS meets.
     fn applicable<'b>(
         &'b self,
-        machine: &'b Machine,
+        machine: &'b CaseEmulator,
         wanted: impl Fn(&&'a Deviation) -> bool + 'b,
     ) -> impl Iterator<Item = &'a Deviation> + 'b {
         let (current, memory) = (machine.processor().current(), machine.processor().memory());
@@ -234,7 +237,7 @@ impl<'a> Oracle<'a> {
 }
 
 /// Takes the machine where the target went.
-fn follow(machine: &mut Machine, known: &mut Known, op: &Op, taken: &Taken) {
+fn follow(machine: &mut CaseEmulator, known: &mut Known, op: &Op, taken: &Taken) {
     let Taken { outcome, reason, qualification } = *taken;
     let entered = match (outcome, machine.processor().current()) {
         (Outcome::Entered, Some(region)) => region.fields.clone(),

@@ -7,9 +7,9 @@ use vmcs_case::profile::{Confidence, NamedProfile};
 use vmcs_case::{Case, Observation, Session, Target};
 use vmcs_emu::{Entry, Failure, LogicalProcessor};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
-use vmcs_fuzz::{World, volatile_areas};
+use vmcs_fuzz::{TestProcessor, volatile_areas};
 use vmcs_golden::corpus::{self, Expected, Scene, Stage};
 use vmcs_golden::profiles;
 use vmcs_hw::bochs::{self, BochsTarget};
@@ -324,11 +324,11 @@ fn every_line_is_what_bochs_does() {
 /// Runs the lines on the target and on the emulator. What disagrees, as text.
 fn compare(target: &mut dyn Target, profile: &CpuProfile, deviations: &Deviations) -> String {
     let name = target.implementation().to_string();
-    let world = World::new(profile);
-    let session = session(&world.capabilities);
+    let processor = TestProcessor::new(profile);
+    let session = session(&processor.capabilities);
     let (cases, lines) = cases_on(profile);
     let emulated = observe(&mut EmulatorTarget::new(profile.clone(), "same"), &session, &cases);
-    let strict = Oracle::new(&world, &session, Vec::new());
+    let strict = Oracle::new(&processor, &session, Vec::new());
     for ((text, case), observation) in cases.iter().zip(&emulated) {
         match strict.judge(case, observation).judgement {
             Judgement::Agree => {}
@@ -337,7 +337,7 @@ fn compare(target: &mut dyn Target, profile: &CpuProfile, deviations: &Deviation
             other => panic!("the emulator as {name}: {text}: {other:?}"),
         }
     }
-    let reviewed = Oracle::new(&world, &session, deviations.of(&target.implementation()));
+    let reviewed = Oracle::new(&processor, &session, deviations.of(&target.implementation()));
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
     let (mut wrong, mut violated) = (String::new(), CheckSet::EMPTY);
     for ((text, case), observation) in cases.iter().zip(observe(target, &session, &cases)) {

@@ -6,7 +6,7 @@ use vmcs_case::latency::Scenario;
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::program::entry_outcome;
 use vmcs_case::{Op, Session, StepResult, Target, Timed};
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_model::Capabilities;
 
 #[test]

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
-use vmcs_fuzz::deviations::cases::{self, Examples};
 use vmcs_fuzz::deviations::{Deviation, Deviations, MinimalCase};
+use vmcs_fuzz::findings::deviation_cases::{self, Examples};
 use vmcs_fuzz::{Generator, Stream};
 use vmcs_hw::bochs::{self, BochsInstall};
 
 use crate::error::{CliError, Status};
-use crate::live::Live;
 use crate::target::{TargetArgs, TargetSpec, default_model};
+use crate::tested_machine::TestedMachine;
 
 /// The seed of the campaigns.
 const SEED: u64 = 1;
@@ -78,32 +78,32 @@ fn on_machine(
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut live = Live::open(&TargetArgs { target, cpu: Some(model.to_owned()) })?;
+    let mut machine = TestedMachine::open(&TargetArgs { target, cpu: Some(model.to_owned()) })?;
     let mut found = BTreeMap::new();
     let mut examples = Examples::new();
     let mut without = BTreeSet::new();
     for deviation in wanted {
         if deviation.is_about_fields() {
-            if deviation.shows_in(&live.world.profile) {
+            if deviation.shows_in(&machine.processor.profile) {
                 let (version, model) = (version.clone(), model.to_owned());
                 let case = MinimalCase { version, model, on: None, start: Default::default(), ops: Vec::new() };
                 found.insert(deviation.id.clone(), case);
             }
         } else if let Some(program) = deviation.program() {
-            let case = live.case(&program).map_err(|error| CliError::Usage(format!("{}: {error}", deviation.id)))?;
+            let case = machine.case(&program).map_err(|error| CliError::Usage(format!("{}: {error}", deviation.id)))?;
             examples.insert(deviation.id.clone(), vec![case]);
         } else {
             without.insert(deviation.id.clone());
         }
     }
-    let (target, setting) = live.setting(deviations);
+    let (target, setting) = machine.setting(deviations);
     for generator in GENERATORS {
         if !without.is_empty() {
             let mut stream = Stream::new(generator, SEED);
-            cases::look_for(target, setting, &without, &mut stream, count, &mut examples)?;
+            deviation_cases::look_for(target, setting, &without, &mut stream, count, &mut examples)?;
         }
     }
-    found.extend(cases::smallest(target, setting, &examples)?);
+    found.extend(deviation_cases::smallest(target, setting, &examples)?);
     eprintln!("Bochs {version} {model}: {}", found.keys().cloned().collect::<Vec<_>>().join(", "));
     Ok(found)
 }

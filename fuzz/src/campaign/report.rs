@@ -93,7 +93,7 @@ impl Basis {
     /// The basis of a campaign on `implementation`.
     pub(super) fn new(implementation: &Implementation, setting: Setting<'_>, stream: Option<Stream>) -> Self {
         let sample = |mut stream: Stream| {
-            let cases = (0..Self::SAMPLE).map(|_| program_of(String::new(), &stream.next(setting.world).case));
+            let cases = (0..Self::SAMPLE).map(|_| program_of(String::new(), &stream.next(setting.processor).case));
             checksum(&cases.collect::<Vec<_>>())
         };
         Self {
@@ -102,7 +102,7 @@ impl Basis {
                 name: implementation.to_string(),
                 source: "read out of the target".to_owned(),
                 confidence: None,
-                profile: setting.world.profile.clone(),
+                profile: setting.processor.profile.clone(),
             },
             deviations: checksum(&setting.deviations.of(implementation)),
             stream: stream.map(sample),

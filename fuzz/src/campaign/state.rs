@@ -14,7 +14,7 @@ use vmcs_case::Implementation;
 
 use super::done::{Done, Piece};
 use super::{Basis, Report, Shard};
-use crate::timeline::Timeline;
+use crate::campaign::timeline::Timeline;
 use crate::{Generator, Stream};
 
 /// What the files call themselves.

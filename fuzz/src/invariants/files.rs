@@ -16,9 +16,9 @@ use vmcs_texts::dump;
 use vmcs_texts::image::{Image, Syntax};
 
 use crate::campaign::program_of;
-use crate::case_file::CaseFile;
 use crate::deviations::Deviations;
-use crate::world::launch;
+use crate::findings::case_file::CaseFile;
+use crate::processor::launch;
 
 /// Lines of a text that are read as programs, cases and numbers.
 const MOST_LINES: usize = 64;

@@ -9,7 +9,7 @@ use vmcs_wire::{Op, StepResult};
 
 use super::{Judgement, Oracle};
 use crate::deviations::{Deviation, TOGETHER};
-use crate::machine::{Machine, Step};
+use crate::emulator::{CaseEmulator, Step};
 
 /// Where an entry went, and how the guest left again.
 pub(super) struct Taken {
@@ -22,7 +22,7 @@ impl Oracle<'_> {
     /// Compares a VM entry; where the target went.
     pub(super) fn entry(
         &self,
-        machine: &Machine,
+        machine: &CaseEmulator,
         op: &Op,
         verdict: &Verdict,
         observed: Option<&Step>,
@@ -45,7 +45,7 @@ impl Oracle<'_> {
     }
 
     /// The machine went down at a VM entry.
-    fn down(&self, machine: &Machine, op: &Op, verdict: &Verdict, end: &End) -> Judgement {
+    fn down(&self, machine: &CaseEmulator, op: &Op, verdict: &Verdict, end: &End) -> Judgement {
         let (text, open) = match end {
             End::Completed => return Judgement::disagree(verdict, "no result".to_owned()),
             End::Crashed { .. } => ("crashed", "the machine crashed after an entry"),
@@ -71,7 +71,7 @@ impl Oracle<'_> {
     /// The deviations that omit checks which are violated and without which the verdict is `wanted`: one alone, or else
     /// all of them together.
     fn omitting(
-        machine: &Machine,
+        machine: &CaseEmulator,
         op: &Op,
         verdict: &Verdict,
         applicable: &[&Deviation],
@@ -94,7 +94,7 @@ impl Oracle<'_> {
     }
 
     /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
-    fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
+    fn explained(&self, machine: &CaseEmulator, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
         let text = observed.to_string();
         // Where devices answer the verdict takes one answer for granted.
         if machine.verdict_omitting(op, &CheckSet::EMPTY).is_some_and(|verdict| verdict.permits(&observed)) {

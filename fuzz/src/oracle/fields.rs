@@ -10,7 +10,7 @@ use super::effects::{self, Left};
 use super::exit::Exit;
 use super::{Disagreement, Explanation, Oracle};
 use crate::deviations::Deviation;
-use crate::machine::{Machine, Step};
+use crate::emulator::{CaseEmulator, Step};
 
 /// Which bits of the current VMCS's fields nobody can know; the others hold what the emulator says.
 ///
@@ -85,7 +85,13 @@ impl Known {
     }
 
     /// Notes what an entry has done that found the fields `entered`. `machine` has taken the same way.
-    pub(super) fn note_entry(&mut self, machine: &mut Machine, entered: &Vmcs, outcome: Outcome, reason: ExitReason) {
+    pub(super) fn note_entry(
+        &mut self,
+        machine: &mut CaseEmulator,
+        entered: &Vmcs,
+        outcome: Outcome,
+        reason: ExitReason,
+    ) {
         match outcome {
             Outcome::FailValid(_) => {
                 self.settle(field::VM_INSTRUCTION_ERROR.id());
@@ -123,7 +129,7 @@ impl Oracle<'_> {
     /// deviations that account for what is wrong, or the first field for which there is none.
     pub(super) fn fields(
         &self,
-        machine: &mut Machine,
+        machine: &mut CaseEmulator,
         known: &mut Known,
         shown: impl Iterator<Item = (FieldId, u64)> + Clone,
     ) -> Result<Vec<String>, Box<(Disagreement, Explanation)>> {

@@ -5,7 +5,7 @@ use vmcs_model::checks::CheckSet;
 use vmcs_model::{Outcome, Verdict};
 use vmcs_wire::{Op, StepResult};
 
-use crate::machine::Step;
+use crate::emulator::Step;
 
 /// What the comparison of one case came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
