@@ -28,7 +28,7 @@ use vmcs_model::Capabilities;
 use vmcs_model::field::{Encoding, FIELDS, FieldSet};
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 
-pub use embedded::UnknownProfile;
+pub use embedded::{FindProfileError, UnknownProfile};
 pub use vmcs_profiles::Confidence;
 
 use crate::target::ProbeReport;

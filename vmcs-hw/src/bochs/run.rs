@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
 
-use vmcs_case::{Case, ProbeReport, Session, TargetError};
+use vmcs_case::{Case, CpuClock, Implementation, Observation, ProbeReport, Session, Target, TargetError};
 use vmcs_driver::{Batch, BatchMachine, Chunk, Deliver, Stop, Stopped};
 use vmcs_wire::disk::Extent;
 
 use super::image;
 use super::process::{Process, Status};
-use super::{BochsOptions, BochsTarget};
+use super::target::{BochsOptions, BochsTarget};
 use crate::answers::{encode_session, examined};
-use crate::run::{Observe, Portions, run};
+use crate::run::{Portions, run};
 
 /// Most encoded bytes of a chunk, so that memory stays bounded.
 const CHUNK_BYTES: usize = 16 << 20;
@@ -70,18 +70,6 @@ impl BatchMachine for Boots<'_> {
 }
 
 impl BochsTarget {
-    pub(super) fn run_cases(
-        &mut self,
-        session: &Session,
-        cases: &mut dyn Iterator<Item = Case>,
-        observe: Observe<'_>,
-    ) -> Result<(), TargetError> {
-        let mut boots = Boots { session: encode_session(session)?, target: self };
-        let BochsOptions { batch, cases_per_boot, .. } = self.options;
-        let portions = Portions { chunk: cases_per_boot, bytes: CHUNK_BYTES, batch };
-        run(&mut boots, portions, session, cases, observe, |error| error)
-    }
-
     /// Starts Bochs with the disk that has been written and hands the content of each answer to `deliver`, in order. How it
     /// stopped before the first that is missing, if any is and `deliver` did not break off.
     fn boot(&self, cylinders: u64, slots: &[Slot], deliver: Deliver<'_>) -> Result<Option<Stopped>, TargetError> {
@@ -138,8 +126,19 @@ impl BochsTarget {
             return Ok(Some(Stopped { stop, partial }));
         }
     }
+}
 
-    pub(super) fn capture_profile(&self) -> Result<ProbeReport, TargetError> {
+impl Target for BochsTarget {
+    fn implementation(&self) -> Implementation {
+        Implementation {
+            name: "Bochs".to_owned(),
+            version: self.install.version.to_string(),
+            model: self.model.clone(),
+            on: None,
+        }
+    }
+
+    fn capture(&mut self) -> Result<ProbeReport, TargetError> {
         let session = encode_session(&Session::default())?;
         let (slot, cylinders) = image::write_profile_disk(&self.files.disk(), &session)?;
         let slot = Slot { answer: slot, patience: self.options.patience * 4 };
@@ -149,5 +148,21 @@ impl BochsTarget {
             ControlFlow::Continue(())
         })?;
         examined(stopped.map_or(Ok(content), |stopped| Err(stopped.stop)))
+    }
+
+    fn cpu_clock(&self) -> Option<CpuClock> {
+        Some(self.clock.clone())
+    }
+
+    fn run(
+        &mut self,
+        session: &Session,
+        cases: &mut dyn Iterator<Item = Case>,
+        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+    ) -> Result<(), TargetError> {
+        let mut boots = Boots { session: encode_session(session)?, target: self };
+        let BochsOptions { batch, cases_per_boot, .. } = self.options;
+        let portions = Portions { chunk: cases_per_boot, bytes: CHUNK_BYTES, batch };
+        run(&mut boots, portions, session, cases, observe, |error| error)
     }
 }

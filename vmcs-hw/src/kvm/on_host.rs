@@ -4,11 +4,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use vmcs_kvm::{Executor, Payload};
+use vmcs_kvm::{Executor, KvmError, Payload};
 
 use super::linux::version;
 use crate::answers::{decode_report, encode_session};
-use crate::error::MachineError;
 use crate::probe_image;
 use crate::run::{Portions, run};
 use vmcs_case::TargetError;
@@ -41,7 +40,8 @@ impl KvmTarget {
     /// /dev/kvm, with the default options.
     ///
     /// # Errors
-    /// [`MachineError::Kvm`] with a [`vmcs_kvm::Refusal`] where virtual machines have no VMX; [`MachineError::NoProbe`].
+    /// [`KvmError`] with a [`vmcs_kvm::Refusal`] where virtual machines have no VMX;
+    /// [`EmbeddedError`](crate::probe_image::EmbeddedError).
     pub fn open() -> Result<Self, TargetError> {
         Self::with_options(KvmOptions::default())
     }
@@ -51,7 +51,7 @@ impl KvmTarget {
     /// # Errors
     /// Those of [`KvmTarget::open`].
     pub fn with_options(options: KvmOptions) -> Result<Self, TargetError> {
-        vmcs_kvm::open().map_err(MachineError::Kvm)?;
+        vmcs_kvm::open().map_err(failed)?;
         probe_image::elf()?;
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -68,8 +68,12 @@ impl KvmTarget {
     fn executor(&self, session: Vec<u8>, fields: usize) -> Result<Executor, TargetError> {
         let (bytes, entry) = probe_image::payload()?;
         let executor = Executor::new(Payload { bytes, entry }, session, fields, self.options.patience);
-        Ok(executor.map_err(MachineError::Kvm)?)
+        executor.map_err(failed)
     }
+}
+
+fn failed(error: KvmError) -> TargetError {
+    TargetError::Machine(Box::new(error))
 }
 
 impl Target for KvmTarget {
@@ -79,7 +83,7 @@ impl Target for KvmTarget {
 
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
         let session = encode_session(&Session::default())?;
-        decode_report(&self.executor(session, 0)?.profile().map_err(MachineError::Kvm)?)
+        decode_report(&self.executor(session, 0)?.profile().map_err(failed)?)
     }
 
     fn run(
@@ -91,14 +95,12 @@ impl Target for KvmTarget {
         let mut executor = self.executor(encode_session(session)?, session.observed_fields.len())?;
         let batch = self.options.batch;
         let portions = Portions { chunk: batch, bytes: usize::MAX, batch };
-        run(&mut executor, portions, session, cases, observe, |error| MachineError::Kvm(error).into())
+        run(&mut executor, portions, session, cases, observe, failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use vmcs_kvm::KvmError;
-
     use super::*;
 
     /// Where KVM can do it, it answers; elsewhere it refuses before it is asked for anything, with a sentence that says what
@@ -111,7 +113,7 @@ mod tests {
                 assert!(report.msrs.contains(&(0x3A, Some(5))));
             }
             Err(error) => {
-                let Some(MachineError::Kvm(KvmError::Refused(refusal))) = error.machine() else { panic!("{error}") };
+                let Some(KvmError::Refused(refusal)) = error.machine() else { panic!("{error}") };
                 let sentence = refusal.to_string();
                 assert!(sentence.contains("kvm") && sentence.len() > 40, "{sentence}");
             }

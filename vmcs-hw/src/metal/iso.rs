@@ -146,7 +146,7 @@ pub fn requests(session: &Session, cases: impl Iterator<Item = Case>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use crate::error::MachineError;
+    use crate::probe_image::EmbeddedError;
     use vmcs_wire::Op;
     use vmcs_wire::serial;
 
@@ -181,7 +181,7 @@ mod tests {
         let output = directory.path().join("x.iso");
         let tools = Tools::Installed("/bin/false".into());
         let error = write(&output, &tools, &IsoOptions::default(), &mut || ControlFlow::Continue(()));
-        let no_probe = |error: &TargetError| matches!(error.machine(), Some(MachineError::NoProbe));
+        let no_probe = |error: &TargetError| matches!(error.machine(), Some(EmbeddedError::NoProbe));
         assert!(match error {
             Err(IsoError::Tool(_)) => true,
             Err(IsoError::Target(error)) => no_probe(&error),

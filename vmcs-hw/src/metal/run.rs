@@ -1,17 +1,18 @@
 //! Runs over a serial line: a batch goes out, its answer comes in.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use vmcs_case::{Case, ProbeReport, Session, TargetError};
+use vmcs_case::{Case, Implementation, Observation, ProbeReport, Session, Target, TargetError};
 use vmcs_driver::{Batch, BatchMachine, Chunk, Deliver, Stop, Stopped};
 use vmcs_wire::batch::Task;
 use vmcs_wire::codec::Writer;
 use vmcs_wire::line::Interrupted;
 use vmcs_wire::serial::{AnswerPart, Request};
 
-use super::{MetalTarget, waiting};
+use super::connection::{MetalTarget, waiting};
 use crate::answers::{encode_session, examined};
-use crate::run::{Observe, Portions, run};
+use crate::run::{Portions, run};
 
 /// Cases that are taken from the iterator at once.
 const CHUNK: usize = 1024;
@@ -71,28 +72,6 @@ impl BatchMachine for Connected<'_> {
 }
 
 impl MetalTarget {
-    pub(super) fn run_cases(
-        &mut self,
-        session: &Session,
-        cases: &mut dyn Iterator<Item = Case>,
-        observe: Observe<'_>,
-    ) -> Result<(), TargetError> {
-        let portions = Portions { chunk: CHUNK, bytes: CHUNK_BYTES, batch: self.options.batch };
-        let mut connected = Connected { session: encode_session(session)?, target: self, open: false };
-        let result = run(&mut connected, portions, session, cases, observe, |error| error);
-        if connected.open && matches!(result, Ok(()) | Err(TargetError::CaseTooLarge(_))) {
-            // If it gets lost with the machine, there is no session to end.
-            let _ = self.send(Request::End);
-        }
-        result
-    }
-
-    pub(super) fn capture_profile(&mut self) -> Result<ProbeReport, TargetError> {
-        let session = encode_session(&Session::default())?;
-        self.begin(Task::Profile, &session)?;
-        examined(self.answer(0, 0)?.map_err(|stopped| stopped.stop))
-    }
-
     /// Opens a session; once more on a machine that has just started.
     fn begin(&mut self, task: Task, session: &[u8]) -> Result<(), TargetError> {
         for _ in 0..2 {
@@ -177,5 +156,37 @@ impl MetalTarget {
             Interrupted::BrokenOff if self.options.stopped() => TargetError::Stopped,
             Interrupted::BrokenOff | Interrupted::StartedAnew => TargetError::Stalled(self.options.boot),
         }
+    }
+}
+
+impl Target for MetalTarget {
+    fn implementation(&self) -> Implementation {
+        let (model, signature) = match self.processor.split_once(" (signature ") {
+            Some((model, signature)) => (model, signature.trim_end_matches(')')),
+            None => (self.processor.as_str(), "unknown"),
+        };
+        Implementation { name: "metal".to_owned(), version: signature.to_owned(), model: model.to_owned(), on: None }
+    }
+
+    fn capture(&mut self) -> Result<ProbeReport, TargetError> {
+        let session = encode_session(&Session::default())?;
+        self.begin(Task::Profile, &session)?;
+        examined(self.answer(0, 0)?.map_err(|stopped| stopped.stop))
+    }
+
+    fn run(
+        &mut self,
+        session: &Session,
+        cases: &mut dyn Iterator<Item = Case>,
+        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+    ) -> Result<(), TargetError> {
+        let portions = Portions { chunk: CHUNK, bytes: CHUNK_BYTES, batch: self.options.batch };
+        let mut connected = Connected { session: encode_session(session)?, target: self, open: false };
+        let result = run(&mut connected, portions, session, cases, observe, |error| error);
+        if connected.open && matches!(result, Ok(()) | Err(TargetError::CaseTooLarge(_))) {
+            // If it gets lost with the machine, there is no session to end.
+            let _ = self.send(Request::End);
+        }
+        result
     }
 }
