@@ -23,7 +23,7 @@ use crate::oracle::Oracle;
 use crate::{Generated, Stream, TestProcessor};
 
 pub use drive::{Budget, Campaign, Outcome, Subject, drive};
-pub use report::{Basis, Finding, MergeError, Report, program_of};
+pub use report::{Basis, Finding, MergeError, Report, add_counts, program_of};
 pub use shard::Shard;
 pub use state::{StateDirectory, StateError, reports as saved_reports};
 

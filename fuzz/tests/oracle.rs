@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, End, Observation, Target};
-use vmcs_fuzz::emulator::{EmulatorTarget, Step};
-use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::oracle::{Judgement, LeftOpen, Oracle};
+use vmcs_fuzz::step::Step;
 use vmcs_fuzz::{Generator, TestProcessor};
 use vmcs_model::field::{self, FieldId};
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
@@ -151,7 +152,7 @@ fn what_a_device_answers_is_left_open() {
         let case = at(cr3);
         oracle.judge(&case, &entered(&case)).judgement
     };
-    assert_eq!(judge(0xFFFC_0000), Judgement::Unspecified("the entry reads what a device answers"));
+    assert_eq!(judge(0xFFFC_0000), Judgement::Unspecified(LeftOpen::Device));
     // Beyond the machine's memory all ones are read, which are no PDPTEs.
     assert!(matches!(judge(0x8000_0000), Judgement::Disagree(_)), "{:?}", judge(0x8000_0000));
 }

@@ -176,7 +176,7 @@ impl Document<'_> {
         let mut reasons: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, summary) in self.summaries.iter().enumerate() {
             let reason = match summary.state(check) {
-                State::Unreachable => markdown_text(&summary.unreachable[check.info().id]),
+                State::Unreachable => markdown_text(&summary.unreachable[&check]),
                 State::Nothing => match self.deviation(summary, check) {
                     Some(deviation) => format!("deviates, `{}`", deviation.id),
                     None => "not tried".to_owned(),

@@ -12,6 +12,9 @@ use vmcs_wire::layout;
 
 use crate::processor::{BaseImage, is_valid};
 
+/// The name of the plain 64-bit guest, the first of all images.
+pub(crate) const PLAIN: &str = "plain";
+
 /// The images that every generator but `boundary` chooses among, at most: the recordings were made with them.
 const FIRST: usize = 7;
 
@@ -20,7 +23,7 @@ const FIRST: usize = 7;
 pub(crate) fn all(capabilities: &Capabilities) -> (Vec<BaseImage>, usize) {
     let plain = plain(capabilities);
     let candidates: [_; FIRST] = [
-        ("plain", plain.clone()),
+        (PLAIN, plain.clone()),
         ("rich", with_features(capabilities, plain.clone())),
         ("real-mode", unrestricted_real_mode(capabilities, plain.clone())),
         ("injecting", injecting_gp(plain.clone())),

@@ -1,0 +1,102 @@
+//! What a finding comes from: all findings of one cause are one.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_model::field::FieldId;
+
+use super::CaseFile;
+use crate::generate::base_images::PLAIN;
+use crate::oracle::{Difference, Since};
+use crate::step::{OpKind, StepEnd, StepEndKind};
+
+/// What a finding comes from. `Display` writes it as files and reports name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A field that does not hold what it should: `after the exit guest_rip is`.
+    Field(Since, FieldId),
+    /// An instruction that ends otherwise: `vmlaunch Entered instead of VMfailValid(7): ctl.vpid.nonzero`.
+    End {
+        /// The instruction.
+        instruction: Option<OpKind>,
+        /// What it ended in.
+        observed: StepEndKind,
+        /// What it should end in.
+        permitted: Vec<StepEndKind>,
+        /// What that follows from.
+        from: Origin,
+    },
+}
+
+/// What an outcome follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Violated checks.
+    Checks(CheckSet),
+    /// No check is violated: the fields that the case changes, and the image if it is not the plain one.
+    Changes {
+        /// The fields by their names.
+        fields: BTreeSet<String>,
+        /// The name of the image.
+        image: Option<String>,
+    },
+}
+
+impl CaseFile {
+    /// What it comes from.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match &self.disagreement.difference {
+            Difference::Field(wrong) => Cause::Field(wrong.since, wrong.field),
+            Difference::End { observed, permitted, violated } => Cause::End {
+                instruction: self.instruction,
+                observed: observed.kind(),
+                permitted: permitted.iter().copied().map(StepEnd::kind).collect(),
+                from: if violated.is_empty() {
+                    let fields = self.changes.iter().map(|change| change.field.to_string()).collect();
+                    Origin::Changes { fields, image: self.base.clone().filter(|base| base != PLAIN) }
+                } else {
+                    Origin::Checks(*violated)
+                },
+            },
+        }
+    }
+}
+
+impl Origin {
+    /// What it consists of, in the order of the texts.
+    fn parts(&self) -> BTreeSet<String> {
+        match self {
+            Self::Checks(checks) => checks.iter().map(CheckId::info).map(|info| info.id.to_owned()).collect(),
+            Self::Changes { fields, image } => {
+                let image = image.iter().map(|image| format!("{image} image"));
+                fields.iter().cloned().chain(image).collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(since, field) => write!(f, "{} {} is", since.text(), field.info().name),
+            Self::End { instruction, observed, permitted, from } => {
+                let permitted: Vec<_> = permitted.iter().map(ToString::to_string).collect();
+                write!(f, "{} {observed} instead of {}", name(*instruction), permitted.join(" or "))?;
+                for (index, part) in from.parts().iter().enumerate() {
+                    write!(f, "{}{part}", if index == 0 { ": " } else { ", " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The name of an operation, where there is one.
+pub(super) fn name(instruction: Option<OpKind>) -> &'static str {
+    instruction.map_or(NOTHING, OpKind::name)
+}
+
+/// What stands in files where there is no operation.
+pub(super) const NOTHING: &str = "nothing";
