@@ -14,7 +14,7 @@ use crate::step::{OpKind, StepEnd, StepEndKind};
 /// What a finding comes from. `Display` writes it as files and reports name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A field that does not hold what it should: `after the exit guest_rip is`.
+    /// A field that does not hold what it should: `after the exit guest_rip`.
     Field(Since, FieldId),
     /// An instruction that ends otherwise: `vmlaunch Entered instead of VMfailValid(7): ctl.vpid.nonzero`.
     End {
@@ -80,7 +80,7 @@ impl Origin {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Field(since, field) => write!(f, "{} {} is", since.text(), field.info().name),
+            Self::Field(since, field) => write!(f, "{} {}", since.text(), field.info().name),
             Self::End { instruction, observed, permitted, from } => {
                 let permitted: Vec<_> = permitted.iter().map(ToString::to_string).collect();
                 write!(f, "{} {observed} instead of {}", name(*instruction), permitted.join(" or "))?;
