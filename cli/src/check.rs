@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmcs_case::lines::read_line;
-use vmcs_model::capabilities::Facts;
 use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::RegionHeader;
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs, judge, judge_partial,
-};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, ReadMemory, Vmcs};
 use vmcs_texts::case::{Case, Op};
 use vmcs_texts::image::{Image, Memory};
 
@@ -149,18 +146,13 @@ impl Judge {
     }
 
     fn judge(&self, id: String, op: Op, vmcs: &Vmcs, memory: &Memory) -> Answer {
-        let attempt = self.attempt(op, memory);
-        // In SMM the executive VMCS counts, too, of which an image says nothing.
-        let verdict = if self.capabilities.unknown == Facts::default() && !self.cpu.smm {
-            judge(attempt, vmcs, memory)
-        } else {
-            judge_partial(attempt, vmcs, memory)
-        };
+        let entry = self.attempt(op, memory).on(vmcs, memory);
+        let verdict = entry.verdict();
         let ids = |checks: &CheckSet| checks.iter().map(|check| check.info().id).collect();
         let explained = verdict.violated.iter().take(if self.explain { EXPLAINED } else { 0 });
         Answer {
             id,
-            explanations: explained.map(|check| check.explain(attempt, vmcs, memory).to_string()).collect(),
+            explanations: explained.map(|check| entry.explain(check).to_string()).collect(),
             permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
             msr_failures_from: verdict.permitted.msr_failures_from(),
             violated: ids(&verdict.violated),
@@ -169,18 +161,12 @@ impl Judge {
     }
 
     fn attempt(&self, op: Op, memory: &Memory) -> EntryAttempt<'_> {
-        let (instruction, launch_state) = match op {
-            Op::Vmlaunch => (EntryInstruction::Vmlaunch, LaunchState::Clear),
-            Op::Vmresume => (EntryInstruction::Vmresume, LaunchState::Launched),
+        let instruction = match op {
+            Op::Vmlaunch => EntryInstruction::Vmlaunch,
+            Op::Vmresume => EntryInstruction::Vmresume,
         };
         let header = memory.read_u32(self.cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
-        EntryAttempt {
-            instruction,
-            launch_state,
-            shadow: header.shadow(),
-            cpu: &self.cpu,
-            capabilities: &self.capabilities,
-        }
+        EntryAttempt::by(instruction, &self.cpu, &self.capabilities).with_shadow(header.shadow())
     }
 }
 

@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::RegionHeader;
-use vmcs_model::partial::{PartialVmcs, Unknowns, unknowns};
-use vmcs_model::{
-    Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, judge_partial,
-};
+use vmcs_model::partial::{PartialVmcs, Unknowns};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, Verdict};
 use vmcs_texts::dump::{self, Dump};
 use vmcs_texts::image::{Image, Syntax, cpu_of};
 
@@ -94,7 +92,7 @@ impl Findings<'_> {
 
     /// Why a check cannot be decided.
     fn unknowns(&self, check: vmcs_model::checks::CheckId) -> Unknowns {
-        unknowns(check, self.attempt, self.vmcs(), self.memory)
+        self.attempt.on(self.vmcs(), self.memory).unknowns(check)
     }
 }
 
@@ -107,14 +105,8 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let subject = read(args, capabilities.revision())?;
     let Subject { dump, memory, cpu, .. } = &subject;
     let header = memory.read_u32(cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
-    let attempt = EntryAttempt {
-        instruction: EntryInstruction::Vmlaunch,
-        launch_state: LaunchState::Clear,
-        shadow: header.shadow(),
-        cpu,
-        capabilities: &capabilities,
-    };
-    let verdict = judge_partial(attempt, &dump.vmcs, memory);
+    let attempt = EntryAttempt::vmlaunch(cpu, &capabilities).with_shadow(header.shadow());
+    let verdict = attempt.on(&dump.vmcs, memory).verdict();
     let findings = Findings { dump, attempt, memory, verdict, profiled: args.profile.is_some() };
     if args.json {
         report::json(&findings)?;

@@ -6,7 +6,7 @@ use vmcs_model::controls::Entry;
 use vmcs_model::field;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::Efer;
-use vmcs_model::{EntryAttempt, EntryInstruction, FieldId, LaunchState, Vmcs, violations};
+use vmcs_model::{EntryAttempt, FieldId, Vmcs};
 
 use crate::LogicalProcessor;
 
@@ -107,14 +107,10 @@ impl LogicalProcessor {
         let mut controls = Entry::empty();
         controls.set(Entry::IA_32E_MODE_GUEST, self.cpu.efer.contains(Efer::LMA));
         as_entry.set(field::VM_ENTRY_CONTROLS, controls);
-        let attempt = EntryAttempt {
-            instruction: EntryInstruction::Vmresume,
-            launch_state: LaunchState::Launched,
-            shadow: false,
-            cpu: &self.cpu,
-            capabilities: &self.capabilities,
-        };
-        let refused = violations(attempt, &as_entry, &self.memory)
+        let attempt = EntryAttempt::vmresume(&self.cpu, &self.capabilities);
+        let refused = attempt
+            .on(&as_entry, &self.memory)
+            .violations()
             .iter()
             .any(|check| check.info().phase == Phase::MsrLoading && !check.info().failure.optional);
         if !refused {

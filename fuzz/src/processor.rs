@@ -6,7 +6,7 @@ use vmcs_case::Session;
 use vmcs_model::controls::{PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldId, FieldValue};
 use vmcs_model::memory::ZeroMemory;
-use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs, violations};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs};
 use vmcs_wire::{layout, session};
 
 use crate::generate::after_entry;
@@ -45,7 +45,7 @@ impl BaseImage {
     /// Whether the processor can enter it.
     pub(crate) fn is_valid(&self, capabilities: &Capabilities) -> bool {
         let memory = CaseMemory::new(capabilities, &self.memory, &[]);
-        violations(launch(capabilities, &CpuState::host_64()), &self.vmcs, &memory).is_empty()
+        EntryAttempt::vmlaunch(&CpuState::host_64(), capabilities).on(&self.vmcs, &memory).violations().is_empty()
     }
 }
 
@@ -106,7 +106,7 @@ impl TestProcessor {
     /// An attempt to launch a VMCS with the processor's usual state.
     #[must_use]
     pub fn launch<'a>(&'a self, cpu: &'a CpuState) -> EntryAttempt<'a> {
-        launch(&self.capabilities, cpu)
+        EntryAttempt::vmlaunch(cpu, &self.capabilities)
     }
 }
 
@@ -128,18 +128,7 @@ pub fn volatile_areas() -> Vec<session::Area> {
     ]
 }
 
-/// An attempt to launch a clear, ordinary VMCS.
-pub(crate) fn launch<'a>(capabilities: &'a Capabilities, cpu: &'a CpuState) -> EntryAttempt<'a> {
-    EntryAttempt {
-        instruction: EntryInstruction::Vmlaunch,
-        launch_state: LaunchState::Clear,
-        shadow: false,
-        cpu,
-        capabilities,
-    }
-}
-
 /// Whether an image is valid on memory that is zero, executed by a 64-bit host.
 pub(crate) fn is_valid(capabilities: &Capabilities, vmcs: &Vmcs) -> bool {
-    violations(launch(capabilities, &CpuState::host_64()), vmcs, &ZeroMemory).is_empty()
+    EntryAttempt::vmlaunch(&CpuState::host_64(), capabilities).on(vmcs, &ZeroMemory).violations().is_empty()
 }

@@ -59,7 +59,7 @@ fn lies_on(processor: &TestProcessor, case: &vmcs_case::Case, aim: Aim) -> bool 
         capabilities: &processor.capabilities,
     };
     let fields = current.map_or(&none, |region| &region.fields);
-    let in_force = aim.check.in_force(attempt, fields, emulated.memory());
+    let in_force = attempt.on(fields, emulated.memory()).in_force(aim.check);
     match aim.side {
         Side::Violated => verdict.violated.contains(aim.check),
         Side::Legal => !verdict.violated.contains(aim.check) && in_force,

@@ -18,14 +18,13 @@ use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::profile::CpuidLeaf;
 use vmcs_model::{
-    Capabilities, CpuProfile, CpuState, EntryInstruction, LaunchState, Outcome, Vmcs, VmxOperation, baseline, judge,
-    judge_partial,
+    Capabilities, CpuProfile, CpuState, EntryInstruction, LaunchState, Outcome, Vmcs, VmxOperation, baseline,
 };
 use vmcs_wire::{Op, Start, layout};
 
 fn expected_on(scene: &Scene, capabilities: &Capabilities) -> Expected {
     let stage = scene.on(capabilities);
-    Expected::of(&judge(stage.attempt(capabilities), &stage.vmcs, &stage.memory))
+    Expected::of(&stage.attempt(capabilities).on(&stage.vmcs, &stage.memory).verdict())
 }
 
 /// The VMCS of the processor has every field that the stage changes.
@@ -53,11 +52,11 @@ fn the_baseline_is_valid_on_every_exact_profile() {
         let attempt = stage.attempt(&capabilities);
         if knows_cpuid(&capabilities) {
             known += 1;
-            let expected = Expected::of(&judge(attempt, &stage.vmcs, &stage.memory));
+            let expected = Expected::of(&attempt.on(&stage.vmcs, &stage.memory).verdict());
             assert_eq!(expected.to_string(), "- => Entered", "{name}");
         } else {
             partial += 1;
-            let verdict = judge_partial(attempt, &stage.vmcs, &stage.memory);
+            let verdict = attempt.on(&stage.vmcs, &stage.memory).verdict();
             assert!(verdict.violated.is_empty() && verdict.permits(&Outcome::Entered), "{name}: {verdict:?}");
         }
     }

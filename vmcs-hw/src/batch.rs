@@ -6,7 +6,7 @@ use vmcs_wire::batch::{
 };
 use vmcs_wire::codec::{DecodeError, Reader, Writer};
 use vmcs_wire::disk::{Link, SECTOR};
-use vmcs_wire::profile::{CPUID_LEAVES, FieldReport, MSRS};
+use vmcs_wire::profile::{FieldReport, decode_leaf, decode_msr};
 use vmcs_wire::program::{ANSWER_HEADER_BYTES, CASE_HEADER_BYTES, MAX_OP_BYTES};
 use vmcs_wire::session::{self, AREA_BYTES, COUNT_BYTES, END_BYTES, ENTRY_BYTES, OBSERVED_BYTES, TAIL_COUNTS};
 use vmcs_wire::{Op, StepResult};
@@ -233,17 +233,14 @@ pub(crate) fn decode_report(content: &[u8]) -> Result<ProbeReport, TargetError> 
     let mut reader = Reader::new(content);
     let mut decode = || {
         let mut report = ProbeReport::default();
-        for msr in MSRS {
-            let value = if reader.flag()? { Some(reader.u64()?) } else { None };
-            report.msrs.push((msr, value));
+        for _ in 0..reader.u16()? {
+            report.msrs.push(decode_msr(&mut reader)?);
         }
-        for (leaf, subleaf) in CPUID_LEAVES {
-            let registers =
-                if reader.flag()? { Some([reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?]) } else { None };
+        for _ in 0..reader.u16()? {
+            let ((leaf, subleaf), registers) = decode_leaf(&mut reader)?;
             report.cpuid.push(CpuidReading { leaf, subleaf, registers });
         }
-        let fields = reader.u16()?;
-        for _ in 0..fields {
+        for _ in 0..reader.u16()? {
             report.fields.push(FieldReport::decode(&mut reader)?);
         }
         Ok::<_, vmcs_wire::codec::DecodeError>(report)

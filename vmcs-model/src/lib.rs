@@ -27,5 +27,5 @@ pub use field::{Field, FieldId, FieldValue};
 pub use memory::ReadMemory;
 pub use outcome::{Exception, Outcome, ParseOutcomeError};
 pub use profile::CpuProfile;
-pub use verdict::{Verdict, first_violation, judge, judge_omitting, judge_partial, violations, violations_batch};
+pub use verdict::{Permitted, Verdict, VmEntry};
 pub use vmcs::{ReadFields, Vmcs};

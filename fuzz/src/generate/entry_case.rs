@@ -7,9 +7,7 @@ use vmcs_golden::corpus::Stage;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::FieldId;
-use vmcs_model::{
-    CpuState, EntryAttempt, EntryInstruction, LaunchState, Verdict, Vmcs, VmxOperation, field, judge, violations,
-};
+use vmcs_model::{CpuState, EntryAttempt, EntryInstruction, LaunchState, Verdict, Vmcs, VmxOperation, field};
 use vmcs_wire::{Op, Start, layout};
 
 use crate::TestProcessor;
@@ -147,33 +145,31 @@ impl EntryCase {
             StateBefore::NoCurrent => cpu.vmcs_pointer = NO_POINTER,
             _ => cpu.vmcs_pointer = REGION,
         }
-        let attempt = EntryAttempt {
-            instruction: if self.resume { EntryInstruction::Vmresume } else { EntryInstruction::Vmlaunch },
-            launch_state: match self.before {
-                StateBefore::Launched => LaunchState::Launched,
-                StateBefore::LaunchedBeforeVmxoff => LaunchState::LaunchedBeforeVmxoff,
-                _ => LaunchState::Clear,
-            },
-            shadow: self.before == StateBefore::Shadow,
-            cpu: &cpu,
-            capabilities: &processor.capabilities,
+        let instruction = if self.resume { EntryInstruction::Vmresume } else { EntryInstruction::Vmlaunch };
+        let launch_state = match self.before {
+            StateBefore::Launched => LaunchState::Launched,
+            StateBefore::LaunchedBeforeVmxoff => LaunchState::LaunchedBeforeVmxoff,
+            _ => LaunchState::Clear,
         };
+        let attempt = EntryAttempt::by(instruction, &cpu, &processor.capabilities)
+            .with_launch_state(launch_state)
+            .with_shadow(self.before == StateBefore::Shadow);
         ask(attempt, vmcs, &self.memory(processor))
     }
 
     /// What the model says of the entry; `vmcs` is [`Self::image`].
     pub(crate) fn verdict(&self, processor: &TestProcessor, vmcs: &Vmcs) -> Verdict {
-        self.ask(processor, vmcs, |attempt, vmcs, memory| judge(attempt, vmcs, memory))
+        self.ask(processor, vmcs, |attempt, vmcs, memory| attempt.on(vmcs, memory).verdict())
     }
 
     /// What the entry violates; `vmcs` is [`Self::image`].
     pub(crate) fn violations(&self, processor: &TestProcessor, vmcs: &Vmcs) -> CheckSet {
-        self.ask(processor, vmcs, |attempt, vmcs, memory| violations(attempt, vmcs, memory))
+        self.ask(processor, vmcs, |attempt, vmcs, memory| attempt.on(vmcs, memory).violations())
     }
 
     /// Whether a check is in force; `vmcs` is [`Self::image`].
     pub(crate) fn puts_in_force(&self, processor: &TestProcessor, vmcs: &Vmcs, check: CheckId) -> bool {
-        self.ask(processor, vmcs, |attempt, vmcs, memory| check.in_force(attempt, vmcs, memory))
+        self.ask(processor, vmcs, |attempt, vmcs, memory| attempt.on(vmcs, memory).in_force(check))
     }
 
     /// The program.

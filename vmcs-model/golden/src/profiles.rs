@@ -85,7 +85,7 @@ pub fn full() -> CpuProfile {
             (CpuidLeaf::AddressWidths, [0x392E, 0, 0, 0]),
         ],
     );
-    profile.perf_capabilities = MsrValue::Value(1 << 12 | 1 << 15);
+    profile.set_msr(CapabilityMsr::PerfCapabilities, MsrValue::Value(1 << 12 | 1 << 15));
     profile
 }
 
@@ -147,7 +147,7 @@ fn basic(bits: u64) -> CpuProfile {
 #[must_use]
 pub fn encrypted() -> CpuProfile {
     let mut profile = full();
-    profile.tme_activate = 1 | 6 << 36;
+    profile.set_msr(CapabilityMsr::TmeActivate, MsrValue::Value(1 | 6 << 36));
     profile
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::context::{EntryAttempt, EntryContext};
+use crate::context::EntryContext;
 use crate::memory::ReadMemory;
 use crate::vmcs::ReadFields;
 
@@ -62,16 +62,14 @@ macro_rules! sections {
                 base
             }
 
-            /// Whether what puts the check in force ([`CheckInfo::gate`]) is the case for that entry.
-            #[must_use]
-            pub fn in_force<R: ReadFields, M: ReadMemory>(
-                self,
-                attempt: EntryAttempt<'_>,
-                vmcs: &R,
-                memory: &M,
-            ) -> bool {
-                let context = EntryContext::new(attempt, vmcs, memory);
-                match self { $(Self::$section(check) => check.in_force(&context)),+ }
+            /// Whether what puts the check in force is the case.
+            pub(crate) fn in_force<R: ReadFields, M: ReadMemory>(self, context: &EntryContext<'_, R, M>) -> bool {
+                match self { $(Self::$section(check) => check.in_force(context)),+ }
+            }
+
+            /// Whether what the rule demands is the case, in force or not.
+            pub(crate) fn predicate<R: ReadFields, M: ReadMemory>(self, context: &EntryContext<'_, R, M>) -> bool {
+                match self { $(Self::$section(check) => check.predicate(context)),+ }
             }
 
             /// What the row says.
