@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vmcs_model::checks::{CheckId, CheckSet};
 
+use crate::as_text;
 pub use crate::generate::reach::{Reach, Reason};
-use crate::{TestProcessor, as_text};
 
 /// A side of a check that a case can lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,14 +23,6 @@ pub enum Side {
 impl Side {
     /// Every side.
     pub const ALL: [Self; 3] = [Self::Violated, Self::Legal, Self::GateOff];
-}
-
-/// For each side of each check whether a campaign can reach it on that processor, and why not.
-pub fn reach(processor: &TestProcessor) -> impl Iterator<Item = (Aim, &Reach)> {
-    let reach = &processor.recipes().reach;
-    CheckId::all().zip(reach).flat_map(|(check, sides)| {
-        Side::ALL.into_iter().zip(sides).map(move |(side, reach)| (Aim { check, side }, reach))
-    })
 }
 
 /// What a case was made for.

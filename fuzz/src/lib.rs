@@ -31,6 +31,6 @@ pub mod oracle;
 pub mod processor;
 pub mod step;
 
-pub use generate::Generator;
 pub use generate::stream::{Generated, Stream};
-pub use processor::{BaseImage, TestProcessor, volatile_areas};
+pub use generate::{Generator, TestProcessor};
+pub use processor::{BaseImage, Processor, volatile_areas};

@@ -12,6 +12,7 @@ mod exit;
 mod fields;
 mod judgement;
 mod open;
+mod reviewed;
 
 use std::sync::OnceLock;
 
@@ -22,14 +23,15 @@ use vmcs_model::field::{Encoding, FieldId};
 use vmcs_model::{Outcome, Vmcs};
 use vmcs_wire::{Op, Start, StepResult};
 
-use crate::TestProcessor;
 use crate::deviations::{Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
-use crate::generate::entry_case::REGION;
+use crate::processor::Processor;
+use crate::processor::memory::REGION;
 use crate::step::{OpKind, Step, StepEnd};
 use entry::Taken;
 use fields::Known;
 use open::{is_open, was_active_at_vmxoff};
+use reviewed::Reviewed;
 
 pub use difference::{Difference, Disagreement, Since, WrongField};
 pub(crate) use difference::{DisagreementError, DisagreementText};
@@ -58,9 +60,9 @@ struct Begun {
 /// Judges observations of one target.
 #[derive(Debug)]
 pub struct Oracle<'a> {
-    processor: &'a TestProcessor,
+    processor: &'a Processor,
     session: &'a Session,
-    deviations: Vec<&'a Deviation>,
+    reviewed: Reviewed<'a>,
     /// What an [`Op::Observe`] shows that looks at the information fields alone, and one that looks at the state, too.
     looks: [Vec<Option<FieldId>>; 2],
     /// For each image a machine that has written it to a VMCS, as image cases begin; made when it is first needed.
@@ -70,10 +72,10 @@ pub struct Oracle<'a> {
 impl<'a> Oracle<'a> {
     /// For observations of cases of `processor` and `session` on a target that has those deviations.
     #[must_use]
-    pub fn new(processor: &'a TestProcessor, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
+    pub fn new(processor: &'a Processor, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
         let prepared = session.images.iter().map(|_| OnceLock::new()).collect();
         let looks = [false, true].map(|state| session.fields_observed(state).map(|e| Encoding(e).field()).collect());
-        Self { processor, session, deviations, looks, prepared }
+        Self { processor, session, reviewed: Reviewed(deviations), looks, prepared }
     }
 
     /// Judges one observation.
@@ -125,7 +127,7 @@ impl<'a> Oracle<'a> {
                     judged.violated = judged.violated.union(&verdict.violated);
                     judged.outcome = observed.and_then(entry_outcome);
                 }
-                match self.entry(&machine, op, &verdict, observed, &observation.end) {
+                match self.reviewed.entry(&machine, op, &verdict, observed, &observation.end) {
                     // After the last operation nobody looks at the machine.
                     Ok(_) if step + 1 == case.ops.len() => {}
                     Ok(taken) => follow(&mut machine, &mut known, op, &taken),
@@ -154,7 +156,7 @@ impl<'a> Oracle<'a> {
             if let (Op::Observe { state }, StepResult::Fields(values)) = (op, observed)
                 && let Some(shown) = self.shown(*state, values)
             {
-                match self.fields(&mut machine, &mut known, shown) {
+                match self.reviewed.fields(&mut machine, &mut known, shown) {
                     Ok(ids) => ids.iter().for_each(|id| accounted.add(id.clone())),
                     Err(wrong) => {
                         let (disagreement, explanation) = *wrong;
@@ -213,7 +215,7 @@ impl<'a> Oracle<'a> {
     /// The judgement on an instruction that ended differently.
     fn instruction(&self, op: &Op, expected: &Step, observed: &Step, step: usize) -> Judgement {
         let (expected, observed) = (StepEnd::of(expected), StepEnd::of(observed));
-        let matching = self.deviations.iter().find(|deviation| {
+        let matching = self.reviewed.0.iter().find(|deviation| {
             deviation.instruction == Some(OpKind::of(op))
                 && deviation.result.is_none_or(|result| result == observed)
                 && deviation.instead_of == Some(expected)
@@ -223,20 +225,6 @@ impl<'a> Oracle<'a> {
             Some(deviation) => Judgement::Deviates(deviation.id.clone().into()),
             None => Judgement::Disagree(Disagreement { step, difference }),
         }
-    }
-
-    /// The `wanted` deviations whose conditions the current VMCS meets.
-    fn applicable<'b>(
-        &'b self,
-        machine: &'b CaseEmulator,
-        wanted: impl Fn(&&'a Deviation) -> bool + 'b,
-    ) -> impl Iterator<Item = &'a Deviation> + 'b {
-        let (current, memory) = (machine.processor().current(), machine.processor().memory());
-        self.deviations
-            .iter()
-            .copied()
-            .filter(wanted)
-            .filter(move |deviation| current.is_some_and(|region| deviation.applies(&region.fields, memory)))
     }
 }
 

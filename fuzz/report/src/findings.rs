@@ -2,15 +2,16 @@
 
 use vmcs_case::program::Program;
 use vmcs_fuzz::campaign::Finding;
-use vmcs_fuzz::findings::case_file::{CaseFile, Reason};
+use vmcs_fuzz::findings::case_file::{CaseFile, ModelReason};
 use vmcs_fuzz::oracle::{About, Difference, Disagreement, Explanation};
 use vmcs_fuzz::step::StepEnd;
 use vmcs_model::Outcome;
 use vmcs_model::checks::CheckId;
 use vmcs_model::formats::exit_reason;
 
-use crate::html::{count, sections_of};
+use crate::counts::count;
 use crate::run::Run;
+use crate::sections;
 
 /// Violated checks of a finding that are shown at once.
 const MOST_VIOLATED: usize = 4;
@@ -66,9 +67,9 @@ impl FindingView {
     }
 
     fn of_cause(file: &CaseFile) -> Self {
-        let explanation = |reason: &'_ Reason| match reason {
-            Reason::Check(explanation) => Some(explanation.clone()),
-            Reason::Sentence(_) => None,
+        let explanation = |reason: &'_ ModelReason| match reason {
+            ModelReason::Check(explanation) => Some(explanation.clone()),
+            ModelReason::Sentence(_) => None,
         };
         let explanations: Vec<_> = file.model.iter().filter_map(explanation).collect();
         let explanations: Vec<_> = explanations.iter().collect();
@@ -114,7 +115,7 @@ impl FindingView {
             implementation: implementation.to_owned(),
             step: disagreement.step,
             cases: None,
-            sections: sections_of(checks.iter()),
+            sections: sections::of(checks.iter()),
             permitted,
             violated,
             more_violated,

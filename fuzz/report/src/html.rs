@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use askama::Template;
-use indicatif::HumanCount;
 use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
 use vmcs_model::checks::CheckId;
 
 use crate::chart::{self, Chart};
+use crate::counts::{count, short};
 use crate::findings::{FindingView, OutcomeText};
 use crate::run::Run;
 use crate::sections;
@@ -124,10 +124,6 @@ pub fn page(runs: &[Run], deviations: &Deviations) -> String {
     Page::new(runs, deviations).render().expect("a template into a string cannot fail")
 }
 
-pub(crate) fn count(n: u64) -> String {
-    HumanCount(n).to_string()
-}
-
 impl Page {
     fn new(runs: &[Run], deviations: &Deviations) -> Self {
         let summaries = by_implementation(runs.iter().map(Summary::from));
@@ -198,7 +194,7 @@ impl Machine {
             disagreed: count(summary.disagreed),
             down: count(summary.crashed + summary.hung),
             coverage: format!("{} / {}", tally.of(State::Both), tally.reachable()),
-            rate: if cpu_seconds > 0.0 { chart::short(timed as f64 / cpu_seconds) } else { "–".to_owned() },
+            rate: if cpu_seconds > 0.0 { short(timed as f64 / cpu_seconds) } else { "–".to_owned() },
         }
     }
 }
@@ -305,12 +301,6 @@ impl CheckView {
     }
 }
 
-/// The sections of those checks, separated by spaces.
-pub(crate) fn sections_of(checks: impl Iterator<Item = CheckId>) -> String {
-    let sections: BTreeSet<_> = checks.map(|check| check.info().sdm).collect();
-    sections.into_iter().collect::<Vec<_>>().join(" ")
-}
-
 /// A row for each deviation that occurred. Where several account for a case together it counts for each.
 fn deviation_views(summaries: &[Summary], deviations: &Deviations) -> Vec<DeviationView> {
     let ids: BTreeSet<_> = summaries.iter().flat_map(Summary::deviation_ids).collect();
@@ -326,7 +316,7 @@ fn deviation_views(summaries: &[Summary], deviations: &Deviations) -> Vec<Deviat
             id: id.to_string(),
             cases: count(who.iter().map(|(_, cases)| cases).sum()),
             who: who.into_iter().map(|(name, cases)| (name, count(cases))).collect(),
-            sections: text.map_or(String::new(), |deviation| sections_of(deviation.omits.iter().copied())),
+            sections: text.map_or(String::new(), |deviation| sections::of(deviation.omits.iter().copied())),
             text: text.cloned(),
         }
     };

@@ -12,13 +12,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{Finding, Report, saved_reports};
-use vmcs_fuzz::coverage::{self, Aim, Reach, Side};
+use vmcs_fuzz::coverage::{Aim, Side};
 use vmcs_fuzz::deviations::DeviationId;
 use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::generate::reach::Reach;
 use vmcs_fuzz::{TestProcessor, as_text};
 use vmcs_model::checks::CheckId;
 
-use crate::ReportError;
+use crate::error::ReportError;
 
 /// A report, how it came about, and what its processor can never show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,7 +81,7 @@ impl Run {
 /// Checks of which a campaign cannot reach the violated side, the legal one, or both, and why.
 fn unreachable(processor: &TestProcessor) -> BTreeMap<CheckId, String> {
     let mut sides: BTreeMap<CheckId, [Option<String>; 2]> = BTreeMap::new();
-    for (Aim { check, side }, reach) in coverage::reach(processor) {
+    for (Aim { check, side }, reach) in processor.reach() {
         let (Reach::Unreachable(reason), Side::Violated | Side::Legal) = (reach, side) else { continue };
         sides.entry(check).or_default()[usize::from(side == Side::Legal)] = Some(reason.to_string());
     }

@@ -10,8 +10,8 @@ use vmcs_fuzz::coverage::Sides;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_model::checks::{CHECK_COUNT, CheckId};
 
-use crate::ReportError;
-use crate::chart::duration;
+use crate::counts::duration;
+use crate::error::ReportError;
 use crate::run::{self, Run};
 use crate::sections;
 use crate::summary::{State, Summary, Tally, by_implementation, state_of_all};

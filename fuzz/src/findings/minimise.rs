@@ -15,11 +15,11 @@ use vmcs_wire::Op;
 
 use vmcs_model::checks::CheckSet;
 
-use crate::TestProcessor;
 use crate::campaign::{Finding, Report, Setting};
 use crate::deviations::DeviationId;
 use crate::findings::case_file::CaseFile;
 use crate::oracle::{Difference, Disagreement, Judged, Judgement, Oracle};
+use crate::processor::Processor;
 use crate::step::{EntryProgress, OpKind, StepEnd};
 use edits::{Draft, Edit, Undefined};
 
@@ -153,7 +153,7 @@ pub struct Minimal {
 impl Minimal {
     /// The case as a file, if it disagrees.
     #[must_use]
-    pub fn file(&self, processor: &TestProcessor, session: &Session, who: &Implementation) -> Option<CaseFile> {
+    pub fn file(&self, processor: &Processor, session: &Session, who: &Implementation) -> Option<CaseFile> {
         match &self.judged.judgement {
             Judgement::Disagree(disagreement) => Some(CaseFile::new(processor, session, who, &self.case, disagreement)),
             _ => None,
@@ -207,7 +207,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Takes all reductions to their ends, in rounds of one run each.
-    fn reduce(&mut self, reductions: &mut [Reduction], processor: &TestProcessor) -> Result<(), TargetError> {
+    fn reduce(&mut self, reductions: &mut [Reduction], processor: &Processor) -> Result<(), TargetError> {
         loop {
             let mut candidates = Vec::new();
             for (owner, reduction) in reductions.iter_mut().enumerate() {
@@ -330,7 +330,7 @@ impl Reduction {
     }
 
     /// Smaller drafts to be tried, none at the end.
-    fn propose(&mut self, processor: &TestProcessor, session: &Session) -> Vec<Draft> {
+    fn propose(&mut self, processor: &Processor, session: &Session) -> Vec<Draft> {
         self.proposed = match self.phase {
             Phase::Original => vec![Vec::new()],
             Phase::Done => Vec::new(),

@@ -7,7 +7,8 @@ use vmcs_model::formats::ExitReason;
 use vmcs_model::{Outcome, Verdict};
 use vmcs_wire::{Op, StepResult};
 
-use super::{Disagreement, Judgement, LeftOpen, Oracle};
+use super::reviewed::Reviewed;
+use super::{Disagreement, Judgement, LeftOpen};
 use crate::deviations::{Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
 use crate::step::{Step, StepEnd};
@@ -19,7 +20,7 @@ pub(super) struct Taken {
     pub(super) qualification: u64,
 }
 
-impl Oracle<'_> {
+impl Reviewed<'_> {
     /// Compares a VM entry; where the target went.
     pub(super) fn entry(
         &self,

@@ -8,7 +8,8 @@ use vmcs_wire::{Op, StepResult};
 
 use super::effects::{self, Left};
 use super::exit::Exit;
-use super::{About, Difference, Disagreement, Explanation, Oracle, Since, WrongField};
+use super::reviewed::Reviewed;
+use super::{About, Difference, Disagreement, Explanation, Since, WrongField};
 use crate::deviations::{Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
 use crate::step::Step;
@@ -107,7 +108,7 @@ impl Known {
     }
 }
 
-impl Oracle<'_> {
+impl Reviewed<'_> {
     /// Compares fields that the target shows with those of `machine`, which then holds what the target does. The
     /// deviations that account for what is wrong, or the first field for which there is none.
     pub(super) fn fields(

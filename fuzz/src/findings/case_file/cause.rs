@@ -6,9 +6,8 @@ use std::fmt;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::FieldId;
 
-use super::CaseFile;
-use crate::generate::base_images::PLAIN;
 use crate::oracle::{Difference, Since};
+use crate::processor::base_images::PLAIN;
 use crate::step::{OpKind, StepEnd, StepEndKind};
 
 /// What a finding comes from. `Display` writes it as files and reports name it.
@@ -43,19 +42,23 @@ pub enum Origin {
     },
 }
 
-impl CaseFile {
-    /// What it comes from.
-    #[must_use]
-    pub fn cause(&self) -> Cause {
-        match &self.disagreement.difference {
-            Difference::Field(wrong) => Cause::Field(wrong.since, wrong.field),
-            Difference::End { observed, permitted, violated } => Cause::End {
-                instruction: self.instruction,
+impl Cause {
+    /// What the disagreement of an instruction comes from, in a case that changes `fields` of the valid image `base`.
+    pub(super) fn new(
+        difference: &Difference,
+        instruction: Option<OpKind>,
+        base: Option<&str>,
+        fields: impl Iterator<Item = String>,
+    ) -> Self {
+        match difference {
+            Difference::Field(wrong) => Self::Field(wrong.since, wrong.field),
+            Difference::End { observed, permitted, violated } => Self::End {
+                instruction,
                 observed: observed.kind(),
                 permitted: permitted.iter().copied().map(StepEnd::kind).collect(),
                 from: if violated.is_empty() {
-                    let fields = self.changes.iter().map(|change| change.field.to_string()).collect();
-                    Origin::Changes { fields, image: self.base.clone().filter(|base| base != PLAIN) }
+                    let image = base.filter(|base| *base != PLAIN).map(str::to_owned);
+                    Origin::Changes { fields: fields.collect(), image }
                 } else {
                     Origin::Checks(*violated)
                 },

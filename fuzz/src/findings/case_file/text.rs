@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vmcs_case::Implementation;
 use vmcs_case::program::{MemoryWrite, Program};
 
 use super::cause::{NOTHING, name};
-use super::{CaseFile, Change, Reason};
+use super::finding::{CaseFile, Change, ModelReason};
 use crate::oracle::{About, Disagreement, DisagreementError, DisagreementText, Explanation};
 use crate::step::ParseStepError;
 
@@ -113,14 +114,26 @@ impl TryFrom<CaseText> for CaseFile {
     }
 }
 
+impl Serialize for CaseFile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        CaseText::from(self.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for CaseFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        CaseText::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
+    }
+}
+
 /// The reasons that texts are: explanations where there is one for each violated check.
-fn reasons(texts: Vec<String>, disagreement: &Disagreement) -> Vec<Reason> {
+fn reasons(texts: Vec<String>, disagreement: &Disagreement) -> Vec<ModelReason> {
     let violated = disagreement.violated();
     let explained = texts.len() as u64 == u64::from(violated.len());
     if !explained {
-        return texts.into_iter().map(Reason::Sentence).collect();
+        return texts.into_iter().map(ModelReason::Sentence).collect();
     }
-    let explanation = |(check, text)| Reason::Check(Explanation { about: About::Check(check), text });
+    let explanation = |(check, text)| ModelReason::Check(Explanation { about: About::Check(check), text });
     violated.iter().zip(texts).map(explanation).collect()
 }
 
@@ -186,5 +199,79 @@ impl CaseFile {
             return Err(wrong("there is no case in it".to_owned()));
         }
         Ok(cases)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::step::OpKind;
+
+    /// A file as this format has been written from the first version on.
+    fn file(step: usize, instruction: &str, observed: &str, permitted: &str, violated: Value, cause: &str) -> Value {
+        json!({
+            "format": "vmcs case 1", "cause": cause, "count": 3, "minimal": true,
+            "implementation": {"name": "Metal", "version": "1", "model": "cpu"},
+            "program": {"id": "a", "start": "vmx_root", "ops": [{"op": "vmlaunch"}, {"op": "observe", "state": true}]},
+            "step": step, "instruction": instruction, "observed": observed, "permitted": [permitted],
+            "violated": violated, "base": "rich",
+            "changes": [{"field": "guest_rip", "from": "0x1", "to": "0x0", "bits": "bit 0"}],
+            "model": ["ctl.vpid.nonzero: VMfailValid(7)\n  The rule."], "machine": "it entered"
+        })
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_written_again() {
+        let vpid = json!(["ctl.vpid.nonzero"]);
+        for written in [
+            file(
+                0,
+                "vmlaunch",
+                "Entered",
+                "VMfailValid(7)",
+                vpid,
+                "vmlaunch Entered instead of VMfailValid(7): ctl.vpid.nonzero",
+            ),
+            file(
+                0,
+                "vmlaunch",
+                "EntryFailed(34, 3)",
+                "Entered",
+                json!([]),
+                "vmlaunch EntryFailed(34 instead of Entered: guest_rip, rich image",
+            ),
+            file(
+                1,
+                "observe",
+                "after the exit guest_rip is 0x5",
+                "guest_rip is 0x0",
+                json!([]),
+                "after the exit guest_rip",
+            ),
+            file(7, "nothing", "crashed", "ok", json!([]), "nothing crashed instead of ok: guest_rip, rich image"),
+        ] {
+            let text = written.to_string();
+            let cases = CaseFile::parse("f", &text).expect("a case file");
+            assert_eq!(serde_json::to_value(&cases[0]).expect("it is JSON"), written);
+        }
+    }
+
+    #[test]
+    fn what_it_says_are_values() {
+        let vpid = json!(["ctl.vpid.nonzero"]);
+        let written = file(0, "vmlaunch", "Entered", "VMfailValid(7)", vpid, "");
+        let [case] = &CaseFile::parse("f", &written.to_string()).expect("a case file")[..] else { panic!("one case") };
+        assert_eq!(case.instruction, Some(OpKind::Vmlaunch));
+        assert!(
+            matches!(&case.model[..], [ModelReason::Check(explanation)] if explanation.about.to_string() == "ctl.vpid.nonzero")
+        );
+        let mut other = written.clone();
+        other["instruction"] = json!("vmrun");
+        assert!(CaseFile::parse("f", &other.to_string()).is_err());
+        other = written;
+        other["violated"] = json!(["ctl.no.such"]);
+        assert!(CaseFile::parse("f", &other.to_string()).is_err());
     }
 }
