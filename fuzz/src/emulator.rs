@@ -67,15 +67,11 @@ impl CaseEmulator {
         Some(self.processor.verdict(instruction))
     }
 
-    /// As [`Self::verdict`], for a processor that does not make the checks `omitted`, nor those that go by what a device
-    /// answers: that is not known.
+    /// As [`Self::verdict`], for a processor that does not make the checks `omitted`.
     #[must_use]
     pub fn verdict_omitting(&self, op: &Op, omitted: &CheckSet) -> Option<Verdict> {
         let instruction = Self::entry_instruction(op)?;
-        let by_device = |check: &CheckId| self.processor.unknowns(instruction, *check).memory.is_some();
-        let violated = self.processor.verdict(instruction).violated;
-        let by_device: CheckSet = violated.iter().filter(by_device).collect();
-        Some(self.processor.verdict_omitting(instruction, &omitted.union(&by_device)))
+        Some(self.processor.verdict_omitting(instruction, omitted))
     }
 
     /// Why `op`, a VMLAUNCH or VMRESUME, violates `check` now, for a person.

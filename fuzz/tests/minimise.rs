@@ -16,6 +16,8 @@ use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::ExitReason;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_wire::{Op, StepResult};
 
 /// What an emulator does wrong.
@@ -123,8 +125,16 @@ impl Target for Faulty {
     }
 }
 
+/// A processor of which everything is known.
 fn processor() -> TestProcessor {
-    TestProcessor::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
+    let mut profile = NamedProfile::by_name("Sapphire Rapids").unwrap().profile.clone();
+    for msr in CapabilityMsr::ALL.into_iter().filter(|msr| profile.msr(*msr) == MsrValue::Unknown).collect::<Vec<_>>() {
+        profile.set_msr(msr, MsrValue::Value(0));
+    }
+    for leaf in CpuidLeaf::ALL.into_iter().filter(|leaf| profile.known_cpuid(*leaf).is_none()).collect::<Vec<_>>() {
+        profile.set_cpuid(leaf, [0; 4]);
+    }
+    TestProcessor::new(&profile)
 }
 
 /// A campaign on the emulator with that fault, and its findings.

@@ -98,10 +98,6 @@ impl Reviewed<'_> {
 
     /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
     fn explained(&self, machine: &CaseEmulator, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
-        // Where devices answer the verdict takes one answer for granted.
-        if machine.verdict_omitting(op, &CheckSet::EMPTY).is_some_and(|verdict| verdict.permits(&observed)) {
-            return Judgement::Unspecified(LeftOpen::Device);
-        }
         let applicable: Vec<_> = self.applicable(machine, |_| true).collect();
         if let Some(ids) = Self::omitting(machine, op, verdict, &applicable, &|v| v.permits(&observed)) {
             return Judgement::Deviates(ids);

@@ -33,8 +33,6 @@ pub enum LeftOpen {
     Duration,
     /// The VMCS was active at a VMXOFF, so that its data may be lost.
     ActiveAtVmxoff,
-    /// A device answers what the entry reads.
-    Device,
     /// A guest that was entered, or host state that was loaded, crashed the machine.
     Crashed,
     /// It hung the machine.
@@ -45,8 +43,7 @@ pub enum LeftOpen {
 
 impl LeftOpen {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Duration, Self::ActiveAtVmxoff, Self::Device, Self::Crashed, Self::Hung, Self::DownBefore];
+    pub const ALL: [Self; 5] = [Self::Duration, Self::ActiveAtVmxoff, Self::Crashed, Self::Hung, Self::DownBefore];
 
     /// The reason in words.
     #[must_use]
@@ -54,7 +51,6 @@ impl LeftOpen {
         match self {
             Self::Duration => "no rule says how long an entry takes",
             Self::ActiveAtVmxoff => "the VMCS was active when VMX operation was left",
-            Self::Device => "the entry reads what a device answers",
             Self::Crashed => "the machine crashed after an entry",
             Self::Hung => "the machine hung after an entry",
             Self::DownBefore => "the machine went down before",
