@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmcs_case::lines::read_line;
+use vmcs_case::profile::NamedProfile;
 use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, ReadMemory, Vmcs};
@@ -13,7 +14,7 @@ use vmcs_texts::case::{Case, Op};
 use vmcs_texts::image::{Image, Memory};
 
 use crate::error::{CliError, Status};
-use crate::{image, target};
+use crate::image;
 
 /// Judge VMCS images: which outcomes of a VM entry the SDM permits, and every check that is violated
 ///
@@ -87,7 +88,7 @@ struct Judge {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let capabilities = Capabilities::new(&target::profile(&args.profile)?.profile);
+    let capabilities = Capabilities::new(&NamedProfile::find(&args.profile)?.profile);
     let judge = Judge::new(capabilities, image::load(&args.base)?, !args.json);
     let mut out = Printer { json: args.json, found: false, out: io::BufWriter::new(io::stdout().lock()) };
     let done = match &args.cases {

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use vmcs_case::profile::NamedProfile;
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::partial::{PartialVmcs, Unknowns};
@@ -15,7 +16,7 @@ use vmcs_texts::dump::{self, Dump};
 use vmcs_texts::image::{Image, Syntax, cpu_of};
 
 use crate::error::{CliError, Status};
-use crate::{image, target};
+use crate::image;
 
 /// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
 ///
@@ -98,7 +99,7 @@ impl Findings<'_> {
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let profile = match &args.profile {
-        Some(name) => target::profile(name)?.profile,
+        Some(name) => NamedProfile::find(name)?.profile,
         None => CpuProfile::default(),
     };
     let capabilities = Capabilities::new(&profile);

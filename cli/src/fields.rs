@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use vmcs_case::profile::NamedProfile;
 use vmcs_case::program::result_text;
 use vmcs_case::{FieldReport, Implementation, StepResult};
 use vmcs_fuzz::as_text;
 use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
+use vmcs_hw::targets::TargetName;
 use vmcs_model::Capabilities;
 use vmcs_model::capabilities::Facts;
 use vmcs_model::field::{Area, Encoding, FIELDS, FieldId, FieldInfo, Width};
@@ -15,7 +17,7 @@ use vmcs_model::profile::CpuidLeaf;
 
 use crate::error::{CliError, Status};
 use crate::output;
-use crate::target::{self, Captured, TargetArgs, TargetSpec};
+use crate::target::{self, Captured, TargetArgs};
 
 /// List the fields of the VMCS, and which of them a processor has
 ///
@@ -33,7 +35,7 @@ pub(crate) struct Args {
     profile: Option<String>,
     /// A machine that is probed: `bochs`, `bochs@2.7`, `emu`
     #[arg(long, value_name = "TARGET")]
-    target: Option<TargetSpec>,
+    target: Option<TargetName>,
     /// The CPU model of the target (see `vmcs targets`)
     #[arg(long, value_name = "MODEL", requires = "target")]
     cpu: Option<String>,
@@ -115,11 +117,11 @@ enum Kind {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let listing = match (&args.profile, &args.target) {
         (Some(name), _) => {
-            let profile = target::profile(name)?;
+            let profile = NamedProfile::find(name)?;
             Listing::of(profile.name, &Capabilities::new(&profile.profile))
         }
-        (None, Some(spec)) => {
-            let mut opened = target::open(&TargetArgs { target: Some(spec.clone()), cpu: args.cpu.clone() })?;
+        (None, Some(target)) => {
+            let mut opened = target::open(&TargetArgs { target: Some(target.clone()), cpu: args.cpu.clone() })?;
             let captured = opened.capture()?;
             Listing::probed(&opened.target.implementation(), captured)?
         }

@@ -12,12 +12,13 @@ use vmcs_case::{Case, Implementation};
 use vmcs_fuzz::deviations::{DeviationIds, Deviations};
 use vmcs_fuzz::findings::again::Again;
 use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::{Disagreement, Judged};
 
 use crate::error::{CliError, Status};
 use crate::output;
 use crate::target::TargetArgs;
-use crate::tested_machine::{self, TestedMachine};
+use crate::tested_machine::TestedMachine;
 
 /// Execute the cases of findings again, on the machine that showed them or on another one
 ///
@@ -66,13 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         known.extend(CaseFile::read(file)?.into_iter().map(|case| Known::new(case, file)));
     }
     // One machine after the other, each with all of its cases.
-    let mut machines: Vec<(TargetArgs, Vec<Known>)> = Vec::new();
+    let mut machines: Vec<(MachineChoice, Vec<Known>)> = Vec::new();
     for case in known {
         let machine = match (&args.target.target, &case.by) {
-            (None, Some(by)) => tested_machine::target_of(by).ok_or_else(|| {
-                CliError::file(&case.file, &format!("{by} is no target: say with --target where to execute the case"))
-            })?,
-            _ => args.target.clone(),
+            (None, Some(by)) => MachineChoice::of(by)?,
+            _ => args.target.choose()?,
         };
         match machines.iter_mut().find(|(known, _)| *known == machine) {
             Some((_, cases)) => cases.push(case),
@@ -81,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
     let mut disagrees = false;
     for (machine, known) in machines {
-        let mut machine = TestedMachine::open(&machine)?;
+        let mut machine = TestedMachine::open(machine)?;
         let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
         let who = machine.opened.target.implementation().to_string();
         for ((known, case), judged) in known.iter().zip(&cases).zip(machine.judge(&cases, &deviations)?) {

@@ -201,6 +201,9 @@ pub struct EmulatorTarget {
 }
 
 impl EmulatorTarget {
+    /// What it calls itself.
+    pub const NAME: &str = "vmcs-emu";
+
     /// An emulated processor of that profile, called `model`.
     #[must_use]
     pub fn new(profile: CpuProfile, model: impl Into<String>) -> Self {
@@ -211,7 +214,7 @@ impl EmulatorTarget {
 impl Target for EmulatorTarget {
     fn implementation(&self) -> Implementation {
         Implementation {
-            name: "vmcs-emu".to_owned(),
+            name: Self::NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.model.clone(),
             on: None,

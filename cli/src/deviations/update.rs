@@ -8,11 +8,12 @@ use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
 use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations, MinimalCase};
 use vmcs_fuzz::findings::deviation_cases::{self, Examples};
+use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::{Generator, Stream};
 use vmcs_hw::bochs::{self, BochsInstall};
+use vmcs_hw::targets::{Machine, default_model};
 
 use crate::error::{CliError, Status};
-use crate::target::{TargetArgs, TargetSpec, default_model};
 use crate::tested_machine::TestedMachine;
 
 /// The seed of the campaigns.
@@ -67,7 +68,6 @@ fn on_machine(
     count: u64,
 ) -> Result<BTreeMap<DeviationId, MinimalCase>, CliError> {
     let version = install.version.to_string();
-    let target = Some(TargetSpec::Bochs(Some(version.clone())));
     let here = |case: &MinimalCase| case.version == version && case.model == model;
     let applies = |deviation: &&Deviation| {
         (deviation.versions.is_empty() || deviation.versions.contains(&version))
@@ -78,7 +78,8 @@ fn on_machine(
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut machine = TestedMachine::open(&TargetArgs { target, cpu: Some(model.to_owned()) })?;
+    let machine = Machine::Bochs { install: install.clone(), model: model.to_owned() };
+    let mut machine = TestedMachine::open(MachineChoice::Hardware(machine))?;
     let mut found = BTreeMap::new();
     let mut examples = Examples::new();
     let mut without = BTreeSet::new();

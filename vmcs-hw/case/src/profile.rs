@@ -30,7 +30,7 @@ use vmcs_model::field::{Encoding, FIELDS, FieldSet};
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 
-pub use embedded::UnknownProfile;
+pub use embedded::{FindProfileError, UnknownProfile};
 pub use vmcs_profiles::Confidence;
 
 use crate::target::ProbeReport;
