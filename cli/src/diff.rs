@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -27,6 +26,7 @@ use vmcs_report::{Run, terminal};
 use crate::campaign_machines::{self, CampaignMachine};
 use crate::corpus;
 use crate::error::{CliError, Status};
+use crate::interrupt::stop_on_ctrl_c;
 use crate::report;
 use crate::target;
 use crate::{minimize, output};
@@ -446,16 +446,4 @@ fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
     bar.set_prefix(name.to_owned());
     bar
-}
-
-/// A flag that Ctrl-C sets.
-pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        // If it fails, Ctrl-C ends the program as usual.
-        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-        stop
-    });
-    Arc::clone(&STOP)
 }

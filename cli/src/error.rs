@@ -142,11 +142,30 @@ fn advice(error: &CliError) -> Option<&'static str> {
         CliError::Target(target) => target,
         _ => return None,
     };
-    match (target.machine(), target.machine()) {
-        (Some(BochsError::Missing), _) => Some(BOCHS),
-        (_, Some(MetalError::NoAnswer { .. } | MetalError::ProbeVersion { .. })) => Some(LINE),
+    if let Some(BochsError::Missing) = target.machine() {
+        return Some(BOCHS);
+    }
+    if let Some(MetalError::NoAnswer { .. } | MetalError::ProbeVersion { .. }) = target.machine() {
+        return Some(LINE);
+    }
+    without_intel(target)
+}
+
+/// What runs where KVM cannot, for want of an Intel processor.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn without_intel(error: &TargetError) -> Option<&'static str> {
+    use vmcs_hw::kvm::{KvmError, Refusal};
+    match error.machine() {
+        Some(KvmError::Refused(Refusal::NoVmx | Refusal::Amd | Refusal::Software(_))) => {
+            Some("`--target kvm@bochs` runs without one")
+        }
         _ => None,
     }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn without_intel(_: &TargetError) -> Option<&'static str> {
+    None
 }
 
 /// The error with its causes, and what can be done about it, on one line.

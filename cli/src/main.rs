@@ -15,6 +15,7 @@ mod explain;
 mod fields;
 mod generate;
 mod image;
+mod interrupt;
 mod merge;
 mod metal;
 mod minimize;

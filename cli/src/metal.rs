@@ -10,8 +10,8 @@ use vmcs_fuzz::TestProcessor;
 use vmcs_hw::metal::iso::{self, IsoOptions};
 use vmcs_hw::metal::tools::Tools;
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};
+use crate::interrupt::stop_on_ctrl_c;
 use crate::run::{Checked, read_programs};
 use crate::targets::with_progress;
 

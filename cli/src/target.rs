@@ -10,8 +10,8 @@ use vmcs_fuzz::machines::MachineChoice;
 use vmcs_hw::metal::MetalOptions;
 use vmcs_hw::targets::{BochsChoice, Machine, TargetName};
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::CliError;
+use crate::interrupt::stop_on_ctrl_c;
 
 /// Which machine is asked.
 #[derive(clap::Args, Clone, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use vmcs_hw::bochs;
 use vmcs_hw::kvm::install_kernel;
 use vmcs_hw::targets::{Present, present};
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{self, CliError, Status};
+use crate::interrupt::stop_on_ctrl_c;
 use crate::output;
 
 /// List the machines that can be asked, or install one
