@@ -35,7 +35,7 @@ pub use guest_rip::GuestRipCheck;
 pub use guest_segments::GuestSegmentCheck;
 pub use host_registers::HostRegisterCheck;
 pub use host_segments::HostSegmentCheck;
-pub use id::{CHECK_COUNT, CheckId, CheckSet};
+pub use id::{CHECK_COUNT, CheckId, CheckSet, UnknownCheck};
 pub use msr_load::MsrLoadCheck;
 pub(crate) use msr_load::{AfterEntries, EntryFate, MsrLoads, msr_failure};
 pub use msr_rules::{Exists, MSR_RULES, MsrRule, Register, Takes, msr_rule};
