@@ -100,7 +100,10 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     /// The recommended maximum is no less.
     const SHORT: u32 = 512;
     let (count, area) = (c.get(field::VM_ENTRY_MSR_LOAD_COUNT), c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS));
+    // Nothing is read where the area is not one: its address is judged among the controls.
     count <= SHORT
+        && area & (MSR_ENTRY_BYTES - 1) == 0
+        && msr_area_last_byte(area, count).is_some_and(|last| c.attempt().capabilities.address_fits(last))
         && (0..u64::from(count)).all(|i| {
             let entry = area.wrapping_add(i * MSR_ENTRY_BYTES);
             let (first, value) = (c.try_read_u64(entry), c.try_read_u64(entry.wrapping_add(8)));
