@@ -6,47 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use vmcs_case::profile::NamedProfile;
-use vmcs_case::{Implementation, Session, Target, TargetError};
+use vmcs_case::{Implementation, Session, TargetError};
 use vmcs_fuzz::TestProcessor;
-use vmcs_fuzz::emulator::EmulatorTarget;
-use vmcs_hw::MachineError;
-use vmcs_hw::bochs::{self, BochsInstall, BochsTarget};
-use vmcs_hw::metal::LineName;
+use vmcs_fuzz::machines::MachineChoice;
+use vmcs_hw::targets::{Cpus, TargetName};
 
 use crate::error::CliError;
-use crate::kvm::{self, OnBochs};
-use crate::target::{self, DEFAULT_EMULATED, HOSTS_PROCESSOR, REAL_PROCESSOR, TargetSpec};
+use crate::target;
 
-/// What stands for every model, or every version.
+/// What stands for every CPU model.
 const ALL: &str = "all";
-
-/// A machine that can be opened as often as needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum MachineChoice {
-    /// A CPU model of a Bochs.
-    Bochs(BochsInstall, String),
-    /// The KVM of this host.
-    Kvm,
-    /// A KVM inside Bochs.
-    KvmOnBochs(OnBochs),
-    /// The machine at a serial line.
-    Metal(LineName),
-    /// The emulator with a profile.
-    Emulator(Box<NamedProfile>),
-}
-
-impl MachineChoice {
-    /// Opens one.
-    pub(crate) fn open(&self) -> Result<Box<dyn Target>, TargetError> {
-        Ok(match self {
-            Self::Bochs(install, model) => Box::new(BochsTarget::new(install.clone(), model)?),
-            Self::Kvm => kvm::host()?,
-            Self::KvmOnBochs(on_bochs) => on_bochs.open()?,
-            Self::Metal(line) => target::metal(line)?,
-            Self::Emulator(given) => Box::new(EmulatorTarget::new(given.profile.clone(), given.name.clone())),
-        })
-    }
-}
 
 /// A machine that was asked what its processor is, and what cases for it start from.
 #[derive(Clone, Debug)]
@@ -61,14 +30,19 @@ pub(crate) struct CampaignMachine {
 /// The machines that `targets` and `cpus` mean, as they report themselves; `all` stands for every CPU model with VMX.
 /// So many are asked at the same time.
 pub(crate) fn capture(
-    targets: &[TargetSpec],
+    targets: &[TargetName],
     cpus: &[String],
     jobs: NonZeroUsize,
 ) -> Result<Vec<CampaignMachine>, CliError> {
     let all = cpus.iter().any(|cpu| cpu == ALL);
+    let cpus = match cpus {
+        _ if all => Cpus::All,
+        [] => Cpus::Default,
+        named => Cpus::Named(named),
+    };
     let mut choices = Vec::new();
     for target in targets {
-        for choice in choices_of(target, cpus, all)? {
+        for choice in MachineChoice::named(target, cpus)? {
             if !choices.contains(&choice) {
                 choices.push(choice);
             }
@@ -89,59 +63,6 @@ pub(crate) fn capture(
     }
     if machines.is_empty() {
         return Err(CliError::Usage("no CPU model of these targets has VMX".to_owned()));
-    }
-    Ok(machines)
-}
-
-/// The machines of one target.
-fn choices_of(target: &TargetSpec, cpus: &[String], all: bool) -> Result<Vec<MachineChoice>, CliError> {
-    let installs = match target {
-        TargetSpec::Replay(_) => {
-            return Err(CliError::Usage(
-                "a recording answers only the cases that are in it: it cannot be a target beside others".to_owned(),
-            ));
-        }
-        TargetSpec::Emu => {
-            let profiles = if all {
-                NamedProfile::embedded().to_vec()
-            } else if cpus.is_empty() {
-                vec![target::profile(DEFAULT_EMULATED)?]
-            } else {
-                cpus.iter().map(|cpu| target::profile(cpu)).collect::<Result<_, _>>()?
-            };
-            return Ok(profiles.into_iter().map(|profile| MachineChoice::Emulator(Box::new(profile))).collect());
-        }
-        TargetSpec::Metal(line) if cpus.is_empty() => return Ok(vec![MachineChoice::Metal(line.clone())]),
-        TargetSpec::Metal(_) => return Err(CliError::Usage(REAL_PROCESSOR.to_owned())),
-        TargetSpec::Kvm if cpus.is_empty() => return Ok(vec![MachineChoice::Kvm]),
-        TargetSpec::Kvm => return Err(CliError::Usage(HOSTS_PROCESSOR.to_owned())),
-        TargetSpec::KvmOnBochs(version) if cpus.is_empty() => {
-            return Ok(vec![MachineChoice::KvmOnBochs(OnBochs::choose(version.as_deref(), None)?)]);
-        }
-        TargetSpec::KvmOnBochs(version) => {
-            let machines =
-                cpus.iter().map(|cpu| OnBochs::choose(version.as_deref(), Some(cpu)).map(MachineChoice::KvmOnBochs));
-            return machines.collect();
-        }
-        TargetSpec::Bochs(Some(version)) if version == ALL => {
-            let installs = bochs::installs()?;
-            if installs.is_empty() {
-                return Err(MachineError::BochsMissing.into());
-            }
-            installs
-        }
-        TargetSpec::Bochs(version) => vec![target::bochs_install(version.as_deref())?],
-    };
-    let mut machines = Vec::new();
-    for install in installs {
-        let models = if all {
-            install.models()?
-        } else if cpus.is_empty() {
-            vec![target::default_model(install.version).to_owned()]
-        } else {
-            cpus.to_vec()
-        };
-        machines.extend(models.into_iter().map(|model| MachineChoice::Bochs(install.clone(), model)));
     }
     Ok(machines)
 }
@@ -168,15 +89,9 @@ fn capture_each(choices: &[MachineChoice], jobs: NonZeroUsize) -> Vec<Result<Cam
 }
 
 fn capture_one(choice: &MachineChoice) -> Result<CampaignMachine, TargetError> {
-    let mut target = choice.open()?;
+    let mut target = target::open_choice(choice)?;
     let implementation = target.implementation();
-    let profile = match choice {
-        MachineChoice::Emulator(given) => NamedProfile::clone(given),
-        MachineChoice::Bochs(..) | MachineChoice::Kvm | MachineChoice::KvmOnBochs(_) | MachineChoice::Metal(_) => {
-            let report = target.capture()?;
-            NamedProfile::captured(implementation.to_string(), "read out of the machine by the probe", &report)
-        }
-    };
+    let (profile, _) = choice.capture(target.as_mut())?;
     let processor = TestProcessor::new(&profile.profile);
     let session = processor.session();
     Ok(CampaignMachine { choice: choice.clone(), implementation, profile, processor, session })

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use vmcs_case::number::Number;
 use vmcs_case::profile::{Confidence, NamedProfile};
+use vmcs_hw::targets::{NotATarget, TargetName};
 use vmcs_model::Capabilities;
 use vmcs_model::capabilities::{Allowed, Facts};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};
@@ -15,7 +16,7 @@ use vmcs_model::registers::{Cr0, Cr4};
 
 use crate::error::{CliError, Status};
 use crate::output;
-use crate::target::{self, TargetArgs, TargetSpec};
+use crate::target::{self, TargetArgs};
 
 /// Show what a processor allows: every control bit, CR0 and CR4, EPT and VPID, address widths
 ///
@@ -54,22 +55,22 @@ enum What {
 #[derive(Clone)]
 enum Asked {
     List,
-    Target(TargetSpec),
+    Target(TargetName),
 }
 
 impl FromStr for Asked {
-    type Err = String;
+    type Err = NotATarget;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, NotATarget> {
         if text == "list" { Ok(Self::List) } else { text.parse().map(Self::Target) }
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let profile = match (&args.profile, &args.target) {
-        (Some(name), _) => target::profile(name)?,
-        (None, Some(Asked::Target(spec))) => {
-            let args = TargetArgs { target: Some(spec.clone()), cpu: args.cpu.clone() };
+        (Some(name), _) => NamedProfile::find(name)?,
+        (None, Some(Asked::Target(target))) => {
+            let args = TargetArgs { target: Some(target.clone()), cpu: args.cpu.clone() };
             target::open(&args)?.capture()?.profile
         }
         (None, Some(Asked::List)) => return list(args.json, false),

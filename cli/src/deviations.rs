@@ -8,16 +8,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use vmcs_case::Implementation;
-use vmcs_fuzz::deviations::{Deviation, Deviations};
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
+use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::Judgement;
-use vmcs_hw::bochs;
-use vmcs_hw::kvm::installed_kernels;
 
 use crate::error::{CliError, Status};
 use crate::output;
 use crate::replay::deviations;
-use crate::target::{TargetArgs, TargetSpec};
-use crate::tested_machine::{self, TestedMachine};
+use crate::target::TargetArgs;
+use crate::tested_machine::TestedMachine;
 
 /// List what implementations are known to do otherwise than the SDM, and execute the smallest case of each
 ///
@@ -48,7 +47,7 @@ pub(crate) struct Args {
 /// What is printed of a deviation.
 #[derive(Serialize)]
 struct Line<'a> {
-    id: &'a str,
+    id: &'a DeviationId,
     /// Where the case was executed, or would be.
     implementation: String,
     state: State,
@@ -96,17 +95,17 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let deviations = deviations(args.deviations.as_deref())?;
     let mut states: Vec<Option<(Implementation, State, Option<String>)>> = deviations.iter().map(|_| None).collect();
     // One machine after the other, each with all of its cases.
-    let mut machines: Vec<TargetArgs> = Vec::new();
+    let mut machines: Vec<MachineChoice> = Vec::new();
     if args.target.target.is_some() {
-        machines.push(args.target.clone());
+        machines.push(args.target.choose()?);
     } else {
+        // Those that are here.
         for place in deviations.iter().filter_map(Deviation::shown_by) {
-            machines.extend(tested_machine::target_of(&place).filter(|machine| !machines.contains(machine)));
+            machines.extend(MachineChoice::of(&place).ok().filter(|machine| !machines.contains(machine)));
         }
-        machines.retain(is_here);
     }
     for machine in machines {
-        let mut machine = TestedMachine::open(&machine)?;
+        let mut machine = TestedMachine::open(machine)?;
         let here = machine.opened.target.implementation();
         let applies: Vec<_> = deviations.of(&here).into_iter().map(|deviation| deviation.id.clone()).collect();
         let given = args.target.target.is_some();
@@ -154,21 +153,6 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     Ok(Status::found(stale))
 }
 
-/// Whether there is such a Bochs; an emulator is always there.
-fn is_here(machine: &TargetArgs) -> bool {
-    match &machine.target {
-        Some(TargetSpec::Bochs(Some(version))) => {
-            bochs::installs().is_ok_and(|installs| installs.iter().any(|i| i.version.to_string() == *version))
-        }
-        Some(TargetSpec::KvmOnBochs(Some(version))) => {
-            let kernels = installed_kernels().unwrap_or_default();
-            kernels.iter().any(|kernel| kernel.version() == *version)
-                && bochs::installs().is_ok_and(|all| !all.is_empty())
-        }
-        _ => true,
-    }
-}
-
 /// What each deviation's case came to on a machine, `None` if it shows.
 fn states_on(
     machine: &mut TestedMachine,
@@ -195,9 +179,9 @@ fn states_on(
             if !deviation.accounts_for(&judgement) {
                 *result = Some(match judgement {
                     Judgement::Agree => "agrees with the model".to_owned(),
-                    Judgement::Unspecified(why) => why.to_owned(),
-                    Judgement::Deviates(id) => id,
-                    Judgement::Disagree(found) => found.observed,
+                    Judgement::Unspecified(why) => why.to_string(),
+                    Judgement::Deviates(ids) => ids.to_string(),
+                    Judgement::Disagree(found) => found.observed(),
                 });
             }
         }

@@ -5,13 +5,12 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vmcs_case::Target;
 use vmcs_case::recording::{Header, Recorder, Recording};
+use vmcs_case::{Target, TargetError};
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
     self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
@@ -20,14 +19,16 @@ use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::findings::case_file::CaseFile;
 use vmcs_fuzz::findings::minimise;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
-use vmcs_hw::bochs::{self, BochsInstall};
+use vmcs_hw::bochs::{self, BochsError, BochsInstall};
+use vmcs_hw::targets::{BochsChoice, TargetName};
 use vmcs_report::{Run, terminal};
 
 use crate::campaign_machines::{self, CampaignMachine};
 use crate::corpus;
 use crate::error::{CliError, Status};
+use crate::interrupt::stop_on_ctrl_c;
 use crate::report;
-use crate::target::{self, TargetSpec};
+use crate::target;
 use crate::{minimize, output};
 
 /// Cases on each processor unless something else is said.
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     /// The machines: `bochs` (the newest there is), `bochs@2.7`, `bochs@all`, `emu`; or one of `replay` (the recordings
     /// that come with this program) and `replay:FILE`
     #[arg(long = "target", value_name = "TARGET,...", value_delimiter = ',')]
-    targets: Vec<TargetSpec>,
+    targets: Vec<TargetName>,
     /// The processors: CPU models of Bochs (see `vmcs targets`), for `emu` profiles' names or files; `all` for every one
     /// with VMX
     #[arg(long = "cpu", value_name = "MODEL,...", alias = "profile", value_delimiter = ',')]
@@ -136,7 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let stop = stop_on_ctrl_c();
     let targets = if args.targets.is_empty() { vec![best(args)?] } else { args.targets.clone() };
     let Ended { mut runs, failure } = match (&targets[..], &args.corpus, &args.record) {
-        ([TargetSpec::Replay(file)], ..) => {
+        ([TargetName::Replay(file)], ..) => {
             if args.is_for_a_machine() {
                 return Err(CliError::Usage(
                     "a recording has its own cases and processor: only --deviations, --json and --report go with it"
@@ -221,7 +222,7 @@ impl Args {
 
     fn jobs(&self) -> NonZeroUsize {
         // There is one machine at a line.
-        if self.targets.iter().any(|target| matches!(target, TargetSpec::Metal(_))) {
+        if self.targets.iter().any(|target| matches!(target, TargetName::Metal(_))) {
             return NonZeroUsize::MIN;
         }
         self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
@@ -229,9 +230,9 @@ impl Args {
 }
 
 /// The best target there is; says on standard error which, why, and what would be better.
-fn best(args: &Args) -> Result<TargetSpec, CliError> {
+fn best(args: &Args) -> Result<TargetName, CliError> {
     let newest: Option<BochsInstall> = bochs::installs()?.pop();
-    let (spec, why) = match newest {
+    let (name, why) = match newest {
         Some(install) => {
             let version = install.version;
             let better = if version.major < 3 {
@@ -239,24 +240,24 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
             } else {
                 ""
             };
-            (TargetSpec::Bochs(None), format!("Bochs {version}, the newest one here{better}"))
+            (TargetName::Bochs(BochsChoice::Newest), format!("Bochs {version}, the newest one here{better}"))
         }
         None if args.is_for_a_machine() => {
-            return Err(vmcs_hw::MachineError::BochsMissing.into());
+            return Err(TargetError::from(BochsError::Missing).into());
         }
         None => (
-            TargetSpec::Replay(None),
+            TargetName::Replay(None),
             "recordings of real Bochs runs, because there is no Bochs here; for a live one: `apt-get install bochs \
              bochs-term`, or without root rights `vmcs targets install bochs --suite sid`"
                 .to_owned(),
         ),
     };
-    eprintln!("target: {spec} ({why})");
-    Ok(spec)
+    eprintln!("target: {name} ({why})");
+    Ok(name)
 }
 
 /// A campaign on several processors, of which several are at work at the same time.
-fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
+fn drive(args: &Args, targets: &[TargetName], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
     let state = args.state.as_deref().map(StateDirectory::open).transpose()?;
     let machines = campaign_machines::capture(targets, &args.cpus, args.jobs())?;
     let cases = args.cases.or_else(|| (args.time.is_none() && args.max_findings.is_none()).then_some(DEFAULT_CASES));
@@ -268,7 +269,7 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
     let bars = Bars::new(&machines, cases);
     let outcome = campaign::drive(&Campaign {
         subjects: &about,
-        open: &|index| machines[index].choice.open(),
+        open: &|index| target::open_choice(&machines[index].choice),
         generator: args.generator.into(),
         seed: args.seed,
         shard: args.shard,
@@ -288,7 +289,7 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
             if !minimised {
                 return Ok(Vec::new());
             }
-            let mut target = machines[index].choice.open()?;
+            let mut target = target::open_choice(&machines[index].choice)?;
             Ok(minimise::findings(target.as_mut(), about[index].setting, report)?)
         });
     }
@@ -296,7 +297,7 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
 }
 
 /// The one machine of a campaign that is recorded.
-fn one_machine(args: &Args, targets: &[TargetSpec]) -> Result<CampaignMachine, CliError> {
+fn one_machine(args: &Args, targets: &[TargetName]) -> Result<CampaignMachine, CliError> {
     let mut machines = campaign_machines::capture(targets, &args.cpus, args.jobs())?;
     match (machines.pop(), machines.is_empty()) {
         (Some(machine), true) => Ok(machine),
@@ -307,7 +308,7 @@ fn one_machine(args: &Args, targets: &[TargetSpec]) -> Result<CampaignMachine, C
 /// A campaign that is recorded.
 fn record(
     args: &Args,
-    targets: &[TargetSpec],
+    targets: &[TargetName],
     file: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
@@ -321,7 +322,7 @@ fn record(
     let mut stream = Stream::new(generator, args.seed);
     let cases = Cases::Generated { stream: &mut stream, count };
     let setting = Setting { processor, session, deviations };
-    let mut target = machine.choice.open()?;
+    let mut target = target::open_choice(&machine.choice)?;
     let (run, result) = one(target.as_mut(), setting, cases, count, Some(&mut recorder), Instant::now(), stop);
     let result = result.and_then(|()| recorder.finish().map_err(|error| CliError::file(file, &error)));
     let mut ended = Ended::default();
@@ -332,7 +333,7 @@ fn record(
 /// The corpus of a fuzzer on each processor.
 fn feed(
     args: &Args,
-    targets: &[TargetSpec],
+    targets: &[TargetName],
     directory: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
@@ -346,7 +347,7 @@ fn feed(
         let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(processor, bytes)));
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
         let setting = Setting { processor, session, deviations };
-        let mut target = choice.open()?;
+        let mut target = target::open_choice(choice)?;
         let (run, result) = one(target.as_mut(), setting, cases, files.len() as u64, None, began, stop);
         ended.add(run, result, |report| Ok(minimise::findings(target.as_mut(), setting, report)?));
         if stop.load(Ordering::Relaxed) || ended.failure.is_some() {
@@ -445,16 +446,4 @@ fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
     bar.set_prefix(name.to_owned());
     bar
-}
-
-/// A flag that Ctrl-C sets.
-pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        // If it fails, Ctrl-C ends the program as usual.
-        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-        stop
-    });
-    Arc::clone(&STOP)
 }

@@ -15,7 +15,7 @@ mod explain;
 mod fields;
 mod generate;
 mod image;
-mod kvm;
+mod interrupt;
 mod merge;
 mod metal;
 mod minimize;
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vmcs: {}", error::one_line(&error));
+            eprintln!("vmcs: {}", error::with_advice(&error));
             ExitCode::from(2)
         }
     }

@@ -5,13 +5,14 @@ use std::{fs, io};
 
 use vmcs_fuzz::findings::case_file::CaseFile;
 use vmcs_fuzz::findings::minimise::{Goal, minimise};
+use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::Judgement;
 
 use crate::error::{CliError, Status};
 use crate::replay::{Known, deviations};
 use crate::target::TargetArgs;
 use crate::tested_machine::TestedMachine;
-use crate::{output, run, tested_machine};
+use crate::{output, run};
 
 /// Make the cases of findings as small as they get
 ///
@@ -39,9 +40,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let deviations = deviations(args.deviations.as_deref())?;
     let known = read(&args.file)?;
-    let observed_by = known.first().and_then(|known| known.by.as_ref()).and_then(tested_machine::target_of);
-    let machine = observed_by.filter(|_| args.target.target.is_none()).unwrap_or_else(|| args.target.clone());
-    let mut machine = TestedMachine::open(&machine)?;
+    let observed_by = known.first().and_then(|known| known.by.as_ref()).filter(|_| args.target.target.is_none());
+    let choice = observed_by.and_then(|by| MachineChoice::of(by).ok());
+    let mut machine = TestedMachine::open(choice.map_or_else(|| args.target.choose(), Ok)?)?;
     let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
     let who = machine.opened.target.implementation();
     let mut disagreeing = Vec::new();

@@ -13,8 +13,8 @@ use vmcs_case::program::{FieldKey, Program, ProgramError, result_text};
 use vmcs_case::{End, Observation, Session, StepResult};
 use vmcs_fuzz::TestProcessor;
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};
+use crate::interrupt::stop_on_ctrl_c;
 use crate::target::{self, TargetArgs};
 
 /// Execute programs of VMX instructions on a target, one result per step

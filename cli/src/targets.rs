@@ -10,14 +10,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use vmcs_case::recording;
 use vmcs_debian::{Existing, InstallError, Progress, Step};
-use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::kvm::{install_kernel, installed_kernels};
+use vmcs_hw::bochs;
+use vmcs_hw::kvm::install_kernel;
+use vmcs_hw::targets::{Present, present};
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{self, CliError, Status};
-use crate::kvm;
+use crate::interrupt::stop_on_ctrl_c;
 use crate::output;
-use crate::target::default_model;
 
 /// List the machines that can be asked, or install one
 #[derive(clap::Args)]
@@ -65,7 +64,7 @@ enum Installable {
 struct Entry {
     target: String,
     cpus: Vec<String>,
-    default_cpu: Option<String>,
+    default_cpu: Option<&'static str>,
     about: String,
 }
 
@@ -78,28 +77,11 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 
 fn list(json: bool) -> Result<Status, CliError> {
     let mut entries = Vec::new();
-    let installs = bochs::installs()?;
-    for install in installs.iter().rev() {
-        entries.push(Entry {
-            target: format!("bochs@{}", install.version),
-            cpus: install.models()?,
-            default_cpu: Some(default_model(install.version).to_owned()),
-            about: format!("Bochs {}, {}", install.version, place(install)),
-        });
+    for Present { name, about, cpus, default_cpu, missing } in present()? {
+        let about = missing.map_or(about, |why| format!("not here: {}", error::one_line(&why)));
+        entries.push(Entry { target: name.to_string(), cpus, default_cpu, about });
     }
-    for kernel in installed_kernels()? {
-        entries.push(Entry {
-            target: format!("kvm@bochs:{}", kernel.suite),
-            cpus: Vec::new(),
-            default_cpu: None,
-            about: format!("KVM of Linux {} inside Bochs, {}", kernel.release, kernel.path.display()),
-        });
-    }
-    let (about, cpus) = match kvm::host() {
-        Ok(target) => ("KVM of this host".to_owned(), vec![target.implementation().model]),
-        Err(error) => (format!("not here: {}", error::one_line(&error)), Vec::new()),
-    };
-    entries.push(Entry { target: "kvm".to_owned(), cpus, default_cpu: None, about });
+    let has_bochs = entries.iter().any(|entry| entry.target.starts_with("bochs@"));
     entries.push(Entry {
         target: "emu".to_owned(),
         cpus: Vec::new(),
@@ -127,15 +109,10 @@ fn list(json: bool) -> Result<Status, CliError> {
         table.add_row([entry.target.clone(), entry.about.clone(), cpus.collect::<Vec<_>>().join(" ")]);
     }
     output::print_table(&table)?;
-    if installs.is_empty() {
+    if !has_bochs {
         eprintln!("No Bochs here: `vmcs targets install bochs --suite sid` unpacks one without root rights.");
     }
     Ok(Status::Clean)
-}
-
-/// Where a Bochs lies.
-fn place(install: &BochsInstall) -> String {
-    install.command.last().map_or_else(String::new, |program| program.display().to_string())
 }
 
 fn install(args: &Install) -> Result<Status, CliError> {

@@ -3,14 +3,15 @@
 use std::ops::ControlFlow;
 
 use vmcs_case::program::{Program, ProgramError};
-use vmcs_case::{Case, Implementation, Session, Target};
+use vmcs_case::{Case, Session, Target};
 use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::campaign::Setting;
 use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::{Judged, Oracle};
 
 use crate::error::CliError;
-use crate::target::{self, Opened, TargetArgs, TargetSpec};
+use crate::target::Opened;
 
 /// A target with what is needed to judge it.
 pub(crate) struct TestedMachine {
@@ -20,8 +21,8 @@ pub(crate) struct TestedMachine {
 }
 
 impl TestedMachine {
-    pub(crate) fn open(args: &TargetArgs) -> Result<Self, CliError> {
-        let mut opened = target::open(args)?;
+    pub(crate) fn open(choice: MachineChoice) -> Result<Self, CliError> {
+        let mut opened = Opened::new(choice)?;
         let processor = TestProcessor::new(&opened.capture()?.profile.profile);
         let session = processor.session();
         Ok(Self { opened, processor, session })
@@ -49,15 +50,4 @@ impl TestedMachine {
         })?;
         Ok(judged)
     }
-}
-
-/// The target that is that implementation.
-pub(crate) fn target_of(by: &Implementation) -> Option<TargetArgs> {
-    let target = match by.name.as_str() {
-        "KVM" if by.on.is_some() => TargetSpec::KvmOnBochs(Some(by.version.clone())),
-        "Bochs" => TargetSpec::Bochs(Some(by.version.clone())),
-        "vmcs-emu" => TargetSpec::Emu,
-        _ => return None,
-    };
-    Some(TargetArgs { target: Some(target), cpu: Some(by.model.clone()) })
 }

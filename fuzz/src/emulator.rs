@@ -14,8 +14,7 @@ use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_model::{Capabilities, CpuProfile, EntryInstruction, Outcome, Verdict, field};
 use vmcs_wire::{NO_VIOLATION, Op, Start, StepResult, layout};
 
-/// A result of a step of a case.
-pub type Step = StepResult<Vec<u64>>;
+use crate::step::Step;
 
 /// The emulator in the state in which a case finds the processor, and stepping through it.
 #[derive(Clone, Debug)]
@@ -68,15 +67,11 @@ impl CaseEmulator {
         Some(self.processor.verdict(instruction))
     }
 
-    /// As [`Self::verdict`], for a processor that does not make the checks `omitted`, nor those that go by what a device
-    /// answers: that is not known.
+    /// As [`Self::verdict`], for a processor that does not make the checks `omitted`.
     #[must_use]
     pub fn verdict_omitting(&self, op: &Op, omitted: &CheckSet) -> Option<Verdict> {
         let instruction = Self::entry_instruction(op)?;
-        let by_device = |check: &CheckId| self.processor.unknowns(instruction, *check).memory.is_some();
-        let violated = self.processor.verdict(instruction).violated;
-        let by_device: CheckSet = violated.iter().filter(by_device).collect();
-        Some(self.processor.verdict_omitting(instruction, &omitted.union(&by_device)))
+        Some(self.processor.verdict_omitting(instruction, omitted))
     }
 
     /// Why `op`, a VMLAUNCH or VMRESUME, violates `check` now, for a person.
@@ -206,6 +201,9 @@ pub struct EmulatorTarget {
 }
 
 impl EmulatorTarget {
+    /// What it calls itself.
+    pub const NAME: &str = "vmcs-emu";
+
     /// An emulated processor of that profile, called `model`.
     #[must_use]
     pub fn new(profile: CpuProfile, model: impl Into<String>) -> Self {
@@ -216,7 +214,7 @@ impl EmulatorTarget {
 impl Target for EmulatorTarget {
     fn implementation(&self) -> Implementation {
         Implementation {
-            name: "vmcs-emu".to_owned(),
+            name: Self::NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.model.clone(),
             on: None,

@@ -8,20 +8,13 @@ use vmcs_case::{Implementation, Target};
 use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_fuzz::oracle::Oracle;
-use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::kvm::{KvmOnBochs, installed_kernels};
+use vmcs_hw::metal::MetalOptions;
+use vmcs_hw::targets::Machine;
 
 /// That machine, if it is here.
 fn open(place: &Implementation) -> Option<Box<dyn Target>> {
-    let installs = bochs::installs().expect("an installed Bochs is usable");
-    let bochs = place.on.as_deref().unwrap_or(place);
-    let install = installs.into_iter().find(|install| install.version.to_string() == bochs.version)?;
-    if place.on.is_none() {
-        return Some(Box::new(BochsTarget::new(install, &place.model).expect("this Bochs has the model")));
-    }
-    let kernels = installed_kernels().expect("the cache directory is readable");
-    let kernel = kernels.into_iter().find(|kernel| kernel.version() == place.version)?;
-    Some(Box::new(KvmOnBochs::new(&kernel, install, &place.model).expect("this Bochs has the model")))
+    let machine = Machine::of(place).ok()?;
+    Some(machine.open(&MetalOptions::default()).expect("it has the CPU model"))
 }
 
 #[test]

@@ -13,7 +13,7 @@ use vmcs_golden::Sparse;
 use vmcs_hw::bochs::{self, BochsTarget};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::memory::ZeroMemory;
-use vmcs_model::{CpuState, Vmcs, violations};
+use vmcs_model::{CpuState, Vmcs};
 use vmcs_wire::{Op, Start, layout};
 
 /// An image with some fields changed at random; which and how many, the bits of `mask` say.
@@ -44,7 +44,7 @@ proptest! {
         let mask = if sparse { mask & mask.rotate_left(11) & mask.rotate_left(23) } else { mask };
         let vmcs = disturbed(&processor.bases[0].vmcs, mask, &values);
         let rounded = round(attempt, &vmcs, &ZeroMemory).expect("the plain guest is valid");
-        prop_assert!(violations(attempt, &rounded, &ZeroMemory).is_empty());
+        prop_assert!(attempt.on(&rounded, &ZeroMemory).violations().is_empty());
         prop_assert_eq!(round(attempt, &rounded, &ZeroMemory), Some(rounded));
     }
 }

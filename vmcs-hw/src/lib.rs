@@ -2,13 +2,12 @@
 //!
 //! [`bochs::BochsTarget`] is an emulated processor, [`kvm::KvmTarget`] KVM's emulation of one over a real processor,
 //! [`kvm::KvmOnBochs`] both, [`metal::MetalTarget`] a machine at the other end of a serial line. The probe that executes the
-//! cases there is embedded in this crate ([`probe_image`]).
+//! cases there is embedded in this crate ([`probe_image`]). [`targets`] opens each by its name.
 
-mod batch;
+mod answers;
 pub mod bochs;
-mod error;
 pub mod kvm;
 pub mod metal;
 pub mod probe_image;
-
-pub use error::MachineError;
+mod run;
+pub mod targets;

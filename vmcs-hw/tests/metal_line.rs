@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use vmcs_case::{Case, End, Observation, Op, Session, StepResult, Target, TargetError};
-use vmcs_hw::MachineError;
-use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
+use vmcs_hw::metal::{LineName, MetalError, MetalOptions, MetalTarget};
 use vmcs_wire::batch::BatchHeader;
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::line::{Interrupted, Line, Port};
@@ -154,7 +153,7 @@ fn what_a_machine_says_of_itself_can_be_a_refusal() {
     assert_eq!(error.to_string(), "the probe gave up: the processor has no VMX");
     let error = refusal(greeting(VERSION + 1, true, "a processor"));
     assert!(
-        matches!(error.machine(), Some(MachineError::ProbeVersion { found, .. }) if *found == VERSION + 1),
+        matches!(error.machine(), Some(MetalError::ProbeVersion { found, .. }) if *found == VERSION + 1),
         "{error}"
     );
 }

@@ -2,7 +2,7 @@
 
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::FieldId;
-use vmcs_model::{EntryAttempt, Outcome, ReadMemory, Vmcs, baseline, judge, violations};
+use vmcs_model::{EntryAttempt, Outcome, ReadMemory, Vmcs, baseline};
 
 /// Repairs that are tried before whole fields are given up.
 const REPAIRS: usize = 256;
@@ -17,25 +17,25 @@ const REPAIRS: usize = 256;
 pub fn round<M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &M) -> Option<Vmcs> {
     let plain = baseline::plain_64bit(attempt.capabilities);
     let mut rounded = vmcs.clone();
-    let mut last = violations(attempt, &rounded, memory);
+    let mut last = attempt.on(&rounded, memory).violations();
     for _ in 0..REPAIRS {
         let Some(check) = last.iter().next() else { break };
-        let repair = check.explain(attempt, &rounded, memory).repair();
+        let repair = attempt.on(&rounded, memory).explain(check).repair();
         let repaired = repair.map(|repair| {
             rounded.set_raw(repair.field, repair.new);
-            violations(attempt, &rounded, memory)
+            attempt.on(&rounded, memory).violations()
         });
         last = match repaired {
             Some(after) if is_progress(&last, &after) => after,
             _ => {
                 give_up(&mut rounded, &plain, check.info().fields);
-                violations(attempt, &rounded, memory)
+                attempt.on(&rounded, memory).violations()
             }
         };
     }
     if !enters(attempt, &rounded, memory) {
         // What stays open, and repairs that went in circles.
-        let verdict = judge(attempt, &rounded, memory);
+        let verdict = attempt.on(&rounded, memory).verdict();
         let open = verdict.violated.union(&verdict.undecidable);
         open.iter().for_each(|check| give_up(&mut rounded, &plain, check.info().fields));
     }
@@ -66,8 +66,8 @@ fn give_up(vmcs: &mut Vmcs, plain: &Vmcs, fields: &[FieldId]) {
 
 /// Nothing but an entry is permitted.
 fn enters<M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &M) -> bool {
-    violations(attempt, vmcs, memory).is_empty()
-        && judge(attempt, vmcs, memory).permitted.single() == Some(Outcome::Entered)
+    attempt.on(vmcs, memory).violations().is_empty()
+        && attempt.on(vmcs, memory).verdict().permitted.single() == Some(Outcome::Entered)
 }
 
 /// Gives fields, and then bits, of a valid image the values of `wanted` where it stays valid.

@@ -10,7 +10,7 @@ use vmcs_case::recording::Recording;
 use vmcs_model::checks::CheckId;
 use vmcs_model::field::FieldId;
 use vmcs_model::memory::ZeroMemory;
-use vmcs_model::{Capabilities, CpuProfile, CpuState, Vmcs, judge_partial};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs};
 use vmcs_texts::case::Case;
 use vmcs_texts::dump;
 use vmcs_texts::image::{Image, Syntax};
@@ -18,7 +18,6 @@ use vmcs_texts::image::{Image, Syntax};
 use crate::campaign::program_of;
 use crate::deviations::Deviations;
 use crate::findings::case_file::CaseFile;
-use crate::processor::launch;
 
 /// Lines of a text that are read as programs, cases and numbers.
 const MOST_LINES: usize = 64;
@@ -81,7 +80,7 @@ fn dumps(text: &str) {
         assert_eq!(known.count(), dump.known());
         // Nothing is known of the processor: whatever is said holds on every one.
         let capabilities = Capabilities::new(&CpuProfile::default());
-        judge_partial(launch(&capabilities, &CpuState::host_64()), &dump.vmcs, &ZeroMemory);
+        let _ = EntryAttempt::vmlaunch(&CpuState::host_64(), &capabilities).on(&dump.vmcs, &ZeroMemory).verdict();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use vmcs_model::field::{self, Encoding};
 
-use super::Dump;
+use super::contents::Dump;
 use super::text::START;
 
 /// The dump in a cleaned log.

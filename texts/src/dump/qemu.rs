@@ -2,8 +2,8 @@
 
 use vmcs_model::formats::AccessRights;
 
+use super::contents::{Dump, Reported};
 use super::pattern::{field, read};
-use super::{Dump, Reported};
 
 const SEGMENTS: [(&str, &str); 8] = [
     ("ES ={selector} {base} {limit} {flags}", "es"),

@@ -3,8 +3,8 @@
 use vmcs_model::Outcome;
 use vmcs_model::field::{self, FieldId};
 
+use super::contents::{Dump, Reported};
 use super::pattern::{field as named, read};
-use super::{Dump, Reported};
 
 const GUEST: &str = "*** Guest State ***";
 const HOST: &str = "*** Host State ***";

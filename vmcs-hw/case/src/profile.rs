@@ -9,12 +9,13 @@
 //! }
 //! ```
 //!
-//! - `msrs`: by number, the VMX capability MSRs 0x480-0x493, 0x345 (IA32_PERF_CAPABILITIES) and 0x982
-//!   (IA32_TME_ACTIVATE, taken to be 0 if it is not listed). `null` means that RDMSR raises #GP; an MSR that is not listed
-//!   is unknown.
+//! - `msrs`: by number, the MSRs of [`CapabilityMsr::ALL`]: the VMX capability MSRs 0x480-0x493, 0x3a
+//!   (IA32_FEATURE_CONTROL), 0x345 (IA32_PERF_CAPABILITIES) and 0x982 (IA32_TME_ACTIVATE). `null` means that RDMSR raises
+//!   #GP; an MSR that is not listed is unknown, unless CPUID says that it does not exist.
 //! - `cpuid`: by leaf and subleaf, both hexadecimal with or without 0x as in CPUID tables: `0x14.0x1`, `14.1`; a subleaf
-//!   of 0 can be left out. EAX, EBX, ECX, EDX; all zero for a leaf that the processor does not have. A leaf that is not
-//!   listed is unknown.
+//!   of 0 can be left out. EAX, EBX, ECX, EDX; all zero for a leaf that the processor does not have. Any leaf can be
+//!   listed; those of [`CpuidLeaf::ALL`] count. One that is not listed is unknown, unless it lies above the highest leaf
+//!   that leaf 0x0 or 0x80000000 names.
 //! - `confidence` and `quirks` are optional. Numbers are strings such as `"0x10"` or integers; any other key is an error.
 
 mod embedded;
@@ -26,9 +27,10 @@ use std::path::{Path, PathBuf};
 
 use vmcs_model::Capabilities;
 use vmcs_model::field::{Encoding, FIELDS, FieldSet};
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 
-pub use embedded::UnknownProfile;
+pub use embedded::{FindProfileError, UnknownProfile};
 pub use vmcs_profiles::Confidence;
 
 use crate::target::ProbeReport;
@@ -85,7 +87,9 @@ impl NamedProfile {
     pub fn captured(name: impl Into<String>, source: impl Into<String>, report: &ProbeReport) -> Self {
         let mut profile = CpuProfile::default();
         for &(number, value) in &report.msrs {
-            profile.set_msr_number(number, value.map_or(MsrValue::Absent, MsrValue::Value));
+            if let Some(msr) = CapabilityMsr::by_number(number) {
+                profile.set_msr(msr, value.map_or(MsrValue::Absent, MsrValue::Value));
+            }
         }
         for reading in &report.cpuid {
             if let Some(leaf) = CpuidLeaf::by_query(reading.leaf, reading.subleaf) {
@@ -157,8 +161,6 @@ impl ProfileError {
 
 #[cfg(test)]
 mod tests {
-    use vmcs_model::msr::CapabilityMsr;
-
     use super::*;
     use crate::target::CpuidReading;
 
@@ -174,7 +176,8 @@ mod tests {
         assert_eq!(captured.msr(CapabilityMsr::Basic), MsrValue::Value(0x10));
         assert_eq!(captured.msr(CapabilityMsr::Vmfunc), MsrValue::Absent);
         assert_eq!(captured.msr(CapabilityMsr::Misc), MsrValue::Unknown);
-        assert_eq!(captured.tme_activate, 1);
+        assert_eq!(captured.msr(CapabilityMsr::TmeActivate), MsrValue::Value(1));
+        assert_eq!(captured.msr(CapabilityMsr::FeatureControl), MsrValue::Value(5));
         assert_eq!(captured.cpuid(CpuidLeaf::Extended1), Some([2; 4]));
         assert_eq!(captured.cpuid(CpuidLeaf::PerformanceExtended), Some([0; 4]));
         assert_eq!(captured.cpuid(CpuidLeaf::Features), None);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use vmcs_case::profile::{Confidence, NamedProfile};
 use vmcs_model::msr::CapabilityMsr;
-use vmcs_model::profile::{CpuidLeaf, IA32_PERF_CAPABILITIES, IA32_TME_ACTIVATE, MsrValue, Quirks};
+use vmcs_model::profile::{CpuidLeaf, MsrValue, Quirks};
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vmcs-model/profiles");
 
@@ -36,14 +36,7 @@ fn source(profiles: &[NamedProfile]) -> String {
             "    ShippedProfile {{ name: {name:?}, source: {source:?}, confidence: {confidence},\n        msrs: &["
         )
         .expect("room");
-        let more = [
-            (IA32_PERF_CAPABILITIES, profile.perf_capabilities),
-            (
-                IA32_TME_ACTIVATE,
-                if profile.tme_activate == 0 { MsrValue::Unknown } else { MsrValue::Value(profile.tme_activate) },
-            ),
-        ];
-        for (number, value) in CapabilityMsr::ALL.iter().map(|msr| (msr.number(), profile.msr(*msr))).chain(more) {
+        for (number, value) in CapabilityMsr::ALL.iter().map(|msr| (msr.number(), profile.msr(*msr))) {
             match value {
                 MsrValue::Unknown => Ok(()),
                 MsrValue::Absent => write!(text, "({number:#x}, None), "),

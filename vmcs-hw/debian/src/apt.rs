@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::command::run;
+use super::error::InstallError;
+use super::progress::Step;
 use super::sources::{Source, mirrors, parse_deb822, parse_list};
-use super::{InstallError, Step};
 
 /// What of the machine's configuration holds for the private apt too: how to reach its mirrors (proxies, above all).
 const TRANSPORT: [&str; 3] = ["Acquire::http", "Acquire::ftp", "Acquire::ForceIPv"];

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::InstallError;
+use super::error::InstallError;
 
 /// How often a child is looked after.
 const INTERVAL: Duration = Duration::from_millis(10);

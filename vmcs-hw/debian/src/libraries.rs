@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::LIBRARIES;
+/// Where Debian's packages put libraries, below `/` or the directory that they are unpacked to.
+pub const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// Sonames that `programs`, which lie below `root`, need and that no library below `root` has.
 pub(super) fn missing(root: &Path, programs: Vec<PathBuf>) -> io::Result<Vec<String>> {

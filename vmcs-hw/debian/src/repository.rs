@@ -1,9 +1,18 @@
 //! Tests with an archive of their own: packages like Debian's whose dynamic loader is a shell script.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
+use super::apt::Settings;
+use super::place::{ReadSettings, lock};
 use super::*;
 
 /// Lists a library that another package has.

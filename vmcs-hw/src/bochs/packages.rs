@@ -15,7 +15,8 @@ use vmcs_debian::{
     Existing, InstallError, LIBRARIES, MANIFEST, Place, Progress, all_in, roots_directory, write_manifest,
 };
 
-use super::install::{BochsInstall, BochsVersion};
+use super::install::BochsInstall;
+use super::version::BochsVersion;
 
 /// The packages that are wanted for themselves. The libraries that they need have other names in every release.
 const PACKAGES: [&str; 5] = ["bochs", "bochs-term", "bochsbios", "libc6", "vgabios"];

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use vmcs_debian::last_lines;
 use vmcs_wire::disk::SECTOR;
 
-use super::BochsInstall;
-use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, Machine, System, bochsrc};
+use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, MachineFiles, System, bochsrc};
+use super::install::BochsInstall;
 use super::scratch::Scratch;
 use vmcs_case::TargetError;
 
@@ -67,7 +67,7 @@ impl Files {
         let [system, msrs, serial] = ["system.img", "msrs.def", "serial"].map(|name| self.path(name));
         let system = self.system.map(|cylinders| System { disk: &system, cylinders, msrs: &msrs, serial: &serial });
         let (rom, disk) = (self.path("probe.rom"), self.disk());
-        let machine = Machine { rom: &rom, memory: self.memory, ips: self.ips, disk: &disk, cylinders, system };
+        let machine = MachineFiles { rom: &rom, memory: self.memory, ips: self.ips, disk: &disk, cylinders, system };
         bochsrc(install, model, &machine)
     }
 }

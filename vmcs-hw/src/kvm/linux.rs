@@ -3,11 +3,32 @@
 //! The ROM copies the whole disk to memory, so the disk is the memory's content: the boot parameters ("zero page"), the
 //! command line, the initramfs, the kernel (Documentation/arch/x86/boot.rst of Linux, 32-bit boot protocol).
 
+use vmcs_case::TargetError;
 use vmcs_wire::disk::{SECTOR, sectors};
 
 use crate::bochs::Guest;
-use crate::error::MachineError;
-use crate::probe_image;
+use crate::probe_image::{self, EmbeddedError};
+
+/// A Linux cannot be started in Bochs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinuxError {
+    /// A file is not a Linux kernel that can be started.
+    #[error("the kernel cannot be started: {0}")]
+    BadKernel(&'static str),
+    /// The ROM that starts it.
+    #[error(transparent)]
+    Rom(#[from] EmbeddedError),
+}
+
+impl From<LinuxError> for TargetError {
+    fn from(error: LinuxError) -> Self {
+        match error {
+            LinuxError::Rom(error) => error.into(),
+            error @ LinuxError::BadKernel(_) => Self::Machine(Box::new(error)),
+        }
+    }
+}
 
 /// MiB of memory that the machine has.
 const MEMORY: u32 = 192;
@@ -70,8 +91,8 @@ pub(crate) fn version(release: &str) -> String {
 }
 
 /// The header of a kernel image and what runs in protected mode.
-fn setup(image: &[u8]) -> Result<(&[u8], &[u8]), MachineError> {
-    let bad = MachineError::BadKernel;
+fn setup(image: &[u8]) -> Result<(&[u8], &[u8]), LinuxError> {
+    let bad = LinuxError::BadKernel;
     if image.get(header::MAGIC..header::MAGIC + 4) != Some(b"HdrS") {
         return Err(bad("it is not an x86 kernel image (bzImage)"));
     }
@@ -88,15 +109,15 @@ fn setup(image: &[u8]) -> Result<(&[u8], &[u8]), MachineError> {
 /// A machine that starts the kernel `image` with `files`, of which `init` is executed, and with `more` arguments.
 ///
 /// # Errors
-/// [`MachineError::BadKernel`], [`MachineError::NoProbe`], [`MachineError::BadProbe`].
-pub(crate) fn guest(image: &[u8], files: &[File<'_>], more: &str) -> Result<Guest, MachineError> {
+/// [`LinuxError`].
+pub(crate) fn guest(image: &[u8], files: &[File<'_>], more: &str) -> Result<Guest, LinuxError> {
     let (setup_header, kernel) = setup(image)?;
     let initramfs = newc(files);
     let kernel_at = (INITRAMFS + initramfs.len() as u64).next_multiple_of(KERNEL_ALIGNMENT);
     let memory = u64::from(MEMORY) << 20;
     // The kernel unpacks itself in place, to some four times its size.
     if kernel_at + 5 * kernel.len() as u64 > memory {
-        return Err(MachineError::BadKernel("it is too large for the machine's memory"));
+        return Err(LinuxError::BadKernel("it is too large for the machine's memory"));
     }
 
     let mut disk = vec![0; offset(kernel_at)];
@@ -200,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_no_kernel_is_refused() {
-        let refused = |image: &[u8]| matches!(guest(image, &[], ""), Err(MachineError::BadKernel(_)));
+        let refused = |image: &[u8]| matches!(guest(image, &[], ""), Err(LinuxError::BadKernel(_)));
         assert!(refused(b""));
         assert!(refused(&image()[..3 * SECTOR]));
         let mut fixed = image();

@@ -11,6 +11,7 @@ mod on_bochs;
 mod on_host;
 
 pub use kernel::{InstalledKernel, install_kernel, installed_kernels};
+pub use linux::LinuxError;
 pub use on_bochs::KvmOnBochs;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use on_host::{KvmOptions, KvmTarget};

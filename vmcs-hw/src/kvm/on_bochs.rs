@@ -9,8 +9,7 @@ use std::time::Duration;
 use super::kernel::InstalledKernel;
 use super::linux::{self, File};
 use crate::bochs::{BochsInstall, BochsOptions, BochsTarget, BochsVersion};
-use crate::error::MachineError;
-use crate::probe_image;
+use crate::probe_image::{self, EmbeddedError};
 use vmcs_case::TargetError;
 use vmcs_case::{Case, Observation, Session};
 use vmcs_case::{CpuClock, Implementation, ProbeReport, Target};
@@ -35,11 +34,10 @@ impl KvmOnBochs {
     /// The KVM of `kernel` on the CPU model `model` of `install`.
     ///
     /// # Errors
-    /// [`MachineError::NoInit`], [`MachineError::BadKernel`], [`MachineError::UnknownModel`], [`MachineError::NoProbe`],
-    /// [`TargetError::Io`].
+    /// [`EmbeddedError`], [`LinuxError`](super::LinuxError), [`BochsError`](crate::bochs::BochsError), [`TargetError::Io`].
     pub fn new(kernel: &InstalledKernel, install: BochsInstall, model: &str) -> Result<Self, TargetError> {
         if INIT.is_empty() {
-            return Err(MachineError::NoInit.into());
+            return Err(EmbeddedError::NoInit.into());
         }
         let (payload, entry) = probe_image::payload()?;
         let probe = [&entry.to_le_bytes()[..], &payload].concat();

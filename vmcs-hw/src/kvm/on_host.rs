@@ -4,14 +4,12 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use vmcs_kvm::{Executor, Payload};
-use vmcs_wire::batch::BatchHeader;
-use vmcs_wire::codec::Writer;
+use vmcs_kvm::{Executor, KvmError, Payload};
 
 use super::linux::version;
-use crate::batch::{Chunk, decode_batch, decode_report, encode_session};
-use crate::error::MachineError;
+use crate::answers::{decode_report, encode_session};
 use crate::probe_image;
+use crate::run::{Portions, run};
 use vmcs_case::TargetError;
 use vmcs_case::{Case, Observation, Session};
 use vmcs_case::{Implementation, ProbeReport, Target};
@@ -42,7 +40,8 @@ impl KvmTarget {
     /// /dev/kvm, with the default options.
     ///
     /// # Errors
-    /// [`MachineError::Kvm`] with a [`vmcs_kvm::Refusal`] where virtual machines have no VMX; [`MachineError::NoProbe`].
+    /// [`KvmError`] with a [`vmcs_kvm::Refusal`] where virtual machines have no VMX;
+    /// [`EmbeddedError`](crate::probe_image::EmbeddedError).
     pub fn open() -> Result<Self, TargetError> {
         Self::with_options(KvmOptions::default())
     }
@@ -52,7 +51,7 @@ impl KvmTarget {
     /// # Errors
     /// Those of [`KvmTarget::open`].
     pub fn with_options(options: KvmOptions) -> Result<Self, TargetError> {
-        vmcs_kvm::open().map_err(MachineError::Kvm)?;
+        vmcs_kvm::open().map_err(failed)?;
         probe_image::elf()?;
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -69,8 +68,12 @@ impl KvmTarget {
     fn executor(&self, session: Vec<u8>, fields: usize) -> Result<Executor, TargetError> {
         let (bytes, entry) = probe_image::payload()?;
         let executor = Executor::new(Payload { bytes, entry }, session, fields, self.options.patience);
-        Ok(executor.map_err(MachineError::Kvm)?)
+        executor.map_err(failed)
     }
+}
+
+fn failed(error: KvmError) -> TargetError {
+    TargetError::Machine(Box::new(error))
 }
 
 impl Target for KvmTarget {
@@ -80,7 +83,7 @@ impl Target for KvmTarget {
 
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
         let session = encode_session(&Session::default())?;
-        decode_report(&self.executor(session, 0)?.profile().map_err(MachineError::Kvm)?)
+        decode_report(&self.executor(session, 0)?.profile().map_err(failed)?)
     }
 
     fn run(
@@ -89,46 +92,15 @@ impl Target for KvmTarget {
         cases: &mut dyn Iterator<Item = Case>,
         observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
     ) -> Result<(), TargetError> {
-        let fields = session.observed_fields.len();
-        let mut executor = self.executor(encode_session(session)?, fields)?;
-        let mut first = 0;
-        loop {
-            let mut chunk = Chunk::default();
-            let mut too_large = false;
-            for case in cases.take(self.options.batch.max(1)) {
-                if !chunk.push(&case, session) {
-                    too_large = true;
-                    break;
-                }
-            }
-            for batch in chunk.batches(0, 0, self.options.batch) {
-                let header =
-                    BatchHeader { number: 1, cases: batch.cases.try_into().unwrap_or(u32::MAX), careful: true };
-                let mut bytes = vec![0; BatchHeader::BYTES];
-                header.encode(&mut Writer::new(&mut bytes)).expect("the vector has its size");
-                bytes.extend_from_slice(chunk.encoded(&batch));
-                let content = executor.batch(&bytes).map_err(MachineError::Kvm)?;
-                for (case, observation) in (batch.first..).zip(decode_batch(&content, &chunk, &batch, fields)?) {
-                    if observe(first + case, observation).is_break() {
-                        return Ok(());
-                    }
-                }
-            }
-            first += chunk.len();
-            if too_large {
-                return Err(TargetError::CaseTooLarge(first));
-            }
-            if chunk.len() == 0 {
-                return Ok(());
-            }
-        }
+        let mut executor = self.executor(encode_session(session)?, session.observed_fields.len())?;
+        let batch = self.options.batch;
+        let portions = Portions { chunk: batch, bytes: usize::MAX, batch };
+        run(&mut executor, portions, session, cases, observe, failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use vmcs_kvm::KvmError;
-
     use super::*;
 
     /// Where KVM can do it, it answers; elsewhere it refuses before it is asked for anything, with a sentence that says what
@@ -141,7 +113,7 @@ mod tests {
                 assert!(report.msrs.contains(&(0x3A, Some(5))));
             }
             Err(error) => {
-                let Some(MachineError::Kvm(KvmError::Refused(refusal))) = error.machine() else { panic!("{error}") };
+                let Some(KvmError::Refused(refusal)) = error.machine() else { panic!("{error}") };
                 let sentence = refusal.to_string();
                 assert!(sentence.contains("kvm") && sentence.len() > 40, "{sentence}");
             }

@@ -11,14 +11,22 @@ use vmcs_debian::{
     write_manifest,
 };
 
-use crate::error::MachineError;
-
 /// What the directory's name starts with.
 const KIND: &str = "grub";
 /// The packages that are wanted for themselves.
 const PACKAGES: [&str; 6] = ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "libc6", "mtools", "xorriso"];
 /// The programs that are started, the first of them by us.
 const PROGRAMS: [&str; 4] = ["grub-mkrescue", "grub-mkimage", "xorriso", "mtools"];
+
+/// A program that was unpacked does not work.
+#[derive(Debug, thiserror::Error)]
+#[error("{tool} does not work: {output}")]
+struct ToolFailed {
+    /// The program.
+    tool: &'static str,
+    /// What it says.
+    output: String,
+}
 
 /// The unpacked packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +51,9 @@ impl InstalledGrub {
     }
 
     /// Whether all programs start.
-    fn check(&self) -> Result<(), MachineError> {
+    fn check(&self) -> Result<(), ToolFailed> {
         for name in PROGRAMS {
-            let failed = |output: String| MachineError::ToolFailed { tool: name.to_owned(), output };
+            let failed = |output: String| ToolFailed { tool: name, output };
             let result = launcher(&self.path, name).arg("--version").output();
             let result = result.map_err(|error| failed(error.to_string()))?;
             if !result.status.success() {

@@ -17,6 +17,7 @@
 
 mod intel;
 
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, CpuidRegisters, MsrValue};
 
 /// How far the values of a profile can be trusted.
@@ -60,7 +61,9 @@ impl ShippedProfile {
     pub fn profile(&self) -> CpuProfile {
         let mut profile = CpuProfile::default();
         for &(number, value) in self.msrs {
-            profile.set_msr_number(number, value.map_or(MsrValue::Absent, MsrValue::Value));
+            if let Some(msr) = CapabilityMsr::by_number(number) {
+                profile.set_msr(msr, value.map_or(MsrValue::Absent, MsrValue::Value));
+            }
         }
         for &(leaf, subleaf, registers) in self.cpuid {
             if let Some(leaf) = CpuidLeaf::by_query(leaf, subleaf) {
@@ -103,9 +106,8 @@ mod tests {
     #[test]
     fn every_value_is_one_that_the_model_takes() {
         for processor in all() {
-            let mut profile = CpuProfile::default();
             for &(number, _) in processor.msrs {
-                assert!(profile.set_msr_number(number, MsrValue::Absent), "{}: {number:#x}", processor.name);
+                assert!(CapabilityMsr::by_number(number).is_some(), "{}: {number:#x}", processor.name);
             }
             for &(leaf, subleaf, _) in processor.cpuid {
                 assert!(CpuidLeaf::by_query(leaf, subleaf).is_some(), "{}: {leaf:#x}.{subleaf:#x}", processor.name);

@@ -1,11 +1,12 @@
 //! The profiles that come with `vmcs-profiles`, by name.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use vmcs_profiles::ShippedProfile;
 
-use super::{NamedProfile, slug};
+use super::{NamedProfile, ProfileError, slug};
 
 static EMBEDDED: LazyLock<Vec<NamedProfile>> = LazyLock::new(|| vmcs_profiles::all().iter().map(Into::into).collect());
 
@@ -52,6 +53,32 @@ impl NamedProfile {
         let near = near.into_iter().map(|profile| profile.name.as_str()).collect();
         Err(UnknownProfile { name: name.to_owned(), ambiguous, near })
     }
+}
+
+impl NamedProfile {
+    /// The profile in that file or, if there is no such file and the name does not end in `.json`, the embedded one of that
+    /// name.
+    ///
+    /// # Errors
+    /// [`FindProfileError`].
+    pub fn find(name_or_file: &str) -> Result<Self, FindProfileError> {
+        let file = Path::new(name_or_file);
+        if file.is_file() || file.extension().is_some_and(|extension| extension == "json") {
+            return Ok(Self::load(file)?);
+        }
+        Ok(Self::by_name(name_or_file)?.clone())
+    }
+}
+
+/// No profile is what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum FindProfileError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] ProfileError),
+    /// The name.
+    #[error(transparent)]
+    Name(#[from] UnknownProfile),
 }
 
 /// Most names that are offered when none matches.

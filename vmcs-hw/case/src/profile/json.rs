@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vmcs_model::field::FieldId;
-use vmcs_model::msr::{CapabilityMsr, IA32_VMX_BASIC};
-use vmcs_model::profile::{CpuProfile, CpuidLeaf, IA32_PERF_CAPABILITIES, IA32_TME_ACTIVATE, MsrValue, Quirks};
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue, Quirks};
 
 use super::{Confidence, NamedProfile};
 use crate::number::Number;
@@ -83,11 +83,14 @@ impl<'de> Deserialize<'de> for NamedProfile {
             fields_missing: file.quirks.fields_missing.into_iter().map(|name| name.0).collect(),
         };
         for (Msr(number), value) in file.msrs.0 {
-            let value = value.map_or(MsrValue::Absent, |Number(value)| MsrValue::Value(value));
-            profile.set_msr_number(number, value);
+            if let Some(msr) = CapabilityMsr::by_number(number) {
+                profile.set_msr(msr, value.map_or(MsrValue::Absent, |Number(value)| MsrValue::Value(value)));
+            }
         }
-        for (Leaf(leaf), registers) in file.cpuid.0 {
-            profile.set_cpuid(leaf, registers.map(|Register(value)| value));
+        for (Leaf(leaf, sub_leaf), registers) in file.cpuid.0 {
+            if let Some(leaf) = CpuidLeaf::by_query(leaf, sub_leaf) {
+                profile.set_cpuid(leaf, registers.map(|Register(value)| value));
+            }
         }
         Ok(Self { name: file.name, source: file.source, confidence: file.confidence.map(|trust| trust.0), profile })
     }
@@ -97,21 +100,22 @@ impl Serialize for NamedProfile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let profile = &self.profile;
         let msrs = CapabilityMsr::ALL.into_iter().map(|msr| (msr.number(), profile.msr(msr)));
-        let msrs = msrs.chain([(IA32_PERF_CAPABILITIES, profile.perf_capabilities)]);
         let msrs = msrs.filter_map(|(number, value)| match value {
             MsrValue::Unknown => None,
             MsrValue::Absent => Some((Msr(number), None)),
             MsrValue::Value(value) => Some((Msr(number), Some(Number(value)))),
         });
-        let tme = (profile.tme_activate != 0).then_some((Msr(IA32_TME_ACTIVATE), Some(Number(profile.tme_activate))));
         let cpuid = CpuidLeaf::ALL.into_iter();
-        let cpuid = cpuid.filter_map(|leaf| Some((Leaf(leaf), profile.cpuid(leaf)?.map(Register))));
+        let cpuid = cpuid.filter_map(|leaf| {
+            let (number, sub_leaf) = leaf.query();
+            Some((Leaf(number, sub_leaf), profile.cpuid(leaf)?.map(Register)))
+        });
         let Quirks { access_rights_drop_reserved, fields_extra, fields_missing } = profile.quirks;
         File {
             name: self.name.clone(),
             source: self.source.clone(),
             confidence: self.confidence.map(Trust),
-            msrs: Entries(msrs.chain(tme).collect()),
+            msrs: Entries(msrs.collect()),
             cpuid: Entries(cpuid.collect()),
             quirks: FileQuirks {
                 fields_extra: fields_extra.iter().map(FieldName).collect(),
@@ -123,7 +127,7 @@ impl Serialize for NamedProfile {
     }
 }
 
-/// Number of a capability MSR or of IA32_TME_ACTIVATE.
+/// Number of an MSR that a check depends on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Msr(u32);
 
@@ -135,52 +139,43 @@ impl fmt::Display for Msr {
 
 impl Key for Msr {
     fn expected() -> String {
-        let last = CapabilityMsr::ALL.last().map_or(IA32_VMX_BASIC, |msr| msr.number());
-        format!(
-            "the number of an MSR: {IA32_VMX_BASIC:#x}-{last:#x}, {IA32_PERF_CAPABILITIES:#x}, {IA32_TME_ACTIVATE:#x}"
-        )
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        for number in CapabilityMsr::ALL.map(CapabilityMsr::number) {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => runs.push((number, number)),
+            }
+        }
+        let run = |(first, last): (u32, u32)| {
+            if first == last { format!("{first:#x}") } else { format!("{first:#x}-{last:#x}") }
+        };
+        format!("the number of an MSR: {}", runs.into_iter().map(run).collect::<Vec<_>>().join(", "))
     }
 
     fn parse(text: &str) -> Option<Self> {
         let number = Number::parse(text).ok()?.to_u32().ok()?;
-        let known =
-            CapabilityMsr::by_number(number).is_some() || matches!(number, IA32_PERF_CAPABILITIES | IA32_TME_ACTIVATE);
-        known.then_some(Self(number))
+        CapabilityMsr::by_number(number).map(|_| Self(number))
     }
 }
 
 /// A CPUID leaf with its subleaf.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Leaf(CpuidLeaf);
-
-impl Ord for Leaf {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.query().cmp(&other.0.query())
-    }
-}
-
-impl PartialOrd for Leaf {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Leaf(u32, u32);
 
 impl fmt::Display for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (leaf, subleaf) = self.0.query();
-        write!(f, "{leaf:#x}.{subleaf:#x}")
+        write!(f, "{:#x}.{:#x}", self.0, self.1)
     }
 }
 
 impl Key for Leaf {
     fn expected() -> String {
-        let all = CpuidLeaf::ALL.map(|leaf| Self(leaf).to_string()).join(", ");
-        format!("a CPUID leaf and subleaf in hexadecimal, one of {all}")
+        "a CPUID leaf and subleaf in hexadecimal, such as 0x7.0x1".to_owned()
     }
 
     fn parse(text: &str) -> Option<Self> {
         let (leaf, subleaf) = text.split_once('.').unwrap_or((text, "0"));
-        CpuidLeaf::by_query(hexadecimal(leaf)?, hexadecimal(subleaf)?).map(Self)
+        Some(Self(hexadecimal(leaf)?, hexadecimal(subleaf)?))
     }
 }
 
@@ -275,8 +270,9 @@ mod tests {
         assert_eq!(read.profile.msr(CapabilityMsr::Vmfunc), MsrValue::Absent);
         assert_eq!(read.profile.msr(CapabilityMsr::Misc), MsrValue::Value(7));
         assert_eq!(read.profile.msr(CapabilityMsr::Exit2), MsrValue::Unknown);
-        assert_eq!(read.profile.tme_activate, 3);
-        assert_eq!(read.profile.perf_capabilities, MsrValue::Absent);
+        assert_eq!(read.profile.msr(CapabilityMsr::TmeActivate), MsrValue::Value(3));
+        assert_eq!(read.profile.msr(CapabilityMsr::PerfCapabilities), MsrValue::Absent);
+        assert_eq!(read.profile.msr(CapabilityMsr::FeatureControl), MsrValue::Unknown);
         assert_eq!(read.confidence, None);
     }
 
@@ -288,6 +284,19 @@ mod tests {
         }
         let read = read("{}", r#"{"80000008": [1, 2, 3, 4]}"#, "").expect("no subleaf");
         assert_eq!(read.profile.cpuid(CpuidLeaf::AddressWidths), Some([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn leaves_that_no_check_depends_on_are_passed_over() {
+        let all = read(
+            "{}",
+            r#"{"0": [22, 1, 2, 3], "2": [1, 2, 3, 4], "7.3": [0, 0, 0, 0], "4000000a.1": [0, 0, 0, 1]}"#,
+            "",
+        )
+        .expect("a profile");
+        assert_eq!(all.profile.cpuid(CpuidLeaf::Highest), Some([22, 1, 2, 3]));
+        assert_eq!(all.profile.known_cpuid(CpuidLeaf::LastBranch), Some([0; 4]));
+        assert_eq!(all, read("{}", r#"{"0": [22, 1, 2, 3]}"#, "").expect("a profile"));
     }
 
     #[test]
@@ -303,11 +312,11 @@ mod tests {
     #[test]
     fn errors_name_place_key_and_expectation() {
         for (msrs, cpuid, more, place, words) in [
-            (r#"{"0x4a0": 1}"#, "{}", "", "2:", &["\"0x4a0\"", "0x480-0x493, 0x345, 0x982"][..]),
+            (r#"{"0x4a0": 1}"#, "{}", "", "2:", &["\"0x4a0\"", "0x480-0x493, 0x3a, 0x345, 0x982"][..]),
             (r#"{"0x480": "ten"}"#, "{}", "", "2:", &["\"0x480\"", "\"ten\"", "a number"]),
             (r#"{"0x480": 1, "0x480": 2}"#, "{}", "", "2:", &["\"0x480\" stands twice"]),
-            ("{}", r#"{"7.3": [0, 0, 0, 0]}"#, "", "3:", &["\"7.3\"", "0x7.0x2"]),
-            ("{}", r#"{"7.+1": [0, 0, 0, 0]}"#, "", "3:", &["\"7.+1\""]),
+            ("{}", r#"{"7.3": [0, 0, 0]}"#, "", "3:", &["\"7.3\"", "an array of length 4"]),
+            ("{}", r#"{"7.+1": [0, 0, 0, 0]}"#, "", "3:", &["\"7.+1\"", "such as 0x7.0x1"]),
             ("{}", r#"{".": [0, 0, 0, 0]}"#, "", "3:", &["\".\""]),
             ("{}", r#"{"7.1": [0, 0, 0]}"#, "", "3:", &["\"7.1\"", "an array of length 4"]),
             ("{}", r#"{"7.1": [0, 0, 0, "0x100000000"]}"#, "", "3:", &["\"7.1\"", "at most 32 bits"]),
