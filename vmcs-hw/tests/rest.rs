@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{base_image, launch, msr, revision, run, steps};
+use support::{base_image, launch, msr, run, steps};
 use vmcs_case::{Case, Observation, Op, ProbeReport, Session, StepResult, Target, layout};
 use vmcs_hw::bochs::{self, BochsTarget};
 
@@ -14,6 +14,7 @@ const ENTRY_MSR_LOAD_COUNT: u32 = 0x4014;
 const ENTRY_MSR_LOAD_ADDRESS: u32 = 0x200A;
 const INJECTION: u32 = 0x4016;
 const INTERRUPTIBILITY: u32 = 0x4824;
+const IDT_LIMIT: u32 = 0x4812;
 const TIMER: u32 = 0x482E;
 const UINV: u32 = 0x0814;
 const PKRS: u32 = 0x2818;
@@ -140,7 +141,8 @@ fn the_monitor_trap_flag_ends_with_its_guest() {
         if !subject.may(PRIMARY, 27) {
             continue;
         }
-        let trapping = subject.case(&[subject.with(PRIMARY, &[27])]);
+        // The exit comes with the injection, before an instruction: a #GP without an IDT is a triple fault.
+        let trapping = subject.case(&[subject.with(PRIMARY, &[27]), (IDT_LIMIT, 0), (INJECTION, 0x8000_0B0D)]);
         let injecting = subject.case(&[(INJECTION, 0x8000_0700)]);
         subject.assert_leaves_nothing(&trapping, &injecting, MONITOR_TRAP_FLAG);
     }
@@ -182,6 +184,5 @@ fn msrs_that_an_area_names_are_restored() {
         loading.ops.splice(entry..entry, stores);
         let plain = subject.case(&[]);
         subject.assert_leaves_nothing(&loading, &plain, VMCALL);
-        let _ = revision(&subject.report);
     }
 }
