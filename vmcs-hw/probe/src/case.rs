@@ -335,8 +335,12 @@ impl<'a> Machine<'a> {
 
     #[inline(never)]
     fn enter(&mut self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
-        let unusual = is_unusual();
-        let astray = if unusual { self.prepare() } else { None };
+        let counts =
+            vmx::value(encoding(field::VM_ENTRY_MSR_LOAD_COUNT)) | vmx::value(encoding(field::VM_EXIT_MSR_LOAD_COUNT));
+        if counts != 0 {
+            self.msrs.read();
+        }
+        let astray = if vmx::value(HOST_RIP_FIELD) == HOST_RIP { None } else { redirect_exit() };
         // SAFETY: HOST_RIP is the exit path, or a page fault leads there. The rest of the host state and the guest are the
         // case's: those that take the probe with them are not for cases to have, and where one overwrites the probe, its
         // sum tells (`work::run`).
@@ -352,7 +356,7 @@ impl<'a> Machine<'a> {
         match entered {
             Ok(result) => result.map_fields(|()| core::iter::empty()).encode(answer)?,
             Err(()) => {
-                if unusual {
+                if counts != 0 {
                     self.msrs.restore();
                 }
                 self.disturbed = self.disturbed || self.regions.rest.is_disturbed();
@@ -371,23 +375,6 @@ impl<'a> Machine<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Sees to it that control comes back from an entry, and that what it loads can be restored. The HOST_RIP for which the
-    /// exit path stands in meanwhile.
-    ///
-    /// An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not get
-    /// control back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on HOST_RIP ask for
-    /// a canonical address only, so the exit path stands in for the former without a difference.
-    #[inline(never)]
-    fn prepare(&mut self) -> Option<u64> {
-        let (read, host_rip) = vmx::vmread(HOST_RIP_FIELD);
-        let astray = read == Flags::Succeed && host_rip < MAPPED && host_rip != HOST_RIP;
-        if astray {
-            vmx::vmwrite(HOST_RIP_FIELD, HOST_RIP);
-        }
-        self.msrs.read();
-        astray.then_some(host_rip)
     }
 
     /// Notes the volatile areas that an exit with the current VMCS may have written to.
@@ -413,13 +400,19 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Whether something is to be done before an entry with the current VMCS: its exit does not lead to the exit path, or it or
-/// its exit loads MSRs.
-#[inline]
-fn is_unusual() -> bool {
-    let counts =
-        vmx::value(encoding(field::VM_ENTRY_MSR_LOAD_COUNT)) | vmx::value(encoding(field::VM_EXIT_MSR_LOAD_COUNT));
-    vmx::value(HOST_RIP_FIELD) ^ HOST_RIP | counts != 0
+/// Lets the exit path stand in for another HOST_RIP, which is returned.
+///
+/// An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not get control
+/// back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on HOST_RIP ask for a
+/// canonical address only, so the exit path stands in for the former without a difference.
+#[inline(never)]
+fn redirect_exit() -> Option<u64> {
+    let (read, host_rip) = vmx::vmread(HOST_RIP_FIELD);
+    let astray = read == Flags::Succeed && host_rip < MAPPED;
+    astray.then(|| {
+        vmx::vmwrite(HOST_RIP_FIELD, HOST_RIP);
+        host_rip
+    })
 }
 
 /// Measures `rounds` entries, or nothing as often. `false`: it was refused.
