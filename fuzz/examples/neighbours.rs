@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::program::{OpLine, result_text};
 use vmcs_case::{Case, End, Observation, Session, StepResult, Target};
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_hw::bochs::{self, BochsOptions, BochsTarget};
 use vmcs_model::field::Encoding;
 
@@ -118,7 +118,9 @@ fn main() {
                     let shown = |step: Option<&StepResult<Vec<u64>>>| match step {
                         None => "nothing".to_owned(),
                         Some(StepResult::Value(value)) => format!("{value:x}"),
-                        Some(StepResult::Exit { reason, qualification, .. }) => format!("exit {reason}, {qualification:x}"),
+                        Some(StepResult::Exit { reason, qualification, .. }) => {
+                            format!("exit {reason}, {qualification:x}")
+                        }
                         Some(result) => result_text(result),
                     };
                     text += &format!(" step {step} {op:x?}: {} -> {};", shown(that), shown(this));
