@@ -6,7 +6,7 @@
 //! crate does what follows: loading guest state, saving it, loading host state.
 //!
 //! ```
-//! use vmcs_emu::{Failure, LogicalProcessor};
+//! use vmcs_emu::{InstructionFailure, LogicalProcessor};
 //! use vmcs_model::msr::CapabilityMsr;
 //! use vmcs_model::profile::{CpuProfile, MsrValue};
 //!
@@ -25,7 +25,7 @@
 //! cpu.vmptrld(0x2000)?;
 //!
 //! // VMRESUME wants a launched VMCS, and a VMCS after VMCLEAR is clear: error 5.
-//! assert_eq!(cpu.vmresume(), Err(Failure::valid(5)));
+//! assert_eq!(cpu.vmresume(), Err(InstructionFailure::valid(5)));
 //! assert_eq!(cpu.vmread(0x4400)?, 5);
 //!
 //! // The same under the names and status values of the C intrinsics.
@@ -33,7 +33,7 @@
 //! assert_eq!(__vmx_vmresume(&mut cpu), 1);
 //! assert_eq!(__vmx_vmptrld(&mut cpu, &0x1000), 1);
 //! assert_eq!(cpu.vmread(0x4400)?, 10);
-//! # Ok::<(), Failure>(())
+//! # Ok::<(), InstructionFailure>(())
 //! ```
 //!
 //! # Choices
@@ -77,7 +77,7 @@ mod region;
 mod segments;
 
 pub use exit::{ExitError, VmExit};
-pub use memory::Memory;
-pub use outcome::{Entry, Failure, VmxAbort};
+pub use memory::PhysicalMemory;
+pub use outcome::{EntryResult, InstructionFailure, VmxAbort};
 pub use processor::{LogicalProcessor, Platform};
-pub use region::Region;
+pub use region::VmcsRegion;
