@@ -1,6 +1,6 @@
 //! On every processor that comes with the project the plain image is entered: what its profile leaves out is not absent.
 
-use vmcs_emu::{Entry, LogicalProcessor};
+use vmcs_emu::{EntryResult, LogicalProcessor};
 use vmcs_model::controls::Entry as EntryControls;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::MsrValue;
@@ -26,7 +26,7 @@ fn the_plain_image_is_entered_or_undecidable_and_never_refused() {
         assert!(verdict.violated.is_empty(), "{}: {:?}", shipped.name, verdict.violated);
         assert!(verdict.permits(&Outcome::Entered), "{}", shipped.name);
         undecidable += u32::from(!verdict.undecidable.is_empty());
-        assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered), "{}", shipped.name);
+        assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered), "{}", shipped.name);
     }
     assert!(undecidable >= 14, "{undecidable} profiles leave something open");
 }
@@ -45,9 +45,9 @@ fn an_msr_that_is_not_known_is_not_absent() {
         fields.set(field::GUEST_IA32_PERF_GLOBAL_CTRL, 1 << 48);
         cpu.vmlaunch()
     };
-    let refused = Ok(Entry::Failed { reason: 33, qualification: 0 });
-    assert_eq!(enters(MsrValue::Value(1 << 15)), Ok(Entry::Entered));
-    assert_eq!(enters(MsrValue::Unknown), Ok(Entry::Entered));
+    let refused = Ok(EntryResult::Failed { reason: 33, qualification: 0 });
+    assert_eq!(enters(MsrValue::Value(1 << 15)), Ok(EntryResult::Entered));
+    assert_eq!(enters(MsrValue::Unknown), Ok(EntryResult::Entered));
     assert_eq!(enters(MsrValue::Value(0)), refused);
     assert_eq!(enters(MsrValue::Absent), refused);
 }
