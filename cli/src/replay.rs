@@ -11,8 +11,8 @@ use vmcs_case::{Case, Implementation};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::findings::case_file::CaseFile;
 use vmcs_fuzz::findings::minimise::Goal;
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::{Disagreement, Judged, Judgement};
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
 use crate::output;

@@ -7,7 +7,6 @@
 //! | the processor that cases are made for, and the valid images that they start from | [`processor`] |
 //! | making cases: generators, their order, what takes a machine down | [`generate`] |
 //! | executing a case on the reference emulator | [`emulator`] |
-//! | every machine by its name, the emulator among them | [`machines`] |
 //! | judging what a machine did: agreement, left open, known deviation, disagreement | [`oracle`] |
 //! | what implementations are known to do otherwise than the SDM | [`deviations`] |
 //! | many cases on several machines, with a state on disk | [`campaign`] |
@@ -25,7 +24,6 @@ pub mod emulator;
 pub mod findings;
 pub mod generate;
 pub mod invariants;
-pub mod machines;
 pub mod oracle;
 pub mod processor;
 
