@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use vmcs_case::Implementation;
-use vmcs_fuzz::deviations::{Deviation, Deviations};
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
 use vmcs_fuzz::oracle::Judgement;
 use vmcs_machines::MachineChoice;
 
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 /// What is printed of a deviation.
 #[derive(Serialize)]
 struct Line<'a> {
-    id: &'a str,
+    id: &'a DeviationId,
     /// Where the case was executed, or would be.
     implementation: String,
     state: State,
@@ -179,9 +179,9 @@ fn states_on(
             if !deviation.accounts_for(&judgement) {
                 *result = Some(match judgement {
                     Judgement::Agree => "agrees with the model".to_owned(),
-                    Judgement::Unspecified(why) => why.to_owned(),
-                    Judgement::Deviates(id) => id,
-                    Judgement::Disagree(found) => found.observed,
+                    Judgement::Unspecified(why) => why.to_string(),
+                    Judgement::Deviates(ids) => ids.to_string(),
+                    Judgement::Disagree(found) => found.observed(),
                 });
             }
         }

@@ -6,11 +6,12 @@ use serde::Serialize;
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::program::result_text;
 use vmcs_case::{FieldReport, Implementation, StepResult};
-use vmcs_fuzz::deviations::{Deviation, Deviations};
+use vmcs_fuzz::as_text;
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
 use vmcs_hw::targets::TargetName;
 use vmcs_model::Capabilities;
 use vmcs_model::capabilities::Facts;
-use vmcs_model::field::{Area, Encoding, FIELDS, FieldInfo, Width};
+use vmcs_model::field::{Area, Encoding, FIELDS, FieldId, FieldInfo, Width};
 use vmcs_model::msr::{CapabilityBit, CapabilityMsr, Source};
 use vmcs_model::profile::CpuidLeaf;
 
@@ -91,12 +92,13 @@ enum Exists {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Difference {
     encoding: String,
-    field: Option<&'static str>,
+    #[serde(serialize_with = "as_text::option::serialize")]
+    field: Option<FieldId>,
     kind: Kind,
     /// What was promised and what was found.
     detail: String,
     /// The deviation of the implementation that covers it.
-    explained_by: Option<String>,
+    explained_by: Option<DeviationId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -192,7 +194,11 @@ impl Listing {
                 Some(id) => format!("known deviation {id}"),
                 None => "unexplained".to_owned(),
             };
-            writeln!(out, "  {encoding} {}: {detail} ({explanation})", field.unwrap_or("not in the SDM"))?;
+            writeln!(
+                out,
+                "  {encoding} {}: {detail} ({explanation})",
+                field.map_or("not in the SDM", |field| field.info().name)
+            )?;
         }
         Ok(())
     }
@@ -349,13 +355,13 @@ const RESERVED_ACCESS_RIGHTS: u64 = 0xFFFE_0F00;
 
 impl Difference {
     fn new(encoding: Encoding, kind: Kind, detail: String) -> Self {
-        let field = encoding.field().map(|field| field.info().name);
+        let field = encoding.field();
         Self { encoding: format!("{encoding:?}"), field, kind, detail, explained_by: None }
     }
 }
 
 /// The deviation that covers a difference.
-fn explanation(difference: &Difference, deviations: &[&Deviation]) -> Option<String> {
+fn explanation(difference: &Difference, deviations: &[&Deviation]) -> Option<DeviationId> {
     let field = difference.field?;
     let covers = |deviation: &&&Deviation| {
         let fields = match difference.kind {
@@ -363,7 +369,7 @@ fn explanation(difference: &Difference, deviations: &[&Deviation]) -> Option<Str
             Kind::Extra => &deviation.fields_extra,
             Kind::Access | Kind::Bits => return false,
         };
-        fields.iter().any(|name| name == field)
+        fields.contains(&field)
     };
     deviations.iter().find(covers).map(|deviation| deviation.id.clone())
 }
@@ -413,7 +419,10 @@ mod tests {
         let caps = capabilities();
         let mut reports = reports(&caps);
         change(&mut reports);
-        compare(&caps, &reports).into_iter().map(|difference| (difference.kind, difference.field)).collect()
+        compare(&caps, &reports)
+            .into_iter()
+            .map(|difference| (difference.kind, difference.field.map(|field| field.info().name)))
+            .collect()
     }
 
     fn report(reports: &mut [FieldReport], encoding: u32) -> &mut FieldReport {
@@ -465,7 +474,7 @@ mod tests {
             let difference = Difference::new(Encoding(named(field)), kind, String::new());
             explanation(&difference, &[&deviation])
         };
-        assert_eq!(explained("guest_rip", Kind::Missing).as_deref(), Some("x"));
+        assert_eq!(explained("guest_rip", Kind::Missing), Some("x".into()));
         assert_eq!(explained("guest_rip", Kind::Extra), None);
         assert_eq!(explained("guest_rsp", Kind::Missing), None);
     }

@@ -5,9 +5,10 @@ use vmcs_model::controls::{Entry, Exit, PinBased, Secondary, SecondaryExit, Tert
 use vmcs_model::field;
 use vmcs_model::formats::event_type::{NMI, OTHER_EVENT, SOFTWARE_EXCEPTION, SOFTWARE_INTERRUPT};
 use vmcs_model::formats::{ActivityState, Interruptibility, InterruptionInformation, PendingDebug};
-use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
+use vmcs_model::registers::{Cr0, Cr4, Efer};
 use vmcs_model::{FieldId, VmxOperation};
 
+use crate::exit_causes::{saved_rflags, saves_pending_debug_exceptions};
 use crate::segments::{Name, SEGMENTS};
 use crate::{LogicalProcessor, VmExit};
 
@@ -246,7 +247,8 @@ impl LogicalProcessor {
             }
         }
         self.save_segments();
-        self.save_rflags(exit);
+        let rflags = saved_rflags(exit, self.cpu.rflags);
+        self.current_mut().fields.set(field::GUEST_RFLAGS, rflags);
         self.save_non_register_state(exit);
     }
 
@@ -264,18 +266,6 @@ impl LogicalProcessor {
         }
     }
 
-    /// SDM 28.3.3, Saving RIP, RSP, RFLAGS, and SSP.
-    fn save_rflags(&mut self, exit: &VmExit) {
-        let reason = exit.reason;
-        let mut rflags = self.cpu.rflags;
-        if caused_by_instruction(reason.basic()) || reason.enclave_mode() {
-            rflags.remove(Rflags::RF);
-        } else if is_access_fault(reason.basic()) && !exit.original_event.valid() {
-            rflags.insert(Rflags::RF);
-        }
-        self.current_mut().fields.set(field::GUEST_RFLAGS, rflags);
-    }
-
     /// SDM 28.3.4, Saving Non-Register State.
     fn save_non_register_state(&mut self, exit: &VmExit) {
         let reason = exit.reason;
@@ -287,8 +277,7 @@ impl LogicalProcessor {
             interruptibility.remove(Interruptibility::SMI);
         }
         self.current_mut().fields.set(field::GUEST_INTERRUPTIBILITY_STATE, interruptibility);
-        let blocked = self.cpu.mov_ss_blocking && !is_debug_exception(exit);
-        let pending = if keeps_pending_debug(reason.basic()) || blocked {
+        let pending = if saves_pending_debug_exceptions(exit, self.cpu.mov_ss_blocking) {
             self.register(field::GUEST_PENDING_DEBUG_EXCEPTIONS)
         } else {
             PendingDebug::empty()
@@ -316,25 +305,4 @@ impl LogicalProcessor {
 /// Special Features of VM Entry.
 fn injects(event: InterruptionInformation) -> bool {
     event.valid() && !(event.event_type() == OTHER_EVENT && event.vector() == 0)
-}
-
-/// Basic exit reasons of exits that an instruction causes. SDM Appendix C, VMX Basic Exit Reasons.
-const fn caused_by_instruction(reason: u16) -> bool {
-    matches!(reason, 10..=32 | 36 | 39 | 40 | 46 | 47 | 50 | 51 | 53..=55 | 57..=61 | 63..=65 | 67 | 68)
-}
-
-/// APIC access, EPT violation and misconfiguration, page-modification log full, SPP-related event.
-const fn is_access_fault(reason: u16) -> bool {
-    matches!(reason, 44 | 48 | 49 | 62 | 66)
-}
-
-/// The exit is caused by #DB.
-fn is_debug_exception(exit: &VmExit) -> bool {
-    const DEBUG: u8 = 1;
-    exit.reason.basic() == 0 && exit.event.event_type() != NMI && exit.event.vector() == DEBUG
-}
-
-/// INIT, SMI, TPR below threshold, virtualized EOI, APIC write, monitor trap flag, bus lock.
-const fn keeps_pending_debug(reason: u16) -> bool {
-    matches!(reason, 3 | 5 | 6 | 37 | 43 | 45 | 56 | 74)
 }

@@ -64,6 +64,7 @@ extern crate alloc;
 mod controls;
 mod entry;
 mod exit;
+pub mod exit_causes;
 pub mod guest_state;
 mod host_state;
 mod instructions;

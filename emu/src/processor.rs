@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, FieldId, FieldValue};
 use vmcs_model::formats::Interruptibility;
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{Capabilities, CpuProfile, CpuState, Field, LaunchState, Vmcs, VmxOperation};
 
@@ -50,6 +51,8 @@ impl Default for Platform {
 #[derive(Clone, Debug)]
 pub struct LogicalProcessor {
     pub(crate) capabilities: Capabilities,
+    /// The values of the VMX capability MSRs, 0 for those that the profile does not have.
+    pub(crate) capability_msrs: [u64; CapabilityMsr::ALL.len()],
     pub(crate) cpu: CpuState,
     pub(crate) platform: Platform,
     pub(crate) memory: Memory,
@@ -74,6 +77,7 @@ impl LogicalProcessor {
         Self {
             memory: Memory::new(capabilities.physical_reserved),
             capabilities,
+            capability_msrs: CapabilityMsr::ALL.map(|msr| profile.msr(msr).or_zero().unwrap_or(0)),
             cpu,
             platform: Platform::default(),
             regions: BTreeMap::new(),

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use vmcs_case::Target;
 use vmcs_case::profile::NamedProfile;
-use vmcs_fuzz::coverage::{Aim, Reach, Reason, Side, reach};
+use vmcs_fuzz::coverage::{Aim, Side};
 use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::generate::reach::{Reach, Reason};
 use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::CheckId;
@@ -67,7 +68,7 @@ fn main() {
     println!("{:.2} µs to judge what the emulator made of it", took.as_secs_f64() * 1e6 / f64::from(n));
     let coverage = stream.predicted();
     let mut count = BTreeMap::<CheckId, [bool; 2]>::new();
-    for (Aim { check, side }, reach) in reach(&processor) {
+    for (Aim { check, side }, reach) in processor.reach() {
         let sides = coverage.of(check);
         let cases = match side {
             Side::Violated => sides.violated(),

@@ -14,8 +14,7 @@ use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_model::{Capabilities, CpuProfile, EntryInstruction, Outcome, Verdict, field};
 use vmcs_wire::{NO_VIOLATION, Op, Start, StepResult, layout};
 
-/// A result of a step of a case.
-pub type Step = StepResult<Vec<u64>>;
+use crate::step::Step;
 
 /// The emulator in the state in which a case finds the processor, and stepping through it.
 #[derive(Clone, Debug)]

@@ -2,19 +2,18 @@
 //! driver's random numbers, a fuzzer's input and a replayed seed all mean the same cases.
 
 pub(crate) mod after_entry;
-pub(crate) mod base_images;
 pub(crate) mod boundary;
 mod controls;
 pub(crate) mod entry_case;
 mod images;
-pub(crate) mod memory;
 mod programs;
-pub(crate) mod reach;
+pub mod reach;
 pub(crate) mod risk;
 pub mod rounding;
 mod state;
 pub(crate) mod steering;
 pub mod stream;
+mod test_processor;
 pub(crate) mod values;
 
 use arbitrary::Unstructured;
@@ -22,7 +21,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use vmcs_case::Case;
 
-use crate::TestProcessor;
+pub use test_processor::TestProcessor;
 
 /// What kind of cases a campaign makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

@@ -19,8 +19,9 @@ use vmcs_wire::{Op, Start, StepResult, layout};
 
 use crate::TestProcessor;
 use crate::emulator::CaseEmulator;
+use crate::generate::Generator;
 use crate::generate::rounding;
-use crate::generate::{Generator, base_images};
+use crate::processor::base_images;
 
 /// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
 pub fn entry(bytes: &[u8]) {

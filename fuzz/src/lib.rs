@@ -6,17 +6,20 @@
 //! |---|---|
 //! | the processor that cases are made for, and the valid images that they start from | [`processor`] |
 //! | making cases: generators, their order, what takes a machine down | [`generate`] |
+//! | the steps of a case, and what each ended in, as values | [`step`] |
 //! | executing a case on the reference emulator | [`emulator`] |
 //! | judging what a machine did: agreement, left open, known deviation, disagreement | [`oracle`] |
 //! | what implementations are known to do otherwise than the SDM | [`deviations`] |
 //! | many cases on several machines, with a state on disk | [`campaign`] |
 //! | making a disagreement small, and keeping it as a file | [`findings`] |
 //! | which checks were tried, and on which side of them | [`coverage`] |
+//! | values as the texts that files have | [`as_text`] |
 //! | what is true for every input, for fuzz targets and property tests | [`invariants`] |
 //!
 //! What people read of a campaign's result is made by the crate `vmcs-report`.
 #![forbid(unsafe_code)]
 
+pub mod as_text;
 pub mod campaign;
 pub mod coverage;
 pub mod deviations;
@@ -26,7 +29,8 @@ pub mod generate;
 pub mod invariants;
 pub mod oracle;
 pub mod processor;
+pub mod step;
 
-pub use generate::Generator;
 pub use generate::stream::{Generated, Stream};
-pub use processor::{BaseImage, TestProcessor, volatile_areas};
+pub use generate::{Generator, TestProcessor};
+pub use processor::{BaseImage, Processor, volatile_areas};

@@ -1,55 +1,33 @@
 //! The processor that cases are made for, and the valid images that they start from.
 
-use std::sync::{Arc, OnceLock};
+pub(crate) mod base_images;
+pub(crate) mod memory;
+mod observed_fields;
 
 use vmcs_case::Session;
 use vmcs_model::controls::{PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldId, FieldValue};
-use vmcs_model::memory::ZeroMemory;
-use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt};
 use vmcs_wire::{layout, session};
 
-use crate::generate::after_entry;
-use crate::generate::base_images;
-use crate::generate::boundary::Recipes;
-use crate::generate::memory::CaseMemory;
+pub use base_images::BaseImage;
 
 /// A processor as its target reported it, and valid images for it.
 #[derive(Clone, Debug)]
-pub struct TestProcessor {
+pub struct Processor {
     /// The raw capabilities.
     pub profile: CpuProfile,
     /// What they mean.
     pub capabilities: Capabilities,
     /// The components that the target's VMCS has.
     pub fields: Vec<FieldId>,
-    /// Valid images, by name; their order is the images' order in [`TestProcessor::session`].
+    /// Valid images, by name; their order is the images' order in [`Processor::session`].
     pub bases: Vec<BaseImage>,
     /// How many of them, from the first on, the generators choose among that change images at random.
     pub(crate) first_bases: usize,
-    recipes: OnceLock<Arc<Recipes>>,
 }
 
-/// An image to start from.
-#[derive(Clone, Debug)]
-pub struct BaseImage {
-    /// What is special about it.
-    pub name: &'static str,
-    /// All fields.
-    pub vmcs: Vmcs,
-    /// What its pointers need to find in memory: qwords by address.
-    pub memory: Vec<(u64, u64)>,
-}
-
-impl BaseImage {
-    /// Whether the processor can enter it.
-    pub(crate) fn is_valid(&self, capabilities: &Capabilities) -> bool {
-        let memory = CaseMemory::new(capabilities, &self.memory, &[]);
-        EntryAttempt::vmlaunch(&CpuState::host_64(), capabilities).on(&self.vmcs, &memory).violations().is_empty()
-    }
-}
-
-impl TestProcessor {
+impl Processor {
     /// The processor with that profile.
     #[must_use]
     pub fn new(profile: &CpuProfile) -> Self {
@@ -60,12 +38,7 @@ impl TestProcessor {
         for info in FIELDS.iter().filter(|info| !capabilities.has_field(info)) {
             bases.iter_mut().for_each(|base| base.vmcs.set_raw(info.id, 0));
         }
-        Self { profile: profile.clone(), capabilities, fields, bases, first_bases, recipes: OnceLock::new() }
-    }
-
-    /// How to come to each side of each check; worked out when it is first asked for.
-    pub(crate) fn recipes(&self) -> &Recipes {
-        self.recipes.get_or_init(|| Arc::new(Recipes::new(self)))
+        Self { profile: profile.clone(), capabilities, fields, bases, first_bases }
     }
 
     /// The session of a campaign's cases: the bases as images, without the fields that the target lacks.
@@ -77,8 +50,8 @@ impl TestProcessor {
             let writable = |field: &&FieldId| field.info().area() != field::Area::ExitInformation;
             self.fields.iter().filter(writable).map(|f| (f.info().encoding.0, base.vmcs.raw(*f))).collect()
         };
-        let stale = after_entry::stale_information(&self.capabilities, &self.fields);
-        let (information_fields, state_fields) = after_entry::lists(&self.fields);
+        let stale = observed_fields::stale_information(&self.capabilities, &self.fields);
+        let (information_fields, state_fields) = observed_fields::lists(&self.fields);
         Session {
             images: self.bases.iter().map(image).chain(stale).collect(),
             observed_fields: Vec::new(),
@@ -88,14 +61,14 @@ impl TestProcessor {
         }
     }
 
-    /// What the images of [`TestProcessor::session`] are called, in their order.
+    /// What the images of [`Processor::session`] are called, in their order.
     #[must_use]
     pub fn image_names(&self) -> Vec<&'static str> {
-        let stale = self.stale_image().map(|_| after_entry::STALE);
+        let stale = self.stale_image().map(|_| observed_fields::STALE);
         self.bases.iter().map(|base| base.name).chain(stale).collect()
     }
 
-    /// The image of [`TestProcessor::session`] that is no VMCS to enter but what cases write to the information fields, if the
+    /// The image of [`Processor::session`] that is no VMCS to enter but what cases write to the information fields, if the
     /// processor lets them be written: the last one.
     #[must_use]
     pub fn stale_image(&self) -> Option<u16> {
@@ -126,9 +99,4 @@ pub fn volatile_areas() -> Vec<session::VolatileArea> {
         area(layout::POSTED_INTERRUPT, 64, field::PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::PROCESS_POSTED_INTERRUPTS),
         area(layout::EXIT_MSR_STORE, 4096, field::VM_EXIT_MSR_STORE_COUNT, u32::MAX),
     ]
-}
-
-/// Whether an image is valid on memory that is zero, executed by a 64-bit host.
-pub(crate) fn is_valid(capabilities: &Capabilities, vmcs: &Vmcs) -> bool {
-    EntryAttempt::vmlaunch(&CpuState::host_64(), capabilities).on(vmcs, &ZeroMemory).violations().is_empty()
 }

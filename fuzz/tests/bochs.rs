@@ -78,12 +78,14 @@ fn entries_write_what_they_should() {
         };
         let reviewed = report(&deviations);
         assert_eq!(reviewed.disagreed, 0, "{:#?}", reviewed.findings.first());
-        let writes = reviewed.deviations.iter().find(|(ids, _)| ids.contains("bochs-failed-entry-writes-information"));
+        let writes =
+            reviewed.deviations.iter().find(|(ids, _)| ids.contains(&"bochs-failed-entry-writes-information".into()));
         assert!(writes.is_some_and(|(_, count)| *count > 5), "{:?}", reviewed.deviations);
         let without: Vec<_> =
             deviations.iter().filter(|deviation| deviation.fields_written.is_empty()).cloned().collect();
         let found = report(&without.into_iter().collect());
-        let written = |finding: &campaign::Finding| finding.disagreement.observed.starts_with("after the failed entry");
+        let written =
+            |finding: &campaign::Finding| finding.disagreement.observed().starts_with("after the failed entry");
         assert!(found.findings.iter().any(written), "{:#?}", found.findings.first());
     }
 }

@@ -1,8 +1,9 @@
 //! The generator `boundary`: its cases lie where it says, it reaches what can be reached, and it goes on where it stopped.
 
 use vmcs_case::profile::{Confidence, NamedProfile};
-use vmcs_fuzz::coverage::{Aim, Reach, Side, reach};
+use vmcs_fuzz::coverage::{Aim, Side};
 use vmcs_fuzz::emulator::CaseEmulator;
+use vmcs_fuzz::generate::reach::Reach;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::CheckId;
 use vmcs_model::profile::CpuidLeaf;
@@ -90,7 +91,7 @@ fn covered(processor: &TestProcessor, cases: u32) -> (usize, Vec<CheckId>) {
     (0..cases).for_each(|_| drop(stream.next(processor)));
     let coverage = stream.predicted();
     let can =
-        |check, side| reach(processor).any(|(aim, reach)| aim == Aim { check, side } && *reach == Reach::Reachable);
+        |check, side| processor.reach().any(|(aim, reach)| aim == Aim { check, side } && *reach == Reach::Reachable);
     let reachable: Vec<_> =
         CheckId::all().filter(|check| can(*check, Side::Violated) && can(*check, Side::Legal)).collect();
     let missing: Vec<_> = reachable
@@ -123,7 +124,7 @@ fn nothing_that_is_called_unreachable_is_reached() {
         let mut stream = Stream::new(Generator::Boundary, 2);
         (0..8000).for_each(|_| drop(stream.next(&processor)));
         let coverage = stream.predicted();
-        for (Aim { check, side }, reach) in reach(&processor) {
+        for (Aim { check, side }, reach) in processor.reach() {
             let sides = coverage.of(check);
             let cases = match side {
                 Side::Violated => sides.alone,

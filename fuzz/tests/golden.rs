@@ -334,7 +334,7 @@ fn compare(target: &mut dyn Target, profile: &CpuProfile, deviations: &Deviation
         match strict.judge(case, observation).judgement {
             Judgement::Agree => {}
             // The guest entered, and its exit ended in a VMX abort.
-            Judgement::Disagree(end) if end.observed == "not run" && end.permitted == ["Entered"] => {}
+            Judgement::Disagree(end) if end.observed() == "not run" && end.permitted() == ["Entered"] => {}
             other => panic!("the emulator as {name}: {text}: {other:?}"),
         }
     }
@@ -350,11 +350,12 @@ fn compare(target: &mut dyn Target, profile: &CpuProfile, deviations: &Deviation
                 println!("{name}: {why}: {text}");
                 format!("open: {why}")
             }
-            Judgement::Deviates(id) => id,
+            Judgement::Deviates(ids) => ids.to_string(),
             Judgement::Disagree(disagreement) => {
                 wrong += &format!(
                     "{name}: {text}\n  permitted {:?}, observed {}\n",
-                    disagreement.permitted, disagreement.observed
+                    disagreement.permitted(),
+                    disagreement.observed()
                 );
                 "disagree".to_owned()
             }

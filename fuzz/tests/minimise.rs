@@ -7,10 +7,11 @@ use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
 use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::emulator::{CaseEmulator, EmulatorTarget, Step};
+use vmcs_fuzz::emulator::{CaseEmulator, EmulatorTarget};
 use vmcs_fuzz::findings::case_file::CaseFile;
 use vmcs_fuzz::findings::minimise;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_fuzz::step::{OpKind, Step};
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, FieldId};
@@ -152,7 +153,7 @@ fn found(processor: &TestProcessor, fault: Fault, generator: Generator, count: u
         assert!(file.minimal, "{file:#?}");
         let case = case_of(processor, file);
         let judgement = judge(&mut target, processor, &case);
-        assert_eq!(judgement, Judgement::Disagree(file.disagreement()), "a minimal case still disagrees");
+        assert_eq!(judgement, Judgement::Disagree(file.disagreement.clone()), "a minimal case still disagrees");
     }
     (report, files, target)
 }
@@ -177,8 +178,16 @@ fn writes(case: &Case) -> usize {
     case.ops.iter().filter(|op| matches!(op, Op::Vmwrite { .. })).count()
 }
 
-fn causes(files: &[CaseFile]) -> Vec<(&str, u64, String)> {
-    files.iter().map(|file| (&file.cause[..], file.count, serde_json::to_string(&file.program).unwrap())).collect()
+/// The ids of the checks that a finding violates.
+fn violated(file: &CaseFile) -> Vec<&'static str> {
+    file.disagreement.violated().iter().map(|check| check.info().id).collect()
+}
+
+fn causes(files: &[CaseFile]) -> Vec<(String, u64, String)> {
+    files
+        .iter()
+        .map(|file| (file.cause().to_string(), file.count, serde_json::to_string(&file.program).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -193,12 +202,12 @@ fn an_omitted_check_is_one_finding_of_few_fields_and_bits() {
         let (report, files, target) = found(&processor, Fault::Omits(id), generator, 1500);
         assert!(report.disagreed > 0, "{id} is not met");
         let [file] = &files[..] else { panic!("{id}: {:#?}", causes(&files)) };
-        assert_eq!(file.violated, [id]);
-        assert_eq!(file.observed, "Entered");
+        assert_eq!(violated(file), [id]);
+        assert_eq!(file.disagreement.observed(), "Entered");
         assert!(file.changes.len() <= 3, "{file:#?}");
         let bits: u32 = file.changes.iter().map(|change| (change.from.0 ^ change.to.0).count_ones()).sum();
         assert!(bits <= 4, "{file:#?}");
-        assert!(file.model.iter().any(|text| text.contains(id)), "{file:#?}");
+        assert!(file.model.iter().any(|reason| reason.text().contains(id)), "{file:#?}");
         assert!(file.machine.contains("entered"), "{file:#?}");
         let originals = report.findings.iter().map(|f| f.program.ops.len()).max().unwrap();
         assert!(case_of(&processor, file).ops.len() <= originals.max(8), "{file:#?}");
@@ -213,7 +222,7 @@ fn a_check_that_there_is_not_is_found_by_the_fields_that_matter() {
     let field = field::GUEST_IA32_SYSENTER_CS.id();
     let (_, files, _) = found(&processor, Fault::Refuses(field, 1 << 7), Generator::State, 6000);
     let [file] = &files[..] else { panic!("{:#?}", causes(&files)) };
-    assert_eq!(file.cause, "vmlaunch EntryFailed(33, 0) instead of Entered: guest_ia32_sysenter_cs");
+    assert_eq!(file.cause().to_string(), "vmlaunch EntryFailed(33, 0) instead of Entered: guest_ia32_sysenter_cs");
     assert_eq!(file.changes.len(), 1);
     assert_eq!(file.changes[0].from.0 ^ file.changes[0].to.0, 1 << 7);
     assert_eq!(file.base.as_deref(), Some("plain"));
@@ -225,11 +234,12 @@ fn a_wrong_error_number_stays_one() {
     let processor = processor();
     let (_, files, _) = found(&processor, Fault::HostIsControl, Generator::State, 500);
     assert!(!files.is_empty());
-    let causes: BTreeSet<_> = files.iter().map(|file| &file.cause).collect();
+    let causes: BTreeSet<_> = files.iter().map(|file| file.cause().to_string()).collect();
     assert_eq!(causes.len(), files.len(), "one of each cause");
     for file in &files {
-        assert_eq!((&file.observed[..], &file.permitted[..]), ("VMfailValid(7)", &["VMfailValid(8)".to_owned()][..]));
-        assert!(file.violated.len() == 1 && file.violated[0].starts_with("host."), "{file:#?}");
+        assert_eq!(file.disagreement.observed(), "VMfailValid(7)");
+        assert_eq!(file.disagreement.permitted(), ["VMfailValid(8)"]);
+        assert!(matches!(&violated(file)[..], [id] if id.starts_with("host.")), "{file:#?}");
         assert!(writes(&case_of(&processor, file)) <= 2, "{file:#?}");
     }
 }
@@ -243,7 +253,10 @@ fn instructions_are_left_out_of_programs() {
     let shortest = files.iter().map(|file| file.program.ops.len()).min().unwrap();
     // A region, VMCLEAR, VMPTRLD, an instruction that fails, VMREAD.
     assert!(shortest <= 5, "{files:#?}");
-    assert!(files.iter().all(|file| file.instruction == "vmread" && file.program.ops.len() <= 7), "{files:#?}");
+    assert!(
+        files.iter().all(|file| file.instruction == Some(OpKind::Vmread) && file.program.ops.len() <= 7),
+        "{files:#?}"
+    );
 }
 
 #[test]
@@ -263,7 +276,7 @@ fn what_takes_the_machine_down_costs_few_machines() {
     let case = Case { ops, ..base };
     let mut target = Faulty::new(&processor, Fault::Dies(field, 1 << 5));
     let Judgement::Disagree(disagreement) = judge(&mut target, &processor, &case) else { panic!("it dies") };
-    assert_eq!(disagreement.observed, "hung");
+    assert_eq!(disagreement.observed(), "hung");
     let mut lost = 0;
     let mut counting = Counting { target: &mut target, lost: &mut lost };
     let goal = minimise::Goal::disagreement(&case, &disagreement);

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, End, Observation, Session, Target};
+use vmcs_fuzz::deviations::DeviationId;
 use vmcs_fuzz::emulator::EmulatorTarget;
-use vmcs_fuzz::oracle::{Disagreement, Judgement, Oracle};
+use vmcs_fuzz::oracle::{Judgement, LeftOpen, Oracle};
 use vmcs_fuzz::{Stream, TestProcessor};
 use vmcs_model::field::{self, FieldId};
 use vmcs_wire::{Op, StepResult, layout};
@@ -77,7 +78,7 @@ impl Scene {
 
 fn texts(judgement: Judgement) -> (String, Vec<String>) {
     match judgement {
-        Judgement::Disagree(Disagreement { observed, permitted, .. }) => (observed, permitted),
+        Judgement::Disagree(found) => (found.observed(), found.permitted()),
         other => panic!("{other:?}"),
     }
 }
@@ -130,7 +131,8 @@ fn a_refused_entry_that_writes_any_field_is_found() {
 fn is_judged(scene: &Scene, changes: &[(FieldId, u64)], field: FieldId, bit: u32) -> bool {
     match scene.falsified(&scene.case(changes, &[LAUNCH, LOOK]), field, 1 << bit) {
         Judgement::Agree => false,
-        Judgement::Disagree(Disagreement { observed, .. }) => {
+        Judgement::Disagree(found) => {
+            let observed = found.observed();
             assert!(observed.starts_with(&format!("after the exit {field:?} is ")), "{observed}");
             true
         }
@@ -234,7 +236,7 @@ fn a_reviewed_field_is_a_deviation_and_the_case_goes_on() {
     values[rip] ^= 1;
     let oracle = Oracle::new(&scene.processor, &scene.session, deviations.iter().collect());
     let judged = oracle.judge(&case, &lie);
-    assert_eq!(judged.judgement, Judgement::Deviates("writes".to_owned()));
+    assert_eq!(judged.judgement, Judgement::Deviates(DeviationId::from("writes").into()));
     assert!(judged.only_fields && judged.violated.len() == 1);
     assert_eq!(judged.outcome.map(|outcome| outcome.to_string()), Some("EntryFailed(33, 0)".to_owned()));
     *lie.steps.last_mut().unwrap() = StepResult::FailValid(4);
@@ -269,5 +271,5 @@ fn a_machine_that_went_down_at_the_entry_has_nothing_to_show() {
     let mut observation = scene.truth(&case);
     observation.steps.truncate(case.ops.len() - 3);
     observation.end = End::Hung;
-    assert_eq!(scene.judge(&case, &observation), Judgement::Unspecified("the machine hung after an entry"));
+    assert_eq!(scene.judge(&case, &observation), Judgement::Unspecified(LeftOpen::Hung));
 }

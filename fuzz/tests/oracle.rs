@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, End, Observation, Target};
-use vmcs_fuzz::emulator::{EmulatorTarget, Step};
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
+use vmcs_fuzz::step::Step;
 use vmcs_fuzz::{Generator, TestProcessor};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::msr::CapabilityMsr;

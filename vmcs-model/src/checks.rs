@@ -35,7 +35,7 @@ pub use guest_rip::GuestRipCheck;
 pub use guest_segments::GuestSegmentCheck;
 pub use host_registers::HostRegisterCheck;
 pub use host_segments::HostSegmentCheck;
-pub use id::{CHECK_COUNT, CheckId, CheckSet};
+pub use id::{CHECK_COUNT, CheckId, CheckSet, UnknownCheck};
 pub use msr_load::MsrLoadCheck;
 pub(crate) use msr_load::{AfterEntries, EntryFate, MsrLoads, msr_failure};
 pub use msr_rules::{Exists, MSR_RULES, MsrRule, Register, Takes, msr_rule};
@@ -125,7 +125,8 @@ pub struct CheckInfo {
     pub sdm: &'static str,
     /// Title of the section.
     pub title: &'static str,
-    /// Fields that the rule reads.
+    /// Fields that the rule reads and that put it in force, those first that it is about. Control words that only put it in
+    /// force are left to [`Self::gate`].
     pub fields: &'static [FieldId],
     /// How the entry ends if it does not hold.
     pub failure: Failure,

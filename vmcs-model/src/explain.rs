@@ -10,7 +10,7 @@ use crate::checks::{CheckId, CheckInfo};
 use crate::context::EntryAttempt;
 use crate::field::FieldId;
 use crate::vmcs::{AnyFields, ReadFields};
-pub use limit::{Limit, Setting};
+pub use limit::{Limit, Setting, allowed_settings};
 pub use names::{Bits, Meaning, bit_name};
 pub use repair::Repair;
 

@@ -25,7 +25,7 @@ pub use context::{EntryAttempt, EntryInstruction};
 pub use cpu::{CpuState, LaunchState, VmxOperation};
 pub use field::{Field, FieldId, FieldValue};
 pub use memory::ReadMemory;
-pub use outcome::{Exception, Outcome};
+pub use outcome::{Exception, Outcome, ParseOutcomeError};
 pub use profile::CpuProfile;
 pub use verdict::{Permitted, Verdict, VmEntry};
 pub use vmcs::{ReadFields, Vmcs};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
-use vmcs_fuzz::deviations::{Deviation, Deviations, MinimalCase};
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations, MinimalCase};
 use vmcs_fuzz::findings::deviation_cases::{self, Examples};
 use vmcs_fuzz::{Generator, Stream};
 use vmcs_hw::bochs::{self, BochsInstall};
@@ -25,7 +25,7 @@ const GENERATORS: [Generator; 4] = [Generator::Controls, Generator::State, Gener
 /// made as small as it gets; only a deviation without one is looked for.
 pub(super) fn run(file: &Path, count: u64) -> Result<Status, CliError> {
     let deviations = Deviations::read(file)?;
-    let mut found: BTreeMap<String, MinimalCase> = BTreeMap::new();
+    let mut found: BTreeMap<DeviationId, MinimalCase> = BTreeMap::new();
     for install in bochs::installs()? {
         for model in models(&install, &deviations) {
             let missing = |deviation: &&Deviation| !found.contains_key(&deviation.id);
@@ -66,7 +66,7 @@ fn on_machine(
     deviations: &Deviations,
     wanted: &[Deviation],
     count: u64,
-) -> Result<BTreeMap<String, MinimalCase>, CliError> {
+) -> Result<BTreeMap<DeviationId, MinimalCase>, CliError> {
     let version = install.version.to_string();
     let here = |case: &MinimalCase| case.version == version && case.model == model;
     let applies = |deviation: &&Deviation| {
@@ -105,19 +105,19 @@ fn on_machine(
         }
     }
     found.extend(deviation_cases::smallest(target, setting, &examples)?);
-    eprintln!("Bochs {version} {model}: {}", found.keys().cloned().collect::<Vec<_>>().join(", "));
+    eprintln!("Bochs {version} {model}: {}", found.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     Ok(found)
 }
 
 /// Writes the cases into the file, which keeps everything else.
-fn write(file: &Path, found: &BTreeMap<String, MinimalCase>) -> Result<(), CliError> {
+fn write(file: &Path, found: &BTreeMap<DeviationId, MinimalCase>) -> Result<(), CliError> {
     let wrong = |message: String| CliError::File { file: file.to_owned(), message };
     let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
     let tables = document.get_mut("deviation").and_then(Item::as_array_of_tables_mut);
     for table in tables.into_iter().flat_map(|tables| tables.iter_mut()) {
-        let id = table.get("id").and_then(Item::as_str);
-        if let Some(case) = id.and_then(|id| found.get(id)) {
+        let id = table.get("id").and_then(Item::as_str).map(DeviationId::from);
+        if let Some(case) = id.and_then(|id| found.get(&id)) {
             table.insert("case", Item::Table(table_of(case)?));
         }
     }

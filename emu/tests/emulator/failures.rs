@@ -5,11 +5,14 @@ use vmcs_emu::{Entry, ExitError, Failure, LogicalProcessor, VmExit, VmxAbort};
 use vmcs_model::controls::{self, Exit};
 use vmcs_model::field::*;
 use vmcs_model::formats::InterruptionInformation;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::MsrValue;
 use vmcs_model::registers::{Cr4, Efer, Rflags};
 use vmcs_model::{LaunchState, Vmcs, VmxOperation};
 
 use crate::support::{
-    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, ready, set, with_entry_control,
+    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, profile, ready, set,
+    with_entry_control,
 };
 
 /// An entry that fails for a reserved bit of the guest's CR4.
@@ -92,6 +95,22 @@ fn exits_store_and_load_msrs() {
     assert_eq!(cpu.msr(KERNEL_GS_BASE), 0x5678);
 }
 
+/// The VMX capability MSRs hold what the profile says, and the notification vector is part of IA32_UINTR_MISC.
+#[test]
+fn every_register_that_is_an_msr_is_read_and_written_as_one() {
+    const UINTR_MISC: u32 = 0x988;
+    let (mut cpu, profile) = (ready(), profile());
+    for msr in CapabilityMsr::ALL {
+        if let MsrValue::Value(value) = profile.msr(msr) {
+            assert_eq!(cpu.msr(msr.number()), value, "{msr:?}");
+        }
+    }
+    cpu.set_msr(UINTR_MISC, 0xAB_1234_5678);
+    assert_eq!((cpu.register(GUEST_UINV), cpu.msr(UINTR_MISC)), (0xAB, 0xAB_1234_5678));
+    cpu.set_register(GUEST_UINV, 0x21);
+    assert_eq!(cpu.msr(UINTR_MISC), 0x21_1234_5678);
+}
+
 #[test]
 fn vmx_aborts_shut_the_processor_down() {
     type Prepare = fn(&mut Vmcs);
@@ -106,8 +125,12 @@ fn vmx_aborts_shut_the_processor_down() {
         }),
     ];
     for (abort, prepare) in cases {
-        let smm_only = if abort == VmxAbort::SavingGuestMsrs { 0x9E } else { 0x9B };
-        for bad in [0x802, smm_only, 1 << 32] {
+        let bad: &[u64] = match abort {
+            // IA32_SMBASE is read in SMM only, the others never.
+            VmxAbort::SavingGuestMsrs => &[0x802, 0x9E, 1 << 32, 0x49, 0x79, 0x10B, 0x4000_0000, 0x4000_00FF],
+            _ => &[0x802, 0x9B, 1 << 32],
+        };
+        for bad in bad.iter().copied() {
             let mut cpu = guest_with(prepare);
             area(&mut cpu, 0, bad, 0);
             assert_eq!(cpu.vm_exit(VmExit::new(HLT, 0)), Err(ExitError::Aborted(abort)), "{bad:#x}");

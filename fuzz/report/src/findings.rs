@@ -2,13 +2,16 @@
 
 use vmcs_case::program::Program;
 use vmcs_fuzz::campaign::Finding;
-use vmcs_fuzz::findings::case_file::CaseFile;
-use vmcs_fuzz::oracle::Disagreement;
+use vmcs_fuzz::findings::case_file::{CaseFile, ModelReason};
+use vmcs_fuzz::oracle::{About, Difference, Disagreement, Explanation};
+use vmcs_fuzz::step::StepEnd;
+use vmcs_model::Outcome;
 use vmcs_model::checks::CheckId;
-use vmcs_model::formats::InstructionError;
+use vmcs_model::formats::exit_reason;
 
-use crate::html::{count, sections_of};
+use crate::counts::count;
 use crate::run::Run;
+use crate::sections;
 
 /// Violated checks of a finding that are shown at once.
 const MOST_VIOLATED: usize = 4;
@@ -44,7 +47,7 @@ pub(crate) struct OutcomeText {
 }
 
 pub(crate) struct ViolatedView {
-    pub(crate) id: String,
+    pub(crate) id: &'static str,
     pub(crate) section: &'static str,
     /// The rule, the values, and what would be legal.
     pub(crate) lines: Vec<String>,
@@ -59,21 +62,28 @@ impl FindingView {
     }
 
     fn of_case(implementation: &str, finding: &Finding) -> Self {
-        let texts = finding.explanations.iter().map(|explanation| explanation.text.as_str());
-        Self::new(implementation, finding.program.id.clone(), &finding.disagreement, texts, &finding.program)
+        let explanations: Vec<_> = finding.explanations.iter().collect();
+        Self::new(implementation, finding.program.id.clone(), &finding.disagreement, &explanations, &finding.program)
     }
 
     fn of_cause(file: &CaseFile) -> Self {
-        let texts = file.model.iter().map(String::as_str);
+        let explanation = |reason: &'_ ModelReason| match reason {
+            ModelReason::Check(explanation) => Some(explanation.clone()),
+            ModelReason::Sentence(_) => None,
+        };
+        let explanations: Vec<_> = file.model.iter().filter_map(explanation).collect();
+        let explanations: Vec<_> = explanations.iter().collect();
         let implementation = file.implementation.to_string();
-        let view = Self::new(&implementation, file.cause.clone(), &file.disagreement(), texts, &file.program);
+        let title = file.cause().to_string();
+        let view = Self::new(&implementation, title, &file.disagreement, &explanations, &file.program);
         let changes = file.changes.iter().map(|change| {
             let bits = if change.bits.is_empty() { String::new() } else { format!(" ({})", change.bits) };
             format!("{}: {:#x} → {:#x}{bits}", change.field, change.from.0, change.to.0)
         });
+        let sentences = file.model.iter().map(|reason| reason.text().to_owned()).collect();
         Self {
             cases: Some(count(file.count)),
-            model: if file.violated.is_empty() { file.model.clone() } else { Vec::new() },
+            model: if file.disagreement.violated().is_empty() { sentences } else { Vec::new() },
             machine: Some(file.machine.clone()),
             base: file.base.clone(),
             changes: changes.collect(),
@@ -81,27 +91,36 @@ impl FindingView {
         }
     }
 
-    fn new<'a>(
+    fn new(
         implementation: &str,
         title: String,
         disagreement: &Disagreement,
-        explanations: impl Iterator<Item = &'a str> + Clone,
+        explanations: &[&Explanation],
         program: &Program,
     ) -> Self {
-        let violated = disagreement.violated.iter().map(|id| ViolatedView::new(id, explanations.clone()));
-        let mut violated: Vec<_> = violated.collect();
+        let checks = disagreement.violated();
+        let mut violated: Vec<_> = checks.iter().map(|check| ViolatedView::new(check, explanations)).collect();
+        let (observed, permitted) = match &disagreement.difference {
+            Difference::End { observed, permitted, .. } => {
+                (OutcomeText::of_end(*observed), permitted.iter().copied().map(OutcomeText::of_end).collect())
+            }
+            Difference::Field(_) => (
+                OutcomeText { text: disagreement.observed(), meaning: None },
+                disagreement.permitted().into_iter().map(|text| OutcomeText { text, meaning: None }).collect(),
+            ),
+        };
         let more_violated = violated.split_off(violated.len().min(MOST_VIOLATED));
         Self {
             title,
             implementation: implementation.to_owned(),
             step: disagreement.step,
             cases: None,
-            sections: sections_of(disagreement.violated.iter()),
-            permitted: disagreement.permitted.iter().map(|text| OutcomeText::new(text)).collect(),
+            sections: sections::of(checks.iter()),
+            permitted,
             violated,
             more_violated,
             model: Vec::new(),
-            observed: OutcomeText::new(&disagreement.observed),
+            observed,
             machine: None,
             base: None,
             changes: Vec::new(),
@@ -111,31 +130,42 @@ impl FindingView {
 }
 
 impl ViolatedView {
-    /// `explanations` begin with the check that they are about.
-    fn new<'a>(id: &str, mut explanations: impl Iterator<Item = &'a str>) -> Self {
-        let info = CheckId::by_id(id).map(CheckId::info);
-        let is_about_it = |text: &&str| text.split(':').next() == Some(id);
-        let lines = match (explanations.find(is_about_it), info) {
-            (Some(text), _) => text.lines().skip(1).map(|line| line.trim().to_owned()).collect(),
-            (None, Some(info)) if info.gate.is_empty() => vec![info.rule.to_owned()],
-            (None, Some(info)) => vec![info.rule.to_owned(), format!("in force if {}", info.gate)],
-            (None, None) => Vec::new(),
+    fn new(check: CheckId, explanations: &[&Explanation]) -> Self {
+        let info = check.info();
+        let explanation = explanations.iter().find(|explanation| explanation.about == About::Check(check));
+        let lines = match explanation {
+            // The first line is the check's id and how the entry ends.
+            Some(explanation) => explanation.text.lines().skip(1).map(|line| line.trim().to_owned()).collect(),
+            None if info.gate.is_empty() => vec![info.rule.to_owned()],
+            None => vec![info.rule.to_owned(), format!("in force if {}", info.gate)],
         };
-        Self { id: id.to_owned(), section: info.map_or("", |info| info.sdm), lines }
+        Self { id: info.id, section: info.sdm, lines }
     }
 }
 
 impl OutcomeText {
-    pub(crate) fn new(text: &str) -> Self {
-        let error = text.strip_prefix("VMfailValid(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
-        let meaning = match error {
-            Some(number) => InstructionError(number).meaning(),
-            None if text == "Entered" => Some("the guest runs"),
-            None if text.starts_with("EntryFailed(33") => Some("VM-entry failure due to invalid guest state"),
-            None if text.starts_with("EntryFailed(34") => Some("VM-entry failure due to MSR loading"),
-            None if text == "VMfailInvalid" => Some("no error number is stored"),
-            None => None,
+    /// What a step ended in.
+    fn of_end(end: StepEnd) -> Self {
+        match end {
+            StepEnd::Outcome(outcome) => Self::new(outcome),
+            other => Self { text: other.to_string(), meaning: None },
+        }
+    }
+
+    /// An outcome.
+    pub(crate) fn new(outcome: Outcome) -> Self {
+        let meaning = match outcome {
+            Outcome::FailValid(error) => error.meaning(),
+            Outcome::Entered => Some("the guest runs"),
+            Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. } => {
+                Some("VM-entry failure due to invalid guest state")
+            }
+            Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. } => {
+                Some("VM-entry failure due to MSR loading")
+            }
+            Outcome::FailInvalid => Some("no error number is stored"),
+            Outcome::Fault(_) | Outcome::Exited { .. } | Outcome::EntryFailed { .. } => None,
         };
-        Self { text: text.to_owned(), meaning }
+        Self { text: outcome.to_string(), meaning }
     }
 }

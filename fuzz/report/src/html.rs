@@ -1,14 +1,16 @@
 //! The result of campaigns as one self-contained HTML page. `templates/report.html` is the page, and this file prepares
 //! what it shows.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use askama::Template;
-use indicatif::HumanCount;
-use vmcs_fuzz::deviations::{Deviation, Deviations};
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
 use vmcs_model::checks::CheckId;
 
 use crate::chart::{self, Chart};
+use crate::counts::{count, short};
 use crate::findings::{FindingView, OutcomeText};
 use crate::run::Run;
 use crate::sections;
@@ -122,10 +124,6 @@ pub fn page(runs: &[Run], deviations: &Deviations) -> String {
     Page::new(runs, deviations).render().expect("a template into a string cannot fail")
 }
 
-pub(crate) fn count(n: u64) -> String {
-    HumanCount(n).to_string()
-}
-
 impl Page {
     fn new(runs: &[Run], deviations: &Deviations) -> Self {
         let summaries = by_implementation(runs.iter().map(Summary::from));
@@ -150,7 +148,7 @@ impl Page {
             more_findings: disagreed.saturating_sub(kept),
             deviations: deviation_views(&summaries, deviations),
             unspecified: descending(summaries.iter().flat_map(|summary| &summary.unspecified))
-                .map(|(why, cases)| (why.clone(), count(cases)))
+                .map(|(why, cases)| (why.to_string(), count(cases)))
                 .collect(),
             outcomes: outcomes(&summaries),
             width: chart::WIDTH,
@@ -196,7 +194,7 @@ impl Machine {
             disagreed: count(summary.disagreed),
             down: count(summary.crashed + summary.hung),
             coverage: format!("{} / {}", tally.of(State::Both), tally.reachable()),
-            rate: if cpu_seconds > 0.0 { chart::short(timed as f64 / cpu_seconds) } else { "–".to_owned() },
+            rate: if cpu_seconds > 0.0 { short(timed as f64 / cpu_seconds) } else { "–".to_owned() },
         }
     }
 }
@@ -274,7 +272,7 @@ impl Cell {
             count(sides.legal),
             count(sides.gate_off)
         );
-        if let Some(reason) = summary.unreachable.get(id) {
+        if let Some(reason) = summary.unreachable.get(&check) {
             tip = format!("{tip}\n{reason}");
         }
         Self { class: state.class(), tip }
@@ -298,33 +296,27 @@ impl CheckView {
             with_others: sum(|sides| sides.with_others),
             legal: sum(|sides| sides.legal),
             gate_off: sum(|sides| sides.gate_off),
-            reasons: summaries.iter().filter_map(|summary| summary.unreachable.get(info.id).cloned()).collect(),
+            reasons: summaries.iter().filter_map(|summary| summary.unreachable.get(&check).cloned()).collect(),
         }
     }
-}
-
-/// The sections of those checks, separated by spaces.
-pub(crate) fn sections_of<'a>(checks: impl Iterator<Item = &'a String>) -> String {
-    let sections: BTreeSet<_> = checks.filter_map(|id| Some(CheckId::by_id(id)?.info().sdm)).collect();
-    sections.into_iter().collect::<Vec<_>>().join(" ")
 }
 
 /// A row for each deviation that occurred. Where several account for a case together it counts for each.
 fn deviation_views(summaries: &[Summary], deviations: &Deviations) -> Vec<DeviationView> {
     let ids: BTreeSet<_> = summaries.iter().flat_map(Summary::deviation_ids).collect();
-    let described = |id: &str| {
+    let described = |id: &DeviationId| {
         let mut known = summaries.iter().flat_map(|summary| deviations.of(&summary.implementation));
-        known.find(|deviation| deviation.id == id)
+        known.find(|deviation| deviation.id == *id)
     };
-    let view = |id: &str| {
+    let view = |id: &DeviationId| {
         let cases = summaries.iter().map(|summary| (summary.implementation.to_string(), summary.deviating_as(id)));
         let who: Vec<_> = cases.filter(|(_, cases)| *cases > 0).collect();
         let text = described(id);
         DeviationView {
-            id: id.to_owned(),
+            id: id.to_string(),
             cases: count(who.iter().map(|(_, cases)| cases).sum()),
             who: who.into_iter().map(|(name, cases)| (name, count(cases))).collect(),
-            sections: text.map_or(String::new(), |deviation| sections_of(deviation.omits.iter())),
+            sections: text.map_or(String::new(), |deviation| sections::of(deviation.omits.iter().copied())),
             text: text.cloned(),
         }
     };
@@ -334,21 +326,23 @@ fn deviation_views(summaries: &[Summary], deviations: &Deviations) -> Vec<Deviat
 fn outcomes(summaries: &[Summary]) -> Vec<OutcomeView> {
     let all: u64 = summaries.iter().flat_map(|summary| summary.outcomes.values()).sum();
     descending(summaries.iter().flat_map(|summary| &summary.outcomes))
-        .map(|(text, cases)| OutcomeView {
-            outcome: OutcomeText::new(text),
+        .map(|(outcome, cases)| OutcomeView {
+            outcome: OutcomeText::new(*outcome),
             cases: count(cases),
             share: format!("{:.1}", 100.0 * cases as f64 / all as f64),
         })
         .collect()
 }
 
-/// The sums of those counts, the greatest first.
-fn descending<'a>(counts: impl Iterator<Item = (&'a String, &'a u64)>) -> impl Iterator<Item = (&'a String, u64)> {
-    let mut sums: BTreeMap<&String, u64> = BTreeMap::new();
+/// The sums of those counts, the greatest first, equal ones in the order of their texts.
+fn descending<'a, K: Ord + Display + 'a>(
+    counts: impl Iterator<Item = (&'a K, &'a u64)>,
+) -> impl Iterator<Item = (&'a K, u64)> {
+    let mut sums: BTreeMap<&K, u64> = BTreeMap::new();
     for (key, count) in counts {
         *sums.entry(key).or_default() += count;
     }
     let mut all: Vec<_> = sums.into_iter().collect();
-    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    all.sort_by_cached_key(|(key, count)| (Reverse(*count), key.to_string()));
     all.into_iter()
 }

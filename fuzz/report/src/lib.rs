@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod chart;
+mod counts;
+mod error;
 mod findings;
 pub mod html;
 pub mod run;
@@ -16,31 +18,5 @@ pub mod table;
 pub mod terminal;
 pub mod validation;
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
-
-use vmcs_fuzz::campaign::StateError;
-
+pub use error::ReportError;
 pub use run::Run;
-
-/// A file of results that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// A file cannot be read or written, or does not hold results.
-    #[error("{}: {message}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// A state directory cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-impl ReportError {
-    fn file(file: &Path, error: &dyn Display) -> Self {
-        Self::File { file: file.to_owned(), message: error.to_string() }
-    }
-}

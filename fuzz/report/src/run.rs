@@ -10,14 +10,16 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{Finding, Report, saved_reports};
-use vmcs_fuzz::coverage::{self, Aim, Reach, Side};
+use vmcs_fuzz::coverage::{Aim, Side};
+use vmcs_fuzz::deviations::DeviationId;
 use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::generate::reach::Reach;
+use vmcs_fuzz::{TestProcessor, as_text};
 use vmcs_model::checks::CheckId;
 
-use crate::ReportError;
+use crate::error::ReportError;
 
 /// A report, how it came about, and what its processor can never show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,14 +31,14 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
     /// Checks of which this processor can never be on both sides, and why.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub unreachable: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "as_text::keys")]
+    pub unreachable: BTreeMap<CheckId, String>,
     /// The findings as small as they get, one of each cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<CaseFile>,
     /// Reviewed deviations of this implementation that no case met: rare ones, or stale ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_seen: Vec<String>,
+    pub not_seen: Vec<DeviationId>,
 }
 
 impl From<Report> for Run {
@@ -77,9 +79,9 @@ impl Run {
 }
 
 /// Checks of which a campaign cannot reach the violated side, the legal one, or both, and why.
-fn unreachable(processor: &TestProcessor) -> BTreeMap<String, String> {
+fn unreachable(processor: &TestProcessor) -> BTreeMap<CheckId, String> {
     let mut sides: BTreeMap<CheckId, [Option<String>; 2]> = BTreeMap::new();
-    for (Aim { check, side }, reach) in coverage::reach(processor) {
+    for (Aim { check, side }, reach) in processor.reach() {
         let (Reach::Unreachable(reason), Side::Violated | Side::Legal) = (reach, side) else { continue };
         sides.entry(check).or_default()[usize::from(side == Side::Legal)] = Some(reason.to_string());
     }
@@ -91,7 +93,7 @@ fn unreachable(processor: &TestProcessor) -> BTreeMap<String, String> {
             known.collect::<Vec<_>>().join("; ")
         }
     };
-    sides.into_iter().map(|(check, sides)| (check.info().id.to_owned(), text(sides))).collect()
+    sides.into_iter().map(|(check, sides)| (check, text(sides))).collect()
 }
 
 /// The command as one would call it again, without where it writes its results.

@@ -1,5 +1,7 @@
 //! The checks by section of the SDM.
 
+use std::collections::BTreeSet;
+
 use vmcs_model::checks::CheckId;
 
 /// A section and its checks.
@@ -14,6 +16,7 @@ pub struct Section {
 }
 
 /// Every section that states a check, in the order of a VM entry.
+#[must_use]
 pub fn all() -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for check in CheckId::all() {
@@ -24,4 +27,10 @@ pub fn all() -> Vec<Section> {
         }
     }
     sections
+}
+
+/// The sections of those checks, separated by spaces.
+pub(crate) fn of(checks: impl Iterator<Item = CheckId>) -> String {
+    let sections: BTreeSet<_> = checks.map(|check| check.info().sdm).collect();
+    sections.into_iter().collect::<Vec<_>>().join(" ")
 }

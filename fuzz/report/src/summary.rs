@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use vmcs_case::Implementation;
+use vmcs_fuzz::as_text;
+use vmcs_fuzz::campaign::add_counts;
 use vmcs_fuzz::coverage::{Coverage, Sides};
+use vmcs_fuzz::deviations::{DeviationId, DeviationIds};
+use vmcs_fuzz::oracle::LeftOpen;
+use vmcs_model::Outcome;
 use vmcs_model::checks::CheckId;
 
 use crate::run::Run;
-
-/// What stands between deviations that account for a case together only.
-const TOGETHER: &str = " + ";
 
 /// The reports of one implementation and CPU model, added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,15 +34,19 @@ pub struct Summary {
     /// A campaign was interrupted.
     pub interrupted: bool,
     /// Cases that a reviewed deviation accounts for, by deviation.
-    pub deviations: BTreeMap<String, u64>,
+    #[serde(with = "as_text::keys")]
+    pub deviations: BTreeMap<DeviationIds, u64>,
     /// Cases that the architecture does not decide, by reason.
-    pub unspecified: BTreeMap<String, u64>,
+    #[serde(with = "as_text::keys")]
+    pub unspecified: BTreeMap<LeftOpen, u64>,
     /// Outcomes of the last VM entry of each case.
-    pub outcomes: BTreeMap<String, u64>,
+    #[serde(with = "as_text::keys")]
+    pub outcomes: BTreeMap<Outcome, u64>,
     /// The sides of the checks on which it agreed.
     pub coverage: Coverage,
     /// Checks of which it can never be on both sides, and why.
-    pub unreachable: BTreeMap<String, String>,
+    #[serde(with = "as_text::keys")]
+    pub unreachable: BTreeMap<CheckId, String>,
     /// Where the cases came from.
     pub sources: Vec<Source>,
 }
@@ -171,13 +177,13 @@ impl Summary {
     }
 
     /// The deviations that occurred, alone or with others; one that did both comes twice.
-    pub fn deviation_ids(&self) -> impl Iterator<Item = &str> {
-        self.deviations.keys().flat_map(|ids| ids.split(TOGETHER))
+    pub fn deviation_ids(&self) -> impl Iterator<Item = &DeviationId> {
+        self.deviations.keys().flat_map(DeviationIds::iter)
     }
 
     /// Cases that this deviation accounts for, alone or with others.
-    pub fn deviating_as(&self, id: &str) -> u64 {
-        let concerned = self.deviations.iter().filter(|(ids, _)| ids.split(TOGETHER).any(|one| one == id));
+    pub fn deviating_as(&self, id: &DeviationId) -> u64 {
+        let concerned = self.deviations.iter().filter(|(ids, _)| ids.contains(id));
         concerned.map(|(_, cases)| cases).sum()
     }
 
@@ -253,19 +259,13 @@ pub fn by_implementation(parts: impl IntoIterator<Item = Summary>) -> Vec<Summar
 /// How far a check was tried on all implementations together.
 pub fn state_of_all(summaries: &[Summary], check: CheckId) -> State {
     let any = |count: fn(&Sides) -> u64| summaries.iter().any(|summary| count(&summary.coverage.of(check)) > 0);
-    let impossible = |summary: &Summary| summary.unreachable.contains_key(check.info().id);
+    let impossible = |summary: &Summary| summary.unreachable.contains_key(&check);
     match (any(Sides::violated), any(|sides| sides.legal)) {
         (true, true) => State::Both,
         _ if !summaries.is_empty() && summaries.iter().all(impossible) => State::Unreachable,
         (true, false) => State::Violated,
         (false, true) => State::Legal,
         (false, false) => State::Nothing,
-    }
-}
-
-fn add_counts(into: &mut BTreeMap<String, u64>, counts: BTreeMap<String, u64>) {
-    for (key, count) in counts {
-        *into.entry(key).or_default() += count;
     }
 }
 
@@ -289,11 +289,11 @@ mod tests {
             unreachable: BTreeMap::new(),
             sources: Vec::new(),
         };
-        let id = CheckId::all().next().unwrap().info().id;
+        let check = CheckId::all().next().unwrap();
         let sides = Sides { alone: violated, legal, ..Sides::default() };
-        summary.coverage.0.insert(id.to_owned(), sides);
+        summary.coverage.0.insert(check, sides);
         if unreachable {
-            summary.unreachable.insert(id.to_owned(), "there is no such control".to_owned());
+            summary.unreachable.insert(check, "there is no such control".to_owned());
         }
         summary
     }

@@ -1,5 +1,7 @@
 //! The result of campaigns as tables for a terminal.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table};
@@ -69,18 +71,24 @@ fn write_summary(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     row("all".to_owned(), summary.tally(CheckId::all()));
     numbers(&mut table, 1);
     write_table(out, &table)?;
-    for (title, counts) in
-        [("KNOWN DEVIATION", &summary.deviations), ("LEFT OPEN BY THE ARCHITECTURE", &summary.unspecified)]
-    {
+    for (title, counts) in [
+        ("KNOWN DEVIATION", texts(&summary.deviations)),
+        ("LEFT OPEN BY THE ARCHITECTURE", texts(&summary.unspecified)),
+    ] {
         if !counts.is_empty() {
             writeln!(out)?;
             let mut table = table::table(&[title, "CASES"]);
-            table.add_rows(counts.iter().map(|(what, count)| [what.clone(), HumanCount(*count).to_string()]));
+            table.add_rows(counts);
             numbers(&mut table, 1);
             write_table(out, &table)?;
         }
     }
     writeln!(out)
+}
+
+/// What was counted, and how often, for people.
+fn texts<K: Display>(counts: &BTreeMap<K, u64>) -> Vec<[String; 2]> {
+    counts.iter().map(|(what, count)| [what.to_string(), HumanCount(*count).to_string()]).collect()
 }
 
 /// The reviewed deviations that no case of these runs met.
@@ -93,7 +101,7 @@ fn write_not_seen<'a>(out: &mut dyn Write, mut runs: impl Iterator<Item = &'a Ru
     if not_seen.is_empty() {
         return Ok(());
     }
-    let list = not_seen.join("\n  ");
+    let list = not_seen.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
     writeln!(out, "Deviations that no case met (rare, or stale: `vmcs deviations` shows which):\n  {list}\n")
 }
 
@@ -133,10 +141,10 @@ fn totals(summaries: &[Summary]) -> Table {
 }
 
 fn write_cause(out: &mut dyn Write, cause: &CaseFile) -> io::Result<()> {
-    let CaseFile { implementation, cause: what, count, machine, .. } = cause;
-    writeln!(out, "{implementation}: {what}, {count} {}", if *count == 1 { "case" } else { "cases" })?;
+    let CaseFile { implementation, count, machine, .. } = cause;
+    writeln!(out, "{implementation}: {}, {count} {}", cause.cause(), if *count == 1 { "case" } else { "cases" })?;
     writeln!(out, "  {machine}")?;
-    for line in cause.model.iter().take(MOST_EXPLAINED).flat_map(|text| text.lines()) {
+    for line in cause.model.iter().take(MOST_EXPLAINED).flat_map(|reason| reason.text().lines()) {
         writeln!(out, "    {line}")?;
     }
     writeln!(out, "  {}\n", serde_json::to_string(&cause.program)?)
@@ -145,9 +153,10 @@ fn write_cause(out: &mut dyn Write, cause: &CaseFile) -> io::Result<()> {
 fn write_finding(out: &mut dyn Write, implementation: &str, finding: &Finding) -> io::Result<()> {
     let disagreement = &finding.disagreement;
     writeln!(out, "{implementation}, {}: step {}", finding.program.id, disagreement.step)?;
-    writeln!(out, "  ended in {}, permitted: {}", disagreement.observed, disagreement.permitted.join(", "))?;
-    if !disagreement.violated.is_empty() {
-        writeln!(out, "  violated: {}", disagreement.violated.join(", "))?;
+    writeln!(out, "  ended in {}, permitted: {}", disagreement.observed(), disagreement.permitted().join(", "))?;
+    let violated: Vec<_> = disagreement.violated().iter().map(|check| check.to_string()).collect();
+    if !violated.is_empty() {
+        writeln!(out, "  violated: {}", violated.join(", "))?;
     }
     let explained = finding.explanations.iter().take(MOST_EXPLAINED);
     for line in explained.flat_map(|explanation| explanation.text.lines()) {

@@ -10,8 +10,8 @@ use vmcs_fuzz::coverage::Sides;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_model::checks::{CHECK_COUNT, CheckId};
 
-use crate::ReportError;
-use crate::chart::duration;
+use crate::counts::duration;
+use crate::error::ReportError;
 use crate::run::{self, Run};
 use crate::sections;
 use crate::summary::{State, Summary, Tally, by_implementation, state_of_all};
@@ -176,7 +176,7 @@ impl Document<'_> {
         let mut reasons: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, summary) in self.summaries.iter().enumerate() {
             let reason = match summary.state(check) {
-                State::Unreachable => markdown_text(&summary.unreachable[check.info().id]),
+                State::Unreachable => markdown_text(&summary.unreachable[&check]),
                 State::Nothing => match self.deviation(summary, check) {
                     Some(deviation) => format!("deviates, `{}`", deviation.id),
                     None => "not tried".to_owned(),

@@ -9,7 +9,7 @@ use vmcs_model::checks::CheckSet;
 
 use crate::Stream;
 use crate::campaign::{Setting, program_of};
-use crate::deviations::{Deviation, MinimalCase};
+use crate::deviations::{Deviation, DeviationId, MinimalCase};
 use crate::findings::minimise::{Goal, minimise};
 use crate::oracle::{Judgement, Oracle};
 
@@ -17,7 +17,7 @@ use crate::oracle::{Judgement, Oracle};
 const EXAMPLES: usize = 4;
 
 /// Cases that show deviations, some of each.
-pub type Examples = BTreeMap<String, Vec<Case>>;
+pub type Examples = BTreeMap<DeviationId, Vec<Case>>;
 
 /// Adds the first cases of a stream that one of the `wanted` deviations alone accounts for.
 ///
@@ -26,7 +26,7 @@ pub type Examples = BTreeMap<String, Vec<Case>>;
 pub fn look_for(
     target: &mut dyn Target,
     setting: Setting<'_>,
-    wanted: &BTreeSet<String>,
+    wanted: &BTreeSet<DeviationId>,
     stream: &mut Stream,
     count: u64,
     examples: &mut Examples,
@@ -41,10 +41,10 @@ pub fn look_for(
     });
     target.run(session, &mut cases, &mut |_, observation| {
         let case = pending.borrow_mut().pop_front().expect("an observation has a case");
-        if let Judgement::Deviates(id) = oracle.judge(&case, &observation).judgement
-            && wanted.contains(&id)
+        if let Judgement::Deviates(ids) = oracle.judge(&case, &observation).judgement
+            && let Some(id) = wanted.iter().find(|id| ids.are(id))
         {
-            let of_id = examples.entry(id).or_default();
+            let of_id = examples.entry(id.clone()).or_default();
             if of_id.len() < EXAMPLES {
                 of_id.push(case);
             }
@@ -61,16 +61,16 @@ pub fn smallest(
     target: &mut dyn Target,
     setting: Setting<'_>,
     examples: &Examples,
-) -> Result<BTreeMap<String, MinimalCase>, TargetError> {
+) -> Result<BTreeMap<DeviationId, MinimalCase>, TargetError> {
     let implementation = target.implementation();
-    let goal = |id: &String| {
+    let goal = |id: &DeviationId| {
         let deviation = setting.deviations.iter().find(|deviation| deviation.id == *id);
         Goal::Deviation { id: id.clone(), omits: deviation.map_or(CheckSet::EMPTY, Deviation::omitted) }
     };
     let goals: Vec<_> =
         examples.iter().flat_map(|(id, cases)| cases.iter().map(move |case| (case.clone(), goal(id)))).collect();
     let ids = examples.iter().flat_map(|(id, cases)| cases.iter().map(move |_| id));
-    let mut smallest: BTreeMap<String, Case> = BTreeMap::new();
+    let mut smallest: BTreeMap<DeviationId, Case> = BTreeMap::new();
     for (id, minimal) in ids.zip(minimise(target, setting, &goals)?) {
         let Some(minimal) = minimal else { continue };
         let known = smallest.entry(id.clone()).or_insert_with(|| minimal.case.clone());
@@ -79,9 +79,9 @@ pub fn smallest(
         }
     }
     let processor = setting.processor;
-    let minimal_case = |(id, case): (String, Case)| {
+    let minimal_case = |(id, case): (DeviationId, Case)| {
         let portable =
-            program_of(id.clone(), &case).portable(processor.capabilities.revision(), &processor.image_names());
+            program_of(id.to_string(), &case).portable(processor.capabilities.revision(), &processor.image_names());
         let (version, model) = (implementation.version.clone(), implementation.model.clone());
         (id, MinimalCase { version, model, on: None, start: portable.start, ops: portable.ops })
     };
@@ -92,6 +92,6 @@ impl Deviation {
     /// Whether what its case ended in is what it says.
     #[must_use]
     pub fn accounts_for(&self, judgement: &Judgement) -> bool {
-        *judgement == Judgement::Deviates(self.id.clone())
+        matches!(judgement, Judgement::Deviates(ids) if ids.are(&self.id))
     }
 }

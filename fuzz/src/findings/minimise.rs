@@ -15,10 +15,12 @@ use vmcs_wire::Op;
 
 use vmcs_model::checks::CheckSet;
 
-use crate::TestProcessor;
 use crate::campaign::{Finding, Report, Setting};
+use crate::deviations::DeviationId;
 use crate::findings::case_file::CaseFile;
-use crate::oracle::{Disagreement, Judged, Judgement, Oracle, mnemonic};
+use crate::oracle::{Difference, Disagreement, Judged, Judgement, Oracle};
+use crate::processor::Processor;
+use crate::step::{EntryProgress, OpKind, StepEnd};
 use edits::{Draft, Edit, Undefined};
 
 pub(crate) use edits::change;
@@ -36,15 +38,15 @@ const FEW_FIELDS: usize = 3;
 pub enum Goal {
     /// The instruction ends as the architecture does not permit, for the same reason.
     Disagreement {
-        /// The instruction, as programs have it.
-        instruction: String,
+        /// The instruction; none if the step is behind the last operation.
+        instruction: Option<OpKind>,
         /// The disagreement.
         disagreement: Disagreement,
     },
     /// A reviewed deviation, alone, accounts for what the target does.
     Deviation {
         /// Its id.
-        id: String,
+        id: DeviationId,
         /// Of these checks, those that it omits, one is violated, if there are any. A crash would be accounted for without.
         omits: CheckSet,
     },
@@ -54,7 +56,7 @@ impl Goal {
     /// The goal to keep the disagreement that `case` shows.
     #[must_use]
     pub fn disagreement(case: &Case, disagreement: &Disagreement) -> Self {
-        let instruction = case.ops.get(disagreement.step).map_or("", mnemonic).to_owned();
+        let instruction = case.ops.get(disagreement.step).map(OpKind::of);
         Self::Disagreement { instruction, disagreement: disagreement.clone() }
     }
 
@@ -63,10 +65,11 @@ impl Goal {
     pub fn is_kept(&self, case: &Case, judged: &Judged) -> bool {
         match (self, &judged.judgement) {
             (Self::Deviation { id, omits }, Judgement::Deviates(found)) => {
-                id == found && (omits.is_empty() || omits.iter().any(|check| judged.violated.contains(check)))
+                found.are(id) && (omits.is_empty() || omits.iter().any(|check| judged.violated.contains(check)))
             }
             (Self::Disagreement { instruction, disagreement }, Judgement::Disagree(found)) => {
-                case.ops.get(found.step).is_some_and(|op| mnemonic(op) == instruction) && is_same(disagreement, found)
+                case.ops.get(found.step).map(OpKind::of) == *instruction
+                    && is_same(&disagreement.difference, &found.difference)
             }
             _ => false,
         }
@@ -78,45 +81,30 @@ impl Goal {
 /// The outcomes are the same, observed and permitted, and no check is violated that was not. A target that got past the
 /// checks that the entry has to fail may get further with fewer violations behind them. If it refuses an image that violates
 /// a check, and refuses it as well without that violation, then the check has no part in it.
-fn is_same(original: &Disagreement, found: &Disagreement) -> bool {
-    let kinds = |disagreement: &Disagreement| -> Vec<String> {
-        disagreement.permitted.iter().map(|outcome| kind(outcome).to_owned()).collect()
-    };
-    let permitted = original.permitted.iter().filter_map(|outcome| stage(outcome)).max();
-    let got_past = stage(&original.observed) > permitted
-        && permitted.is_some()
-        && stage(&found.observed) >= stage(&original.observed);
-    let same_outcome = kind(&original.observed) == kind(&found.observed);
-    let same_reason = kinds(original) == kinds(found)
-        && original.violated.is_empty() == found.violated.is_empty()
-        && found.violated.iter().all(|check| original.violated.contains(check));
-    let refused = stage(&found.observed).is_some_and(|stage| Some(stage) < self::stage("Entered"));
-    let no_violation_needed = refused && !original.violated.is_empty() && found.violated.is_empty();
-    same_reason && (same_outcome || got_past) || no_violation_needed && same_outcome
-}
-
-/// How far a VM entry got that ended so, `None` for what is no outcome of one.
-fn stage(outcome: &str) -> Option<u8> {
-    let stages = ["VMfailInvalid", "VMfailValid", "EntryFailed(33", "EntryFailed(34", "Entered"];
-    (0..).zip(stages).find(|(_, start)| outcome.starts_with(start)).map(|(stage, _)| stage)
-}
-
-/// What stands between a field and what it holds.
-const IS: &str = " is ";
-
-/// An outcome without what a smaller case may change: a value that was read, the number of an MSR-load entry.
-#[must_use]
-pub fn kind(outcome: &str) -> &str {
-    let end = if outcome.starts_with("ok ") {
-        2
-    } else if outcome.starts_with("EntryFailed(34, ") {
-        "EntryFailed(34".len()
-    } else if let Some(field) = outcome.find(IS) {
-        field + IS.trim_end().len()
-    } else {
-        outcome.len()
-    };
-    &outcome[..end]
+fn is_same(original: &Difference, found: &Difference) -> bool {
+    match (original, found) {
+        (Difference::Field(original), Difference::Field(found)) => {
+            (original.since, original.field) == (found.since, found.field)
+        }
+        (
+            Difference::End { observed, permitted, violated },
+            Difference::End { observed: found_observed, permitted: found_permitted, violated: found_violated },
+        ) => {
+            let kinds = |ends: &[StepEnd]| ends.iter().map(|end| end.kind()).collect::<Vec<_>>();
+            let furthest = permitted.iter().filter_map(|end| end.progress()).max();
+            let got_past = observed.progress() > furthest
+                && furthest.is_some()
+                && found_observed.progress() >= observed.progress();
+            let same_outcome = observed.kind() == found_observed.kind();
+            let same_reason = kinds(permitted) == kinds(found_permitted)
+                && violated.is_empty() == found_violated.is_empty()
+                && found_violated.iter().all(|check| violated.contains(check));
+            let refused = found_observed.progress().is_some_and(|progress| progress < EntryProgress::Entered);
+            let no_violation_needed = refused && !violated.is_empty() && found_violated.is_empty();
+            same_reason && (same_outcome || got_past) || no_violation_needed && same_outcome
+        }
+        _ => false,
+    }
 }
 
 /// The findings of a campaign on `target`, as small as they get, one of each cause; those that came up most come first.
@@ -144,7 +132,7 @@ pub fn findings(target: &mut dyn Target, setting: Setting<'_>, report: &Report) 
             Some(file) => file,
             None => CaseFile { minimal: false, ..CaseFile::new(processor, session, who, case, &finding.disagreement) },
         };
-        match files.iter_mut().find(|known| known.cause == file.cause && known.minimal == file.minimal) {
+        match files.iter_mut().find(|known| known.cause() == file.cause() && known.minimal == file.minimal) {
             Some(known) => known.count += 1,
             None => files.push(file),
         }
@@ -165,7 +153,7 @@ pub struct Minimal {
 impl Minimal {
     /// The case as a file, if it disagrees.
     #[must_use]
-    pub fn file(&self, processor: &TestProcessor, session: &Session, who: &Implementation) -> Option<CaseFile> {
+    pub fn file(&self, processor: &Processor, session: &Session, who: &Implementation) -> Option<CaseFile> {
         match &self.judged.judgement {
             Judgement::Disagree(disagreement) => Some(CaseFile::new(processor, session, who, &self.case, disagreement)),
             _ => None,
@@ -219,7 +207,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Takes all reductions to their ends, in rounds of one run each.
-    fn reduce(&mut self, reductions: &mut [Reduction], processor: &TestProcessor) -> Result<(), TargetError> {
+    fn reduce(&mut self, reductions: &mut [Reduction], processor: &Processor) -> Result<(), TargetError> {
         loop {
             let mut candidates = Vec::new();
             for (owner, reduction) in reductions.iter_mut().enumerate() {
@@ -342,7 +330,7 @@ impl Reduction {
     }
 
     /// Smaller drafts to be tried, none at the end.
-    fn propose(&mut self, processor: &TestProcessor, session: &Session) -> Vec<Draft> {
+    fn propose(&mut self, processor: &Processor, session: &Session) -> Vec<Draft> {
         self.proposed = match self.phase {
             Phase::Original => vec![Vec::new()],
             Phase::Done => Vec::new(),

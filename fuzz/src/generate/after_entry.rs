@@ -7,52 +7,16 @@
 //! writes then, the number of the error, the outcome has already.
 
 use vmcs_case::Case;
-use vmcs_model::field::{self, Area, FieldId};
-use vmcs_model::{Capabilities, Outcome, Verdict};
+use vmcs_model::{Outcome, Verdict};
 use vmcs_wire::Op;
 
-use crate::TestProcessor;
 use crate::generate::entry_case::StateBefore;
+use crate::processor::Processor;
 
 /// One of how many cases looks at every field.
 pub(crate) const DEEP: u64 = 16;
-/// What the image is called that cases write to the information fields.
-pub(crate) const STALE: &str = "stale-information";
-
-/// What the information fields hold before a deep case's entry: no two the same, events valid. None if the processor does
-/// not let them be written.
-pub(crate) fn stale_information(capabilities: &Capabilities, fields: &[FieldId]) -> Option<Vec<(u32, u64)>> {
-    /// A general-protection exception with an error code.
-    const EVENT: u64 = 0x8000_0B0D;
-    let value = |(index, field): (usize, FieldId)| {
-        let events = [field::VM_EXIT_INTERRUPTION_INFORMATION.id(), field::IDT_VECTORING_INFORMATION.id()];
-        let value = if events.contains(&field) { EVENT } else { 0x5A5A_A5A5_5A5A_A500 | index as u64 };
-        (field.info().encoding.0, value & field.info().width().mask())
-    };
-    let written = fields.iter().copied().filter(|field| field.info().area() == Area::ExitInformation);
-    capabilities.writes_exit_information().then(|| written.enumerate().map(value).collect())
-}
-
-/// What an exit always defines, and what a failed entry must not touch. The other information fields an exit mostly
-/// leaves undefined, and nobody knows what they held before unless the case has written it.
-const REPORTED: [FieldId; 6] = [
-    field::EXIT_REASON.id(),
-    field::EXIT_QUALIFICATION.id(),
-    field::VM_EXIT_INTERRUPTION_INFORMATION.id(),
-    field::IDT_VECTORING_INFORMATION.id(),
-    field::VM_EXIT_INSTRUCTION_LENGTH.id(),
-    field::VM_ENTRY_INTERRUPTION_INFORMATION.id(),
-];
-
-/// Encodings of the fields that every look goes to, and those of all others. Each costs a VMREAD in nearly every case.
-pub(crate) fn lists(fields: &[FieldId]) -> (Vec<u32>, Vec<u32>) {
-    let (reported, others): (Vec<_>, Vec<_>) = fields.iter().copied().partition(|field| REPORTED.contains(field));
-    let encodings = |fields: Vec<FieldId>| fields.iter().map(|field| field.info().encoding.0).collect();
-    (encodings(reported), encodings(others))
-}
-
 /// Adds what comes after the entry to a case that ends with it, of which the model says `verdict`.
-pub(crate) fn add(processor: &TestProcessor, case: &mut Case, before: StateBefore, verdict: &Verdict, deep: bool) {
+pub(crate) fn add(processor: &Processor, case: &mut Case, before: StateBefore, verdict: &Verdict, deep: bool) {
     let loads_state = |outcome| matches!(outcome, Outcome::Entered | Outcome::EntryFailed { .. });
     let refused = !verdict.permitted.iter().any(loads_state);
     if !matches!(before, StateBefore::Clear | StateBefore::Launched) || refused && !deep {
@@ -81,15 +45,16 @@ fn launch_state_probe(before: StateBefore, verdict: &Verdict) -> Option<Op> {
 #[cfg(test)]
 mod tests {
     use vmcs_case::profile::NamedProfile;
+    use vmcs_model::field;
 
     use super::*;
     use crate::generate::entry_case::EntryCase;
 
-    fn processor() -> TestProcessor {
-        TestProcessor::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
+    fn processor() -> Processor {
+        Processor::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
     }
 
-    fn after_entry(processor: &TestProcessor, entry: &EntryCase, deep: bool) -> Vec<Op> {
+    fn after_entry(processor: &Processor, entry: &EntryCase, deep: bool) -> Vec<Op> {
         let mut case = entry.case(processor);
         let before = case.ops.len();
         add(processor, &mut case, entry.before, &entry.verdict(processor, &entry.image(processor)), deep);

@@ -8,9 +8,9 @@ use vmcs_model::{FieldValue, Vmcs};
 use vmcs_wire::layout;
 
 use super::values;
-use crate::TestProcessor;
 use crate::generate::entry_case::EntryCase;
 use crate::generate::risk::is_unsupported_event;
+use crate::generate::test_processor::TestProcessor;
 
 /// A changed image, launched from VMX root operation.
 pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {

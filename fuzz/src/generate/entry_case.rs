@@ -10,12 +10,9 @@ use vmcs_model::field::FieldId;
 use vmcs_model::{CpuState, EntryAttempt, EntryInstruction, LaunchState, Verdict, Vmcs, VmxOperation, field};
 use vmcs_wire::{Op, Start, layout};
 
-use crate::TestProcessor;
-use crate::generate::memory::CaseMemory;
 use crate::processor::BaseImage;
-
-/// The VMCS region that image cases use.
-pub(crate) const REGION: u64 = layout::VMCS_REGIONS;
+use crate::processor::Processor;
+use crate::processor::memory::{CaseMemory, REGION};
 
 /// The state in which the entry finds the processor and the VMCS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +35,7 @@ pub(crate) enum StateBefore {
 /// An entry to be tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EntryCase {
-    /// The image that it starts from: an index of [`TestProcessor::bases`].
+    /// The image that it starts from: an index of [`Processor::bases`].
     pub(crate) base: usize,
     /// Fields that are changed, each once.
     pub(crate) changes: Vec<(FieldId, u64)>,
@@ -54,7 +51,7 @@ pub(crate) struct EntryCase {
 
 impl EntryCase {
     /// The stage of a golden line that was played with image `base`, if a program can set it up.
-    pub(crate) fn of_stage(processor: &TestProcessor, base: usize, stage: &Stage) -> Option<Self> {
+    pub(crate) fn of_stage(processor: &Processor, base: usize, stage: &Stage) -> Option<Self> {
         let usual = CpuState {
             executive: stage.cpu.executive,
             mov_ss_blocking: stage.cpu.mov_ss_blocking,
@@ -116,7 +113,7 @@ impl EntryCase {
     }
 
     /// The VMCS that is entered.
-    pub(crate) fn image(&self, processor: &TestProcessor) -> Vmcs {
+    pub(crate) fn image(&self, processor: &Processor) -> Vmcs {
         let mut vmcs = processor.bases[self.base].vmcs.clone();
         for (field, value) in &self.changes {
             vmcs.set_raw(*field, *value);
@@ -125,14 +122,14 @@ impl EntryCase {
     }
 
     /// What memory holds then.
-    pub(crate) fn memory<'a>(&'a self, processor: &'a TestProcessor) -> CaseMemory<'a> {
+    pub(crate) fn memory<'a>(&'a self, processor: &'a Processor) -> CaseMemory<'a> {
         CaseMemory::new(&processor.capabilities, &processor.bases[self.base].memory, &self.memory)
     }
 
     /// Asks the model about the entry.
     fn ask<T>(
         &self,
-        processor: &TestProcessor,
+        processor: &Processor,
         vmcs: &Vmcs,
         ask: impl FnOnce(EntryAttempt<'_>, &Vmcs, &CaseMemory<'_>) -> T,
     ) -> T {
@@ -158,22 +155,22 @@ impl EntryCase {
     }
 
     /// What the model says of the entry; `vmcs` is [`Self::image`].
-    pub(crate) fn verdict(&self, processor: &TestProcessor, vmcs: &Vmcs) -> Verdict {
+    pub(crate) fn verdict(&self, processor: &Processor, vmcs: &Vmcs) -> Verdict {
         self.ask(processor, vmcs, |attempt, vmcs, memory| attempt.on(vmcs, memory).verdict())
     }
 
     /// What the entry violates; `vmcs` is [`Self::image`].
-    pub(crate) fn violations(&self, processor: &TestProcessor, vmcs: &Vmcs) -> CheckSet {
+    pub(crate) fn violations(&self, processor: &Processor, vmcs: &Vmcs) -> CheckSet {
         self.ask(processor, vmcs, |attempt, vmcs, memory| attempt.on(vmcs, memory).violations())
     }
 
     /// Whether a check is in force; `vmcs` is [`Self::image`].
-    pub(crate) fn puts_in_force(&self, processor: &TestProcessor, vmcs: &Vmcs, check: CheckId) -> bool {
+    pub(crate) fn puts_in_force(&self, processor: &Processor, vmcs: &Vmcs, check: CheckId) -> bool {
         self.ask(processor, vmcs, |attempt, vmcs, memory| attempt.on(vmcs, memory).in_force(check))
     }
 
     /// The program.
-    pub(crate) fn case(&self, processor: &TestProcessor) -> Case {
+    pub(crate) fn case(&self, processor: &Processor) -> Case {
         let after_mov_ss = self.after_mov_ss;
         let enter = if self.resume { Op::Vmresume { after_mov_ss } } else { Op::Vmlaunch { after_mov_ss } };
         let start = match self.before {

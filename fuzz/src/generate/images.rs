@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use vmcs_case::Case;
 
 use super::{controls, state};
-use crate::TestProcessor;
+use crate::generate::test_processor::TestProcessor;
 
 /// A changed image, launched from VMX root operation.
 pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {

@@ -6,7 +6,7 @@ use vmcs_model::field::{self, FIELDS};
 use vmcs_wire::{Op, Start, layout};
 
 use super::values;
-use crate::TestProcessor;
+use crate::generate::test_processor::TestProcessor;
 
 /// Most VMX instructions of a program.
 const STEPS: usize = 20;

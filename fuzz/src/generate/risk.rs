@@ -8,9 +8,9 @@ use vmcs_model::registers::{Cr0, Cr4};
 use vmcs_model::{FieldValue, ReadMemory, Vmcs};
 use vmcs_wire::layout;
 
-use crate::TestProcessor;
-use crate::generate::memory::CaseMemory;
 use crate::processor::BaseImage;
+use crate::processor::Processor;
+use crate::processor::memory::CaseMemory;
 
 /// Whether an entry of the image takes the machine down once it has come as far as loading state: host paging that maps
 /// nothing or forbids the probe its addresses, MSR areas that nobody prepared and, if it `enters`, a guest that waits for
@@ -31,7 +31,7 @@ const MOST_LOADS: u32 = 1024;
 
 /// An event of type 7 for a processor with neither the monitor trap flag nor FRED. All of these fail the same check, and
 /// there are implementations that do not survive them.
-pub(crate) fn is_unsupported_event(processor: &TestProcessor, field: FieldId, value: u64) -> bool {
+pub(crate) fn is_unsupported_event(processor: &Processor, field: FieldId, value: u64) -> bool {
     let supported = processor.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0
         || processor.capabilities.fred();
     let event = InterruptionInformation::from_raw(value);

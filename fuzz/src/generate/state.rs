@@ -9,8 +9,8 @@ use vmcs_model::formats::ActivityState;
 use vmcs_model::registers::Cr4;
 
 use super::{controls, values};
-use crate::TestProcessor;
 use crate::generate::risk::holds_known_pdptes;
+use crate::generate::test_processor::TestProcessor;
 
 /// A changed image, launched from VMX root operation.
 pub(super) fn case(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<Case> {

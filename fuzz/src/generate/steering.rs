@@ -69,7 +69,7 @@ impl Steering {
     /// The counts by check.
     pub(crate) fn coverage(&self) -> Coverage {
         let made = CheckId::all().zip(&self.0).filter(|(_, made)| made.sides != Sides::default());
-        Coverage(made.map(|(check, made)| (check.info().id.to_owned(), made.sides)).collect())
+        Coverage(made.map(|(check, made)| (check, made.sides)).collect())
     }
 
     /// Whether nothing was made yet.

@@ -6,10 +6,11 @@ use vmcs_case::Case;
 
 use crate::campaign::Shard;
 use crate::coverage::{Aim, Coverage};
+use crate::generate::Generator;
 use crate::generate::after_entry::DEEP;
 use crate::generate::boundary::{Made, make};
 use crate::generate::steering::Steering;
-use crate::{Generator, TestProcessor};
+use crate::generate::test_processor::TestProcessor;
 
 /// A case and what it was made for.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Names and sets of checks over all sections.
 
 use core::fmt;
+use core::str::FromStr;
 
 use crate::context::EntryContext;
 use crate::memory::ReadMemory;
@@ -110,6 +111,27 @@ impl CheckId {
     #[must_use]
     pub fn by_id(id: &str) -> Option<Self> {
         Self::all().find(|check| check.info().id == id)
+    }
+}
+
+/// A text that is no check's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownCheck;
+
+impl fmt::Display for UnknownCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no such check")
+    }
+}
+
+impl core::error::Error for UnknownCheck {}
+
+impl FromStr for CheckId {
+    type Err = UnknownCheck;
+
+    /// As [`CheckId::by_id`].
+    fn from_str(id: &str) -> Result<Self, UnknownCheck> {
+        Self::by_id(id).ok_or(UnknownCheck)
     }
 }
 

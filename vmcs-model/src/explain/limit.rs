@@ -38,7 +38,8 @@ pub struct Limit {
 
 impl Setting {
     /// The settings that a check compares its first field with, `None` if it does nothing of the sort.
-    const fn compared_by(check: CheckId) -> Option<Self> {
+    #[must_use]
+    pub const fn compared_by(check: CheckId) -> Option<Self> {
         use ExecutionControlCheck as Execution;
         match check {
             CheckId::ExecutionControlCheck(Execution::PinAllowed0 | Execution::PrimaryAllowed0)
@@ -123,6 +124,12 @@ impl fmt::Display for Limit {
         }
         write!(f, "the {name} mask of {} is {mask:#x}", msr.name())
     }
+}
+
+/// The settings that a processor allows in a field, `None` if no capability MSR says which.
+#[must_use]
+pub fn allowed_settings(caps: &Capabilities, word: FieldId) -> Option<Allowed> {
+    allowed(caps, word).map(|(allowed, ..)| allowed)
 }
 
 /// The settings that a processor allows in a field, with the MSRs that say which bits must be 1 and which may.

@@ -7,8 +7,8 @@ use vmcs_case::{Case, Session};
 use vmcs_model::field::Encoding;
 use vmcs_wire::{Op, Start};
 
-use crate::TestProcessor;
 use crate::emulator::CaseEmulator;
+use crate::processor::Processor;
 
 /// A case of which operations can go while the others keep their places.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl Draft {
 
     /// Edits that take bits of written values back, or all but one of them, or all other writes; those of most bits come
     /// first.
-    pub(super) fn fewer_bits(&self, processor: &TestProcessor, session: &Session) -> Vec<Edit> {
+    pub(super) fn fewer_bits(&self, processor: &Processor, session: &Session) -> Vec<Edit> {
         let mut machine = CaseEmulator::new(&processor.profile, self.start);
         let is_write = |(_, op): &(usize, Op)| matches!(op, Op::Vmwrite { .. });
         let writes: Vec<usize> = self.present().filter(is_write).map(|(index, _)| index).collect();

@@ -1,14 +1,12 @@
 //! For each side of each check the entries that are known to lie there.
 
-use vmcs_golden::corpus;
 use vmcs_model::checks::{CHECK_COUNT, CheckId};
 
-use super::search;
-use super::{is_risky, obstacle};
-use crate::TestProcessor;
-use crate::coverage::{Aim, Side};
-use crate::generate::entry_case::{EntryCase, StateBefore};
-use crate::generate::reach::{self, Reach};
+use super::made::{is_risky, obstacle};
+use crate::coverage::Aim;
+use crate::generate::entry_case::EntryCase;
+use crate::generate::reach::Reach;
+use crate::processor::Processor;
 
 /// Entries by check and side.
 #[derive(Debug)]
@@ -28,25 +26,11 @@ pub(crate) struct Recipes {
 const MOST: usize = 48;
 
 impl Recipes {
-    /// Works out the ways: those of the golden lines on every image that they fit, then those that a search finds.
-    pub(crate) fn new(processor: &TestProcessor) -> Self {
+    /// No ways yet.
+    pub(super) fn none() -> Self {
         let by_aim = vec![Default::default(); CHECK_COUNT];
         let obstacles = vec![[None; 3]; CHECK_COUNT];
-        let mut all = Self { by_aim, obstacles, aims: Vec::new(), safe: Vec::new(), reach: Vec::new() };
-        all.add_golden_lines(processor);
-        search::violations(processor, &mut all);
-        search::legal_sides(processor, &mut all);
-        search::open_gates(processor, &mut all);
-        let aims = || CheckId::all().flat_map(|check| Side::ALL.map(|side| Aim { check, side }));
-        aims().for_each(|aim| all.finish(processor, aim));
-        all.reach = reach::of(processor, &all);
-        // Chance may find what the search has not.
-        let open = |all: &Self, aim: &Aim| {
-            all.of(*aim).is_empty() && all.reach[aim.check.index()][aim.side as usize] == Reach::Reachable
-        };
-        let open: Vec<_> = aims().filter(|aim| open(&all, aim)).collect();
-        all.aims.extend(open);
-        all
+        Self { by_aim, obstacles, aims: Vec::new(), safe: Vec::new(), reach: Vec::new() }
     }
 
     /// The known ways.
@@ -60,7 +44,7 @@ impl Recipes {
     }
 
     /// Notes what hides an entry that would lie there.
-    pub(super) fn note_obstacle(&mut self, processor: &TestProcessor, entry: &EntryCase, aim: Aim) {
+    pub(super) fn note_obstacle(&mut self, processor: &Processor, entry: &EntryCase, aim: Aim) {
         let known = &mut self.obstacles[aim.check.index()][aim.side as usize];
         if let Some(new) = obstacle(processor, entry, aim).filter(|new| known.is_none_or(|old| new.0 < old.0)) {
             *known = Some(new);
@@ -77,33 +61,8 @@ impl Recipes {
         is_new
     }
 
-    /// The lines of the golden corpus, played with every image.
-    fn add_golden_lines(&mut self, processor: &TestProcessor) {
-        for (n, line) in corpus::lines().iter().enumerate() {
-            let ids = line.expected.violated.iter();
-            let checks: Vec<_> = ids.filter_map(|id| CheckId::by_id(id)).collect();
-            // With the plain image, and with different ones of the others.
-            for base in (0..processor.bases.len()).filter(|base| *base == 0 || (base + n) % 4 == 0) {
-                let scenes = std::iter::once(&line.scene).chain(line.neighbour.as_ref().map(|(scene, _)| scene));
-                for scene in scenes {
-                    let stage = scene.with(&processor.capabilities, processor.bases[base].vmcs.clone());
-                    let Some(entry) = EntryCase::of_stage(processor, base, &stage) else { continue };
-                    if base > 0 && entry.before != StateBefore::Clear {
-                        continue;
-                    }
-                    for check in &checks {
-                        for side in Side::ALL {
-                            let aim = Aim { check: *check, side };
-                            search::take(processor, self, aim, entry.clone());
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// Drops ways that take the machine down where there are others, and those that violate more than others do.
-    fn finish(&mut self, processor: &TestProcessor, aim: Aim) {
+    pub(super) fn finish(&mut self, processor: &Processor, aim: Aim) {
         let known = std::mem::take(&mut self.by_aim[aim.check.index()][aim.side as usize]);
         let mut ways: Vec<_> = known
             .into_iter()

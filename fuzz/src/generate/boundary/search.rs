@@ -1,15 +1,18 @@
-//! Finds ways to the sides of checks by trying: every field of every image with every bit turned and with the values at
-//! which something changes.
+//! Finds ways to the sides of checks: those of the golden lines on every image that they fit, and by trying, every field of
+//! every image with every bit turned and with the values at which something changes.
 
+use vmcs_golden::corpus;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, FieldId};
-
 use vmcs_wire::layout;
 
-use super::{Made, Recipes, is_risky, judged};
-use crate::TestProcessor;
+use super::made::{self, Made, judged};
+use super::reasons;
+use super::recipes::Recipes;
 use crate::coverage::{Aim, Side};
-use crate::generate::entry_case::{EntryCase, is_input};
+use crate::generate::entry_case::{EntryCase, StateBefore, is_input};
+use crate::generate::reach::Reach;
+use crate::processor::Processor;
 
 /// Ways to violate a check that are taken from one image.
 const PER_IMAGE: u8 = 2;
@@ -21,8 +24,52 @@ const FOUND: usize = 3;
 /// More entries than an area of MSRs should have: 512, SDM A.6.
 const LONG_AREA: u64 = 1024;
 
+/// Works out the ways, and what they say of what can be reached.
+pub(crate) fn recipes(processor: &Processor) -> Recipes {
+    let mut all = Recipes::none();
+    golden_lines(processor, &mut all);
+    violations(processor, &mut all);
+    legal_sides(processor, &mut all);
+    open_gates(processor, &mut all);
+    let aims = || CheckId::all().flat_map(|check| Side::ALL.map(|side| Aim { check, side }));
+    aims().for_each(|aim| all.finish(processor, aim));
+    all.reach = reasons::of(processor, &all);
+    // Chance may find what the search has not.
+    let open = |all: &Recipes, aim: &Aim| {
+        all.of(*aim).is_empty() && all.reach[aim.check.index()][aim.side as usize] == Reach::Reachable
+    };
+    let open: Vec<_> = aims().filter(|aim| open(&all, aim)).collect();
+    all.aims.extend(open);
+    all
+}
+
+/// The lines of the golden corpus, played with every image.
+fn golden_lines(processor: &Processor, recipes: &mut Recipes) {
+    for (n, line) in corpus::lines().iter().enumerate() {
+        let ids = line.expected.violated.iter();
+        let checks: Vec<_> = ids.filter_map(|id| CheckId::by_id(id)).collect();
+        // With the plain image, and with different ones of the others.
+        for base in (0..processor.bases.len()).filter(|base| *base == 0 || (base + n) % 4 == 0) {
+            let scenes = std::iter::once(&line.scene).chain(line.neighbour.as_ref().map(|(scene, _)| scene));
+            for scene in scenes {
+                let stage = scene.with(&processor.capabilities, processor.bases[base].vmcs.clone());
+                let Some(entry) = EntryCase::of_stage(processor, base, &stage) else { continue };
+                if base > 0 && entry.before != StateBefore::Clear {
+                    continue;
+                }
+                for check in &checks {
+                    for side in Side::ALL {
+                        let aim = Aim { check: *check, side };
+                        take(processor, recipes, aim, entry.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The values of a field that are tried where it holds `old`: near it, and those at which checks change their mind.
-pub(super) fn values(processor: &TestProcessor, field: FieldId, old: u64) -> impl Iterator<Item = u64> + use<> {
+fn values(processor: &Processor, field: FieldId, old: u64) -> impl Iterator<Item = u64> + use<> {
     let top = processor.capabilities.address_reserved & processor.capabilities.address_reserved.wrapping_neg();
     let linear = 1u64 << (processor.capabilities.linear_bits - 1);
     let width = field.info().width();
@@ -54,13 +101,13 @@ pub(super) fn values(processor: &TestProcessor, field: FieldId, old: u64) -> imp
 }
 
 /// The fields of a VMCS that some check reads, as far as the processor has them.
-fn checked_fields(processor: &TestProcessor) -> Vec<FieldId> {
+fn checked_fields(processor: &Processor) -> Vec<FieldId> {
     let read = |field: &FieldId| CheckId::all().any(|check| check.info().fields.contains(field));
     processor.fields.iter().copied().filter(|field| is_input(*field)).filter(read).collect()
 }
 
 /// One changed field that violates checks, on every image.
-pub(super) fn violations(processor: &TestProcessor, recipes: &mut Recipes) {
+fn violations(processor: &Processor, recipes: &mut Recipes) {
     for base in 0..processor.bases.len() {
         let mut taken = vec![0; CheckId::all().len()];
         let mut vmcs = processor.bases[base].vmcs.clone();
@@ -88,7 +135,7 @@ pub(super) fn violations(processor: &TestProcessor, recipes: &mut Recipes) {
 }
 
 /// Ways to violate the check, those of different images.
-fn some_violations(processor: &TestProcessor, recipes: &Recipes, check: CheckId) -> Vec<EntryCase> {
+fn some_violations(processor: &Processor, recipes: &Recipes, check: CheckId) -> Vec<EntryCase> {
     let known = recipes.of(Aim { check, side: Side::Violated });
     let mut ways: Vec<_> =
         known.iter().map(|entry| (entry.violations(processor, &entry.image(processor)).len(), entry)).collect();
@@ -98,7 +145,7 @@ fn some_violations(processor: &TestProcessor, recipes: &Recipes, check: CheckId)
 }
 
 /// Next to each violation, the values of its fields with which the check holds.
-pub(super) fn legal_sides(processor: &TestProcessor, recipes: &mut Recipes) {
+fn legal_sides(processor: &Processor, recipes: &mut Recipes) {
     for check in CheckId::all() {
         let aim = Aim { check, side: Side::Legal };
         for violating in some_violations(processor, recipes, check) {
@@ -124,7 +171,7 @@ pub(super) fn legal_sides(processor: &TestProcessor, recipes: &mut Recipes) {
 }
 
 /// The values of violations where the check is not in force: on other images, and with one bit of a control turned.
-pub(super) fn open_gates(processor: &TestProcessor, recipes: &mut Recipes) {
+fn open_gates(processor: &Processor, recipes: &mut Recipes) {
     let gates: Vec<_> = GATES.into_iter().filter(|field| processor.fields.contains(field)).collect();
     for check in CheckId::all().filter(|check| !check.info().gate.is_empty()) {
         let aim = Aim { check, side: Side::GateOff };
@@ -152,7 +199,7 @@ pub(super) fn open_gates(processor: &TestProcessor, recipes: &mut Recipes) {
 
 /// Adds the entry if it lies there. What would take the machine down is kept from that, where it can be, by a violation
 /// of a later stage.
-pub(super) fn take(processor: &TestProcessor, recipes: &mut Recipes, aim: Aim, entry: EntryCase) -> bool {
+fn take(processor: &Processor, recipes: &mut Recipes, aim: Aim, entry: EntryCase) -> bool {
     let made = judged(processor, entry, aim);
     if made.aim.is_none() {
         if recipes.of(aim).is_empty() {
@@ -160,7 +207,8 @@ pub(super) fn take(processor: &TestProcessor, recipes: &mut Recipes, aim: Aim, e
         }
         return false;
     }
-    let is_risky = |made: &Made| is_risky(processor, &made.entry, &made.entry.image(processor), &made.verdict.violated);
+    let is_risky =
+        |made: &Made| made::is_risky(processor, &made.entry, &made.entry.image(processor), &made.verdict.violated);
     if !is_risky(&made) {
         return recipes.add(aim, made.entry);
     }

@@ -3,9 +3,9 @@
 use arbitrary::{Result, Unstructured};
 use vmcs_model::field::{self, Area, FieldId};
 
-use crate::TestProcessor;
 use crate::coverage::Aim;
 use crate::generate::entry_case::{EntryCase, StateBefore};
+use crate::generate::test_processor::TestProcessor;
 use crate::generate::values;
 
 /// Stores that are taken over from another entry, at most.

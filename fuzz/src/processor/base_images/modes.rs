@@ -12,8 +12,10 @@ use vmcs_model::formats::{
 use vmcs_model::registers::{Cr0, Cr4, Rflags};
 use vmcs_wire::layout;
 
-use super::{enable, leave_ia32e_mode, loading_registers, pae_guest, unrestricted_real_mode, virtual_8086_guest};
-use crate::processor::BaseImage;
+use super::first::{
+    enable, leave_ia32e_mode, loading_registers, pae_guest, unrestricted_real_mode, virtual_8086_guest,
+};
+use super::image::BaseImage;
 
 /// The VMCS region that the link pointer of an image names.
 const LINKED: u64 = layout::VMCS_REGIONS + 3 * 0x1000;

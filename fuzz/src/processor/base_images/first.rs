@@ -1,6 +1,4 @@
-//! Valid images that cases start from.
-
-mod modes;
+//! The plain 64-bit guest and what is made of it: every feature in force, other modes, an event injected.
 
 use vmcs_model::capabilities::Capabilities;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};
@@ -10,35 +8,7 @@ use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{Vmcs, baseline};
 use vmcs_wire::layout;
 
-use crate::processor::{BaseImage, is_valid};
-
-/// The images that every generator but `boundary` chooses among, at most: the recordings were made with them.
-const FIRST: usize = 7;
-
-/// The images for a processor: always the plain 64-bit guest, then those that it can run. How many of them the older
-/// generators use.
-pub(crate) fn all(capabilities: &Capabilities) -> (Vec<BaseImage>, usize) {
-    let plain = plain(capabilities);
-    let candidates: [_; FIRST] = [
-        ("plain", plain.clone()),
-        ("rich", with_features(capabilities, plain.clone())),
-        ("real-mode", unrestricted_real_mode(capabilities, plain.clone())),
-        ("injecting", injecting_gp(plain.clone())),
-        ("loading", loading_registers(capabilities, plain.clone())),
-        ("pae", pae_guest(plain.clone())),
-        ("virtual-8086", virtual_8086_guest(plain.clone())),
-    ];
-    let candidates = candidates.map(|(name, vmcs)| BaseImage { name, vmcs, memory: Vec::new() });
-    let mut bases: Vec<_> = candidates
-        .into_iter()
-        .enumerate()
-        .filter(|(i, base)| *i == 0 || base.is_valid(capabilities))
-        .map(|(_, base)| base)
-        .collect();
-    let first = bases.len();
-    bases.extend(modes::all(capabilities, &plain).into_iter().filter(|base| base.is_valid(capabilities)));
-    (bases, first)
-}
+use super::image::is_valid;
 
 /// The plain 64-bit guest with every pointer set.
 pub(crate) fn plain(capabilities: &Capabilities) -> Vmcs {
@@ -80,7 +50,7 @@ fn with_pointers(mut vmcs: Vmcs) -> Vmcs {
 }
 
 /// The image with every feature in force that the processor has and that leaves the image valid.
-fn with_features(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
+pub(super) fn with_features(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
     let mut rich = vmcs;
     // What a control requires comes before it.
     enable(
@@ -156,7 +126,7 @@ fn with_features(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
 }
 
 /// Sets each of `bits` in turn where the image stays valid with it.
-fn enable<T: FieldValue + core::ops::BitOr<Output = T>>(
+pub(super) fn enable<T: FieldValue + core::ops::BitOr<Output = T>>(
     capabilities: &Capabilities,
     vmcs: &mut Vmcs,
     word: Field<T>,
@@ -172,7 +142,7 @@ fn enable<T: FieldValue + core::ops::BitOr<Output = T>>(
 }
 
 /// The image with every register loaded at entry and exit that has a control for it.
-fn loading_registers(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
+pub(super) fn loading_registers(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
     /// Every entry write-back or another legal type, as after reset.
     const PAT: u64 = 0x0007_0406_0007_0406;
     let mut loading = vmcs;
@@ -219,7 +189,7 @@ fn loading_registers(capabilities: &Capabilities, vmcs: Vmcs) -> Vmcs {
 }
 
 /// A guest in protected mode with PAE paging.
-fn pae_guest(mut vmcs: Vmcs) -> Vmcs {
+pub(super) fn pae_guest(mut vmcs: Vmcs) -> Vmcs {
     leave_ia32e_mode(&mut vmcs);
     vmcs.set(field::GUEST_CR3, layout::PAE_PDPT);
     let code = vmcs.get(field::GUEST_CS_ACCESS_RIGHTS).with_long(false).with_default_big(true);
@@ -228,7 +198,7 @@ fn pae_guest(mut vmcs: Vmcs) -> Vmcs {
 }
 
 /// A virtual-8086 guest, with PAE paging.
-fn virtual_8086_guest(mut vmcs: Vmcs) -> Vmcs {
+pub(super) fn virtual_8086_guest(mut vmcs: Vmcs) -> Vmcs {
     /// The highest segment, which reaches the guest's code.
     const SELECTOR: u16 = 0xFFFF;
     leave_ia32e_mode(&mut vmcs);
@@ -245,7 +215,7 @@ fn virtual_8086_guest(mut vmcs: Vmcs) -> Vmcs {
 }
 
 /// Takes the guest out of IA-32e mode.
-fn leave_ia32e_mode(vmcs: &mut Vmcs) {
+pub(super) fn leave_ia32e_mode(vmcs: &mut Vmcs) {
     vmcs.set(field::VM_ENTRY_CONTROLS, vmcs.get(field::VM_ENTRY_CONTROLS).difference(Entry::IA_32E_MODE_GUEST));
     vmcs.set(field::GUEST_IA32_EFER, Efer::empty());
 }
@@ -264,7 +234,7 @@ const SEGMENTS: [Segment; 6] = [
 ];
 
 /// A guest in real-address mode, for a processor with “unrestricted guest”.
-fn unrestricted_real_mode(capabilities: &Capabilities, mut vmcs: Vmcs) -> Vmcs {
+pub(super) fn unrestricted_real_mode(capabilities: &Capabilities, mut vmcs: Vmcs) -> Vmcs {
     vmcs.set(
         field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
         vmcs.get(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS) | Primary::ACTIVATE_SECONDARY_CONTROLS,
@@ -292,7 +262,7 @@ fn unrestricted_real_mode(capabilities: &Capabilities, mut vmcs: Vmcs) -> Vmcs {
 }
 
 /// The image with a #GP injected.
-fn injecting_gp(mut vmcs: Vmcs) -> Vmcs {
+pub(super) fn injecting_gp(mut vmcs: Vmcs) -> Vmcs {
     vmcs.set(
         field::VM_ENTRY_INTERRUPTION_INFORMATION,
         InterruptionInformation::new()
@@ -303,22 +273,4 @@ fn injecting_gp(mut vmcs: Vmcs) -> Vmcs {
     );
     vmcs.set(field::VM_ENTRY_INSTRUCTION_LENGTH, 2);
     vmcs
-}
-
-#[cfg(test)]
-mod tests {
-    use vmcs_case::profile::NamedProfile;
-    use vmcs_model::Capabilities;
-
-    #[test]
-    fn every_base_is_valid_on_a_current_processor() {
-        let profile = NamedProfile::by_name("Sapphire Rapids").unwrap();
-        let (bases, first) = super::all(&Capabilities::new(&profile.profile));
-        let names: Vec<_> = bases.iter().map(|base| base.name).collect();
-        let (first, further) = names.split_at(first);
-        assert_eq!(first, ["plain", "rich", "real-mode", "injecting", "loading", "pae", "virtual-8086"]);
-        let all = super::modes::all(&Capabilities::new(&profile.profile), &bases[0].vmcs);
-        let lacking: Vec<_> = all.iter().map(|base| base.name).filter(|name| !further.contains(name)).collect();
-        assert_eq!(lacking, ["fred-syscall", "enclave", "fred", "fred-user", "shadowing"]);
-    }
 }

@@ -3,7 +3,8 @@
 use vmcs_model::{Capabilities, ReadMemory};
 use vmcs_wire::layout;
 
-use crate::generate::entry_case::REGION;
+/// The VMCS region that image cases use.
+pub(crate) const REGION: u64 = layout::VMCS_REGIONS;
 
 /// Memory as the probe prepares it, with the qwords that a case stores.
 #[derive(Clone, Copy, Debug)]
