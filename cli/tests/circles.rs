@@ -11,9 +11,10 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility};
 
 /// The sources that are looked at.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "benches/src",
     "cli/src",
+    "fuzz/src",
     "fuzz/machines/src",
     "fuzz/report/src",
     "texts/src",
@@ -72,7 +73,7 @@ impl Crate {
                     paths(tree, &[], &mut found);
                 }
                 for (path, name) in found {
-                    exports.extend(all.from_root(module, &path).map(|path| ((module.clone(), name), path)));
+                    exports.extend(all.absolute(module, &path).map(|path| ((module.clone(), name), path)));
                 }
             }
         }
@@ -96,7 +97,7 @@ impl Crate {
     }
 
     /// A path that stands in `module`, as words from the root of the crate; `None` if it leads out of the crate.
-    fn from_root(&self, module: &Module, path: &[String]) -> Option<Vec<String>> {
+    fn absolute(&self, module: &Module, path: &[String]) -> Option<Vec<String>> {
         let mut base = module.clone();
         let mut rest = path;
         match rest.first()?.as_str() {
@@ -138,7 +139,7 @@ impl Crate {
     fn imports(&self, module: &Module) -> BTreeSet<Module> {
         let mut found = Paths::default();
         found.visit_file(&self.files[module]);
-        let paths = found.0.iter().filter_map(|path| self.from_root(module, path));
+        let paths = found.0.iter().filter_map(|path| self.absolute(module, path));
         paths.map(|path| self.file_of(&path)).filter(|file| file != module).collect()
     }
 }
