@@ -8,8 +8,8 @@ use std::thread;
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Implementation, Session, TargetError};
 use vmcs_fuzz::TestProcessor;
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_hw::targets::{Cpus, TargetName};
+use vmcs_machines::MachineChoice;
 
 use crate::error::CliError;
 use crate::target;

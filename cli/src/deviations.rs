@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use vmcs_case::Implementation;
 use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::Judgement;
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
 use crate::output;

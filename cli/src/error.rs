@@ -13,12 +13,12 @@ use vmcs_debian::InstallError;
 use vmcs_fuzz::campaign::{CampaignError, StateError};
 use vmcs_fuzz::deviations::DeviationError;
 use vmcs_fuzz::findings::case_file::CaseFileError;
-use vmcs_fuzz::machines::MachineChoiceError;
 use vmcs_hw::bochs::BochsError;
 use vmcs_hw::metal::MetalError;
 use vmcs_hw::metal::iso::IsoError;
 use vmcs_hw::probe_image::EmbeddedError;
 use vmcs_hw::targets::{ChoiceError, TargetName};
+use vmcs_machines::MachineChoiceError;
 use vmcs_report::ReportError;
 
 /// How a command that could do its work ended.

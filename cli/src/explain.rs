@@ -1,8 +1,8 @@
 //! `vmcs explain`: what is wrong with a VMCS out of a kernel log, or with one of which only a part is known.
 
+mod findings;
 mod report;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use vmcs_case::profile::NamedProfile;
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::RegionHeader;
-use vmcs_model::partial::{PartialVmcs, Unknowns};
-use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, Verdict};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory};
 use vmcs_texts::dump::{self, Dump};
 use vmcs_texts::image::{Image, Syntax, cpu_of};
 
 use crate::error::{CliError, Status};
 use crate::image;
+use findings::{Findings, KnownMemory};
 
 /// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
 ///
@@ -58,43 +58,8 @@ const MOST_BYTES: u64 = 256 << 20;
 /// What is to be explained.
 struct Subject {
     dump: Dump,
-    memory: Known,
+    memory: KnownMemory,
     cpu: CpuState,
-}
-
-/// Memory of which only some bytes are known.
-#[derive(Default)]
-struct Known(BTreeMap<u64, u8>);
-
-impl ReadMemory for Known {
-    fn read_u32(&self, address: u64) -> Option<u32> {
-        let mut bytes = [0; 4];
-        for (byte, offset) in bytes.iter_mut().zip(0..) {
-            *byte = *self.0.get(&address.checked_add(offset)?)?;
-        }
-        Some(u32::from_le_bytes(bytes))
-    }
-}
-
-/// What there is to say.
-struct Findings<'a> {
-    dump: &'a Dump,
-    attempt: EntryAttempt<'a>,
-    memory: &'a Known,
-    verdict: Verdict,
-    /// A profile was named.
-    profiled: bool,
-}
-
-impl Findings<'_> {
-    fn vmcs(&self) -> &PartialVmcs {
-        &self.dump.vmcs
-    }
-
-    /// Why a check cannot be decided.
-    fn unknowns(&self, check: vmcs_model::checks::CheckId) -> Unknowns {
-        self.attempt.on(self.vmcs(), self.memory).unknowns(check)
-    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
@@ -185,7 +150,7 @@ impl Subject {
         for &(field, value) in &image.fields {
             dump.vmcs.set_raw(field, value);
         }
-        let mut memory = Known::default();
+        let mut memory = KnownMemory::default();
         for write in &image.memory {
             let bytes = write.to_bytes(revision).expect("checked when the write was read");
             memory.0.extend((write.address.0..=u64::MAX).zip(bytes.iter().copied()));
@@ -202,6 +167,6 @@ impl Subject {
              the right launch state"
                 .to_owned(),
         );
-        Self { dump, memory: Known::default(), cpu }
+        Self { dump, memory: KnownMemory::default(), cpu }
     }
 }

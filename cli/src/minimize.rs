@@ -5,8 +5,8 @@ use std::{fs, io};
 
 use vmcs_fuzz::findings::case_file::CaseFile;
 use vmcs_fuzz::findings::minimise::{Goal, minimise};
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::Judgement;
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
 use crate::replay::{Known, deviations};

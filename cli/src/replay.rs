@@ -12,8 +12,8 @@ use vmcs_case::{Case, Implementation};
 use vmcs_fuzz::deviations::{DeviationIds, Deviations};
 use vmcs_fuzz::findings::again::Again;
 use vmcs_fuzz::findings::case_file::CaseFile;
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::{Disagreement, Judged};
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
 use crate::output;
@@ -53,7 +53,7 @@ pub(crate) struct Known {
 }
 
 /// What is printed of a case.
-pub(crate) struct Answer<'a> {
+pub(crate) struct CaseAnswer<'a> {
     cause: &'a str,
     implementation: String,
     again: Again,
@@ -118,8 +118,8 @@ impl Known {
     }
 
     /// What became of it on `who`.
-    pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judged: Judged) -> Answer<'a> {
-        Answer {
+    pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judged: Judged) -> CaseAnswer<'a> {
+        CaseAnswer {
             cause: self.cause.as_deref().unwrap_or(&self.program.id),
             implementation: who.to_owned(),
             again: Again::new(case, self.disagreement.as_ref(), judged),
@@ -127,7 +127,7 @@ impl Known {
     }
 }
 
-impl Answer<'_> {
+impl CaseAnswer<'_> {
     /// What the machine did, or why nothing can be said of it.
     fn observed(&self) -> Option<String> {
         match &self.again {
@@ -149,7 +149,7 @@ impl Answer<'_> {
     }
 }
 
-impl Serialize for Answer<'_> {
+impl Serialize for CaseAnswer<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("cause", self.cause)?;
@@ -169,7 +169,7 @@ impl Serialize for Answer<'_> {
     }
 }
 
-impl fmt::Display for Answer<'_> {
+impl fmt::Display for CaseAnswer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.implementation, self.again, self.cause)?;
         if let Some(observed) = self.observed() {

@@ -46,7 +46,7 @@ pub(crate) struct Args {
 
 /// What is printed for a program.
 #[derive(Serialize)]
-struct Answer {
+struct ProgramAnswer {
     id: String,
     results: Vec<String>,
     values: Vec<Option<Number>>,
@@ -86,7 +86,7 @@ impl Checked {
     }
 }
 
-impl Answer {
+impl ProgramAnswer {
     fn new(checked: &Checked, observation: &Observation, session: &Session) -> Self {
         let mut steps = observation.steps.iter().skip(checked.setup);
         let mut results = Vec::with_capacity(checked.lines.len());
@@ -146,7 +146,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let mut out = io::stdout().lock();
     let mut failed = None;
     opened.target.run(&session, &mut cases, &mut |index, observation| {
-        let answer = Answer::new(&programs[index], &observation, &session);
+        let answer = ProgramAnswer::new(&programs[index], &observation, &session);
         let written = serde_json::to_writer(&mut out, &answer).map_err(io::Error::from).and_then(|()| writeln!(out));
         if let Err(error) = written {
             failed = Some(error);

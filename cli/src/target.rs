@@ -6,9 +6,9 @@ use std::path::Path;
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::recording::{self, Recording};
 use vmcs_case::{FieldReport, Target, TargetError};
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_hw::metal::MetalOptions;
 use vmcs_hw::targets::{BochsChoice, Machine, TargetName};
+use vmcs_machines::MachineChoice;
 
 use crate::error::CliError;
 use crate::interrupt::stop_on_ctrl_c;

@@ -7,8 +7,8 @@ use vmcs_case::{Case, Session, Target};
 use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::campaign::Setting;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::{Judged, Oracle};
+use vmcs_machines::MachineChoice;
 
 use crate::error::CliError;
 use crate::target::Opened;

@@ -8,7 +8,6 @@
 //! | making cases: generators, their order, what takes a machine down | [`generate`] |
 //! | the steps of a case, and what each ended in, as values | [`step`] |
 //! | executing a case on the reference emulator | [`emulator`] |
-//! | every machine by its name, the emulator among them | [`machines`] |
 //! | judging what a machine did: agreement, left open, known deviation, disagreement | [`oracle`] |
 //! | what implementations are known to do otherwise than the SDM | [`deviations`] |
 //! | many cases on several machines, with a state on disk | [`campaign`] |
@@ -28,7 +27,6 @@ pub mod emulator;
 pub mod findings;
 pub mod generate;
 pub mod invariants;
-pub mod machines;
 pub mod oracle;
 pub mod processor;
 pub mod step;

@@ -66,7 +66,8 @@ fn a_segment_is_repaired_where_it_is_wrong() {
     let (capabilities, mut vmcs) = plain();
     vmcs.set_raw(field::GUEST_SS_ACCESS_RIGHTS.id(), 0x1_0000);
     vmcs.set_raw(field::GUEST_CS_ACCESS_RIGHTS.id(), 0xA0FB);
-    let repair = repair_of("guest.seg.cs.dpl-nonconforming", &capabilities, &vmcs, &Sparse::default()).expect("a repair");
+    let repair =
+        repair_of("guest.seg.cs.dpl-nonconforming", &capabilities, &vmcs, &Sparse::default()).expect("a repair");
     assert_eq!(repair, Repair { field: field::GUEST_CS_ACCESS_RIGHTS.id(), old: 0xA0FB, new: 0xA09B });
 
     // TR is an available TSS.

@@ -8,10 +8,10 @@ use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
 use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations, MinimalCase};
 use vmcs_fuzz::findings::deviation_cases::{self, Examples};
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::{Generator, Stream};
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::targets::{Machine, default_model};
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
 use crate::tested_machine::TestedMachine;

@@ -13,12 +13,12 @@ use vmcs_model::formats::exit_reason;
 use vmcs_model::partial::Unknowns;
 use vmcs_model::{Capabilities, EntryAttempt, Outcome};
 
-use super::Findings;
+use super::findings::Findings;
 use crate::output::json_pretty;
 
 /// The answer for programs.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ExplainAnswer<'a> {
     format: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reported: Option<String>,
@@ -73,7 +73,7 @@ pub(super) fn json(findings: &Findings<'_>) -> io::Result<()> {
     let verdict = &findings.verdict;
     let undecidable =
         |check: CheckId| Undecidable { id: check.info().id, unknown: names(&findings.unknowns(check), true) };
-    json_pretty(&Answer {
+    json_pretty(&ExplainAnswer {
         format: findings.dump.format,
         reported: findings.dump.reported.map(|reported| reported.outcome.to_string()),
         permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),

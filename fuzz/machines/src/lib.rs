@@ -1,11 +1,25 @@
-//! Every machine that cases can be executed on: those of [`vmcs_hw::targets`], and the emulator.
+//! Every machine that cases can be executed on, by its name: those of [`vmcs_hw::targets`], and the emulator of
+//! [`vmcs_fuzz::emulator`]. Neither of these two crates needs the other.
+//!
+//! ```
+//! use vmcs_case::Target;
+//! use vmcs_hw::metal::MetalOptions;
+//! use vmcs_machines::MachineChoice;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let choice = MachineChoice::one(&"emu".parse()?, Some("tiger-lake"))?;
+//! let target = choice.open(&MetalOptions::default())?;
+//! assert_eq!(target.implementation().model, "Tiger Lake");
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
 
 use vmcs_case::profile::{FindProfileError, NamedProfile};
 use vmcs_case::{FieldReport, Implementation, Target, TargetError};
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_hw::metal::MetalOptions;
 use vmcs_hw::targets::{ChoiceError, Cpus, Machine, TargetName};
-
-use crate::emulator::EmulatorTarget;
 
 /// The profile that the emulator has unless one is named.
 const DEFAULT_EMULATED: &str = "sapphire-rapids";
