@@ -54,7 +54,7 @@ const INIT: Program = Program {
 fn main() {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    for path in ["build.rs", "probe", "wire", "kvm", "../vmcs-model/src"] {
+    for path in ["build.rs", "probe", "wire", "driver", "kvm", "../vmcs-model/src"] {
         println!("cargo:rerun-if-changed={path}");
     }
     // Profile and dependency versions.

@@ -1,12 +1,14 @@
 //! Inputs and machines that the benches share.
 
+mod case_lines;
 mod images;
 mod machines;
 
+pub use case_lines::CaseLines;
 pub use images::{Area, FLIPPED, Images};
 pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
-use vmcs_fuzz::World;
-use vmcs_hw::profile::NamedProfile;
+use vmcs_case::profile::NamedProfile;
+use vmcs_fuzz::TestProcessor;
 use vmcs_model::Vmcs;
 
 /// A current server processor, and its images.
@@ -14,9 +16,9 @@ use vmcs_model::Vmcs;
 /// # Panics
 /// If the profile is gone.
 #[must_use]
-pub fn sapphire_rapids() -> World {
+pub fn sapphire_rapids() -> TestProcessor {
     let profile = NamedProfile::by_name("Sapphire Rapids").expect("the profile comes with vmcs-hw");
-    World::new(&profile.profile)
+    TestProcessor::new(&profile.profile)
 }
 
 impl Images {

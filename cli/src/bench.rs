@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table};
-use vmcs_hw::latency::{self, Distribution, Report, Row, RowResult, Scenario};
+use vmcs_case::latency::{self, Distribution, Report, Row, RowResult, Scenario};
+use vmcs_hw::targets::TargetName;
 use vmcs_model::Capabilities;
 
 use crate::error::{CliError, Status};
 use crate::output::{json_line, print_table, table};
-use crate::target::{self, TargetArgs, TargetSpec};
+use crate::target::{self, TargetArgs};
 
 /// Measure how long VM entries take on a target, with the way back: median, 99th percentile and histogram
 ///
@@ -97,7 +98,7 @@ fn load(file: &Path) -> Result<Report, CliError> {
 }
 
 fn measure(args: &TargetArgs, scenarios: &[&Scenario], rounds: u16) -> Result<Report, CliError> {
-    if args.target == Some(TargetSpec::Emu) {
+    if args.target == Some(TargetName::Emulator) {
         return Err(CliError::Usage(
             "the emulator has no time-stamp counter, and how long it takes says nothing about a processor: \
              `cargo bench -p vmcs-benches --bench emulator` measures the emulator itself"

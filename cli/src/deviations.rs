@@ -7,26 +7,26 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde::Serialize;
-use vmcs_fuzz::deviations::{Deviation, Deviations};
+use vmcs_case::Implementation;
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
+use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::Judgement;
-use vmcs_hw::bochs::debian::installed_kernels;
-use vmcs_hw::{Implementation, bochs};
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
 use crate::output;
 use crate::replay::deviations;
-use crate::target::{TargetArgs, TargetSpec};
+use crate::target::TargetArgs;
+use crate::tested_machine::TestedMachine;
 
 /// List what implementations are known to do otherwise than the SDM, and execute the smallest case of each
 ///
-/// Each deviation of vmcs-hw/deviations has a case that shows it. The case is executed on the implementation that it names,
+/// Each deviation of fuzz/deviations has a case that shows it. The case is executed on the implementation that it names,
 /// or with --target on that machine, if the deviation applies to it. A deviation whose case does not show it any more is
 /// stale.
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 0 no deviation is stale, 1 some are, 2 the input or the machinery was at \
                         fault.\n\nExamples:\n  vmcs deviations\n  vmcs deviations --target bochs@3.1 --cpu arrow_lake\n  vmcs \
-                        deviations --update vmcs-hw/deviations/bochs.toml")]
+                        deviations --update fuzz/deviations/bochs.toml")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 /// What is printed of a deviation.
 #[derive(Serialize)]
 struct Line<'a> {
-    id: &'a str,
+    id: &'a DeviationId,
     /// Where the case was executed, or would be.
     implementation: String,
     state: State,
@@ -57,7 +57,7 @@ struct Line<'a> {
     behaviour: &'a str,
     sdm: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    program: Option<vmcs_hw::program::Program>,
+    program: Option<vmcs_case::program::Program>,
 }
 
 /// Whether a deviation shows.
@@ -95,18 +95,18 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let deviations = deviations(args.deviations.as_deref())?;
     let mut states: Vec<Option<(Implementation, State, Option<String>)>> = deviations.iter().map(|_| None).collect();
     // One machine after the other, each with all of its cases.
-    let mut machines: Vec<TargetArgs> = Vec::new();
+    let mut machines: Vec<MachineChoice> = Vec::new();
     if args.target.target.is_some() {
-        machines.push(args.target.clone());
+        machines.push(args.target.choose()?);
     } else {
+        // Those that are here.
         for place in deviations.iter().filter_map(Deviation::shown_by) {
-            machines.extend(live::target_of(&place).filter(|machine| !machines.contains(machine)));
+            machines.extend(MachineChoice::of(&place).ok().filter(|machine| !machines.contains(machine)));
         }
-        machines.retain(is_here);
     }
     for machine in machines {
-        let mut live = Live::open(&machine)?;
-        let here = live.opened.target.implementation();
+        let mut machine = TestedMachine::open(machine)?;
+        let here = machine.opened.target.implementation();
         let applies: Vec<_> = deviations.of(&here).into_iter().map(|deviation| deviation.id.clone()).collect();
         let given = args.target.target.is_some();
         let asked: Vec<(usize, &Deviation)> = deviations
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             .filter(|(_, deviation)| applies.contains(&deviation.id))
             .filter(|(_, deviation)| given || deviation.shown_by().as_ref() == Some(&here))
             .collect();
-        for ((index, deviation), found) in asked.iter().zip(states_on(&mut live, &deviations, &asked)?) {
+        for ((index, deviation), found) in asked.iter().zip(states_on(&mut machine, &deviations, &asked)?) {
             let state = match &found {
                 _ if deviation.case.is_none() => State::NoCase,
                 None => State::Shows,
@@ -153,50 +153,35 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     Ok(Status::found(stale))
 }
 
-/// Whether there is such a Bochs; an emulator is always there.
-fn is_here(machine: &TargetArgs) -> bool {
-    match &machine.target {
-        Some(TargetSpec::Bochs(Some(version))) => {
-            bochs::installs().is_ok_and(|installs| installs.iter().any(|i| i.version.to_string() == *version))
-        }
-        Some(TargetSpec::KvmOnBochs(Some(version))) => {
-            let kernels = installed_kernels().unwrap_or_default();
-            kernels.iter().any(|kernel| kernel.version() == *version)
-                && bochs::installs().is_ok_and(|all| !all.is_empty())
-        }
-        _ => true,
-    }
-}
-
 /// What each deviation's case came to on a machine, `None` if it shows.
 fn states_on(
-    live: &mut Live,
+    machine: &mut TestedMachine,
     deviations: &Deviations,
     asked: &[(usize, &Deviation)],
 ) -> Result<Vec<Option<String>>, CliError> {
     let mut results = Vec::new();
     let mut cases = Vec::new();
     for (_, deviation) in asked {
-        results.push(match deviation.program().map(|program| live.case(&program)) {
+        results.push(match deviation.program().map(|program| machine.case(&program)) {
             Some(Ok(case)) => {
                 cases.push(case);
                 None
             }
             Some(Err(error)) => Some(error.to_string()),
-            None if deviation.shows_in(&live.world.profile) => None,
+            None if deviation.shows_in(&machine.processor.profile) => None,
             None => Some("the VMCS has the components that the capabilities promise".to_owned()),
         });
     }
-    let mut judged = live.judge(&cases, deviations)?.into_iter();
+    let mut judged = machine.judge(&cases, deviations)?.into_iter();
     for ((_, deviation), result) in asked.iter().zip(&mut results) {
         if deviation.program().is_some() && result.is_none() {
             let judgement = judged.next().expect("every case is judged").judgement;
             if !deviation.accounts_for(&judgement) {
                 *result = Some(match judgement {
                     Judgement::Agree => "agrees with the model".to_owned(),
-                    Judgement::Unspecified(why) => why.to_owned(),
-                    Judgement::Deviates(id) => id,
-                    Judgement::Disagree(found) => found.observed,
+                    Judgement::Unspecified(why) => why.to_string(),
+                    Judgement::Deviates(ids) => ids.to_string(),
+                    Judgement::Disagree(found) => found.observed(),
                 });
             }
         }

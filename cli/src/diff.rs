@@ -5,27 +5,30 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmcs_case::recording::{Header, Recorder, Recording};
+use vmcs_case::{Target, TargetError};
+use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
     self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
 };
-use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::timeline::{Sample, Timeline};
-use vmcs_fuzz::{Generator, Stream, World, minimise};
-use vmcs_hw::Target;
-use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::recording::{Header, Recorder, Recording};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise;
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
+use vmcs_hw::bochs::{self, BochsError, BochsInstall};
+use vmcs_hw::targets::{BochsChoice, TargetName};
+use vmcs_report::{Run, terminal};
 
+use crate::campaign_machines::{self, CampaignMachine};
 use crate::corpus;
 use crate::error::{CliError, Status};
-use crate::report::{self, input::Run};
-use crate::subjects::{self, Processor};
-use crate::target::{self, TargetSpec};
+use crate::interrupt::stop_on_ctrl_c;
+use crate::report;
+use crate::target;
 use crate::{minimize, output};
 
 /// Cases on each processor unless something else is said.
@@ -34,7 +37,7 @@ const DEFAULT_CASES: u64 = 10_000;
 /// Compare the model with machines that execute the real VMX instructions
 ///
 /// Cases are generated, executed by the targets, and what each step ended in is compared with what the architecture
-/// permits. What a target is known to do otherwise (vmcs-hw/deviations) is counted apart. The report is the same for
+/// permits. What a target is known to do otherwise (fuzz/deviations) is counted apart. The report is the same for
 /// the same seed and number of cases, whatever the number of jobs.
 #[derive(clap::Args)]
 #[command(after_help = "Without --target the best target there is is taken: a Bochs, or else the recordings of real \
@@ -45,7 +48,7 @@ pub(crate) struct Args {
     /// The machines: `bochs` (the newest there is), `bochs@2.7`, `bochs@all`, `emu`; or one of `replay` (the recordings
     /// that come with this program) and `replay:FILE`
     #[arg(long = "target", value_name = "TARGET,...", value_delimiter = ',')]
-    targets: Vec<TargetSpec>,
+    targets: Vec<TargetName>,
     /// The processors: CPU models of Bochs (see `vmcs targets`), for `emu` profiles' names or files; `all` for every one
     /// with VMX
     #[arg(long = "cpu", value_name = "MODEL,...", alias = "profile", value_delimiter = ',')]
@@ -134,7 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let stop = stop_on_ctrl_c();
     let targets = if args.targets.is_empty() { vec![best(args)?] } else { args.targets.clone() };
     let Ended { mut runs, failure } = match (&targets[..], &args.corpus, &args.record) {
-        ([TargetSpec::Replay(file)], ..) => {
+        ([TargetName::Replay(file)], ..) => {
             if args.is_for_a_machine() {
                 return Err(CliError::Usage(
                     "a recording has its own cases and processor: only --deviations, --json and --report go with it"
@@ -163,7 +166,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     // What was found is printed also where it cannot be written.
     let written: Result<(), CliError> = write();
     if !args.json {
-        report::terminal::print(&runs)?;
+        terminal::write(&mut io::stdout().lock(), &runs)?;
     }
     for Run { report, timeline, .. } in &mut runs {
         // What a run took is no part of what it found, which is the same every time.
@@ -219,7 +222,7 @@ impl Args {
 
     fn jobs(&self) -> NonZeroUsize {
         // There is one machine at a line.
-        if self.targets.iter().any(|target| matches!(target, TargetSpec::Metal(_))) {
+        if self.targets.iter().any(|target| matches!(target, TargetName::Metal(_))) {
             return NonZeroUsize::MIN;
         }
         self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
@@ -227,9 +230,9 @@ impl Args {
 }
 
 /// The best target there is; says on standard error which, why, and what would be better.
-fn best(args: &Args) -> Result<TargetSpec, CliError> {
+fn best(args: &Args) -> Result<TargetName, CliError> {
     let newest: Option<BochsInstall> = bochs::installs()?.pop();
-    let (spec, why) = match newest {
+    let (name, why) = match newest {
         Some(install) => {
             let version = install.version;
             let better = if version.major < 3 {
@@ -237,36 +240,36 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
             } else {
                 ""
             };
-            (TargetSpec::Bochs(None), format!("Bochs {version}, the newest one here{better}"))
+            (TargetName::Bochs(BochsChoice::Newest), format!("Bochs {version}, the newest one here{better}"))
         }
         None if args.is_for_a_machine() => {
-            return Err(vmcs_hw::TargetError::BochsMissing.into());
+            return Err(TargetError::from(BochsError::Missing).into());
         }
         None => (
-            TargetSpec::Replay(None),
+            TargetName::Replay(None),
             "recordings of real Bochs runs, because there is no Bochs here; for a live one: `apt-get install bochs \
              bochs-term`, or without root rights `vmcs targets install bochs --suite sid`"
                 .to_owned(),
         ),
     };
-    eprintln!("target: {spec} ({why})");
-    Ok(spec)
+    eprintln!("target: {name} ({why})");
+    Ok(name)
 }
 
 /// A campaign on several processors, of which several are at work at the same time.
-fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
+fn drive(args: &Args, targets: &[TargetName], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
     let state = args.state.as_deref().map(StateDirectory::open).transpose()?;
-    let processors = subjects::capture(targets, &args.cpus, args.jobs())?;
+    let machines = campaign_machines::capture(targets, &args.cpus, args.jobs())?;
     let cases = args.cases.or_else(|| (args.time.is_none() && args.max_findings.is_none()).then_some(DEFAULT_CASES));
     let mut about = Vec::new();
-    for Processor { implementation, world, session, .. } in &processors {
-        let setting = Setting { world, session, deviations };
+    for CampaignMachine { implementation, processor, session, .. } in &machines {
+        let setting = Setting { processor, session, deviations };
         about.push(Subject { implementation: implementation.clone(), setting });
     }
-    let bars = Bars::new(&processors, cases);
+    let bars = Bars::new(&machines, cases);
     let outcome = campaign::drive(&Campaign {
         subjects: &about,
-        open: &|index| processors[index].machine.open(),
+        open: &|index| target::open_choice(&machines[index].choice),
         generator: args.generator.into(),
         seed: args.seed,
         shard: args.shard,
@@ -280,24 +283,24 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
     let Outcome { reports, failure } = outcome?;
     let mut ended = Ended { runs: Vec::new(), failure: failure.map(CliError::from) };
     for (index, (report, timeline)) in reports.into_iter().enumerate() {
-        let run = Run::of_this_command(report, timeline, &processors[index].world);
+        let run = Run::of_command(env::args().skip(1), report, timeline, &machines[index].processor);
         let minimised = run.report.disagreed > 0 && ended.failure.is_none();
         ended.add(run, Ok(()), |report| {
             if !minimised {
                 return Ok(Vec::new());
             }
-            let mut target = processors[index].machine.open()?;
+            let mut target = target::open_choice(&machines[index].choice)?;
             Ok(minimise::findings(target.as_mut(), about[index].setting, report)?)
         });
     }
     Ok(ended)
 }
 
-/// The one processor of a campaign that is recorded or fed.
-fn one_processor(args: &Args, targets: &[TargetSpec]) -> Result<Processor, CliError> {
-    let mut processors = subjects::capture(targets, &args.cpus, args.jobs())?;
-    match (processors.pop(), processors.is_empty()) {
-        (Some(processor), true) => Ok(processor),
+/// The one machine of a campaign that is recorded.
+fn one_machine(args: &Args, targets: &[TargetName]) -> Result<CampaignMachine, CliError> {
+    let mut machines = campaign_machines::capture(targets, &args.cpus, args.jobs())?;
+    match (machines.pop(), machines.is_empty()) {
+        (Some(machine), true) => Ok(machine),
         _ => Err(CliError::Usage("a recording is of one processor: name one target and one CPU model".to_owned())),
     }
 }
@@ -305,21 +308,21 @@ fn one_processor(args: &Args, targets: &[TargetSpec]) -> Result<Processor, CliEr
 /// A campaign that is recorded.
 fn record(
     args: &Args,
-    targets: &[TargetSpec],
+    targets: &[TargetName],
     file: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
 ) -> Result<Ended, CliError> {
-    let processor = one_processor(args, targets)?;
-    let Processor { implementation, profile, world, session, .. } = &processor;
+    let machine = one_machine(args, targets)?;
+    let CampaignMachine { implementation, profile, processor, session, .. } = &machine;
     let generator = Generator::from(args.generator);
     let header = Header::new(implementation.clone(), generator.name(), args.seed, profile.clone(), session);
     let mut recorder = Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?;
     let count = args.cases.unwrap_or(DEFAULT_CASES);
     let mut stream = Stream::new(generator, args.seed);
     let cases = Cases::Generated { stream: &mut stream, count };
-    let setting = Setting { world, session, deviations };
-    let mut target = processor.machine.open()?;
+    let setting = Setting { processor, session, deviations };
+    let mut target = target::open_choice(&machine.choice)?;
     let (run, result) = one(target.as_mut(), setting, cases, count, Some(&mut recorder), Instant::now(), stop);
     let result = result.and_then(|()| recorder.finish().map_err(|error| CliError::file(file, &error)));
     let mut ended = Ended::default();
@@ -330,7 +333,7 @@ fn record(
 /// The corpus of a fuzzer on each processor.
 fn feed(
     args: &Args,
-    targets: &[TargetSpec],
+    targets: &[TargetName],
     directory: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
@@ -339,12 +342,12 @@ fn feed(
     let generator = Generator::from(args.generator);
     let began = Instant::now();
     let mut ended = Ended::default();
-    for processor in subjects::capture(targets, &args.cpus, args.jobs())? {
-        let Processor { machine, world, session, .. } = &processor;
-        let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(world, bytes)));
+    for machine in campaign_machines::capture(targets, &args.cpus, args.jobs())? {
+        let CampaignMachine { choice, processor, session, .. } = &machine;
+        let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(processor, bytes)));
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
-        let setting = Setting { world, session, deviations };
-        let mut target = machine.open()?;
+        let setting = Setting { processor, session, deviations };
+        let mut target = target::open_choice(choice)?;
         let (run, result) = one(target.as_mut(), setting, cases, files.len() as u64, None, began, stop);
         ended.add(run, result, |report| Ok(minimise::findings(target.as_mut(), setting, report)?));
         if stop.load(Ordering::Relaxed) || ended.failure.is_some() {
@@ -359,15 +362,15 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
     let began = Instant::now();
     let mut ended = Ended::default();
     // Several recordings are of one processor, and what a campaign can reach on it takes a while to work out.
-    let mut worlds: Vec<World> = Vec::new();
+    let mut processors: Vec<TestProcessor> = Vec::new();
     for mut recording in recordings {
         let profile = &recording.header.profile.profile;
-        let known = worlds.iter().position(|world| world.profile == *profile).unwrap_or(worlds.len());
-        if known == worlds.len() {
-            worlds.push(World::new(profile));
+        let known = processors.iter().position(|processor| processor.profile == *profile).unwrap_or(processors.len());
+        if known == processors.len() {
+            processors.push(TestProcessor::new(profile));
         }
         let session = recording.session();
-        let setting = Setting { world: &worlds[known], session: &session, deviations };
+        let setting = Setting { processor: &processors[known], session: &session, deviations };
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;
         let mut list = cases.into_iter();
@@ -411,16 +414,16 @@ fn one(
         cases: report.cases,
         cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
-    (Run::of_this_command(report, timeline, setting.world), result)
+    (Run::of_command(env::args().skip(1), report, timeline, setting.processor), result)
 }
 
 /// A progress bar for each processor.
 struct Bars(Vec<ProgressBar>);
 
 impl Bars {
-    fn new(processors: &[Processor], cases: Option<u64>) -> Self {
+    fn new(machines: &[CampaignMachine], cases: Option<u64>) -> Self {
         let all = MultiProgress::with_draw_target(draw_target());
-        let names = processors.iter().map(|processor| processor.implementation.to_string());
+        let names = machines.iter().map(|machine| machine.implementation.to_string());
         Self(names.map(|name| all.add(bar(cases, &name))).collect())
     }
 
@@ -443,16 +446,4 @@ fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
     bar.set_prefix(name.to_owned());
     bar
-}
-
-/// A flag that Ctrl-C sets.
-pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        // If it fails, Ctrl-C ends the program as usual.
-        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-        stop
-    });
-    Arc::clone(&STOP)
 }

@@ -7,17 +7,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use vmcs_files::dump::{self, Dump};
-use vmcs_files::image::{Image, Syntax, cpu_of};
+use vmcs_case::profile::NamedProfile;
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::RegionHeader;
-use vmcs_model::partial::{PartialVmcs, Unknowns, unknowns};
-use vmcs_model::{
-    Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, judge_partial,
-};
+use vmcs_model::partial::{PartialVmcs, Unknowns};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, Verdict};
+use vmcs_texts::dump::{self, Dump};
+use vmcs_texts::image::{Image, Syntax, cpu_of};
 
 use crate::error::{CliError, Status};
-use crate::{image, target};
+use crate::image;
 
 /// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
 ///
@@ -94,27 +93,21 @@ impl Findings<'_> {
 
     /// Why a check cannot be decided.
     fn unknowns(&self, check: vmcs_model::checks::CheckId) -> Unknowns {
-        unknowns(check, self.attempt, self.vmcs(), self.memory)
+        self.attempt.on(self.vmcs(), self.memory).unknowns(check)
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let profile = match &args.profile {
-        Some(name) => target::profile(name)?.profile,
+        Some(name) => NamedProfile::find(name)?.profile,
         None => CpuProfile::default(),
     };
     let capabilities = Capabilities::new(&profile);
     let subject = read(args, capabilities.revision())?;
     let Subject { dump, memory, cpu, .. } = &subject;
     let header = memory.read_u32(cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
-    let attempt = EntryAttempt {
-        instruction: EntryInstruction::Vmlaunch,
-        launch_state: LaunchState::Clear,
-        shadow: header.shadow(),
-        cpu,
-        capabilities: &capabilities,
-    };
-    let verdict = judge_partial(attempt, &dump.vmcs, memory);
+    let attempt = EntryAttempt::vmlaunch(cpu, &capabilities).with_shadow(header.shadow());
+    let verdict = attempt.on(&dump.vmcs, memory).verdict();
     let findings = Findings { dump, attempt, memory, verdict, profiled: args.profile.is_some() };
     if args.json {
         report::json(&findings)?;
@@ -195,7 +188,7 @@ impl Subject {
         let mut memory = Known::default();
         for write in &image.memory {
             let bytes = write.to_bytes(revision).expect("checked when the write was read");
-            memory.0.extend((write.address.0..=u64::MAX).zip(bytes));
+            memory.0.extend((write.address.0..=u64::MAX).zip(bytes.iter().copied()));
         }
         Self { dump, memory, cpu: image.cpu_of_partial() }
     }

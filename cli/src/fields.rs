@@ -3,18 +3,21 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use vmcs_fuzz::deviations::{Deviation, Deviations};
-use vmcs_hw::program::result_text;
-use vmcs_hw::{FieldReport, Implementation, StepResult};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::program::result_text;
+use vmcs_case::{FieldReport, Implementation, StepResult};
+use vmcs_fuzz::as_text;
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
+use vmcs_hw::targets::TargetName;
 use vmcs_model::Capabilities;
 use vmcs_model::capabilities::Facts;
-use vmcs_model::field::{Area, Encoding, FIELDS, FieldInfo, Width};
+use vmcs_model::field::{Area, Encoding, FIELDS, FieldId, FieldInfo, Width};
 use vmcs_model::msr::{CapabilityBit, CapabilityMsr, Source};
 use vmcs_model::profile::CpuidLeaf;
 
 use crate::error::{CliError, Status};
 use crate::output;
-use crate::target::{self, Captured, TargetArgs, TargetSpec};
+use crate::target::{self, Captured, TargetArgs};
 
 /// List the fields of the VMCS, and which of them a processor has
 ///
@@ -32,7 +35,7 @@ pub(crate) struct Args {
     profile: Option<String>,
     /// A machine that is probed: `bochs`, `bochs@2.7`, `emu`
     #[arg(long, value_name = "TARGET")]
-    target: Option<TargetSpec>,
+    target: Option<TargetName>,
     /// The CPU model of the target (see `vmcs targets`)
     #[arg(long, value_name = "MODEL", requires = "target")]
     cpu: Option<String>,
@@ -89,12 +92,13 @@ enum Exists {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Difference {
     encoding: String,
-    field: Option<&'static str>,
+    #[serde(serialize_with = "as_text::option::serialize")]
+    field: Option<FieldId>,
     kind: Kind,
     /// What was promised and what was found.
     detail: String,
     /// The deviation of the implementation that covers it.
-    explained_by: Option<String>,
+    explained_by: Option<DeviationId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -113,11 +117,11 @@ enum Kind {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let listing = match (&args.profile, &args.target) {
         (Some(name), _) => {
-            let profile = target::profile(name)?;
+            let profile = NamedProfile::find(name)?;
             Listing::of(profile.name, &Capabilities::new(&profile.profile))
         }
-        (None, Some(spec)) => {
-            let mut opened = target::open(&TargetArgs { target: Some(spec.clone()), cpu: args.cpu.clone() })?;
+        (None, Some(target)) => {
+            let mut opened = target::open(&TargetArgs { target: Some(target.clone()), cpu: args.cpu.clone() })?;
             let captured = opened.capture()?;
             Listing::probed(&opened.target.implementation(), captured)?
         }
@@ -190,7 +194,11 @@ impl Listing {
                 Some(id) => format!("known deviation {id}"),
                 None => "unexplained".to_owned(),
             };
-            writeln!(out, "  {encoding} {}: {detail} ({explanation})", field.unwrap_or("not in the SDM"))?;
+            writeln!(
+                out,
+                "  {encoding} {}: {detail} ({explanation})",
+                field.map_or("not in the SDM", |field| field.info().name)
+            )?;
         }
         Ok(())
     }
@@ -347,13 +355,13 @@ const RESERVED_ACCESS_RIGHTS: u64 = 0xFFFE_0F00;
 
 impl Difference {
     fn new(encoding: Encoding, kind: Kind, detail: String) -> Self {
-        let field = encoding.field().map(|field| field.info().name);
+        let field = encoding.field();
         Self { encoding: format!("{encoding:?}"), field, kind, detail, explained_by: None }
     }
 }
 
 /// The deviation that covers a difference.
-fn explanation(difference: &Difference, deviations: &[&Deviation]) -> Option<String> {
+fn explanation(difference: &Difference, deviations: &[&Deviation]) -> Option<DeviationId> {
     let field = difference.field?;
     let covers = |deviation: &&&Deviation| {
         let fields = match difference.kind {
@@ -361,7 +369,7 @@ fn explanation(difference: &Difference, deviations: &[&Deviation]) -> Option<Str
             Kind::Extra => &deviation.fields_extra,
             Kind::Access | Kind::Bits => return false,
         };
-        fields.iter().any(|name| name == field)
+        fields.contains(&field)
     };
     deviations.iter().find(covers).map(|deviation| deviation.id.clone())
 }
@@ -411,7 +419,10 @@ mod tests {
         let caps = capabilities();
         let mut reports = reports(&caps);
         change(&mut reports);
-        compare(&caps, &reports).into_iter().map(|difference| (difference.kind, difference.field)).collect()
+        compare(&caps, &reports)
+            .into_iter()
+            .map(|difference| (difference.kind, difference.field.map(|field| field.info().name)))
+            .collect()
     }
 
     fn report(reports: &mut [FieldReport], encoding: u32) -> &mut FieldReport {
@@ -463,7 +474,7 @@ mod tests {
             let difference = Difference::new(Encoding(named(field)), kind, String::new());
             explanation(&difference, &[&deviation])
         };
-        assert_eq!(explained("guest_rip", Kind::Missing).as_deref(), Some("x"));
+        assert_eq!(explained("guest_rip", Kind::Missing), Some("x".into()));
         assert_eq!(explained("guest_rip", Kind::Extra), None);
         assert_eq!(explained("guest_rsp", Kind::Missing), None);
     }

@@ -1,11 +1,12 @@
 //! `vmcs generate`: cases as programs.
 
+use vmcs_case::profile::NamedProfile;
 use vmcs_fuzz::campaign::program_of;
-use vmcs_fuzz::{Generator, World};
+use vmcs_fuzz::{Generator, TestProcessor};
 
 use crate::diff::GeneratorName;
 use crate::error::{CliError, Status};
-use crate::{output, target};
+use crate::output;
 
 /// Print generated cases as programs that `vmcs run` reads
 #[derive(clap::Args)]
@@ -26,10 +27,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let world = World::new(&target::profile(&args.profile)?.profile);
+    let processor = TestProcessor::new(&NamedProfile::find(&args.profile)?.profile);
     let generator = Generator::from(args.generator);
     for index in 0..args.cases {
-        let case = generator.case(&world, args.seed, index);
+        let case = generator.case(&processor, args.seed, index);
         output::json_line(&program_of(format!("{}-{index}", args.seed), &case))?;
     }
     Ok(Status::Clean)

@@ -3,6 +3,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts for people")]
 
 mod bench;
+mod campaign_machines;
 mod caps;
 mod check;
 mod checks;
@@ -14,8 +15,7 @@ mod explain;
 mod fields;
 mod generate;
 mod image;
-mod kvm;
-mod live;
+mod interrupt;
 mod merge;
 mod metal;
 mod minimize;
@@ -23,9 +23,9 @@ mod output;
 mod replay;
 mod report;
 mod run;
-mod subjects;
 mod target;
 mod targets;
+mod tested_machine;
 mod validation;
 
 use std::process::ExitCode;
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vmcs: {}", error::one_line(&error));
+            eprintln!("vmcs: {}", error::with_advice(&error));
             ExitCode::from(2)
         }
     }

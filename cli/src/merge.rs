@@ -1,13 +1,13 @@
 //! `vmcs merge`: the parts of a campaign put together.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use vmcs_fuzz::campaign::{Report, saved_reports};
+use vmcs_report::{Run, terminal};
 
 use crate::error::{CliError, Status};
 use crate::output;
-use crate::report::{input::Run, terminal};
 
 /// Put the reports on the parts of a campaign together
 ///
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         output::json_pretty(&reports)?;
     } else {
         let runs: Vec<_> = reports.iter().cloned().map(Run::from).collect();
-        terminal::print(&runs)?;
+        terminal::write(&mut io::stdout().lock(), &runs)?;
     }
     Ok(Status::found(reports.iter().any(|report| report.disagreed > 0)))
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Subcommand;
-use vmcs_fuzz::World;
+use vmcs_case::profile::NamedProfile;
+use vmcs_fuzz::TestProcessor;
 use vmcs_hw::metal::iso::{self, IsoOptions};
 use vmcs_hw::metal::tools::Tools;
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};
+use crate::interrupt::stop_on_ctrl_c;
 use crate::run::{Checked, read_programs};
-use crate::target;
 use crate::targets::with_progress;
 
 /// Start a real machine with the probe
@@ -65,14 +65,14 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let requests = match (&iso.cases, &iso.profile) {
         (Some(file), Some(profile)) => {
             let programs = read_programs(file)?;
-            let world = World::new(&target::profile(profile)?.profile);
-            let revision = world.capabilities.revision();
-            let names = world.image_names();
+            let processor = TestProcessor::new(&NamedProfile::find(profile)?.profile);
+            let revision = processor.capabilities.revision();
+            let names = processor.image_names();
             let case = |checked: &Checked| {
                 checked.program.to_case(revision, &names).map_err(|error| checked.wrong(file, &error))
             };
             let cases = programs.iter().map(case).collect::<Result<Vec<_>, _>>()?;
-            Some(iso::requests(&world.session(), cases.into_iter())?)
+            Some(iso::requests(&processor.session(), cases.into_iter())?)
         }
         _ => None,
     };

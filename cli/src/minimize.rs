@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use vmcs_fuzz::case_file::CaseFile;
-use vmcs_fuzz::minimise::{Goal, minimise};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise::{Goal, minimise};
+use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::oracle::Judgement;
 
 use crate::error::{CliError, Status};
-use crate::live::Live;
 use crate::replay::{Known, deviations};
 use crate::target::TargetArgs;
-use crate::{live, output, run};
+use crate::tested_machine::TestedMachine;
+use crate::{output, run};
 
 /// Make the cases of findings as small as they get
 ///
@@ -39,13 +40,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let deviations = deviations(args.deviations.as_deref())?;
     let known = read(&args.file)?;
-    let observed_by = known.first().and_then(|known| known.by.as_ref()).and_then(live::target_of);
-    let machine = observed_by.filter(|_| args.target.target.is_none()).unwrap_or_else(|| args.target.clone());
-    let mut live = Live::open(&machine)?;
-    let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
-    let who = live.opened.target.implementation();
+    let observed_by = known.first().and_then(|known| known.by.as_ref()).filter(|_| args.target.target.is_none());
+    let choice = observed_by.and_then(|by| MachineChoice::of(by).ok());
+    let mut machine = TestedMachine::open(choice.map_or_else(|| args.target.choose(), Ok)?)?;
+    let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
+    let who = machine.opened.target.implementation();
     let mut disagreeing = Vec::new();
-    for ((case, judged), known) in cases.iter().zip(live.judge(&cases, &deviations)?).zip(&known) {
+    for ((case, judged), known) in cases.iter().zip(machine.judge(&cases, &deviations)?).zip(&known) {
         match &judged.judgement {
             Judgement::Disagree(disagreement) => {
                 disagreeing.push((case.clone(), Goal::disagreement(case, disagreement)));
@@ -53,10 +54,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             _ => eprintln!("{}", known.answer(&who.to_string(), case, judged)),
         }
     }
-    let (target, setting) = live.setting(&deviations);
+    let (target, setting) = machine.setting(&deviations);
     let minimal = minimise(target, setting, &disagreeing)?;
-    let files: Vec<_> =
-        minimal.iter().flatten().filter_map(|minimal| minimal.file(&live.world, &live.session, &who)).collect();
+    let files: Vec<_> = minimal
+        .iter()
+        .flatten()
+        .filter_map(|minimal| minimal.file(&machine.processor, &machine.session, &who))
+        .collect();
     match &args.output {
         Some(output) => write(output, &files)?,
         None => {

@@ -5,18 +5,20 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use vmcs_fuzz::case_file::CaseFile;
-use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::minimise::Goal;
-use vmcs_fuzz::oracle::{Disagreement, Judged, Judgement};
-use vmcs_hw::program::Program;
-use vmcs_hw::{Case, Implementation};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use vmcs_case::program::Program;
+use vmcs_case::{Case, Implementation};
+use vmcs_fuzz::deviations::{DeviationIds, Deviations};
+use vmcs_fuzz::findings::again::Again;
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::machines::MachineChoice;
+use vmcs_fuzz::oracle::{Disagreement, Judged};
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
 use crate::output;
 use crate::target::TargetArgs;
+use crate::tested_machine::TestedMachine;
 
 /// Execute the cases of findings again, on the machine that showed them or on another one
 ///
@@ -50,19 +52,11 @@ pub(crate) struct Known {
     file: PathBuf,
 }
 
-/// What became of a case.
-#[derive(Serialize)]
+/// What is printed of a case.
 pub(crate) struct Answer<'a> {
     cause: &'a str,
     implementation: String,
-    /// In one word or two.
-    result: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deviation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    permitted: Vec<String>,
+    again: Again,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
@@ -73,13 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         known.extend(CaseFile::read(file)?.into_iter().map(|case| Known::new(case, file)));
     }
     // One machine after the other, each with all of its cases.
-    let mut machines: Vec<(TargetArgs, Vec<Known>)> = Vec::new();
+    let mut machines: Vec<(MachineChoice, Vec<Known>)> = Vec::new();
     for case in known {
         let machine = match (&args.target.target, &case.by) {
-            (None, Some(by)) => live::target_of(by).ok_or_else(|| {
-                CliError::file(&case.file, &format!("{by} is no target: say with --target where to execute the case"))
-            })?,
-            _ => args.target.clone(),
+            (None, Some(by)) => MachineChoice::of(by)?,
+            _ => args.target.choose()?,
         };
         match machines.iter_mut().find(|(known, _)| *known == machine) {
             Some((_, cases)) => cases.push(case),
@@ -88,12 +80,12 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
     let mut disagrees = false;
     for (machine, known) in machines {
-        let mut live = Live::open(&machine)?;
-        let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
-        let who = live.opened.target.implementation().to_string();
-        for ((known, case), judged) in known.iter().zip(&cases).zip(live.judge(&cases, &deviations)?) {
+        let mut machine = TestedMachine::open(machine)?;
+        let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
+        let who = machine.opened.target.implementation().to_string();
+        for ((known, case), judged) in known.iter().zip(&cases).zip(machine.judge(&cases, &deviations)?) {
             let answer = known.answer(&who, case, judged);
-            disagrees |= answer.result.ends_with(DISAGREES);
+            disagrees |= answer.again.disagreement().is_some();
             if args.json {
                 output::json_line(&answer)?;
             } else {
@@ -104,16 +96,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     Ok(Status::found(disagrees))
 }
 
-/// How the result of a case ends that disagrees.
-const DISAGREES: &str = "disagrees";
-
 impl Known {
     pub(crate) fn new(case: CaseFile, file: &Path) -> Self {
         Self {
-            disagreement: Some(case.disagreement()),
+            cause: Some(case.cause().to_string()),
+            disagreement: Some(case.disagreement),
             program: case.program,
             by: Some(case.implementation),
-            cause: Some(case.cause),
             file: file.to_owned(),
         }
     }
@@ -123,48 +112,75 @@ impl Known {
     }
 
     /// The case that it is on that machine.
-    pub(crate) fn case(&self, live: &Live) -> Result<Case, CliError> {
+    pub(crate) fn case(&self, machine: &TestedMachine) -> Result<Case, CliError> {
         let wrong = |error| CliError::file(&self.file, &format!("program {:?}: {error}", self.program.id));
-        live.case(&self.program).map_err(wrong)
+        machine.case(&self.program).map_err(wrong)
     }
 
     /// What became of it on `who`.
     pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judged: Judged) -> Answer<'a> {
-        let cause = self.cause.as_deref().unwrap_or(&self.program.id);
-        let mut answer = Answer {
-            cause,
+        Answer {
+            cause: self.cause.as_deref().unwrap_or(&self.program.id),
             implementation: who.to_owned(),
-            result: "agrees",
-            deviation: None,
-            observed: None,
-            permitted: Vec::new(),
-        };
-        let same = |goal: &Disagreement| Goal::disagreement(case, goal).is_kept(case, &judged);
-        let same = self.disagreement.as_ref().is_none_or(same);
-        match judged.judgement {
-            Judgement::Agree => {}
-            Judgement::Unspecified(why) => (answer.result, answer.observed) = ("left open", Some(why.to_owned())),
-            Judgement::Deviates(id) => (answer.result, answer.deviation) = ("known deviation", Some(id)),
-            Judgement::Disagree(found) => {
-                answer.result = if same { DISAGREES } else { "otherwise disagrees" };
-                (answer.observed, answer.permitted) = (Some(found.observed), found.permitted);
-            }
+            again: Again::new(case, self.disagreement.as_ref(), judged),
         }
-        answer
+    }
+}
+
+impl Answer<'_> {
+    /// What the machine did, or why nothing can be said of it.
+    fn observed(&self) -> Option<String> {
+        match &self.again {
+            Again::LeftOpen(why) => Some(why.to_string()),
+            Again::Disagrees(found) | Again::OtherwiseDisagrees(found) => Some(found.observed()),
+            Again::Agrees | Again::Deviates(_) => None,
+        }
+    }
+
+    fn permitted(&self) -> Vec<String> {
+        self.again.disagreement().map_or_else(Vec::new, Disagreement::permitted)
+    }
+
+    fn deviation(&self) -> Option<&DeviationIds> {
+        match &self.again {
+            Again::Deviates(ids) => Some(ids),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for Answer<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("cause", self.cause)?;
+        map.serialize_entry("implementation", &self.implementation)?;
+        map.serialize_entry("result", &self.again.to_string())?;
+        if let Some(ids) = self.deviation() {
+            map.serialize_entry("deviation", &ids.to_string())?;
+        }
+        if let Some(observed) = self.observed() {
+            map.serialize_entry("observed", &observed)?;
+        }
+        let permitted = self.permitted();
+        if !permitted.is_empty() {
+            map.serialize_entry("permitted", &permitted)?;
+        }
+        map.end()
     }
 }
 
 impl fmt::Display for Answer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.implementation, self.result, self.cause)?;
-        if let Some(observed) = &self.observed {
+        write!(f, "{}: {}: {}", self.implementation, self.again, self.cause)?;
+        if let Some(observed) = self.observed() {
             write!(f, "\n  {observed}")?;
         }
-        if !self.permitted.is_empty() {
-            write!(f, ", permitted: {}", self.permitted.join(" or "))?;
+        let permitted = self.permitted();
+        if !permitted.is_empty() {
+            write!(f, ", permitted: {}", permitted.join(" or "))?;
         }
-        if let Some(id) = &self.deviation {
-            write!(f, "\n  {id}")?;
+        if let Some(ids) = self.deviation() {
+            write!(f, "\n  {ids}")?;
         }
         Ok(())
     }

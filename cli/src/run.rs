@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde::{Serialize, Serializer};
-use vmcs_fuzz::World;
-use vmcs_hw::lines::read_line;
-use vmcs_hw::number::Number;
-use vmcs_hw::program::{FieldKey, Program, ProgramError, result_text};
-use vmcs_hw::{End, Observation, Session, StepResult};
+use vmcs_case::lines::read_line;
+use vmcs_case::number::Number;
+use vmcs_case::program::{FieldKey, Program, ProgramError, result_text};
+use vmcs_case::{End, Observation, Session, StepResult};
+use vmcs_fuzz::TestProcessor;
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};
+use crate::interrupt::stop_on_ctrl_c;
 use crate::target::{self, TargetArgs};
 
 /// Execute programs of VMX instructions on a target, one result per step
@@ -134,11 +134,11 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let stop = stop_on_ctrl_c();
     let mut opened = target::open(&args.target)?;
     let captured = opened.capture()?;
-    let world = World::new(&captured.profile.profile);
-    let session = world.session();
-    let revision = world.capabilities.revision();
+    let processor = TestProcessor::new(&captured.profile.profile);
+    let session = processor.session();
+    let revision = processor.capabilities.revision();
 
-    let images = world.image_names();
+    let images = processor.image_names();
     let case = |checked: &Checked| {
         checked.program.to_case(revision, &images).map_err(|error| checked.wrong(&args.programs, &error))
     };

@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use vmcs_hw::bochs::debian::{self, Existing, InstallError, Step};
-use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::recording;
+use vmcs_case::recording;
+use vmcs_debian::{Existing, InstallError, Progress, Step};
+use vmcs_hw::bochs;
+use vmcs_hw::kvm::install_kernel;
+use vmcs_hw::targets::{Present, present};
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{self, CliError, Status};
-use crate::kvm;
+use crate::interrupt::stop_on_ctrl_c;
 use crate::output;
-use crate::target::default_model;
 
 /// List the machines that can be asked, or install one
 #[derive(clap::Args)]
@@ -64,7 +64,7 @@ enum Installable {
 struct Entry {
     target: String,
     cpus: Vec<String>,
-    default_cpu: Option<String>,
+    default_cpu: Option<&'static str>,
     about: String,
 }
 
@@ -77,28 +77,11 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 
 fn list(json: bool) -> Result<Status, CliError> {
     let mut entries = Vec::new();
-    let installs = bochs::installs()?;
-    for install in installs.iter().rev() {
-        entries.push(Entry {
-            target: format!("bochs@{}", install.version),
-            cpus: install.models()?,
-            default_cpu: Some(default_model(install.version).to_owned()),
-            about: format!("Bochs {}, {}", install.version, place(install)),
-        });
+    for Present { name, about, cpus, default_cpu, missing } in present()? {
+        let about = missing.map_or(about, |why| format!("not here: {}", error::one_line(&why)));
+        entries.push(Entry { target: name.to_string(), cpus, default_cpu, about });
     }
-    for kernel in debian::installed_kernels()? {
-        entries.push(Entry {
-            target: format!("kvm@bochs:{}", kernel.suite),
-            cpus: Vec::new(),
-            default_cpu: None,
-            about: format!("KVM of Linux {} inside Bochs, {}", kernel.release, kernel.path.display()),
-        });
-    }
-    let (about, cpus) = match kvm::host() {
-        Ok(target) => ("KVM of this host".to_owned(), vec![target.implementation().model]),
-        Err(error) => (format!("not here: {}", error::one_line(&error)), Vec::new()),
-    };
-    entries.push(Entry { target: "kvm".to_owned(), cpus, default_cpu: None, about });
+    let has_bochs = entries.iter().any(|entry| entry.target.starts_with("bochs@"));
     entries.push(Entry {
         target: "emu".to_owned(),
         cpus: Vec::new(),
@@ -126,32 +109,24 @@ fn list(json: bool) -> Result<Status, CliError> {
         table.add_row([entry.target.clone(), entry.about.clone(), cpus.collect::<Vec<_>>().join(" ")]);
     }
     output::print_table(&table)?;
-    if installs.is_empty() {
+    if !has_bochs {
         eprintln!("No Bochs here: `vmcs targets install bochs --suite sid` unpacks one without root rights.");
     }
     Ok(Status::Clean)
-}
-
-/// Where a Bochs lies.
-fn place(install: &BochsInstall) -> String {
-    install.command.last().map_or_else(String::new, |program| program.display().to_string())
 }
 
 fn install(args: &Install) -> Result<Status, CliError> {
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let suite = |default| args.suite.as_deref().unwrap_or(default);
     let installed = with_progress(|progress| match args.what {
-        Installable::Bochs => debian::install(suite("sid"), existing, progress)
+        Installable::Bochs => bochs::packages::unpack(suite("sid"), existing, progress)
             .map(|root| format!("Bochs {} of {} is in {}", root.version, root.suite, root.path.display())),
-        Installable::KvmOnBochs => debian::install_kernel(suite("bookworm"), existing, progress)
+        Installable::KvmOnBochs => install_kernel(suite("bookworm"), existing, progress)
             .map(|kernel| format!("Linux {} of {} is in {}", kernel.release, kernel.suite, kernel.path.display())),
     })?;
     println!("{installed}");
     Ok(Status::Clean)
 }
-
-/// Is told what an installation does, and can break it off.
-pub(crate) type Progress<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
 
 /// Shows the progress of an installation, which Ctrl-C breaks off.
 pub(crate) fn with_progress<T>(install: impl FnOnce(Progress<'_>) -> Result<T, InstallError>) -> Result<T, CliError> {

@@ -10,10 +10,8 @@ use vmcs_model::controls::Entry;
 use vmcs_model::cpu::ExecutiveVmcs;
 use vmcs_model::field;
 use vmcs_model::formats::{ExitReason, exit_reason};
-use vmcs_model::partial::{Unknowns, unknowns};
-use vmcs_model::{
-    EntryAttempt, EntryInstruction, LaunchState, Outcome, Verdict, VmxOperation, judge, judge_omitting, violations,
-};
+use vmcs_model::partial::Unknowns;
+use vmcs_model::{EntryAttempt, EntryInstruction, LaunchState, Outcome, Verdict, VmxOperation};
 
 use crate::{EntryResult, InstructionFailure, LogicalProcessor};
 
@@ -43,14 +41,16 @@ impl LogicalProcessor {
     /// that the architecture permits. The processor does not change.
     #[must_use]
     pub fn verdict(&self, instruction: EntryInstruction) -> Verdict {
-        self.with_attempt(instruction, |attempt| judge(attempt, self.current_fields(), &self.memory))
+        self.with_attempt(instruction, |attempt| attempt.on(self.current_fields(), &self.memory).verdict())
     }
 
     /// What the model says of the entry that `instruction` would attempt now, if the processor did not make the checks
     /// `omitted`. A comparison asks for it that knows of a processor which leaves checks out.
     #[must_use]
     pub fn verdict_omitting(&self, instruction: EntryInstruction, omitted: &CheckSet) -> Verdict {
-        self.with_attempt(instruction, |attempt| judge_omitting(attempt, self.current_fields(), &self.memory, omitted))
+        self.with_attempt(instruction, |attempt| {
+            attempt.on(self.current_fields(), &self.memory).verdict_omitting(omitted)
+        })
     }
 
     /// What keeps `check` from being decided for the entry that `instruction` would attempt now: facts about the
@@ -58,7 +58,7 @@ impl LogicalProcessor {
     /// decided.
     #[must_use]
     pub fn unknowns(&self, instruction: EntryInstruction, check: CheckId) -> Unknowns {
-        self.with_attempt(instruction, |attempt| unknowns(check, attempt, self.current_fields(), &self.memory))
+        self.with_attempt(instruction, |attempt| attempt.on(self.current_fields(), &self.memory).unknowns(check))
     }
 
     /// Explains to a person why the entry that `instruction` would attempt now violates `check`, with the values of the
@@ -66,20 +66,18 @@ impl LogicalProcessor {
     #[must_use]
     pub fn explain(&self, instruction: EntryInstruction, check: CheckId) -> String {
         self.with_attempt(instruction, |attempt| {
-            check.explain(attempt, self.current_fields(), &self.memory).to_string()
+            attempt.on(self.current_fields(), &self.memory).explain(check).to_string()
         })
     }
 
     fn with_attempt<T>(&self, instruction: EntryInstruction, judge: impl FnOnce(EntryAttempt<'_>) -> T) -> T {
         let mut cpu = self.cpu.clone();
         cpu.executive = self.executive_vmcs();
-        judge(EntryAttempt {
-            instruction,
-            launch_state: self.current().map_or(LaunchState::Clear, |region| region.launch_state),
-            shadow: self.current().is_some_and(|region| region.shadow),
-            cpu: &cpu,
-            capabilities: &self.capabilities,
-        })
+        judge(
+            EntryAttempt::by(instruction, &cpu, &self.capabilities)
+                .with_launch_state(self.current().map_or(LaunchState::Clear, |region| region.launch_state))
+                .with_shadow(self.current().is_some_and(|region| region.shadow)),
+        )
     }
 
     /// Executes `instruction` so that it ends in `outcome`.
@@ -214,14 +212,10 @@ impl LogicalProcessor {
         };
         // Its VM-execution controls are judged as for an entry outside SMM.
         let cpu = vmcs_model::CpuState { smm: false, vmcs_pointer: pointer, ..self.cpu.clone() };
-        let attempt = EntryAttempt {
-            instruction: EntryInstruction::Vmresume,
-            launch_state: executive.launch_state,
-            shadow: executive.shadow,
-            cpu: &cpu,
-            capabilities: &self.capabilities,
-        };
-        let violated = violations(attempt, &executive.fields, &self.memory);
+        let attempt = EntryAttempt::vmresume(&cpu, &self.capabilities)
+            .with_launch_state(executive.launch_state)
+            .with_shadow(executive.shadow);
+        let violated = attempt.on(&executive.fields, &self.memory).violations();
         Some(ExecutiveVmcs {
             launched: executive.launch_state == LaunchState::Launched,
             controls_valid: !violated.iter().any(|check| matches!(check, CheckId::ExecutionControlCheck(_))),

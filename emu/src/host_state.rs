@@ -193,7 +193,7 @@ impl LogicalProcessor {
     /// it.
     fn sign_extend(&self, address: u64) -> u64 {
         let unused = 64 - self.capabilities.linear_bits;
-        if self.capabilities.intel_64() {
+        if self.capabilities.may_have_intel_64() {
             ((address << unused).cast_signed() >> unused).cast_unsigned()
         } else {
             address

@@ -9,7 +9,7 @@ use vmcs_model::controls::Entry;
 use vmcs_model::field;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::Efer;
-use vmcs_model::{EntryAttempt, EntryInstruction, FieldId, LaunchState, Vmcs, violations};
+use vmcs_model::{EntryAttempt, FieldId, Vmcs};
 
 use crate::LogicalProcessor;
 
@@ -61,27 +61,24 @@ const REGISTERS: &[(u32, FieldId)] = &[
 ];
 
 impl LogicalProcessor {
-    /// The value of an MSR, as RDMSR would read it. An MSR that nobody has set or loaded is 0, whether or not the
-    /// profile has it.
+    /// The value of an MSR, as RDMSR would read it. An MSR that no profile has, and that nobody has set or loaded, is
+    /// 0.
     #[must_use]
     pub fn msr(&self, index: u32) -> u64 {
         if let Some(field) = register_of(index) {
             return self.register_raw(field);
-        }
-        if let Some(capability) = CapabilityMsr::by_number(index) {
-            return self.capability_msrs[capability as usize];
         }
         let held = || self.msrs.get(&index).copied().unwrap_or(0);
         match index {
             IA32_FEATURE_CONTROL => self.platform.feature_control,
             IA32_SMM_MONITOR_CTL => self.platform.smm_monitor_ctl,
             IA32_UINTR_MISC => held() | u64::from(self.register(field::GUEST_UINV)) << UINV_SHIFT & UINV,
-            _ => held(),
+            _ => CapabilityMsr::by_number(index).map_or_else(held, |msr| self.profile_msrs[msr as usize]),
         }
     }
 
-    /// Sets an MSR to a value that is not checked. IA32_EFER.LMA stays as it is, as it does for WRMSR,
-    /// and the VMX capability MSRs keep the values of the profile.
+    /// Sets an MSR to a value that is not checked. IA32_EFER.LMA stays as it is, as it does for WRMSR, and of the MSRs
+    /// that a profile has only IA32_FEATURE_CONTROL changes.
     pub fn set_msr(&mut self, index: u32, value: u64) {
         let value = if index == IA32_EFER {
             let lma = Efer::LMA.bits();
@@ -127,14 +124,10 @@ impl LogicalProcessor {
         let mut controls = Entry::empty();
         controls.set(Entry::IA_32E_MODE_GUEST, self.cpu.efer.contains(Efer::LMA));
         as_entry.set(field::VM_ENTRY_CONTROLS, controls);
-        let attempt = EntryAttempt {
-            instruction: EntryInstruction::Vmresume,
-            launch_state: LaunchState::Launched,
-            shadow: false,
-            cpu: &self.cpu,
-            capabilities: &self.capabilities,
-        };
-        let refused = violations(attempt, &as_entry, &self.memory)
+        let attempt = EntryAttempt::vmresume(&self.cpu, &self.capabilities);
+        let refused = attempt
+            .on(&as_entry, &self.memory)
+            .violations()
             .iter()
             .any(|check| check.info().phase == Phase::MsrLoading && !check.info().failure.optional);
         if !refused {

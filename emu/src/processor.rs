@@ -56,8 +56,8 @@ impl Default for Platform {
 #[derive(Clone, Debug)]
 pub struct LogicalProcessor {
     pub(crate) capabilities: Capabilities,
-    /// The values of the VMX capability MSRs, 0 for those that the profile does not have.
-    pub(crate) capability_msrs: [u64; CapabilityMsr::ALL.len()],
+    /// The values of the MSRs that a profile has, above all the VMX capability MSRs; 0 where they are not known.
+    pub(crate) profile_msrs: [u64; CapabilityMsr::ALL.len()],
     pub(crate) cpu: CpuState,
     pub(crate) platform: Platform,
     pub(crate) memory: PhysicalMemory,
@@ -69,11 +69,14 @@ pub struct LogicalProcessor {
 }
 
 impl LogicalProcessor {
-    /// A processor of that profile, ready for VMXON: outside VMX operation, in 64-bit mode at CPL 0, with CR4.VMXE 1
-    /// and IA32_FEATURE_CONTROL locked.
+    /// A processor of that profile, ready for VMXON: outside VMX operation, in 64-bit mode at CPL 0, with CR4.VMXE 1.
+    /// IA32_FEATURE_CONTROL is as the profile says, but locked so that VMXON is allowed outside SMX operation.
     #[must_use]
     pub fn new(profile: &CpuProfile) -> Self {
         let capabilities = Capabilities::new(profile);
+        let profile_msrs = CapabilityMsr::ALL.map(|msr| profile.msr(msr).or_zero().unwrap_or(0));
+        let mut platform = Platform::default();
+        platform.feature_control |= profile_msrs[CapabilityMsr::FeatureControl as usize];
         let cpu = CpuState {
             vmx: VmxOperation::Outside,
             vmxon_pointer: NO_POINTER,
@@ -83,9 +86,9 @@ impl LogicalProcessor {
         Self {
             memory: PhysicalMemory::new(capabilities.physical_reserved),
             capabilities,
-            capability_msrs: CapabilityMsr::ALL.map(|msr| profile.msr(msr).or_zero().unwrap_or(0)),
+            profile_msrs,
             cpu,
-            platform: Platform::default(),
+            platform,
             regions: BTreeMap::new(),
             registers: Vmcs::new(),
             msrs: BTreeMap::new(),

@@ -6,22 +6,22 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
 use vmcs_fuzz::campaign::{
     self, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject, drive,
 };
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::EmulatorTarget;
-use vmcs_fuzz::{Generator, Stream, World};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
+use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
 
 /// More than two chunks, and not a multiple of one.
 const CASES: u64 = 2 * 1024 + 300;
 
 /// Two processors.
-fn worlds() -> Vec<(String, World)> {
+fn worlds() -> Vec<(String, TestProcessor)> {
     let names = ["sapphire-rapids", "penryn-yorkfield"];
-    names.map(|name| (name.to_owned(), World::new(&NamedProfile::by_name(name).unwrap().profile))).into()
+    names.map(|name| (name.to_owned(), TestProcessor::new(&NamedProfile::by_name(name).unwrap().profile))).into()
 }
 
 /// The emulator with a fault: it says 8 where it should say 7. After so many cases it dies.
@@ -83,20 +83,20 @@ impl Default for Run<'_> {
 impl Run<'_> {
     fn go(&self) -> Result<Outcome, String> {
         let worlds = worlds();
-        let sessions: Vec<_> = worlds.iter().map(|(_, world)| world.session()).collect();
+        let sessions: Vec<_> = worlds.iter().map(|(_, processor)| processor.session()).collect();
         let deviations = Deviations::default();
         let lives = Arc::new(AtomicU64::new(self.lives));
         let open = |index: usize| -> Result<Box<dyn Target>, TargetError> {
-            let (name, world): &(String, World) = &worlds[index];
+            let (name, processor): &(String, TestProcessor) = &worlds[index];
             Ok(Box::new(Machine {
-                emulator: EmulatorTarget::new(world.profile.clone(), name.clone()),
+                emulator: EmulatorTarget::new(processor.profile.clone(), name.clone()),
                 lives: Arc::clone(&lives),
             }))
         };
         let mut subjects = Vec::new();
-        for ((name, world), session) in worlds.iter().zip(&sessions) {
-            let implementation = EmulatorTarget::new(world.profile.clone(), name.clone()).implementation();
-            subjects.push(Subject { implementation, setting: Setting { world, session, deviations: &deviations } });
+        for ((name, processor), session) in worlds.iter().zip(&sessions) {
+            let implementation = EmulatorTarget::new(processor.profile.clone(), name.clone()).implementation();
+            subjects.push(Subject { implementation, setting: Setting { processor, session, deviations: &deviations } });
         }
         let state = self.state.map(|path| StateDirectory::open(path).map_err(|error| error.to_string())).transpose()?;
         let (stop, seen) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -196,11 +196,13 @@ fn a_target_that_dies_is_given_up_and_what_it_did_is_kept() {
 
 #[test]
 fn also_in_a_campaign_on_one_target_alone() {
-    let (name, world) = worlds().remove(0);
-    let mut target =
-        Machine { emulator: EmulatorTarget::new(world.profile.clone(), name), lives: Arc::new(AtomicU64::new(100)) };
-    let (session, deviations) = (world.session(), Deviations::default());
-    let setting = Setting { world: &world, session: &session, deviations: &deviations };
+    let (name, processor) = worlds().remove(0);
+    let mut target = Machine {
+        emulator: EmulatorTarget::new(processor.profile.clone(), name),
+        lives: Arc::new(AtomicU64::new(100)),
+    };
+    let (session, deviations) = (processor.session(), Deviations::default());
+    let setting = Setting { processor: &processor, session: &session, deviations: &deviations };
     let cases = Cases::Generated { stream: &mut Stream::new(Generator::Controls, 5), count: CASES };
     let broken = campaign::run(&mut target, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(broken.to_string(), "the probe gave up: it is tired");

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
-use vmcs_hw::{Case, End, Observation, Op, Session, StepResult, Target, TargetError};
+use vmcs_case::{Case, End, Observation, Op, Session, StepResult, Target, TargetError};
+use vmcs_hw::metal::{LineName, MetalError, MetalOptions, MetalTarget};
 use vmcs_wire::batch::BatchHeader;
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::line::{Interrupted, Line, Port};
@@ -152,7 +152,10 @@ fn what_a_machine_says_of_itself_can_be_a_refusal() {
     let error = refusal(greeting(VERSION, false, "the processor has no VMX"));
     assert_eq!(error.to_string(), "the probe gave up: the processor has no VMX");
     let error = refusal(greeting(VERSION + 1, true, "a processor"));
-    assert!(matches!(error, TargetError::ProbeVersion { found, .. } if found == VERSION + 1), "{error}");
+    assert!(
+        matches!(error.machine(), Some(MetalError::ProbeVersion { found, .. }) if *found == VERSION + 1),
+        "{error}"
+    );
 }
 
 #[test]

@@ -121,6 +121,22 @@ pub trait ReadFields {
     fn met_unknown(&self, _what: Unknown) {}
 }
 
+/// A reader behind a pointer, so that code which need not be fast exists once and not for each type of reader.
+pub(crate) trait AnyFields {
+    fn read(&self, field: FieldId) -> u64;
+    fn knows(&self, field: FieldId) -> bool;
+}
+
+impl<R: ReadFields> AnyFields for R {
+    fn read(&self, field: FieldId) -> u64 {
+        ReadFields::read(self, field)
+    }
+
+    fn knows(&self, field: FieldId) -> bool {
+        ReadFields::knows(self, field)
+    }
+}
+
 impl ReadFields for Vmcs {
     #[inline]
     fn read(&self, field: FieldId) -> u64 {

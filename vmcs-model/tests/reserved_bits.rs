@@ -1,19 +1,20 @@
 //! Bits of registers that no processor reserves are judged without the CPUID leaves that tell of the others.
 
 use vmcs_golden::{Sparse, profiles};
-use vmcs_model::capabilities::Reserved;
 use vmcs_model::checks::CheckId;
 use vmcs_model::controls::Entry;
 use vmcs_model::field::{self, Field};
-use vmcs_model::profile::{CpuProfile, CpuidLeaf};
-use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, baseline, judge_partial};
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, baseline};
 
 /// The profile without what it says of Processor Trace, last branch records and debug features.
 fn without_leaves(profile: &CpuProfile) -> CpuProfile {
     let mut less = CpuProfile::default();
-    for msr in vmcs_model::msr::CapabilityMsr::ALL {
+    for msr in CapabilityMsr::ALL {
         less.set_msr(msr, profile.msr(msr));
     }
+    less.set_msr(CapabilityMsr::PerfCapabilities, MsrValue::Unknown);
     for leaf in [CpuidLeaf::AddressWidths, CpuidLeaf::ExtendedFeatures] {
         less.set_cpuid(leaf, profile.cpuid(leaf).expect("the profile has every leaf"));
     }
@@ -29,23 +30,11 @@ fn bits_that_every_processor_defines_need_no_cpuid() {
             "guest.rtit-ctl.reserved",
             field::GUEST_IA32_RTIT_CTL,
             Entry::LOAD_IA32_RTIT_CTL,
-            Reserved::RTIT_CTL_ALWAYS_DEFINED,
-            Reserved::RTIT_CTL_DEFINED,
+            1 << 0 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 11 | 1 << 13,
+            0x0180_FFFF_8F7B_FFFF,
         ),
-        (
-            "guest.lbr-ctl.reserved",
-            field::GUEST_IA32_LBR_CTL,
-            Entry::LOAD_GUEST_IA32_LBR_CTL,
-            Reserved::LBR_CTL_ALWAYS_DEFINED,
-            Reserved::LBR_CTL_DEFINED,
-        ),
-        (
-            "guest.debugctl.reserved",
-            field::GUEST_IA32_DEBUGCTL,
-            Entry::LOAD_DEBUG_CONTROLS,
-            Reserved::DEBUGCTL_ALWAYS_DEFINED,
-            Reserved::DEBUGCTL_DEFINED,
-        ),
+        ("guest.lbr-ctl.reserved", field::GUEST_IA32_LBR_CTL, Entry::LOAD_GUEST_IA32_LBR_CTL, 1 << 0, 0x7F_000F),
+        ("guest.debugctl.reserved", field::GUEST_IA32_DEBUGCTL, Entry::LOAD_DEBUG_CONTROLS, 1 << 0 | 1 << 1, 0xFFC7),
     ];
     for (id, register, control, always, defined) in cases {
         let check = CheckId::by_id(id).expect("the check exists");
@@ -53,14 +42,8 @@ fn bits_that_every_processor_defines_need_no_cpuid() {
             let mut vmcs = baseline::plain_64bit(&known);
             vmcs.set(field::VM_ENTRY_CONTROLS, vmcs.get(field::VM_ENTRY_CONTROLS) | control);
             vmcs.set(register, 1 << bit);
-            let attempt = EntryAttempt {
-                instruction: EntryInstruction::Vmlaunch,
-                launch_state: LaunchState::Clear,
-                shadow: false,
-                cpu: &CpuState::host_64(),
-                capabilities: &unknown,
-            };
-            let verdict = judge_partial(attempt, &vmcs, &Sparse::default());
+            let cpu = CpuState::host_64();
+            let verdict = EntryAttempt::vmlaunch(&cpu, &unknown).on(&vmcs, &Sparse::default()).verdict();
             let said = (verdict.violated.contains(check), verdict.undecidable.contains(check));
             let expected = match (always >> bit & 1, defined >> bit & 1) {
                 (1, _) => (false, false),

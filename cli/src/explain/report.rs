@@ -5,13 +5,13 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use vmcs_hw::number::Number;
-use vmcs_hw::profile::NamedProfile;
+use vmcs_case::number::Number;
+use vmcs_case::profile::NamedProfile;
 use vmcs_model::checks::{CheckId, Failure, Phase};
 use vmcs_model::explain::{Limit, Repair, Setting};
 use vmcs_model::formats::exit_reason;
 use vmcs_model::partial::Unknowns;
-use vmcs_model::{Capabilities, EntryAttempt, Outcome, judge_partial};
+use vmcs_model::{Capabilities, EntryAttempt, Outcome};
 
 use super::Findings;
 use crate::output::json_pretty;
@@ -86,7 +86,7 @@ pub(super) fn json(findings: &Findings<'_>) -> io::Result<()> {
 
 fn violated(findings: &Findings<'_>, check: CheckId) -> Violated {
     let info = check.info();
-    let explanation = check.explain(findings.attempt, findings.vmcs(), findings.memory);
+    let explanation = findings.attempt.on(findings.vmcs(), findings.memory).explain(check);
     let value = |value: Option<u64>| value.map_or(Value::Null, |value| Number(value).to_string().into());
     Violated {
         id: info.id,
@@ -126,9 +126,6 @@ fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
             let (leaf, subleaf) = leaf.query();
             format!("CPUID.{leaf:02X}H.{subleaf}")
         }));
-        if unknown.facts.perf_capabilities() {
-            names.push("IA32_PERF_CAPABILITIES".to_owned());
-        }
     } else if unknown.facts != Default::default() {
         names.push("the processor (name it with --profile)".to_owned());
     }
@@ -184,7 +181,7 @@ fn guess(findings: &Findings<'_>, leads_there: impl Fn(&CheckId) -> bool) -> Opt
     for profile in profiles {
         let capabilities = Capabilities::new(&profile.profile);
         let attempt = EntryAttempt { capabilities: &capabilities, ..findings.attempt };
-        let verdict = judge_partial(attempt, findings.vmcs(), findings.memory);
+        let verdict = attempt.on(findings.vmcs(), findings.memory).verdict();
         let mut checks = verdict.violated.iter().filter(&leads_there);
         if let (Some(check), None) = (checks.next(), checks.next()) {
             *explaining.entry(check).or_default() += 1;
@@ -238,7 +235,7 @@ pub(super) fn text(findings: &Findings<'_>) -> io::Result<()> {
         writeln!(out, "\nViolated:")?;
     }
     for check in verdict.violated.iter() {
-        let explanation = check.explain(findings.attempt, findings.vmcs(), findings.memory).to_string();
+        let explanation = findings.attempt.on(findings.vmcs(), findings.memory).explain(check).to_string();
         writeln!(out, "  {}", explanation.replace('\n', "\n  "))?;
     }
     undecidable(findings, &mut out)?;

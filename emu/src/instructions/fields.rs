@@ -104,7 +104,7 @@ impl LogicalProcessor {
         let access_rights = field::GUEST_ES_ACCESS_RIGHTS.encoding()..=field::GUEST_TR_ACCESS_RIGHTS.encoding();
         if self.capabilities.quirks.access_rights_drop_reserved && access_rights.contains(&field.encoding) {
             !RESERVED_ACCESS_RIGHTS
-        } else if field.width() == Width::Natural && !self.capabilities.intel_64() {
+        } else if field.width() == Width::Natural && !self.capabilities.may_have_intel_64() {
             0xFFFF_FFFF
         } else {
             u64::MAX

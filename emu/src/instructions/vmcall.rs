@@ -86,7 +86,7 @@ impl LogicalProcessor {
         let ia32e = features & MONITOR_IA32E != 0;
         if features & !MONITOR_IA32E != 0
             || (!ia32e && self.in_64_bit_mode())
-            || (ia32e && !self.capabilities.intel_64())
+            || (ia32e && !self.capabilities.may_have_intel_64())
         {
             return Err(InstructionFailure::valid(24));
         }

@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vmcs_hw::{Implementation, Target, TargetError};
+use vmcs_case::{Implementation, Target, TargetError};
 
 use super::done::{CHUNK, Done, Piece};
 use super::plan::{Plan, Turn};
 use super::state::Header;
 use super::{Basis, CampaignError, Report, Setting, Shard, StateDirectory};
+use crate::campaign::timeline::{Sample, Timeline};
 use crate::oracle::Oracle;
-use crate::timeline::{Sample, Timeline};
 use crate::{Generated, Generator, Stream};
 
 /// Time between two savings of the state.
@@ -153,7 +153,7 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<Outcome, CampaignError> {
     }
 
     let planned = subjects.iter().zip(&progress).zip(streams);
-    let planned = planned.map(|((subject, progress), stream)| (subject.setting.world, &progress.done, stream));
+    let planned = planned.map(|((subject, progress), stream)| (subject.setting.processor, &progress.done, stream));
     let jobs = campaign.jobs.get();
     let plan = Plan::new(planned.collect(), budget.cases, jobs);
     let shared = Shared { campaign, plan: &plan, empty: &fresh };
@@ -245,8 +245,8 @@ fn execute(
 ) -> (usize, Result<(), TargetError>) {
     let Shared { campaign, plan, empty } = shared;
     let Subject { implementation, setting } = &campaign.subjects[subject];
-    let Setting { world, session, deviations } = *setting;
-    let oracle = Oracle::new(world, session, deviations.of(implementation));
+    let Setting { processor, session, deviations } = *setting;
+    let oracle = Oracle::new(processor, session, deviations.of(implementation));
     let clock = target.cpu_clock().unwrap_or_default();
     let mut before = clock.now();
     let mut tell = |piece: Piece| {

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vmcs_hw::Implementation;
+use vmcs_case::Implementation;
 
 use super::done::{Done, Piece};
 use super::{Basis, Report, Shard};
-use crate::timeline::Timeline;
+use crate::campaign::timeline::Timeline;
 use crate::{Generator, Stream};
 
 /// What the files call themselves.

@@ -1,6 +1,6 @@
 //! Failures of the machinery.
 
-use crate::host::Refusal;
+use crate::refusal::Refusal;
 
 /// KVM did not do what a working KVM does. What a case does to the machine is never one of these.
 #[derive(Debug, thiserror::Error)]

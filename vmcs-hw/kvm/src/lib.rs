@@ -10,11 +10,13 @@ mod error;
 mod executor;
 mod host;
 mod machine;
+mod refusal;
 mod watch;
 
 pub use error::KvmError;
 pub use executor::Executor;
-pub use host::{Refusal, open};
+pub use host::open;
+pub use refusal::Refusal;
 
 /// The probe as it lies in memory.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use std::io;
 use kvm_bindings::{CpuId, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vmcs_driver::Stop;
 use vmcs_wire::batch::{AnswerHeader, Task};
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::layout::{ANSWER_BUFFER, BATCH_BUFFER, BOOT_MAILBOX, MEMORY_END, PROBE, SESSION_BUFFER};
@@ -38,17 +39,8 @@ pub(crate) enum Event {
     Stopped(Stop),
 }
 
-/// What brought the machine down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// KVM, or the probe, gave up.
-    Crashed(String),
-    /// It runs for ever, or waits for ever.
-    Hung,
-}
-
 /// A virtual machine whose processor executes the probe.
-pub(crate) struct Machine {
+pub(crate) struct VirtualMachine {
     // Order of drops: the processor and the machine go before the memory that they use.
     vcpu: VcpuFd,
     _vm: VmFd,
@@ -56,7 +48,7 @@ pub(crate) struct Machine {
     console: String,
 }
 
-impl Machine {
+impl VirtualMachine {
     /// A machine that is about to start at the probe's entry, with a session.
     pub(crate) fn new(
         kvm: &Kvm,

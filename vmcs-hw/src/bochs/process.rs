@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use vmcs_debian::last_lines;
 use vmcs_wire::disk::SECTOR;
 
-use super::BochsInstall;
-use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, Machine, System, bochsrc};
-use super::install::last_lines;
+use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, MachineFiles, System, bochsrc};
+use super::install::BochsInstall;
 use super::scratch::Scratch;
-use crate::error::TargetError;
+use vmcs_case::TargetError;
 
 /// Lines of the probe on the console start like this.
 const PROBE_PREFIX: &str = "vmcs-probe: ";
@@ -67,7 +67,7 @@ impl Files {
         let [system, msrs, serial] = ["system.img", "msrs.def", "serial"].map(|name| self.path(name));
         let system = self.system.map(|cylinders| System { disk: &system, cylinders, msrs: &msrs, serial: &serial });
         let (rom, disk) = (self.path("probe.rom"), self.disk());
-        let machine = Machine { rom: &rom, memory: self.memory, ips: self.ips, disk: &disk, cylinders, system };
+        let machine = MachineFiles { rom: &rom, memory: self.memory, ips: self.ips, disk: &disk, cylinders, system };
         bochsrc(install, model, &machine)
     }
 }

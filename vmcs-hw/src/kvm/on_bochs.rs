@@ -1,18 +1,18 @@
 //! A KVM of Debian inside Bochs.
 //!
 //! Bochs boots the kernel; its first process, embedded in this crate, loads kvm_intel and executes the cases as
-//! [`super::KvmTarget`] does. Work comes and answers go by the disk, as with the probe on bare Bochs.
+//! `KvmTarget` does. Work comes and answers go by the disk, as with the probe on bare Bochs.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::bochs::debian::InstalledKernel;
-use crate::bochs::linux::{self, File};
+use super::kernel::InstalledKernel;
+use super::linux::{self, File};
 use crate::bochs::{BochsInstall, BochsOptions, BochsTarget, BochsVersion};
-use crate::case::{Case, Observation, Session};
-use crate::error::TargetError;
-use crate::probe_image;
-use crate::target::{CpuClock, Implementation, ProbeReport, Target};
+use crate::probe_image::{self, EmbeddedError};
+use vmcs_case::TargetError;
+use vmcs_case::{Case, Observation, Session};
+use vmcs_case::{CpuClock, Implementation, ProbeReport, Target};
 
 /// The first process; empty when the build host could not build it.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmcs-kvm-init.elf"));
@@ -34,11 +34,10 @@ impl KvmOnBochs {
     /// The KVM of `kernel` on the CPU model `model` of `install`.
     ///
     /// # Errors
-    /// [`TargetError::NoInit`], [`TargetError::BadKernel`], [`TargetError::UnknownModel`], [`TargetError::NoProbe`],
-    /// [`TargetError::Io`].
+    /// [`EmbeddedError`], [`LinuxError`](super::LinuxError), [`BochsError`](crate::bochs::BochsError), [`TargetError::Io`].
     pub fn new(kernel: &InstalledKernel, install: BochsInstall, model: &str) -> Result<Self, TargetError> {
         if INIT.is_empty() {
-            return Err(TargetError::NoInit);
+            return Err(EmbeddedError::NoInit.into());
         }
         let (payload, entry) = probe_image::payload()?;
         let probe = [&entry.to_le_bytes()[..], &payload].concat();

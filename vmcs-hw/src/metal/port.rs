@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use rustix::termios::{ControlModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use vmcs_wire::line::Port;
 
-use crate::error::TargetError;
+use vmcs_case::TargetError;
 
 /// After a silence of so many tenths of a second, frames are sent again.
 const SILENCE: u8 = 8;
@@ -23,7 +23,7 @@ const BAUD: u32 = 115_200;
 const TEXT: usize = 4096;
 
 /// A serial line by name: `/dev/ttyS0`, `/dev/ttyUSB0@921600`, or the path of a Unix socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LineName {
     /// The device or socket.
     pub path: PathBuf,
@@ -31,11 +31,16 @@ pub struct LineName {
     pub baud: u32,
 }
 
-impl FromStr for LineName {
-    type Err = TargetError;
+/// The name of a serial line cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no serial line: expected a device or a socket's path, and perhaps @ and a number of baud")]
+pub struct BadLine(pub String);
 
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let bad = || TargetError::BadLine(text.to_owned());
+impl FromStr for LineName {
+    type Err = BadLine;
+
+    fn from_str(text: &str) -> Result<Self, BadLine> {
+        let bad = || BadLine(text.to_owned());
         let (path, baud) = match text.rsplit_once('@') {
             Some((path, baud)) => (path, baud.parse().ok().filter(|baud| *baud > 0).ok_or_else(bad)?),
             None => (text, BAUD),
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(name("/dev/ttyS0").expect("a line"), ("/dev/ttyS0".to_owned(), 115_200));
         assert_eq!(name("/dev/ttyUSB0@921600").expect("a line"), ("/dev/ttyUSB0".to_owned(), 921_600));
         for wrong in ["", "@9600", "/dev/ttyS0@fast", "/dev/ttyS0@0"] {
-            assert!(matches!(name(wrong), Err(TargetError::BadLine(_))), "{wrong}");
+            assert!(matches!(name(wrong), Err(BadLine(_))), "{wrong}");
         }
         assert_eq!("/dev/ttyUSB0@921600".parse::<LineName>().expect("a line").to_string(), "/dev/ttyUSB0@921600");
     }

@@ -1,7 +1,7 @@
 //! Checks on the control registers, MSRs and SSP of the host-state area.
 
 use super::{Failure, checks};
-use crate::capabilities::{Capabilities, Reserved};
+use crate::capabilities::{Capabilities, Reserved, ReservedBits};
 use crate::context::EntryContext;
 use crate::controls::{Exit, SecondaryExit};
 use crate::field;
@@ -114,7 +114,7 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let (cr0, cr4) = (c.get(field::HOST_CR0), c.get(field::HOST_CR4));
     !exit.intersects(RARE)
         && control_registers_allowed(has, cr0, cr4)
-        && c.get(field::HOST_CR3) & has.reserved.cr3 == 0
+        && c.get(field::HOST_CR3) & has.reserved.cr3.certain == 0
         && c.all_canonical([field::HOST_IA32_SYSENTER_ESP, field::HOST_IA32_SYSENTER_EIP])
         && (!exit.contains(Exit::LOAD_IA32_PAT) || pat_valid(c.get(field::HOST_IA32_PAT)))
         && (!exit.contains(Exit::LOAD_IA32_EFER) || efer_allowed(has, c.get(field::HOST_IA32_EFER), c.host_64()))
@@ -133,7 +133,7 @@ pub(super) fn control_registers_allowed(has: &Capabilities, cr0: Cr0, cr4: Cr4) 
 pub(super) fn efer_allowed(has: &Capabilities, efer: Efer, long: bool) -> bool {
     let mode = Efer::LMA | Efer::LME;
     let expected = if long { mode } else { Efer::empty() };
-    efer.bits() & has.reserved.efer | (efer ^ expected).bits() & mode.bits() == 0
+    efer.bits() & has.reserved.efer.certain | (efer ^ expected).bits() & mode.bits() == 0
 }
 
 /// Bits of CR0 that no check of a VM entry looks at.
@@ -145,26 +145,23 @@ pub(super) const FRED_CONFIG_RESERVED: u64 = 1 << 2 | 0b11 << 4 | 1 << 11;
 /// What the host-state and guest-state areas, and the MSR-load area, check alike.
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     pub(super) fn perf_global_ctrl_valid(&self, value: u64) -> bool {
-        let facts = Reserved::PERF_GLOBAL_CTRL_FACTS;
-        self.reserved_clear(value, Reserved::PERF_GLOBAL_CTRL_DEFINED, facts, |has| has.reserved.perf_global_ctrl)
+        self.clear_of(value, self.reserved().perf_global_ctrl, Reserved::PERF_GLOBAL_CTRL_FACTS)
     }
 
-    /// Bits 31:0 are not reserved, or not checked, by any processor.
     #[inline]
-    pub(super) fn cr3_valid(&self, value: u64, mask: impl FnOnce(&Reserved) -> u64) -> bool {
-        self.reserved_clear(value & !0xFFFF_FFFF, u64::MAX, Reserved::CR3_FACTS, |has| mask(&has.reserved))
+    pub(super) fn cr3_valid(&self, value: u64, bits: impl FnOnce(&Reserved) -> ReservedBits) -> bool {
+        self.clear_of(value, bits(self.reserved()), Reserved::CR3_FACTS)
     }
 
     pub(super) fn efer_valid(&self, efer: Efer) -> bool {
-        self.reserved_clear(efer.bits(), Reserved::EFER_DEFINED, Reserved::EFER_FACTS, |has| has.reserved.efer)
+        self.clear_of(efer.bits(), self.reserved().efer, Reserved::EFER_FACTS)
     }
 
     pub(super) fn cet_reserved_clear(&self, value: u64) -> bool {
-        self.reserved_clear(value, Reserved::CET_DEFINED, Reserved::CET_FACTS, |has| has.reserved.cet)
+        self.clear_of(value, self.reserved().cet, Reserved::CET_FACTS)
     }
 
     pub(super) fn spec_ctrl_valid(&self, value: u64) -> bool {
-        let facts = Reserved::SPEC_CTRL_FACTS;
-        self.reserved_clear(value, Reserved::SPEC_CTRL_DEFINED, facts, |has| has.reserved.spec_ctrl)
+        self.clear_of(value, self.reserved().spec_ctrl, Reserved::SPEC_CTRL_FACTS)
     }
 }

@@ -44,6 +44,10 @@ pub enum Exists {
     FixedCounter,
     /// The n-th address range of Processor Trace exists, two MSRs each.
     TraceRange,
+    /// SGX launch control: CPUID.(07H,0):ECX\[30\]. The MSRs can be written if IA32_FEATURE_CONTROL\[17\] is 1; where it is 0,
+    /// a processor whose SGX was never activated takes writes all the same. SDM Vol. 3D, 40.1.4 (Intel SGX Launch Control
+    /// Configuration).
+    SgxLaunchControl,
     /// The dual-monitor treatment of SMIs: IA32_VMX_BASIC\[49\].
     DualMonitor,
     /// What tells is not part of a profile.
@@ -109,9 +113,6 @@ pub enum Takes {
     LbrDepth,
     /// IA32_EFER.
     Efer,
-    /// IA32_SGXLEPUBKEYHASHn: every value if IA32_FEATURE_CONTROL\[17\] is 1, else none. No profile has that MSR, so every
-    /// value is open.
-    LaunchKeyHash,
 }
 
 const UPPER: u64 = 0xFFFF_FFFF_0000_0000;
@@ -183,7 +184,7 @@ pub static MSR_RULES: &[MsrRule] = &[
     // What WRMSR does is beside the point: see the row for MSRs that a processor refuses.
     row(0x79, "IA32_BIOS_UPDT_TRIG", Exists::Always, Takes::Any),
     row(0x8B, "IA32_BIOS_SIGN_ID", Exists::Always, NOT_ZERO_IS_OPEN),
-    range(0x8C, 0x8F, "IA32_SGXLEPUBKEYHASHn", Exists::Cpuid(Extended0, ECX, 1 << 30), Takes::LaunchKeyHash),
+    range(0x8C, 0x8F, "IA32_SGXLEPUBKEYHASHn", Exists::SgxLaunchControl, Takes::Any),
     row(0x9B, "IA32_SMM_MONITOR_CTL", Exists::DualMonitor, Takes::SmmMonitorControl),
     row(0x9E, "IA32_SMBASE", Exists::Always, Takes::Nothing),
     range(0xC1, 0xC8, "IA32_PMCn", Exists::GeneralCounter, Takes::Any),

@@ -122,10 +122,9 @@ mod tests {
     use crate::controls::{Primary, Secondary};
     use crate::memory::ZeroMemory;
     use crate::msr::CapabilityMsr;
-    use crate::profile::MsrValue;
+    use crate::profile::{CpuidLeaf, MsrValue};
     use crate::vmcs::FieldReader;
-    use crate::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs};
-    use crate::{baseline, violations};
+    use crate::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs, baseline};
 
     #[test]
     fn fields_do_not_overlap() {
@@ -143,7 +142,12 @@ mod tests {
         for word in CapabilityMsr::ALL {
             profile.set_msr(word, MsrValue::Value(!0 << 32)); // Of a control word: every bit may be 0 or 1.
         }
+        for leaf in CpuidLeaf::ALL {
+            profile.set_cpuid(leaf, [0; 4]);
+        }
+        profile.set_cpuid(CpuidLeaf::ExtendedFeatures, [0, 0, 0, 1 << 29]);
         let capabilities = Capabilities::new(&profile);
+        assert!(capabilities.complete());
         let mut vmcs = baseline::plain_64bit(&capabilities);
         vmcs.set(
             field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
@@ -153,22 +157,14 @@ mod tests {
             field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
             Secondary::ENABLE_EPT | Secondary::ENABLE_VPID | Secondary::VIRTUALIZE_APIC_ACCESSES,
         );
-        let attempt = EntryAttempt {
-            instruction: EntryInstruction::Vmlaunch,
-            launch_state: LaunchState::Clear,
-            shadow: false,
-            cpu: &CpuState::host_64(),
-            capabilities: &capabilities,
-        };
+        let cpu = CpuState::host_64();
+        let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
         let read = core::cell::RefCell::new(FieldSet::EMPTY);
-        violations(
-            attempt,
-            &FieldReader(|field| {
-                read.borrow_mut().insert(field);
-                vmcs.raw(field)
-            }),
-            &ZeroMemory,
-        );
+        let noting = FieldReader(|field| {
+            read.borrow_mut().insert(field);
+            vmcs.raw(field)
+        });
+        let _ = attempt.on(&noting, &ZeroMemory).violations();
         let read = read.into_inner();
         let in_general_use = IN_GENERAL_USE.into_iter().collect::<FieldSet>();
         assert_eq!(read.iter().filter(|field| !NEAR.contains(*field)).collect::<Vec<_>>(), []);

@@ -1,0 +1,22 @@
+//! The results of campaigns, for people: tables for a terminal, one self-contained page for a browser, and the Markdown
+//! document that says which machine agreed with the model on which check.
+//!
+//! A [`Run`] is a report of [`vmcs_fuzz::campaign`] with what is known around it, and what the files hold that
+//! `vmcs diff --report` writes. A [`summary::Summary`] adds the runs of one implementation; everything that is shown is
+//! made from these two.
+#![forbid(unsafe_code)]
+
+mod chart;
+mod counts;
+mod error;
+mod findings;
+pub mod html;
+pub mod run;
+pub mod sections;
+pub mod summary;
+pub mod table;
+pub mod terminal;
+pub mod validation;
+
+pub use error::ReportError;
+pub use run::Run;

@@ -1,0 +1,117 @@
+//! Capability MSRs and CPUID leaves of real Intel processors, as data that needs neither `std` nor an allocator.
+//!
+//! ```
+//! use vmcs_model::Capabilities;
+//!
+//! let processor = vmcs_profiles::by_name("Tiger Lake").expect("it is one of them");
+//! assert!(processor.source.starts_with("https://"));
+//! let capabilities = Capabilities::new(&processor.profile());
+//! assert_ne!(capabilities.revision(), 0);
+//! ```
+//!
+//! `intel.jsonl` in this crate's directory holds the same processors as JSON, in the format of `vmcs_case::profile`; its
+//! README says what they are and where they come from. `src/intel.rs` is made from it: a test of `vmcs-case` compares the two,
+//! and writes the file anew when the environment variable `VMCS_WRITE_PROFILES` is set.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod intel;
+
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuProfile, CpuidLeaf, CpuidRegisters, MsrValue};
+
+/// How far the values of a profile can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Confidence {
+    /// A program read every value that is listed from the processor.
+    Exact,
+    /// Copied by hand, or less than what the processor reports.
+    Partial,
+}
+
+impl Confidence {
+    /// The word for it in profile files: `exact` or `partial`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// A processor whose values are part of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShippedProfile {
+    /// Its name.
+    pub name: &'static str,
+    /// Where the values come from.
+    pub source: &'static str,
+    /// How far they can be trusted.
+    pub confidence: Confidence,
+    /// MSRs by number, `None` where RDMSR raises #GP. An MSR that is not listed is unknown.
+    pub msrs: &'static [(u32, Option<u64>)],
+    /// EAX and ECX of CPUID, and the EAX, EBX, ECX and EDX that it returns. A leaf that is not listed is unknown.
+    pub cpuid: &'static [(u32, u32, CpuidRegisters)],
+}
+
+impl ShippedProfile {
+    /// Its values in the form that [`vmcs_model::Capabilities::new`] takes.
+    #[must_use]
+    pub fn profile(&self) -> CpuProfile {
+        let mut profile = CpuProfile::default();
+        for &(number, value) in self.msrs {
+            if let Some(msr) = CapabilityMsr::by_number(number) {
+                profile.set_msr(msr, value.map_or(MsrValue::Absent, MsrValue::Value));
+            }
+        }
+        for &(leaf, subleaf, registers) in self.cpuid {
+            if let Some(leaf) = CpuidLeaf::by_query(leaf, subleaf) {
+                profile.set_cpuid(leaf, registers);
+            }
+        }
+        profile
+    }
+}
+
+/// All of them, old ones first, the partial ones last.
+#[must_use]
+pub fn all() -> &'static [ShippedProfile] {
+    intel::INTEL
+}
+
+/// The processor of that name. Only letters and digits count, in either case.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static ShippedProfile> {
+    all().iter().find(|processor| significant(processor.name).eq(significant(name)))
+}
+
+fn significant(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_found_by_its_name() {
+        for processor in all() {
+            assert_eq!(by_name(processor.name), Some(processor));
+        }
+        assert_eq!(by_name("tiger-lake").map(|processor| processor.name), Some("Tiger Lake"));
+        assert_eq!(by_name("tiger"), None);
+    }
+
+    #[test]
+    fn every_value_is_one_that_the_model_takes() {
+        for processor in all() {
+            for &(number, _) in processor.msrs {
+                assert!(CapabilityMsr::by_number(number).is_some(), "{}: {number:#x}", processor.name);
+            }
+            for &(leaf, subleaf, _) in processor.cpuid {
+                assert!(CpuidLeaf::by_query(leaf, subleaf).is_some(), "{}: {leaf:#x}.{subleaf:#x}", processor.name);
+            }
+        }
+    }
+}
