@@ -9,7 +9,7 @@ use vmcs_model::registers::{Cr0, Cr4, Efer};
 use vmcs_model::{FieldId, VmxOperation};
 
 use crate::exit_causes::{saved_rflags, saves_pending_debug_exceptions};
-use crate::segments::{Name, SEGMENTS};
+use crate::segments::{SEGMENTS, SegmentName};
 use crate::{LogicalProcessor, VmExit};
 
 /// Bits of CR0 that neither VM entries nor VM exits load: ET, 15:6, 17, 28:19, NW and CD.
@@ -37,7 +37,7 @@ const ALWAYS: [FieldId; 11] = [
 const CET: [FieldId; 3] =
     [field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()];
 /// The state of FRED transitions that “load FRED” and “save FRED” are about.
-pub const FRED: [FieldId; 8] = [
+pub const FRED_STATE: [FieldId; 8] = [
     field::GUEST_IA32_FRED_CONFIG.id(),
     field::GUEST_IA32_FRED_RSP1.id(),
     field::GUEST_IA32_FRED_RSP2.id(),
@@ -48,7 +48,7 @@ pub const FRED: [FieldId; 8] = [
     field::GUEST_IA32_FRED_SSP3.id(),
 ];
 /// Registers that a VM-entry control loads. SDM 27.3.2.1, Loading Guest Control Registers, Debug Registers, and MSRs.
-pub const LOADED: &[(Entry, &[FieldId])] = &[
+pub const LOADED_BY_CONTROL: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_IA32_PERF_GLOBAL_CTRL, &[field::GUEST_IA32_PERF_GLOBAL_CTRL.id()]),
     (Entry::LOAD_IA32_PAT, &[field::GUEST_IA32_PAT.id()]),
     (Entry::LOAD_IA32_EFER, &[field::GUEST_IA32_EFER.id()]),
@@ -58,7 +58,7 @@ pub const LOADED: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_CET_STATE, &CET),
     (Entry::LOAD_GUEST_IA32_LBR_CTL, &[field::GUEST_IA32_LBR_CTL.id()]),
     (Entry::LOAD_PKRS, &[field::GUEST_IA32_PKRS.id()]),
-    (Entry::LOAD_FRED, &FRED),
+    (Entry::LOAD_FRED, &FRED_STATE),
     (Entry::LOAD_IA32_SPEC_CTRL, &[field::GUEST_IA32_SPEC_CTRL.id()]),
 ];
 /// Registers that a VM-exit control saves.
@@ -122,7 +122,7 @@ impl LogicalProcessor {
         if self.cpu.cr0.contains(Cr0::PG) {
             self.cpu.efer.set(Efer::LME, ia32e);
         }
-        for (_, registers) in LOADED.iter().filter(|(control, _)| controls.contains(*control)) {
+        for (_, registers) in LOADED_BY_CONTROL.iter().filter(|(control, _)| controls.contains(*control)) {
             for field in *registers {
                 self.load(*field);
             }
@@ -139,10 +139,10 @@ impl LogicalProcessor {
         let mut base = fields.get(segment.base);
         let mut access_rights = fields.get(segment.access_rights);
         if access_rights.unusable() {
-            if matches!(segment.name, Name::Ss | Name::Ds | Name::Es) {
+            if matches!(segment.name, SegmentName::Ss | SegmentName::Ds | SegmentName::Es) {
                 base &= 0xFFFF_FFFF;
             }
-            if segment.name == Name::Ss {
+            if segment.name == SegmentName::Ss {
                 base &= !0xF;
                 access_rights.set_default_big(true);
             }
@@ -242,7 +242,7 @@ impl LogicalProcessor {
             self.save(field);
         }
         if self.secondary_exit().contains(SecondaryExit::SAVE_FRED) {
-            for field in FRED {
+            for field in FRED_STATE {
                 self.save(field);
             }
         }

@@ -1,6 +1,6 @@
 //! What VM exits record, save and load. SDM 28, VM Exits.
 
-use vmcs_emu::{Entry, ExitError, Failure, VmExit};
+use vmcs_emu::{EntryResult, ExitError, InstructionFailure, VmExit};
 use vmcs_model::VmxOperation;
 use vmcs_model::controls::{self, Exit};
 use vmcs_model::field::*;
@@ -81,7 +81,7 @@ fn misc_bit_5_stores_lma_in_the_entry_controls() {
     for (misc_5, stored) in [(true, false), (false, true)] {
         let profile = profile_with(CapabilityMsr::Misc, |misc| misc & !(1 << 5) | u64::from(misc_5) << 5);
         let mut cpu = ready_of(&profile);
-        assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
+        assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
         cpu.cpu_mut().efer.remove(Efer::LMA);
         leave(&mut cpu);
         assert_eq!(get(&cpu, VM_ENTRY_CONTROLS).contains(controls::Entry::IA_32E_MODE_GUEST), stored);
@@ -92,7 +92,7 @@ fn misc_bit_5_stores_lma_in_the_entry_controls() {
 fn mov_ss_blocking_goes_in_and_out() {
     let mut cpu = guest_with(|vmcs| vmcs.set(GUEST_INTERRUPTIBILITY_STATE, Interruptibility::MOV_SS));
     assert!(cpu.cpu().mov_ss_blocking);
-    assert_eq!(cpu.vmptrst(), Err(Failure::Exit { reason: 22 }));
+    assert_eq!(cpu.vmptrst(), Err(InstructionFailure::Exit { reason: 22 }));
     assert_eq!(get(&cpu, GUEST_INTERRUPTIBILITY_STATE), Interruptibility::MOV_SS);
     assert!(!cpu.cpu().mov_ss_blocking);
 }

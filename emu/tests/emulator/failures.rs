@@ -1,7 +1,7 @@
 //! Failed VM entries, MSR areas and VMX aborts. SDM 27.8, VM-Entry Failures During or After Loading Guest State, and
 //! 28.7, VMX Aborts.
 
-use vmcs_emu::{Entry, ExitError, Failure, LogicalProcessor, VmExit, VmxAbort};
+use vmcs_emu::{EntryResult, ExitError, InstructionFailure, LogicalProcessor, VmExit, VmxAbort};
 use vmcs_model::controls::{self, Exit};
 use vmcs_model::field::*;
 use vmcs_model::formats::InterruptionInformation;
@@ -28,7 +28,7 @@ fn failing() -> LogicalProcessor {
 fn entry_14_a_failed_entry_writes_reason_and_qualification_only() {
     let mut cpu = failing();
     let before = fields(&cpu);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 33, qualification: 0 }));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Failed { reason: 33, qualification: 0 }));
     assert_eq!(get(&cpu, EXIT_REASON).into_bits(), 1 << 31 | 33);
     assert!(get(&cpu, VM_ENTRY_INTERRUPTION_INFORMATION).valid());
     assert_eq!(changed(&before, &fields(&cpu)), [EXIT_REASON.id()]);
@@ -36,14 +36,14 @@ fn entry_14_a_failed_entry_writes_reason_and_qualification_only() {
     assert_eq!((cpu.cpu().vmx, cpu.cpu().rflags), (VmxOperation::Root, Rflags::FIXED1));
     assert_eq!(cpu.register(GUEST_RIP), HOST_RIP_VALUE);
     set(&mut cpu, GUEST_CR4, Cr4::from_bits_retain(0x2620));
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered), "the launch state is still clear");
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered), "the launch state is still clear");
 }
 
 #[test]
 fn entry_14_the_link_pointer_has_qualification_4() {
     let mut cpu = ready();
     set(&mut cpu, VMCS_LINK_POINTER, 1);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 33, qualification: 4 }));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Failed { reason: 33, qualification: 4 }));
     assert_eq!(get(&cpu, EXIT_QUALIFICATION), 4);
 }
 
@@ -67,13 +67,13 @@ fn entry_15_msr_loading_reports_the_entry_that_failed() {
     area(&mut cpu, 0, KERNEL_GS_BASE.into(), 0x1234);
     area(&mut cpu, 1, FS_BASE, 0);
     let before = fields(&cpu);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 34, qualification: 2 }));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Failed { reason: 34, qualification: 2 }));
     assert_eq!(cpu.msr(KERNEL_GS_BASE), 0x1234, "the first entry stays loaded");
     assert_eq!(cpu.register(GUEST_IA32_PAT), 0x0706, "no control of the exit reloads it");
     assert_eq!(cpu.register(GUEST_RIP), HOST_RIP_VALUE);
     assert_eq!(changed(&before, &fields(&cpu)), [EXIT_REASON.id(), EXIT_QUALIFICATION.id()]);
     area(&mut cpu, 1, 0x174, 0x10);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
     assert_eq!((cpu.msr(KERNEL_GS_BASE), cpu.register(GUEST_IA32_SYSENTER_CS)), (0x1234, 0x10));
 }
 
@@ -136,7 +136,7 @@ fn vmx_aborts_shut_the_processor_down() {
             assert_eq!(cpu.vm_exit(VmExit::new(HLT, 0)), Err(ExitError::Aborted(abort)), "{bad:#x}");
             assert_eq!(cpu.memory().read_u32(VMCS + 4), abort.indicator());
             assert_eq!(cpu.abort(), Some(abort));
-            assert_eq!(cpu.vmptrst(), Err(Failure::Shutdown));
+            assert_eq!(cpu.vmptrst(), Err(InstructionFailure::Shutdown));
             assert_eq!(cpu.vm_exit(VmExit::new(HLT, 0)), Err(ExitError::NotInGuest));
         }
     }

@@ -201,13 +201,13 @@ static EFFECTS: [Effect; 30] = [
         sdm: SAVING_REGISTERS,
         rule: "saved by every exit of a processor with the control that loads it",
         left: |exit, field| {
-            let mut loads = guest_state::LOADED.iter().filter(|(_, fields)| fields.contains(&field));
+            let mut loads = guest_state::LOADED_BY_CONTROL.iter().filter(|(_, fields)| fields.contains(&field));
             let loaded = loads.any(|(control, _)| exit.entry_controls().contains(*control));
             Left::known_if(exit.untouched && loaded)
         },
     },
     Effect {
-        fields: &guest_state::FRED,
+        fields: &guest_state::FRED_STATE,
         sdm: SAVING_REGISTERS,
         rule: "saved if “save FRED” is 1",
         left: |exit, _| {

@@ -30,7 +30,7 @@ impl MeasuredImage {
     /// The entry that does the least: a 64-bit guest whose first instruction is VMCALL, and no control beyond those that
     /// the processor demands and the address-space sizes.
     pub(super) fn plain(has: &Capabilities) -> Self {
-        let mut vmcs = baseline::plain_64bit(has);
+        let mut vmcs = baseline::plain_64bit_at(has, &crate::PROBE_ADDRESSES);
         let mut set = |word: FieldId, value: u64| vmcs.set_raw(word, value);
         set(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), has.pin.nearest(0));
         set(field::PRIMARY_VM_EXIT_CONTROLS.id(), has.exit.nearest(Exit::HOST_ADDRESS_SPACE_SIZE.to_raw()));
