@@ -190,3 +190,30 @@ pub(crate) fn one_line(error: &dyn Error) -> String {
     }
     text.trim_end().replace('\n', " | ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the libraries say of themselves does not name the command; the command adds what it can do about it.
+    #[test]
+    fn what_can_be_done_is_added_by_the_command() {
+        let name: TargetName = "replay".parse().expect("a name");
+        let kvm: TargetName = "kvm".parse().expect("a name");
+        let silent = MetalError::NoAnswer { place: "x".to_owned(), waited: std::time::Duration::ZERO, baud: 9600 };
+        let errors: [(CliError, &str); 7] = [
+            (TargetError::from(BochsError::Missing).into(), "`vmcs targets install bochs --suite sid`"),
+            (ChoiceError::from(TargetError::from(BochsError::Missing)).into(), "`vmcs targets install bochs"),
+            (ChoiceError::NoSuchBochs { version: "9.9".to_owned(), known: Vec::new() }.into(), "trixie 3.0"),
+            (ChoiceError::NoKernel.into(), "`vmcs targets install kvm-on-bochs"),
+            (name.machine(None).expect_err("a recording").into(), "`vmcs diff --target replay`"),
+            (kvm.machine(Some("x")).expect_err("a processor that is what it is").into(), "leave --cpu out"),
+            (TargetError::from(silent).into(), "`vmcs metal iso`"),
+        ];
+        for (error, advice) in errors {
+            let (said, shown) = (one_line(&error), with_advice(&error));
+            assert!(!said.contains("`vmcs ") && !said.contains("--"), "{said}");
+            assert!(shown.starts_with(&said) && shown.contains(advice), "{shown}");
+        }
+    }
+}
