@@ -4,8 +4,8 @@ use vmcs_case::profile::NamedProfile;
 use vmcs_fuzz::campaign::program_of;
 use vmcs_fuzz::{Generator, TestProcessor};
 
-use crate::diff::GeneratorName;
 use crate::error::{CliError, Status};
+use crate::generator_name::GeneratorName;
 use crate::output;
 
 /// Print generated cases as programs that `vmcs run` reads

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod diagnosis;
 pub mod dump;
 pub mod image;
 mod json;

@@ -8,13 +8,13 @@ use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
 use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations, MinimalCase};
 use vmcs_fuzz::findings::deviation_cases::{self, Examples};
-use vmcs_fuzz::machines::MachineChoice;
 use vmcs_fuzz::{Generator, Stream};
 use vmcs_hw::bochs::{self, BochsInstall};
 use vmcs_hw::targets::{Machine, default_model};
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
-use crate::tested_machine::TestedMachine;
+use crate::target;
 
 /// The seed of the campaigns.
 const SEED: u64 = 1;
@@ -79,7 +79,7 @@ fn on_machine(
         return Ok(BTreeMap::new());
     }
     let machine = Machine::Bochs { install: install.clone(), model: model.to_owned() };
-    let mut machine = TestedMachine::open(MachineChoice::Hardware(machine))?;
+    let mut machine = target::tested(&MachineChoice::Hardware(machine))?;
     let mut found = BTreeMap::new();
     let mut examples = Examples::new();
     let mut without = BTreeSet::new();

@@ -6,6 +6,7 @@
 //! [`latency`] has the cases that measure how long a VM entry takes. [`number`] and [`lines`] are how all these files are
 //! read. The instructions of a program and what each of them ends in are those of the probe's language, [`vmcs_wire`].
 
+pub mod answer;
 mod case;
 mod error;
 pub mod latency;

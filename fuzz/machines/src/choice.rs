@@ -1,11 +1,10 @@
-//! Every machine that cases can be executed on: those of [`vmcs_hw::targets`], and the emulator.
+//! A machine by its name.
 
 use vmcs_case::profile::{FindProfileError, NamedProfile};
 use vmcs_case::{FieldReport, Implementation, Target, TargetError};
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_hw::metal::MetalOptions;
 use vmcs_hw::targets::{ChoiceError, Cpus, Machine, TargetName};
-
-use crate::emulator::EmulatorTarget;
 
 /// The profile that the emulator has unless one is named.
 const DEFAULT_EMULATED: &str = "sapphire-rapids";
