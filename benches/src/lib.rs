@@ -1,8 +1,10 @@
 //! Inputs and machines that the benches share.
 
+mod case_lines;
 mod images;
 mod machines;
 
+pub use case_lines::CaseLines;
 pub use images::{Area, FLIPPED, Images};
 pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
 use vmcs_case::profile::NamedProfile;

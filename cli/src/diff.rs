@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use vmcs_case::recording::{Header, Recorder, Recording};
+use vmcs_case::recording::{Recorder, Recording, RecordingHeader};
 use vmcs_case::{Target, TargetError};
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
@@ -288,7 +288,7 @@ fn record(
     let machine = one_machine(args, targets)?;
     let CapturedMachine { implementation, profile, processor, session, .. } = &machine;
     let generator = Generator::from(args.generator);
-    let header = Header::new(implementation.clone(), generator.name(), args.seed, profile.clone(), session);
+    let header = RecordingHeader::new(implementation.clone(), generator.name(), args.seed, profile.clone(), session);
     let mut recorder = Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?;
     let count = args.cases.unwrap_or(DEFAULT_CASES);
     let mut stream = Stream::new(generator, args.seed);
@@ -346,7 +346,7 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;
         let mut list = cases.into_iter();
-        let Header { generator, seed, .. } = recording.header.clone();
+        let RecordingHeader { generator, seed, .. } = recording.header.clone();
         let cases = Cases::Listed { generator, seed, cases: &mut list };
         let (run, result) = one(&mut recording, setting, cases, count, None, began, stop);
         // A recording answers its own cases only.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vmcs_debian::{InstallError, Progress, Step};
+use vmcs_debian::{InstallError, InstallProgress, InstallStep};
 
 use crate::error::CliError;
 use crate::interrupt::stop_on_ctrl_c;
@@ -48,22 +48,24 @@ pub(crate) fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
 }
 
 /// Shows the progress of an installation, which Ctrl-C breaks off.
-pub(crate) fn with_progress<T>(install: impl FnOnce(Progress<'_>) -> Result<T, InstallError>) -> Result<T, CliError> {
+pub(crate) fn with_progress<T>(
+    install: impl FnOnce(InstallProgress<'_>) -> Result<T, InstallError>,
+) -> Result<T, CliError> {
     let stop = stop_on_ctrl_c();
     let bar = if io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let style = "{msg} {wide_bar} {bytes}/{total_bytes}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
     let result = install(&mut |step| {
         match step {
-            Step::Wait => bar.set_message("waiting for another installation"),
-            Step::Index => bar.set_message("reading the list of packages"),
-            Step::Download { done, total } => {
+            InstallStep::Wait => bar.set_message("waiting for another installation"),
+            InstallStep::Index => bar.set_message("reading the list of packages"),
+            InstallStep::Download { done, total } => {
                 bar.set_message("downloading");
                 bar.set_length(total);
                 bar.set_position(done);
             }
-            Step::Unpack { package } => bar.set_message(format!("unpacking {package}")),
-            Step::Check => bar.set_message("looking at what it holds"),
+            InstallStep::Unpack { package } => bar.set_message(format!("unpacking {package}")),
+            InstallStep::Check => bar.set_message("looking at what it holds"),
         }
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

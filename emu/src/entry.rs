@@ -3,14 +3,14 @@
 use alloc::string::{String, ToString};
 
 use vmcs_model::checks::{CheckId, CheckSet};
-use vmcs_model::controls::Entry as EntryControls;
+use vmcs_model::controls::Entry;
 use vmcs_model::cpu::ExecutiveVmcs;
 use vmcs_model::field;
 use vmcs_model::formats::{ExitReason, exit_reason};
 use vmcs_model::partial::Unknowns;
 use vmcs_model::{EntryAttempt, EntryInstruction, LaunchState, Outcome, Verdict, VmxOperation};
 
-use crate::{Entry, Failure, LogicalProcessor};
+use crate::{EntryResult, InstructionFailure, LogicalProcessor};
 
 impl LogicalProcessor {
     /// VMLAUNCH: enter the guest of a current VMCS whose launch state is clear. SDM 31.3, VMLAUNCH/VMRESUME
@@ -18,7 +18,7 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(4), (7), (8), (16), (17), (18), (25), (26).
-    pub fn vmlaunch(&mut self) -> Result<Entry, Failure> {
+    pub fn vmlaunch(&mut self) -> Result<EntryResult, InstructionFailure> {
         self.attempt(|cpu| cpu.enter(EntryInstruction::Vmlaunch))
     }
 
@@ -27,7 +27,7 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(5), (6), (7), (8), (16), (17), (18), (25), (26).
-    pub fn vmresume(&mut self) -> Result<Entry, Failure> {
+    pub fn vmresume(&mut self) -> Result<EntryResult, InstructionFailure> {
         self.attempt(|cpu| cpu.enter(EntryInstruction::Vmresume))
     }
 
@@ -74,20 +74,28 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// Those that `outcome` stands for.
-    pub fn enter_as(&mut self, instruction: EntryInstruction, outcome: Outcome) -> Result<Entry, Failure> {
+    pub fn enter_as(
+        &mut self,
+        instruction: EntryInstruction,
+        outcome: Outcome,
+    ) -> Result<EntryResult, InstructionFailure> {
         self.attempt(|cpu| cpu.end_entry(instruction, outcome))
     }
 
-    fn enter(&mut self, instruction: EntryInstruction) -> Result<Entry, Failure> {
+    fn enter(&mut self, instruction: EntryInstruction) -> Result<EntryResult, InstructionFailure> {
         self.end_entry(instruction, self.decide(instruction))
     }
 
-    fn end_entry(&mut self, instruction: EntryInstruction, outcome: Outcome) -> Result<Entry, Failure> {
+    fn end_entry(
+        &mut self,
+        instruction: EntryInstruction,
+        outcome: Outcome,
+    ) -> Result<EntryResult, InstructionFailure> {
         match outcome {
-            Outcome::Fault(exception) => Err(Failure::Fault(exception)),
-            Outcome::Exited { reason } => Err(Failure::Exit { reason }),
-            Outcome::FailInvalid => Err(Failure::Invalid),
-            Outcome::FailValid(error) => Err(Failure::Valid(error)),
+            Outcome::Fault(exception) => Err(InstructionFailure::Fault(exception)),
+            Outcome::Exited { reason } => Err(InstructionFailure::Exit { reason }),
+            Outcome::FailInvalid => Err(InstructionFailure::Invalid),
+            Outcome::FailValid(error) => Err(InstructionFailure::Valid(error)),
             Outcome::EntryFailed { reason, qualification } => Ok(self.fail_entry(reason, qualification)),
             Outcome::Entered => Ok(self.complete_entry(instruction)),
         }
@@ -115,7 +123,7 @@ impl LogicalProcessor {
     }
 
     /// SDM 27.3.2, Loading Guest State, and what follows it.
-    fn complete_entry(&mut self, instruction: EntryInstruction) -> Entry {
+    fn complete_entry(&mut self, instruction: EntryInstruction) -> EntryResult {
         self.load_guest_state();
         let fields = self.current_fields();
         let (area, count) = (fields.get(field::VM_ENTRY_MSR_LOAD_ADDRESS), fields.get(field::VM_ENTRY_MSR_LOAD_COUNT));
@@ -123,12 +131,12 @@ impl LogicalProcessor {
         if instruction == EntryInstruction::Vmlaunch {
             self.current_mut().launch_state = LaunchState::Launched;
         }
-        let returns_from_smm = self.cpu.smm && !self.entry_controls().contains(EntryControls::ENTRY_TO_SMM);
+        let returns_from_smm = self.cpu.smm && !self.entry_controls().contains(Entry::ENTRY_TO_SMM);
         self.cpu.vmx = VmxOperation::NonRoot;
         if returns_from_smm {
             self.return_from_smm();
         }
-        Entry::Entered
+        EntryResult::Entered
     }
 
     /// SDM 32.15.4.7, Updating the Current-VMCS and SMM-Transfer VMCS Pointers.
@@ -136,7 +144,7 @@ impl LogicalProcessor {
         let fields = self.current_fields();
         let executive = fields.get(field::EXECUTIVE_VMCS_POINTER);
         let link = fields.get(field::VMCS_LINK_POINTER);
-        if self.entry_controls().contains(EntryControls::DEACTIVATE_DUAL_MONITOR_TREATMENT) {
+        if self.entry_controls().contains(Entry::DEACTIVATE_DUAL_MONITOR_TREATMENT) {
             self.platform.dual_monitor_active = false;
         } else {
             self.platform.smm_transfer_pointer = self.cpu.vmcs_pointer;
@@ -156,7 +164,7 @@ impl LogicalProcessor {
     ///
     /// Here guest state is checked before any of it is loaded; a failure to load MSRs finds it loaded, together with
     /// the MSRs of the earlier entries.
-    fn fail_entry(&mut self, reason: u16, qualification: u64) -> Entry {
+    fn fail_entry(&mut self, reason: u16, qualification: u64) -> EntryResult {
         let blocking = self.register(field::GUEST_INTERRUPTIBILITY_STATE);
         if reason == exit_reason::MSR_LOADING {
             self.load_guest_state();
@@ -169,8 +177,8 @@ impl LogicalProcessor {
         fields.set(field::EXIT_QUALIFICATION, qualification);
         self.set_register(field::GUEST_INTERRUPTIBILITY_STATE, blocking);
         match self.load_host() {
-            Ok(()) => Entry::Failed { reason, qualification },
-            Err(abort) => Entry::Aborted(abort),
+            Ok(()) => EntryResult::Failed { reason, qualification },
+            Err(abort) => EntryResult::Aborted(abort),
         }
     }
 

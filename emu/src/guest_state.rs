@@ -5,10 +5,11 @@ use vmcs_model::controls::{Entry, Exit, PinBased, Secondary, SecondaryExit, Tert
 use vmcs_model::field;
 use vmcs_model::formats::event_type::{NMI, OTHER_EVENT, SOFTWARE_EXCEPTION, SOFTWARE_INTERRUPT};
 use vmcs_model::formats::{ActivityState, Interruptibility, InterruptionInformation, PendingDebug};
-use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
+use vmcs_model::registers::{Cr0, Cr4, Efer};
 use vmcs_model::{FieldId, VmxOperation};
 
-use crate::segments::{Name, SEGMENTS};
+use crate::exit_causes::{saved_rflags, saves_pending_debug_exceptions};
+use crate::segments::{SEGMENTS, SegmentName};
 use crate::{LogicalProcessor, VmExit};
 
 /// Bits of CR0 that neither VM entries nor VM exits load: ET, 15:6, 17, 28:19, NW and CD.
@@ -36,7 +37,7 @@ const ALWAYS: [FieldId; 11] = [
 const CET: [FieldId; 3] =
     [field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()];
 /// The state of FRED transitions that “load FRED” and “save FRED” are about.
-pub const FRED: [FieldId; 8] = [
+pub const FRED_STATE: [FieldId; 8] = [
     field::GUEST_IA32_FRED_CONFIG.id(),
     field::GUEST_IA32_FRED_RSP1.id(),
     field::GUEST_IA32_FRED_RSP2.id(),
@@ -47,7 +48,7 @@ pub const FRED: [FieldId; 8] = [
     field::GUEST_IA32_FRED_SSP3.id(),
 ];
 /// Registers that a VM-entry control loads. SDM 27.3.2.1, Loading Guest Control Registers, Debug Registers, and MSRs.
-pub const LOADED: &[(Entry, &[FieldId])] = &[
+pub const LOADED_BY_CONTROL: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_IA32_PERF_GLOBAL_CTRL, &[field::GUEST_IA32_PERF_GLOBAL_CTRL.id()]),
     (Entry::LOAD_IA32_PAT, &[field::GUEST_IA32_PAT.id()]),
     (Entry::LOAD_IA32_EFER, &[field::GUEST_IA32_EFER.id()]),
@@ -57,7 +58,7 @@ pub const LOADED: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_CET_STATE, &CET),
     (Entry::LOAD_GUEST_IA32_LBR_CTL, &[field::GUEST_IA32_LBR_CTL.id()]),
     (Entry::LOAD_PKRS, &[field::GUEST_IA32_PKRS.id()]),
-    (Entry::LOAD_FRED, &FRED),
+    (Entry::LOAD_FRED, &FRED_STATE),
     (Entry::LOAD_IA32_SPEC_CTRL, &[field::GUEST_IA32_SPEC_CTRL.id()]),
 ];
 /// Registers that a VM-exit control saves.
@@ -121,7 +122,7 @@ impl LogicalProcessor {
         if self.cpu.cr0.contains(Cr0::PG) {
             self.cpu.efer.set(Efer::LME, ia32e);
         }
-        for (_, registers) in LOADED.iter().filter(|(control, _)| controls.contains(*control)) {
+        for (_, registers) in LOADED_BY_CONTROL.iter().filter(|(control, _)| controls.contains(*control)) {
             for field in *registers {
                 self.load(*field);
             }
@@ -138,10 +139,10 @@ impl LogicalProcessor {
         let mut base = fields.get(segment.base);
         let mut access_rights = fields.get(segment.access_rights);
         if access_rights.unusable() {
-            if matches!(segment.name, Name::Ss | Name::Ds | Name::Es) {
+            if matches!(segment.name, SegmentName::Ss | SegmentName::Ds | SegmentName::Es) {
                 base &= 0xFFFF_FFFF;
             }
-            if segment.name == Name::Ss {
+            if segment.name == SegmentName::Ss {
                 base &= !0xF;
                 access_rights.set_default_big(true);
             }
@@ -241,12 +242,13 @@ impl LogicalProcessor {
             self.save(field);
         }
         if self.secondary_exit().contains(SecondaryExit::SAVE_FRED) {
-            for field in FRED {
+            for field in FRED_STATE {
                 self.save(field);
             }
         }
         self.save_segments();
-        self.save_rflags(exit);
+        let rflags = saved_rflags(exit, self.cpu.rflags);
+        self.current_mut().fields.set(field::GUEST_RFLAGS, rflags);
         self.save_non_register_state(exit);
     }
 
@@ -264,18 +266,6 @@ impl LogicalProcessor {
         }
     }
 
-    /// SDM 28.3.3, Saving RIP, RSP, RFLAGS, and SSP.
-    fn save_rflags(&mut self, exit: &VmExit) {
-        let reason = exit.reason;
-        let mut rflags = self.cpu.rflags;
-        if caused_by_instruction(reason.basic()) || reason.enclave_mode() {
-            rflags.remove(Rflags::RF);
-        } else if is_access_fault(reason.basic()) && !exit.original_event.valid() {
-            rflags.insert(Rflags::RF);
-        }
-        self.current_mut().fields.set(field::GUEST_RFLAGS, rflags);
-    }
-
     /// SDM 28.3.4, Saving Non-Register State.
     fn save_non_register_state(&mut self, exit: &VmExit) {
         let reason = exit.reason;
@@ -287,8 +277,7 @@ impl LogicalProcessor {
             interruptibility.remove(Interruptibility::SMI);
         }
         self.current_mut().fields.set(field::GUEST_INTERRUPTIBILITY_STATE, interruptibility);
-        let blocked = self.cpu.mov_ss_blocking && !is_debug_exception(exit);
-        let pending = if keeps_pending_debug(reason.basic()) || blocked {
+        let pending = if saves_pending_debug_exceptions(exit, self.cpu.mov_ss_blocking) {
             self.register(field::GUEST_PENDING_DEBUG_EXCEPTIONS)
         } else {
             PendingDebug::empty()
@@ -316,25 +305,4 @@ impl LogicalProcessor {
 /// Special Features of VM Entry.
 fn injects(event: InterruptionInformation) -> bool {
     event.valid() && !(event.event_type() == OTHER_EVENT && event.vector() == 0)
-}
-
-/// Basic exit reasons of exits that an instruction causes. SDM Appendix C, VMX Basic Exit Reasons.
-const fn caused_by_instruction(reason: u16) -> bool {
-    matches!(reason, 10..=32 | 36 | 39 | 40 | 46 | 47 | 50 | 51 | 53..=55 | 57..=61 | 63..=65 | 67 | 68)
-}
-
-/// APIC access, EPT violation and misconfiguration, page-modification log full, SPP-related event.
-const fn is_access_fault(reason: u16) -> bool {
-    matches!(reason, 44 | 48 | 49 | 62 | 66)
-}
-
-/// The exit is caused by #DB.
-fn is_debug_exception(exit: &VmExit) -> bool {
-    const DEBUG: u8 = 1;
-    exit.reason.basic() == 0 && exit.event.event_type() != NMI && exit.event.vector() == DEBUG
-}
-
-/// INIT, SMI, TPR below threshold, virtualized EOI, APIC write, monitor trap flag, bus lock.
-const fn keeps_pending_debug(reason: u16) -> bool {
-    matches!(reason, 3 | 5 | 6 | 37 | 43 | 45 | 56 | 74)
 }

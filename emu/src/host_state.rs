@@ -7,7 +7,7 @@ use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{FieldId, VmxOperation};
 
 use crate::guest_state::CR0_KEPT;
-use crate::segments::{Name, SEGMENTS};
+use crate::segments::{SEGMENTS, SegmentName};
 use crate::{LogicalProcessor, VmxAbort};
 
 /// CS of a 64-bit host: execute/read accessed code, L = 1, G = 1.
@@ -142,11 +142,11 @@ impl LogicalProcessor {
             let base = segment.host_base.map_or(0, |field| self.sign_extend(fields.get(field)));
             let null = selector == Selector::new();
             let (limit, access_rights) = match segment.name {
-                Name::Cs => (u32::MAX, if host_64 { CODE_64 } else { CODE_32 }),
-                Name::Tr => (TSS_LIMIT, BUSY_TSS),
-                Name::Ldtr => (0, UNUSABLE),
-                Name::Ss if null && host_64 => (u32::MAX, UNUSABLE_SS),
-                Name::Es | Name::Ds | Name::Fs | Name::Gs if null => (u32::MAX, UNUSABLE),
+                SegmentName::Cs => (u32::MAX, if host_64 { CODE_64 } else { CODE_32 }),
+                SegmentName::Tr => (TSS_LIMIT, BUSY_TSS),
+                SegmentName::Ldtr => (0, UNUSABLE),
+                SegmentName::Ss if null && host_64 => (u32::MAX, UNUSABLE_SS),
+                SegmentName::Es | SegmentName::Ds | SegmentName::Fs | SegmentName::Gs if null => (u32::MAX, UNUSABLE),
                 _ => (u32::MAX, DATA),
             };
             self.set_register(segment.selector, selector);

@@ -12,7 +12,7 @@
 //! The launch-state rules in these terms: VMLAUNCH works only on a VMCS that is clear, VMRESUME only on one that was
 //! launched, and VMCLEAR makes it clear again. SDM 25.1, Overview.
 
-use crate::{Entry, Failure, LogicalProcessor};
+use crate::{EntryResult, InstructionFailure, LogicalProcessor};
 
 /// The operation succeeded.
 pub const SUCCEEDED: u8 = 0;
@@ -23,16 +23,16 @@ pub const FAILED: u8 = 2;
 /// An exception, a VM exit or a failed VM entry: an intrinsic would not have returned.
 pub const DIVERTED: u8 = 3;
 
-fn status<T>(result: Result<T, Failure>) -> u8 {
+fn status<T>(result: Result<T, InstructionFailure>) -> u8 {
     match result {
         Ok(_) => SUCCEEDED,
         Err(failure) => failure.status().unwrap_or(DIVERTED),
     }
 }
 
-fn entry_status(result: Result<Entry, Failure>) -> u8 {
+fn entry_status(result: Result<EntryResult, InstructionFailure>) -> u8 {
     match result {
-        Ok(Entry::Failed { .. } | Entry::Aborted(_)) => DIVERTED,
+        Ok(EntryResult::Failed { .. } | EntryResult::Aborted(_)) => DIVERTED,
         other => status(other),
     }
 }

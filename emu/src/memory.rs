@@ -12,10 +12,10 @@ const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 /// Sparse physical memory, little-endian. Pages come into being when they are written; a copy shares them until then.
 ///
 /// What was never written reads as the background byte, 0 at first. Beyond the physical-address width, and
-/// from [`Memory::set_end`] on, there is nothing: it reads as all ones, and writes are lost. The checks of a VM entry take
-/// what devices answer ([`Memory::set_devices`]) for unknown.
+/// from [`PhysicalMemory::set_end`] on, there is nothing: it reads as all ones, and writes are lost. The checks of a VM entry take
+/// what devices answer ([`PhysicalMemory::set_devices`]) for unknown.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct PhysicalMemory {
     pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
     background: u8,
     beyond: u64,
@@ -23,7 +23,7 @@ pub struct Memory {
     devices: &'static [Range<u64>],
 }
 
-impl Memory {
+impl PhysicalMemory {
     /// Empty memory; bits of `beyond` are those that no address can have.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
@@ -138,7 +138,7 @@ impl Memory {
     }
 }
 
-impl ReadMemory for Memory {
+impl ReadMemory for PhysicalMemory {
     fn read_u32(&self, address: u64) -> Option<u32> {
         (!self.is_device(address)).then(|| self.read_u32(address))
     }
@@ -157,11 +157,11 @@ const fn offset(address: u64) -> usize {
 mod tests {
     use vmcs_model::ReadMemory;
 
-    use super::Memory;
+    use super::PhysicalMemory;
 
     #[test]
     fn what_was_never_written_reads_as_the_background() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         assert_eq!(memory.read_u64(0x1234), 0);
         memory.set_background(0xFF);
         assert_eq!(memory.read_u32(0x1234), u32::MAX);
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn values_are_little_endian_and_cross_pages() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         memory.write_u64(0x1FFC, 0x1122_3344_5566_7788);
         assert_eq!(memory.read_u8(0x1FFC), 0x88);
         assert_eq!(memory.read_u32(0x2000), 0x1122_3344);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_devices_answer_is_not_known() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         memory.set_devices(&[0xA_0000..0xB_0000, 0xB_0000..0xC_0000]);
         assert_eq!(ReadMemory::read_u64(&memory, 0x9_FFF8), Some(0));
         assert_eq!(ReadMemory::read_u64(&memory, 0xA_0000), None);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn beyond_the_width_there_is_nothing() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         memory.write_u32(1 << 36, 7);
         assert_eq!(memory.read_u32(1 << 36), u32::MAX);
         memory.write_u64((1 << 36) - 4, 0x7777_7777_1111_1111);

@@ -13,12 +13,21 @@ use crate::LogicalProcessor;
 const IA32_FEATURE_CONTROL: u32 = 0x3A;
 const IA32_SMM_MONITOR_CTL: u32 = 0x9B;
 const IA32_SMBASE: u32 = 0x9E;
+const IA32_UINTR_MISC: u32 = 0x988;
 const IA32_EFER: u32 = 0xC000_0080;
 const IA32_FS_BASE: u32 = 0xC000_0100;
 const IA32_GS_BASE: u32 = 0xC000_0101;
 /// Bits 31:8 of the MSRs of an x2APIC.
 const X2APIC: u32 = 0x8;
 const ENTRY_BYTES: u64 = 16;
+/// Where IA32_UINTR_MISC has UINV, the user-interrupt notification vector, which is a field of the guest-state area: bits
+/// 39:32.
+const UINV_SHIFT: u32 = 32;
+const UINV: u64 = 0xFF << UINV_SHIFT;
+/// MSRs that no processor reads: IA32_PRED_CMD, IA32_BIOS_UPDT_TRIG and IA32_FLUSH_CMD take commands, and
+/// 40000000H-400000FFH are left to hypervisors. SDM Vol. 4, 2.1, Architectural MSRs.
+const NEVER_READ: [core::ops::RangeInclusive<u32>; 4] =
+    [0x49..=0x49, 0x79..=0x79, 0x10B..=0x10B, 0x4000_0000..=0x4000_00FF];
 
 /// MSRs that are registers of the guest-state area.
 const REGISTERS: &[(u32, FieldId)] = &[
@@ -55,13 +64,15 @@ impl LogicalProcessor {
         if let Some(field) = register_of(index) {
             return self.register_raw(field);
         }
-        match (index, CapabilityMsr::by_number(index)) {
-            (IA32_FEATURE_CONTROL, _) => self.platform.feature_control,
-            (IA32_SMM_MONITOR_CTL, _) => self.platform.smm_monitor_ctl,
-            (_, Some(CapabilityMsr::Basic)) => self.capabilities.basic,
-            (_, Some(CapabilityMsr::Misc)) => self.capabilities.misc,
-            (_, Some(CapabilityMsr::EptVpidCap)) => self.capabilities.ept_vpid,
-            _ => self.msrs.get(&index).copied().unwrap_or(0),
+        if let Some(capability) = CapabilityMsr::by_number(index) {
+            return self.capability_msrs[capability as usize];
+        }
+        let held = || self.msrs.get(&index).copied().unwrap_or(0);
+        match index {
+            IA32_FEATURE_CONTROL => self.platform.feature_control,
+            IA32_SMM_MONITOR_CTL => self.platform.smm_monitor_ctl,
+            IA32_UINTR_MISC => held() | u64::from(self.register(field::GUEST_UINV)) << UINV_SHIFT & UINV,
+            _ => held(),
         }
     }
 
@@ -77,6 +88,10 @@ impl LogicalProcessor {
             Some(field) => self.set_register_raw(field, value),
             None if index == IA32_FEATURE_CONTROL => self.platform.feature_control = value,
             None if index == IA32_SMM_MONITOR_CTL => self.platform.smm_monitor_ctl = value,
+            None if index == IA32_UINTR_MISC => {
+                self.set_register_raw(field::GUEST_UINV.id(), (value & UINV) >> UINV_SHIFT);
+                self.msrs.insert(index, value & !UINV);
+            }
             None => {
                 self.msrs.insert(index, value);
             }
@@ -129,7 +144,8 @@ impl LogicalProcessor {
             let Ok(index) = u32::try_from(self.memory.read_u64(entry)) else {
                 return false;
             };
-            if index >> 8 == X2APIC || (index == IA32_SMBASE && !self.cpu.smm) {
+            let never_read = NEVER_READ.iter().any(|range| range.contains(&index));
+            if never_read || index >> 8 == X2APIC || (index == IA32_SMBASE && !self.cpu.smm) {
                 return false;
             }
             let value = self.msr(index);

@@ -7,7 +7,7 @@ use vmcs_model::{Exception, Outcome};
 
 /// Why an instruction did not succeed. SDM 31.2, Conventions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
+pub enum InstructionFailure {
     /// VMfailInvalid: CF is 1, no error number is stored.
     Invalid,
     /// VMfailValid: ZF is 1, the VM-instruction error field of the current VMCS holds the number.
@@ -24,7 +24,7 @@ pub enum Failure {
     Shutdown,
 }
 
-impl Failure {
+impl InstructionFailure {
     /// `#UD`.
     pub const UNDEFINED_OPCODE: Self = Self::Fault(Exception::UD);
     /// `#GP(0)`.
@@ -60,7 +60,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for InstructionFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outcome() {
             Some(outcome) => outcome.fmt(f),
@@ -69,11 +69,11 @@ impl fmt::Display for Failure {
     }
 }
 
-impl core::error::Error for Failure {}
+impl core::error::Error for InstructionFailure {}
 
 /// How VMLAUNCH or VMRESUME ends once it has got beyond the checks that make the instruction fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Entry {
+pub enum EntryResult {
     /// The entry is complete. The processor is in VMX non-root operation, or in VMX root operation if the entry
     /// returned from SMM to it.
     Entered,
@@ -89,7 +89,7 @@ pub enum Entry {
     Aborted(VmxAbort),
 }
 
-impl Entry {
+impl EntryResult {
     /// The same as an outcome of the model, `None` after a VMX abort.
     #[must_use]
     pub const fn outcome(self) -> Option<Outcome> {

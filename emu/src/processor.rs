@@ -5,13 +5,14 @@ use alloc::collections::BTreeMap;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, FieldId, FieldValue};
 use vmcs_model::formats::Interruptibility;
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{Capabilities, CpuProfile, CpuState, Field, LaunchState, Vmcs, VmxOperation};
 
 use crate::exit::VmExit;
-use crate::memory::Memory;
-use crate::outcome::{Failure, VmxAbort};
-use crate::region::Region;
+use crate::memory::PhysicalMemory;
+use crate::outcome::{InstructionFailure, VmxAbort};
+use crate::region::VmcsRegion;
 
 /// What the VMX instructions look at besides the processor's own state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +51,12 @@ impl Default for Platform {
 #[derive(Clone, Debug)]
 pub struct LogicalProcessor {
     pub(crate) capabilities: Capabilities,
+    /// The values of the VMX capability MSRs, 0 for those that the profile does not have.
+    pub(crate) capability_msrs: [u64; CapabilityMsr::ALL.len()],
     pub(crate) cpu: CpuState,
     pub(crate) platform: Platform,
-    pub(crate) memory: Memory,
-    pub(crate) regions: BTreeMap<u64, Region>,
+    pub(crate) memory: PhysicalMemory,
+    pub(crate) regions: BTreeMap<u64, VmcsRegion>,
     /// Registers that [`CpuState`] does not hold, each under the guest-state field that stands for it in a VMCS.
     pub(crate) registers: Vmcs,
     pub(crate) msrs: BTreeMap<u32, u64>,
@@ -72,8 +75,9 @@ impl LogicalProcessor {
             ..CpuState::host_64()
         };
         Self {
-            memory: Memory::new(capabilities.physical_reserved),
+            memory: PhysicalMemory::new(capabilities.physical_reserved),
             capabilities,
+            capability_msrs: CapabilityMsr::ALL.map(|msr| profile.msr(msr).or_zero().unwrap_or(0)),
             cpu,
             platform: Platform::default(),
             regions: BTreeMap::new(),
@@ -113,29 +117,29 @@ impl LogicalProcessor {
 
     /// Physical memory.
     #[must_use]
-    pub fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &PhysicalMemory {
         &self.memory
     }
 
     /// Physical memory, to be set up at will.
-    pub fn memory_mut(&mut self) -> &mut Memory {
+    pub fn memory_mut(&mut self) -> &mut PhysicalMemory {
         &mut self.memory
     }
 
     /// The VMCS at `address`, `None` if no instruction has touched it yet.
     #[must_use]
-    pub fn region(&self, address: u64) -> Option<&Region> {
+    pub fn region(&self, address: u64) -> Option<&VmcsRegion> {
         self.regions.get(&address)
     }
 
     /// The VMCS at `address`, to be set up at will; in particular its fields without a VMWRITE for each.
-    pub fn region_mut(&mut self, address: u64) -> &mut Region {
+    pub fn region_mut(&mut self, address: u64) -> &mut VmcsRegion {
         self.regions.entry(address).or_default()
     }
 
     /// The current VMCS, if there is one.
     #[must_use]
-    pub fn current(&self) -> Option<&Region> {
+    pub fn current(&self) -> Option<&VmcsRegion> {
         self.region(self.cpu.vmcs_pointer)
     }
 
@@ -205,7 +209,7 @@ impl LogicalProcessor {
     }
 
     /// The current VMCS; an instruction comes here only if there is one.
-    pub(crate) fn current_mut(&mut self) -> &mut Region {
+    pub(crate) fn current_mut(&mut self) -> &mut VmcsRegion {
         self.regions.entry(self.cpu.vmcs_pointer).or_default()
     }
 
@@ -217,8 +221,8 @@ impl LogicalProcessor {
     /// Executes an instruction that reports by VMsucceed, VMfailInvalid and VMfailValid. SDM 31.2, Conventions.
     pub(crate) fn execute<T>(
         &mut self,
-        instruction: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        instruction: impl FnOnce(&mut Self) -> Result<T, InstructionFailure>,
+    ) -> Result<T, InstructionFailure> {
         self.attempt(|cpu| {
             let value = instruction(cpu)?;
             cpu.set_status_flags(Rflags::empty());
@@ -230,32 +234,32 @@ impl LogicalProcessor {
     /// Executes an instruction that leaves the flags alone when it succeeds.
     pub(crate) fn attempt<T>(
         &mut self,
-        instruction: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        instruction: impl FnOnce(&mut Self) -> Result<T, InstructionFailure>,
+    ) -> Result<T, InstructionFailure> {
         if self.abort.is_some() {
-            return Err(Failure::Shutdown);
+            return Err(InstructionFailure::Shutdown);
         }
         instruction(self).map_err(|failure| self.fail(failure))
     }
 
     /// Makes the failure's effects; VMfailValid becomes VMfailInvalid without a current VMCS.
-    fn fail(&mut self, failure: Failure) -> Failure {
+    fn fail(&mut self, failure: InstructionFailure) -> InstructionFailure {
         match failure {
-            Failure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {
+            InstructionFailure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {
                 self.set_status_flags(Rflags::ZF);
                 self.current_mut().fields.set(field::VM_INSTRUCTION_ERROR, error);
             }
-            Failure::Valid(_) | Failure::Invalid => {
+            InstructionFailure::Valid(_) | InstructionFailure::Invalid => {
                 self.set_status_flags(Rflags::CF);
                 self.end_blocking();
-                return Failure::Invalid;
+                return InstructionFailure::Invalid;
             }
-            Failure::Exit { reason } if self.cpu.vmx == VmxOperation::NonRoot => {
+            InstructionFailure::Exit { reason } if self.cpu.vmx == VmxOperation::NonRoot => {
                 if self.vm_exit(VmExit::instruction(reason)).is_err() {
-                    return Failure::Shutdown;
+                    return InstructionFailure::Shutdown;
                 }
             }
-            Failure::Fault(_) | Failure::Exit { .. } | Failure::Shutdown => {}
+            InstructionFailure::Fault(_) | InstructionFailure::Exit { .. } | InstructionFailure::Shutdown => {}
         }
         self.end_blocking();
         failure
@@ -276,29 +280,29 @@ impl LogicalProcessor {
     }
 
     /// The mode in which all VMX instructions but VMXON, VMCALL and VMFUNC are defined.
-    pub(crate) fn require_vmx_mode(&self) -> Result<(), Failure> {
+    pub(crate) fn require_vmx_mode(&self) -> Result<(), InstructionFailure> {
         if self.cpu.vmx == VmxOperation::Outside
             || !self.cpu.cr0.contains(Cr0::PE)
             || self.cpu.rflags.contains(Rflags::VM)
             || self.cpu.compatibility_mode()
         {
-            return Err(Failure::UNDEFINED_OPCODE);
+            return Err(InstructionFailure::UNDEFINED_OPCODE);
         }
         Ok(())
     }
 
     /// The first rows of most instructions: `#UD`, then a VM exit in VMX non-root operation, then `#GP(0)`.
-    pub(crate) fn require_root(&self, exit_reason: u16) -> Result<(), Failure> {
+    pub(crate) fn require_root(&self, exit_reason: u16) -> Result<(), InstructionFailure> {
         self.require_vmx_mode()?;
         if self.cpu.vmx == VmxOperation::NonRoot {
-            return Err(Failure::Exit { reason: exit_reason });
+            return Err(InstructionFailure::Exit { reason: exit_reason });
         }
         self.require_cpl_0()
     }
 
     /// `#GP(0)` unless CPL is 0.
-    pub(crate) fn require_cpl_0(&self) -> Result<(), Failure> {
-        if self.cpu.cpl > 0 { Err(Failure::GENERAL_PROTECTION) } else { Ok(()) }
+    pub(crate) fn require_cpl_0(&self) -> Result<(), InstructionFailure> {
+        if self.cpu.cpl > 0 { Err(InstructionFailure::GENERAL_PROTECTION) } else { Ok(()) }
     }
 
     /// Every VMCS ceases to be active, as VMXOFF leaves them.

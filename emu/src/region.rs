@@ -3,9 +3,9 @@
 use vmcs_model::{LaunchState, Vmcs};
 
 /// What the processor keeps of the VMCS at one physical address. SDM 25.1, Overview, and 25.2, Format of the VMCS
-/// Region.
+/// VmcsRegion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Region {
+pub struct VmcsRegion {
     /// The fields. VMCLEAR keeps them.
     pub fields: Vmcs,
     /// Clear after VMCLEAR, launched after a VMLAUNCH that entered.

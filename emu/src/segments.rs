@@ -15,7 +15,7 @@ use vmcs_model::formats::{AccessRights, Selector};
 
 /// A segment register: its fields in the guest-state and host-state areas.
 pub(crate) struct Segment {
-    pub(crate) name: Name,
+    pub(crate) name: SegmentName,
     pub(crate) selector: Field<Selector>,
     pub(crate) base: Field<u64>,
     pub(crate) limit: Field<u32>,
@@ -26,7 +26,7 @@ pub(crate) struct Segment {
 
 /// Names of the segment registers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum SegmentName {
     Es,
     Cs,
     Ss,
@@ -40,7 +40,7 @@ pub(crate) enum Name {
 macro_rules! segments {
     ($($name:ident: $selector:ident $base:ident $limit:ident $access_rights:ident, $host_selector:expr, $host_base:expr;)+) => {
         [$(Segment {
-            name: Name::$name,
+            name: SegmentName::$name,
             selector: $selector,
             base: $base,
             limit: $limit,

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use vmcs_case::{Case, End, Observation, Session, TargetError};
 use vmcs_case::{CpuidReading, FieldReport, Implementation, ProbeReport, Target};
-use vmcs_emu::{Entry, Failure, LogicalProcessor, VmExit};
+use vmcs_emu::{EntryResult, InstructionFailure, LogicalProcessor, VmExit};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
 use vmcs_model::field::{Area, FIELDS, FieldId, FieldInfo};
@@ -98,13 +98,13 @@ impl CaseEmulator {
         self.block_by_mov_ss(op);
         match self.processor.enter_as(instruction, outcome) {
             Err(failure) => step_of(Err(failure)),
-            Ok(Entry::Failed { reason, qualification }) => StepResult::Exit {
+            Ok(EntryResult::Failed { reason, qualification }) => StepResult::Exit {
                 reason: ExitReason::new().with_basic(reason).with_entry_failure(true).into_bits(),
                 qualification,
                 fields: Vec::new(),
             },
-            Ok(Entry::Aborted(_)) => StepResult::NotRun,
-            Ok(Entry::Entered) => {
+            Ok(EntryResult::Aborted(_)) => StepResult::NotRun,
+            Ok(EntryResult::Entered) => {
                 // The one instruction that plain guests have.
                 let instruction_length = (reason.basic() == exit_reason::VMCALL).then_some(3);
                 let exit = VmExit { reason, instruction_length, ..VmExit::new(0, qualification) };
@@ -141,7 +141,7 @@ impl CaseEmulator {
 
     fn execute(&mut self, session: &Session, op: &Op) -> Step {
         let cpu = &mut self.processor;
-        let done = |result: Result<(), Failure>| step_of(result.map(|()| None));
+        let done = |result: Result<(), InstructionFailure>| step_of(result.map(|()| None));
         match *op {
             Op::Vmxon { address } => done(cpu.vmxon(address)),
             Op::Vmxoff => done(cpu.vmxoff()),
@@ -180,16 +180,16 @@ impl CaseEmulator {
 }
 
 /// The step that an instruction's result is.
-fn step_of(result: Result<Option<u64>, Failure>) -> Step {
+fn step_of(result: Result<Option<u64>, InstructionFailure>) -> Step {
     match result {
         Ok(None) => StepResult::Ok,
         Ok(Some(value)) => StepResult::Value(value),
-        Err(Failure::Invalid) => StepResult::FailInvalid,
-        Err(Failure::Valid(error)) => StepResult::FailValid(error.0),
-        Err(Failure::Fault(exception)) => {
+        Err(InstructionFailure::Invalid) => StepResult::FailInvalid,
+        Err(InstructionFailure::Valid(error)) => StepResult::FailValid(error.0),
+        Err(InstructionFailure::Fault(exception)) => {
             StepResult::Fault { vector: exception.vector, error_code: exception.error_code }
         }
-        Err(Failure::Exit { .. } | Failure::Shutdown) => StepResult::NotRun,
+        Err(InstructionFailure::Exit { .. } | InstructionFailure::Shutdown) => StepResult::NotRun,
     }
 }
 

@@ -85,9 +85,9 @@ impl Processor {
 
 /// What a guest's stay and a VM exit write to by way of the pointers of the bases.
 #[must_use]
-pub fn volatile_areas() -> Vec<session::Area> {
-    fn area<T: FieldValue>(address: u64, bytes: u64, field: Field<T>, mask: T) -> session::Area {
-        session::Area { address, bytes, field: field.encoding().0.into(), mask: mask.to_raw() }
+pub fn volatile_areas() -> Vec<session::VolatileArea> {
+    fn area<T: FieldValue>(address: u64, bytes: u64, field: Field<T>, mask: T) -> session::VolatileArea {
+        session::VolatileArea { address, bytes, field: field.encoding().0.into(), mask: mask.to_raw() }
     }
     // The last virtual register lies at 3F0H, and the descriptors have 64 bytes: SDM 25.5.7.2, Virtualization Exceptions,
     // 29.1.1, Virtualized APIC Registers, and 29.6, Posted-Interrupt Processing.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use vmcs_case::profile::{Confidence, NamedProfile};
 use vmcs_case::{Case, Observation, Session, Target};
-use vmcs_emu::{Entry, Failure, LogicalProcessor};
+use vmcs_emu::{EntryResult, InstructionFailure, LogicalProcessor};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
@@ -185,12 +185,12 @@ fn every_line_is_what_the_emulator_does() {
                 EntryInstruction::Vmresume => processor.vmresume(),
             };
             let outcome = match result {
-                Ok(Entry::Entered) => Outcome::Entered,
-                Ok(Entry::Failed { reason, qualification }) => Outcome::EntryFailed { reason, qualification },
-                Err(Failure::Fault(exception)) => Outcome::Fault(exception),
-                Err(Failure::Exit { reason }) => Outcome::Exited { reason },
-                Err(Failure::Invalid) => Outcome::FailInvalid,
-                Err(Failure::Valid(error)) => Outcome::FailValid(error),
+                Ok(EntryResult::Entered) => Outcome::Entered,
+                Ok(EntryResult::Failed { reason, qualification }) => Outcome::EntryFailed { reason, qualification },
+                Err(InstructionFailure::Fault(exception)) => Outcome::Fault(exception),
+                Err(InstructionFailure::Exit { reason }) => Outcome::Exited { reason },
+                Err(InstructionFailure::Invalid) => Outcome::FailInvalid,
+                Err(InstructionFailure::Valid(error)) => Outcome::FailValid(error),
                 other => panic!("{}: {} ended in {other:?}", line.place, line.text),
             };
             assert!(verdict.permits(&outcome), "{}: {} ended in {outcome}", line.place, line.text);

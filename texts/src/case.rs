@@ -1,5 +1,7 @@
 //! Cases: a line of JSON each, that says what is changed in an image.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use crate::image::{FieldWrites, MemoryWrites};
@@ -8,9 +10,10 @@ use crate::json::json_object;
 /// One line of the cases: what to change in the base image, and the instruction that asks for the VM entry.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
+pub struct Case<'a> {
     /// What the answer is called.
-    pub id: String,
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
     /// Fields that are changed.
     #[serde(default)]
     pub set: FieldWrites,
@@ -33,18 +36,18 @@ pub enum Op {
     Vmresume,
 }
 
-impl Case {
+impl<'a> Case<'a> {
     /// The base as it is.
     #[must_use]
     pub fn base() -> Self {
-        Self { id: "base".to_owned(), set: FieldWrites::default(), memory: MemoryWrites::default(), op: Op::default() }
+        Self { id: "base".into(), set: FieldWrites::default(), memory: MemoryWrites::default(), op: Op::default() }
     }
 
     /// Reads a line.
     ///
     /// # Errors
     /// What is wrong with the line, and what was expected.
-    pub fn parse(line: &[u8]) -> Result<Self, String> {
+    pub fn parse(line: &'a [u8]) -> Result<Self, String> {
         json_object(line).map_err(|error| error.message)
     }
 }

@@ -65,7 +65,7 @@ impl PartialEntry {
         let mut memory = KnownMemory::default();
         for write in &image.memory {
             let bytes = write.to_bytes(revision).expect("checked when the write was read");
-            memory.0.extend((write.address.0..=u64::MAX).zip(bytes));
+            memory.0.extend((write.address.0..=u64::MAX).zip(bytes.iter().copied()));
         }
         Self { dump, memory, cpu: image.cpu_of_partial() }
     }

@@ -187,15 +187,48 @@ pub struct Memory(BTreeMap<u64, u32>);
 impl Memory {
     /// Makes the writes, on a processor with that VMCS revision identifier.
     pub fn apply(&mut self, writes: &[MemoryWrite], revision: u32) {
+        self.write(writes, revision, |_| 0);
+    }
+
+    /// Makes the writes; `unwritten` is what the aligned dword at an address holds that was not written before.
+    fn write(&mut self, writes: &[MemoryWrite], revision: u32, unwritten: impl Fn(u64) -> u32) {
         for write in writes {
-            let bytes = write.to_bytes(revision).expect("checked when the write was read");
-            for (address, byte) in (write.address.0..=u64::MAX).zip(bytes) {
-                let dword = self.0.entry(address & !3).or_default();
+            let contents = write.to_bytes(revision).expect("checked when the write was read");
+            let (mut address, mut rest) = (write.address.0, &contents[..]);
+            while !rest.is_empty() {
+                let (aligned, offset) = (address & !3, (address & 3) as usize);
+                let (these, behind) = rest.split_at(rest.len().min(4 - offset));
+                let dword = self.0.entry(aligned).or_insert_with(|| unwritten(aligned));
                 let mut bytes = dword.to_le_bytes();
-                bytes[(address & 3) as usize] = byte;
+                bytes[offset..][..these.len()].copy_from_slice(these);
                 *dword = u32::from_le_bytes(bytes);
+                // The last piece may end where the address space does.
+                (address, rest) = (aligned.wrapping_add(4), behind);
             }
         }
+    }
+}
+
+/// Memory with changes that do not touch it.
+#[derive(Clone, Debug)]
+pub struct ChangedMemory<'a> {
+    base: &'a Memory,
+    changes: Memory,
+}
+
+impl<'a> ChangedMemory<'a> {
+    /// What `base` becomes by the writes, on a processor with that VMCS revision identifier.
+    #[must_use]
+    pub fn new(base: &'a Memory, writes: &[MemoryWrite], revision: u32) -> Self {
+        let mut changes = Memory::default();
+        changes.write(writes, revision, |address| base.0.get(&address).copied().unwrap_or(0));
+        Self { base, changes }
+    }
+}
+
+impl ReadMemory for ChangedMemory<'_> {
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        self.changes.0.get(&(address & !3)).copied().or_else(|| self.base.read_u32(address))
     }
 }
 

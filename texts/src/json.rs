@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::de::Read;
 
 use crate::LineError;
 
@@ -28,12 +29,17 @@ pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserialize
 
 /// Reads a JSON text that is one object.
 pub(crate) fn json_object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, LineError> {
-    let read = || {
-        let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let value = object(&mut deserializer)?;
-        deserializer.end().map(|()| value)
-    };
-    read().map_err(|error: serde_json::Error| LineError { line: error.line(), message: message(&error) })
+    // A text that is UTF-8 as a whole needs no look at each of its strings. One that is not is wrong somewhere.
+    match str::from_utf8(text) {
+        Ok(text) => read(serde_json::Deserializer::from_str(text)),
+        Err(_) => read(serde_json::Deserializer::from_slice(text)),
+    }
+    .map_err(|error| LineError { line: error.line(), message: message(&error) })
+}
+
+fn read<'de, T: Deserialize<'de>>(mut text: serde_json::Deserializer<impl Read<'de>>) -> serde_json::Result<T> {
+    let value = object(&mut text)?;
+    text.end().map(|()| value)
 }
 
 /// What is wrong, with the column but without the line.

@@ -4,6 +4,7 @@
 //! expected, in time and memory that do not grow faster than the text.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod case;
 pub mod diagnosis;
 pub mod dump;

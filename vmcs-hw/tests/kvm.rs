@@ -4,7 +4,7 @@
 mod support;
 
 use support::{exit_reason, last, launch, msr, run, session};
-use vmcs_case::latency::{Report, RowResult, Scenario, Unit, sample};
+use vmcs_case::latency::{LatencyReport, LatencyResult, Scenario, Unit, sample};
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, End, StepResult, Target, layout};
 use vmcs_hw::metal::MetalOptions;
@@ -69,12 +69,12 @@ fn kvm_takes_longer_the_more_msrs_there_are() {
     let capabilities = Capabilities::new(&NamedProfile::captured("KVM", "test", &report).profile);
     let scenarios: Vec<_> = Scenario::all().iter().collect();
     let samples = sample(target.as_mut(), &capabilities, &scenarios, 50).expect("it measures");
-    let report = Report::new(target.implementation(), 50, &scenarios, &samples);
+    let report = LatencyReport::new(target.implementation(), 50, &scenarios, &samples);
     assert_eq!(report.unit, Unit::EmulatedInstructions);
     let fastest = |name: &str| {
         let row = report.rows.iter().find(|row| row.name == name).expect("it is in the table");
         match &row.result {
-            RowResult::Measured(distribution) => distribution.min,
+            LatencyResult::Measured(distribution) => distribution.min,
             other => panic!("{name}: {other:?}"),
         }
     };
@@ -85,5 +85,5 @@ fn kvm_takes_longer_the_more_msrs_there_are() {
     // KVM sees without the processor what it refuses, and no current VMCS first.
     let classes = ["vmlaunch-no-vmcs", "vmlaunch-control", "vmlaunch-guest", "vmlaunch-msr-64"].map(fastest);
     assert!(classes.is_sorted(), "{classes:?}");
-    assert!(!report.rows.iter().any(|row| matches!(row.result, RowResult::Failed(_))), "{report:?}");
+    assert!(!report.rows.iter().any(|row| matches!(row.result, LatencyResult::Failed(_))), "{report:?}");
 }

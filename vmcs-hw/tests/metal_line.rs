@@ -16,7 +16,7 @@ use vmcs_case::{Case, End, Observation, Op, Session, StepResult, Target, TargetE
 use vmcs_hw::metal::{LineName, MetalError, MetalOptions, MetalTarget};
 use vmcs_wire::batch::BatchHeader;
 use vmcs_wire::codec::{Reader, Writer};
-use vmcs_wire::line::{Interrupted, Line, Port};
+use vmcs_wire::line::{Interrupted, Port, SerialLine};
 use vmcs_wire::serial::{AnswerPart, Greeting, Request, VERSION};
 
 /// The machine's end of a line.
@@ -54,7 +54,7 @@ fn machine<T: Read + Write + AsFd>(mut device: Device<T>, greeting: &[u8], reset
     let mut patient = || ControlFlow::Continue(());
     let mut restarts = 0;
     loop {
-        let mut line = Line::probe(device, greeting);
+        let mut line = SerialLine::probe(device, greeting);
         let mut buffer = [0; 1024];
         while reset.load(Ordering::Relaxed) == restarts {
             let length = match line.receive(&mut buffer, &mut || match reset.load(Ordering::Relaxed) == restarts {

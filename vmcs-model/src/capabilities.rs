@@ -216,15 +216,24 @@ impl Capabilities {
         let basic = msr(CapabilityMsr::Basic);
         let true_controls = basic & 1 << 55 != 0;
         let mut word = |default: CapabilityMsr, precise: CapabilityMsr| {
-            Allowed::word(if true_controls { msr(precise) } else { msr(default) })
+            let allowed = msr(if true_controls { precise } else { default });
+            // What the other MSR allows the processor allows in any case. SDM A.2, Reserved Controls and Default Settings.
+            let narrower = profile.msr(default).or_zero().unwrap_or(0);
+            let known = !true_controls || profile.msr(precise) != MsrValue::Unknown;
+            Allowed::word(if known { allowed } else { narrower })
         };
         let pin = word(CapabilityMsr::Pinbased, CapabilityMsr::TruePinbased);
         let primary = word(CapabilityMsr::Procbased, CapabilityMsr::TrueProcbased);
         let exit = word(CapabilityMsr::Exit, CapabilityMsr::TrueExit);
         let entry = word(CapabilityMsr::Entry, CapabilityMsr::TrueEntry);
         let misc = msr(CapabilityMsr::Misc);
-        let cr0 = FixedBits { ones: msr(CapabilityMsr::Cr0Fixed0), may: msr(CapabilityMsr::Cr0Fixed1) };
-        let cr4 = FixedBits { ones: msr(CapabilityMsr::Cr4Fixed0), may: msr(CapabilityMsr::Cr4Fixed1) };
+        let mut fixed = |ones: CapabilityMsr, may: CapabilityMsr| {
+            let known = profile.msr(may) != MsrValue::Unknown;
+            // A bit of which it is not known whether it may be 1 is not refused.
+            FixedBits { ones: msr(ones), may: msr(may) | if known { 0 } else { u64::MAX } }
+        };
+        let cr0 = fixed(CapabilityMsr::Cr0Fixed0, CapabilityMsr::Cr0Fixed1);
+        let cr4 = fixed(CapabilityMsr::Cr4Fixed0, CapabilityMsr::Cr4Fixed1);
         let feature_control = msr(CapabilityMsr::FeatureControl);
         let perf_capabilities = msr(CapabilityMsr::PerfCapabilities);
         let tme_activate = msr(CapabilityMsr::TmeActivate);

@@ -125,7 +125,8 @@ pub struct CheckInfo {
     pub sdm: &'static str,
     /// Title of the section.
     pub title: &'static str,
-    /// Fields that the rule reads.
+    /// Fields that the rule reads and that put it in force, those first that it is about. Control words that only put it in
+    /// force are left to [`Self::gate`].
     pub fields: &'static [FieldId],
     /// How the entry ends if it does not hold.
     pub failure: Failure,

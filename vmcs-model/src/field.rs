@@ -2,6 +2,7 @@
 //!
 //! SDM Vol. 3C, 25.11.2 (VMREAD, VMWRITE, and Encodings of VMCS Fields) and Appendix B (Field Encoding in VMCS).
 
+mod names;
 mod table;
 
 use core::fmt;
@@ -166,15 +167,6 @@ impl FieldId {
     #[must_use]
     pub const fn info(self) -> &'static FieldInfo {
         &FIELDS[self.0 as usize]
-    }
-
-    /// The component of that canonical name or alias, any case.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        FIELDS
-            .iter()
-            .find(|f| f.name.eq_ignore_ascii_case(name) || f.aliases.iter().any(|a| a.eq_ignore_ascii_case(name)))
-            .map(|f| f.id)
     }
 }
 

@@ -118,14 +118,19 @@ impl<'a, R> Watch<'a, R> {
 impl<R: ReadFields> ReadFields for Watch<'_, R> {
     const PARTIAL: bool = true;
 
+    // The checks read fields that the compiler knows: in line, a field is an address.
+    #[inline(always)]
     fn read(&self, field: FieldId) -> u64 {
         self.reader.read(field)
     }
 
+    #[inline(always)]
     fn knows(&self, field: FieldId) -> bool {
         self.reader.knows(field)
     }
 
+    #[cold]
+    #[inline(never)]
     fn met_unknown(&self, what: Unknown) {
         let mut met = self.met.get();
         met.insert(what);

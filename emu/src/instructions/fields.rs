@@ -6,7 +6,7 @@ use vmcs_model::field::{self, Area, Encoding, FieldInfo, Width};
 use vmcs_model::formats::exit_reason;
 use vmcs_model::{Field, FieldId, VmxOperation};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
 /// Bits of the guest access-rights fields that some processors do not have: 11:8 and 31:17.
 const RESERVED_ACCESS_RIGHTS: u64 = 0xFFFE_0F00;
@@ -18,7 +18,7 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(12).
-    pub fn vmread(&mut self, encoding: u64) -> Result<u64, Failure> {
+    pub fn vmread(&mut self, encoding: u64) -> Result<u64, InstructionFailure> {
         self.execute(|cpu| {
             let encoding = cpu.register_operand(encoding);
             let address = cpu.accessed_vmcs(encoding, exit_reason::VMREAD, field::VMREAD_BITMAP_ADDRESS)?;
@@ -33,13 +33,13 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(12), VMfailValid(13).
-    pub fn vmwrite(&mut self, encoding: u64, value: u64) -> Result<(), Failure> {
+    pub fn vmwrite(&mut self, encoding: u64, value: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             let (encoding, value) = (cpu.register_operand(encoding), cpu.register_operand(value));
             let address = cpu.accessed_vmcs(encoding, exit_reason::VMWRITE, field::VMWRITE_BITMAP_ADDRESS)?;
             let (field, high) = cpu.supported_field(encoding)?;
             if field.info().area() == Area::ExitInformation && !cpu.capabilities.writes_exit_information() {
-                return Err(Failure::valid(13));
+                return Err(InstructionFailure::valid(13));
             }
             let value = value & cpu.writable_bits(field.info());
             let fields = &mut cpu.region_mut(address).fields;
@@ -53,15 +53,20 @@ impl LogicalProcessor {
     }
 
     /// Address of the VMCS that VMREAD or VMWRITE accesses.
-    fn accessed_vmcs(&self, encoding: u64, exit_reason: u16, bitmap_address: Field<u64>) -> Result<u64, Failure> {
+    fn accessed_vmcs(
+        &self,
+        encoding: u64,
+        exit_reason: u16,
+        bitmap_address: Field<u64>,
+    ) -> Result<u64, InstructionFailure> {
         self.require_vmx_mode()?;
         let guest = self.cpu.vmx == VmxOperation::NonRoot;
         if guest && self.access_exits(encoding, bitmap_address) {
-            return Err(Failure::Exit { reason: exit_reason });
+            return Err(InstructionFailure::Exit { reason: exit_reason });
         }
         self.require_cpl_0()?;
         let address = if guest { self.current_fields().get(field::VMCS_LINK_POINTER) } else { self.cpu.vmcs_pointer };
-        if address == NO_POINTER { Err(Failure::Invalid) } else { Ok(address) }
+        if address == NO_POINTER { Err(InstructionFailure::Invalid) } else { Ok(address) }
     }
 
     /// The access causes a VM exit in VMX non-root operation. SDM 26.1.3, Instructions That Cause VM Exits
@@ -75,8 +80,8 @@ impl LogicalProcessor {
     }
 
     /// The component that the encoding names, and whether it names its upper half.
-    fn supported_field(&self, encoding: u64) -> Result<(FieldId, bool), Failure> {
-        let unsupported = Failure::valid(12);
+    fn supported_field(&self, encoding: u64) -> Result<(FieldId, bool), InstructionFailure> {
+        let unsupported = InstructionFailure::valid(12);
         let encoding = Encoding(u32::try_from(encoding).map_err(|_| unsupported)?);
         let field = encoding.field().ok_or(unsupported)?;
         if !self.capabilities.has_field(field.info()) {

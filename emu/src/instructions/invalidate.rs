@@ -3,7 +3,7 @@
 use vmcs_model::controls::Secondary;
 use vmcs_model::formats::{Eptp, exit_reason};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
 impl LogicalProcessor {
     /// INVEPT of that type; `descriptor` is the EPTP and a qword that should be 0 and that nobody checks. SDM 31.3,
@@ -11,7 +11,7 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfail(28).
-    pub fn invept(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), Failure> {
+    pub fn invept(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_vmx_mode()?;
             cpu.require_invalidation(Secondary::ENABLE_EPT, 20)?;
@@ -22,7 +22,7 @@ impl LogicalProcessor {
                 2 => cpu.has_ept_vpid(26),
                 _ => false,
             };
-            if valid { Ok(()) } else { Err(Failure::valid(28)) }
+            if valid { Ok(()) } else { Err(InstructionFailure::valid(28)) }
         })
     }
 
@@ -31,7 +31,7 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfail(28).
-    pub fn invvpid(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), Failure> {
+    pub fn invvpid(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_vmx_mode()?;
             cpu.require_invalidation(Secondary::ENABLE_VPID, 32)?;
@@ -45,14 +45,14 @@ impl LogicalProcessor {
                 3 => cpu.has_ept_vpid(43) && vpid != 0,
                 _ => false,
             };
-            if valid && vpid >> 16 == 0 { Ok(()) } else { Err(Failure::valid(28)) }
+            if valid && vpid >> 16 == 0 { Ok(()) } else { Err(InstructionFailure::valid(28)) }
         })
     }
 
     /// `#UD` unless the processor has the control, and the instruction's bit in IA32_VMX_EPT_VPID_CAP.
-    fn require_invalidation(&self, control: Secondary, instruction: u32) -> Result<(), Failure> {
+    fn require_invalidation(&self, control: Secondary, instruction: u32) -> Result<(), InstructionFailure> {
         let supported = self.capabilities.secondary.may & u64::from(control.bits()) != 0;
-        if supported && self.has_ept_vpid(instruction) { Ok(()) } else { Err(Failure::UNDEFINED_OPCODE) }
+        if supported && self.has_ept_vpid(instruction) { Ok(()) } else { Err(InstructionFailure::UNDEFINED_OPCODE) }
     }
 
     fn has_ept_vpid(&self, bit: u32) -> bool {

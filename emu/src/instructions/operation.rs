@@ -6,7 +6,7 @@ use vmcs_model::field;
 use vmcs_model::formats::exit_reason;
 use vmcs_model::registers::{Cr0, Cr4, Rflags};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
 /// IA32_VMX_MISC\[14\]: Intel Processor Trace can be used in VMX operation.
 const TRACES_IN_VMX: u64 = 1 << 14;
@@ -18,36 +18,36 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, `#GP(0)`, a VM exit, VMfailInvalid outside VMX operation, VMfail(15) in VMX root operation.
-    pub fn vmxon(&mut self, address: u64) -> Result<(), Failure> {
+    pub fn vmxon(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| cpu.execute_vmxon(address))
     }
 
-    fn execute_vmxon(&mut self, address: u64) -> Result<(), Failure> {
+    fn execute_vmxon(&mut self, address: u64) -> Result<(), InstructionFailure> {
         let cpu = &self.cpu;
         if !cpu.cr0.contains(Cr0::PE)
             || !cpu.cr4.contains(Cr4::VMXE)
             || cpu.rflags.contains(Rflags::VM)
             || cpu.compatibility_mode()
         {
-            return Err(Failure::UNDEFINED_OPCODE);
+            return Err(InstructionFailure::UNDEFINED_OPCODE);
         }
         match cpu.vmx {
             VmxOperation::NonRoot => {
-                return Err(Failure::Exit { reason: exit_reason::VMXON });
+                return Err(InstructionFailure::Exit { reason: exit_reason::VMXON });
             }
             VmxOperation::Root => {
                 self.require_cpl_0()?;
-                return Err(Failure::valid(15));
+                return Err(InstructionFailure::valid(15));
             }
             VmxOperation::Outside => {}
         }
         self.require_cpl_0()?;
         if self.platform.a20m || !self.fixed_bits_hold() || !self.feature_control_allows() {
-            return Err(Failure::GENERAL_PROTECTION);
+            return Err(InstructionFailure::GENERAL_PROTECTION);
         }
         // Bit 31 of the region's first dword must be 0 too: a VMXON region is never a shadow VMCS.
         if !self.is_region_address(address) || self.memory.read_u32(address) != self.capabilities.revision() {
-            return Err(Failure::Invalid);
+            return Err(InstructionFailure::Invalid);
         }
         if self.capabilities.misc & TRACES_IN_VMX == 0 {
             let traced = self.register(field::GUEST_IA32_RTIT_CTL);
@@ -81,14 +81,14 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfail(23).
-    pub fn vmxoff(&mut self) -> Result<(), Failure> {
+    pub fn vmxoff(&mut self) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMXOFF)?;
             if cpu.cpu.seam {
-                return Err(Failure::GENERAL_PROTECTION);
+                return Err(InstructionFailure::GENERAL_PROTECTION);
             }
             if cpu.platform.dual_monitor_active {
-                return Err(Failure::valid(23));
+                return Err(InstructionFailure::valid(23));
             }
             cpu.deactivate_all();
             cpu.cpu.vmx = VmxOperation::Outside;

@@ -4,7 +4,7 @@ use vmcs_model::LaunchState;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::formats::{RegionHeader, exit_reason};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
 impl LogicalProcessor {
     /// VMCLEAR: make the VMCS at `address` inactive and clear. Its fields keep their values; its revision identifier
@@ -12,14 +12,14 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfail(2), VMfail(3).
-    pub fn vmclear(&mut self, address: u64) -> Result<(), Failure> {
+    pub fn vmclear(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMCLEAR)?;
             if !cpu.is_region_address(address) {
-                return Err(Failure::valid(2));
+                return Err(InstructionFailure::valid(2));
             }
             if address == cpu.cpu.vmxon_pointer {
-                return Err(Failure::valid(3));
+                return Err(InstructionFailure::valid(3));
             }
             let region = cpu.region_mut(address);
             region.launch_state = LaunchState::Clear;
@@ -36,20 +36,20 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`, VMfail(9), VMfail(10), VMfail(11). The current VMCS stays the same.
-    pub fn vmptrld(&mut self, address: u64) -> Result<(), Failure> {
+    pub fn vmptrld(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMPTRLD)?;
             if !cpu.is_region_address(address) {
-                return Err(Failure::valid(9));
+                return Err(InstructionFailure::valid(9));
             }
             if address == cpu.cpu.vmxon_pointer {
-                return Err(Failure::valid(10));
+                return Err(InstructionFailure::valid(10));
             }
             let header = RegionHeader::from_bits(cpu.memory.read_u32(address));
             if header.revision() != cpu.capabilities.revision()
                 || (header.shadow() && !cpu.capabilities.vmcs_shadowing())
             {
-                return Err(Failure::valid(11));
+                return Err(InstructionFailure::valid(11));
             }
             let region = cpu.region_mut(address);
             region.active = true;
@@ -64,7 +64,7 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`.
-    pub fn vmptrst(&mut self) -> Result<u64, Failure> {
+    pub fn vmptrst(&mut self) -> Result<u64, InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMPTRST)?;
             Ok(cpu.cpu.vmcs_pointer)

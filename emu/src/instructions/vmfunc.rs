@@ -5,7 +5,7 @@ use vmcs_model::controls::{Secondary, VmFunctions};
 use vmcs_model::field;
 use vmcs_model::formats::{Eptp, exit_reason};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
 /// VM function 0.
 const EPTP_SWITCHING: u32 = 0;
@@ -18,17 +18,17 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// `#UD`, a VM exit.
-    pub fn vmfunc(&mut self, eax: u32, ecx: u32) -> Result<(), Failure> {
+    pub fn vmfunc(&mut self, eax: u32, ecx: u32) -> Result<(), InstructionFailure> {
         self.attempt(|cpu| {
             if cpu.cpu.vmx != VmxOperation::NonRoot
                 || !cpu.secondary().contains(Secondary::ENABLE_VM_FUNCTIONS)
                 || eax >= u64::BITS
             {
-                return Err(Failure::UNDEFINED_OPCODE);
+                return Err(InstructionFailure::UNDEFINED_OPCODE);
             }
             let enabled = cpu.current_fields().get(field::VM_FUNCTION_CONTROLS);
             if !enabled.intersects(VmFunctions::from_bits_retain(1 << eax)) || eax != EPTP_SWITCHING {
-                return Err(Failure::Exit { reason: exit_reason::VMFUNC });
+                return Err(InstructionFailure::Exit { reason: exit_reason::VMFUNC });
             }
             cpu.switch_eptp(ecx)?;
             cpu.end_blocking();
@@ -37,8 +37,8 @@ impl LogicalProcessor {
     }
 
     /// SDM 26.5.6.3, EPTP Switching.
-    fn switch_eptp(&mut self, ecx: u32) -> Result<(), Failure> {
-        let exit = Failure::Exit { reason: exit_reason::VMFUNC };
+    fn switch_eptp(&mut self, ecx: u32) -> Result<(), InstructionFailure> {
+        let exit = InstructionFailure::Exit { reason: exit_reason::VMFUNC };
         if ecx >= EPTP_LIST_ENTRIES {
             return Err(exit);
         }

@@ -40,11 +40,14 @@ impl CapturedMachine {
     }
 }
 
+/// What opens a machine.
+pub type OpenMachine<'a> = dyn Fn(&MachineChoice) -> Result<Box<dyn Target>, TargetError> + Sync + 'a;
+
 /// Opens machines with `open` and asks them, so many at the same time. The answers are in the order of the choices.
 pub fn capture_each(
     choices: &[MachineChoice],
     jobs: NonZeroUsize,
-    open: &(dyn Fn(&MachineChoice) -> Result<Box<dyn Target>, TargetError> + Sync),
+    open: &OpenMachine<'_>,
 ) -> Vec<Result<CapturedMachine, TargetError>> {
     let next = AtomicUsize::new(0);
     let captured = Mutex::new(Vec::new());

@@ -11,6 +11,7 @@ const DEFAULT_EMULATED: &str = "sapphire-rapids";
 
 /// A machine that can be opened as often as needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a command opens few of them, and none is moved often")]
 pub enum MachineChoice {
     /// One that executes the real VMX instructions.
     Hardware(Machine),

@@ -21,6 +21,6 @@ mod captured;
 mod choice;
 mod tested;
 
-pub use captured::{CapturedMachine, capture_each};
+pub use captured::{CapturedMachine, OpenMachine, capture_each};
 pub use choice::{MachineChoice, MachineChoiceError};
 pub use tested::{Instead, TestedMachine};

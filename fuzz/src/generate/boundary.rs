@@ -5,6 +5,7 @@ mod made;
 mod reasons;
 pub(crate) mod recipes;
 pub(crate) mod search;
+mod trial;
 mod vary;
 
 use arbitrary::{Result, Unstructured};

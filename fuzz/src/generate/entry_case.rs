@@ -2,6 +2,7 @@
 //! entry finds the processor.
 
 use vmcs_case::Case;
+use vmcs_case::probe_host;
 use vmcs_emu::guest_state::SAVED_IF_SUPPORTED;
 use vmcs_golden::corpus::Stage;
 use vmcs_model::checks::{CheckId, CheckSet};
@@ -57,7 +58,7 @@ impl EntryCase {
             mov_ss_blocking: stage.cpu.mov_ss_blocking,
             vmx: stage.cpu.vmx,
             vmcs_pointer: stage.cpu.vmcs_pointer,
-            ..CpuState::host_64()
+            ..probe_host()
         };
         let has_fields = stage.changed.iter().all(|field| processor.capabilities.has_field(field.info()));
         if stage.cpu != usual || !has_fields {
@@ -133,7 +134,7 @@ impl EntryCase {
         vmcs: &Vmcs,
         ask: impl FnOnce(EntryAttempt<'_>, &Vmcs, &CaseMemory<'_>) -> T,
     ) -> T {
-        let mut cpu = CpuState { mov_ss_blocking: self.after_mov_ss, ..CpuState::host_64() };
+        let mut cpu = CpuState { mov_ss_blocking: self.after_mov_ss, ..probe_host() };
         match self.before {
             StateBefore::OutsideVmx => {
                 cpu.vmx = VmxOperation::Outside;

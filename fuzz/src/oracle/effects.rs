@@ -201,13 +201,13 @@ static EFFECTS: [Effect; 30] = [
         sdm: SAVING_REGISTERS,
         rule: "saved by every exit of a processor with the control that loads it",
         left: |exit, field| {
-            let mut loads = guest_state::LOADED.iter().filter(|(_, fields)| fields.contains(&field));
+            let mut loads = guest_state::LOADED_BY_CONTROL.iter().filter(|(_, fields)| fields.contains(&field));
             let loaded = loads.any(|(control, _)| exit.entry_controls().contains(*control));
             Left::known_if(exit.untouched && loaded)
         },
     },
     Effect {
-        fields: &guest_state::FRED,
+        fields: &guest_state::FRED_STATE,
         sdm: SAVING_REGISTERS,
         rule: "saved if “save FRED” is 1",
         left: |exit, _| {
@@ -408,10 +408,17 @@ fn saved(exit: &ObservedExit<'_>, saves: bool, load: Entry) -> Left {
 /// Bits 30:14 of VM-exit interruption information.
 const EVENT_RESERVED: u64 = 0x7FFF_C000;
 
-/// External interrupt, triple fault, the windows, CPUID, HLT, VMCALL, monitor trap flag, PAUSE, TPR below threshold,
-/// VMX-preemption timer, WBINVD, XSETBV.
+/// External interrupt, triple fault, INIT, other SMI, the windows, monitor trap flag, TPR below threshold, EPT
+/// misconfiguration, VMX-preemption timer, bus lock; and the instructions CPUID, GETSEC, HLT, INVD, RDPMC, RDTSC, RSM,
+/// VMCALL, VMLAUNCH, VMRESUME, VMXOFF, MONITOR, PAUSE, RDTSCP, XSETBV, RDRAND, VMFUNC, ENCLS, RDSEED, PCONFIG, UMWAIT,
+/// TPAUSE, LOADIWKEY, ENCLV, SEAMCALL, TDCALL. RDMSR, WRMSR and WBINVD had no qualification before newer instructions
+/// came to share their reasons, and ENQCMD's is not settled.
 const fn has_no_qualification(reason: u16) -> bool {
-    matches!(reason, 1 | 2 | 7 | 8 | 10 | 12 | 18 | 37 | 40 | 43 | 52 | 54 | 55)
+    matches!(
+        reason,
+        1..=3 | 6..=8 | 10..=13 | 15..=18 | 20 | 24 | 26 | 37 | 39 | 40 | 43 | 49 | 51 | 52 | 55 | 57 | 59..=61 | 65 |
+        67..=70 | 74 | 76 | 77
+    )
 }
 
 /// Exception, task switch, APIC access, EPT violation and misconfiguration, page-modification log full, SPP-related

@@ -43,6 +43,13 @@ impl FieldWrites {
             vmcs.set_raw(field, value);
         }
     }
+
+    /// Gives the fields the values that `base` has.
+    pub fn undo(&self, vmcs: &mut Vmcs, base: &Vmcs) {
+        for &FieldWrite { target: FieldTarget { field, .. }, .. } in &self.0 {
+            vmcs.set_raw(field, base.raw(field));
+        }
+    }
 }
 
 impl FieldTarget {

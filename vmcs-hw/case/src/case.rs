@@ -1,7 +1,7 @@
 //! Cases, observations, and what all cases of a run share.
 
 use vmcs_wire::program::ListLengths;
-use vmcs_wire::session::Area;
+use vmcs_wire::session::VolatileArea;
 use vmcs_wire::{Op, Start, StepResult};
 
 /// A short program of VMX instructions, and the state in which it starts.
@@ -52,7 +52,7 @@ pub struct Session {
     pub state_fields: Vec<u32>,
     /// Areas of [`vmcs_wire::layout::ARENA`] that the processor may write to by way of VMCS pointers: after a case that came
     /// to a VM exit with a VMCS that says so they are zeroed, like the pages that operations touch.
-    pub volatile: Vec<Area>,
+    pub volatile: Vec<VolatileArea>,
 }
 
 impl Session {

@@ -1,14 +1,14 @@
 //! How long a VM entry takes, with the way back: measured by the probe, entry by entry, with the time-stamp counter.
 //!
-//! [`Scenario::all`] is what can be measured, [`sample`] measures it on a [`Target`], [`Report`] is what came out, as a file.
+//! [`Scenario::all`] is what can be measured, [`sample`] measures it on a [`Target`], [`LatencyReport`] is what came out, as a file.
 //! What the measurement itself takes is measured in the same session, and its median is subtracted from every sample.
 //!
 //! ```no_run
-//! use vmcs_case::latency::{Report, Scenario, sample};
+//! use vmcs_case::latency::{LatencyReport, Scenario, sample};
 //! # fn example(target: &mut dyn vmcs_case::Target, capabilities: &vmcs_model::Capabilities) -> Result<(), Box<dyn std::error::Error>> {
 //! let scenarios: Vec<_> = Scenario::all().iter().collect();
 //! let samples = sample(target, capabilities, &scenarios, 1000)?;
-//! println!("{}", Report::new(target.implementation(), 1000, &scenarios, &samples).to_json());
+//! println!("{}", LatencyReport::new(target.implementation(), 1000, &scenarios, &samples).to_json());
 //! # Ok(())
 //! # }
 //! ```
@@ -21,7 +21,7 @@ mod scenario;
 use std::ops::ControlFlow;
 
 use vmcs_model::{Capabilities, Outcome, field};
-use vmcs_wire::session::Area;
+use vmcs_wire::session::VolatileArea;
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed, layout};
 
 use crate::case::{Case, End, Observation, Session};
@@ -31,7 +31,7 @@ use crate::target::Target;
 
 pub use distribution::Distribution;
 pub use feature::Missing;
-pub use report::{Report, ReportError, Row, RowResult, Unit};
+pub use report::{LatencyReport, LatencyReportError, LatencyResult, LatencyRow, Unit};
 pub use scenario::Scenario;
 
 /// Rounds that are executed first and not counted: they fill caches and predictors.
@@ -92,7 +92,7 @@ pub fn sample(
         Case { start: Start::VmxRoot, ops: vec![Op::Time { what: Timed::Nothing, rounds }], ..Case::default() };
     let cases: Vec<_> = scenarios.iter().map(|scenario| scenario.case(capabilities, rounds)).collect();
     let mut run = std::iter::once(nothing).chain(cases.iter().flatten().cloned());
-    let stores = Area {
+    let stores = VolatileArea {
         address: layout::EXIT_MSR_STORE,
         bytes: 4096,
         field: field::VM_EXIT_MSR_STORE_COUNT.encoding().0.into(),

@@ -12,6 +12,7 @@ mod error;
 pub mod latency;
 pub mod lines;
 pub mod number;
+mod probe_state;
 pub mod profile;
 pub mod program;
 pub mod recording;
@@ -19,6 +20,7 @@ mod target;
 
 pub use case::{Case, End, Observation, Session};
 pub use error::TargetError;
+pub use probe_state::{PROBE_ADDRESSES, probe_host};
 pub use target::{CpuClock, CpuidReading, Implementation, ProbeReport, Target};
 pub use vmcs_wire::profile::FieldReport;
 pub use vmcs_wire::{Ending, NO_VIOLATION, Op, Start, StepResult, Timed, layout};

@@ -15,7 +15,13 @@ impl Number {
     /// # Errors
     /// The text is neither, or exceeds 64 bits.
     pub fn parse(text: &str) -> Result<Self, NotANumber> {
-        let digits = text.replace('_', "");
+        let joined;
+        let digits = if text.contains('_') {
+            joined = text.replace('_', "");
+            &joined
+        } else {
+            text
+        };
         match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
             Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
             _ if digits.starts_with('+') => return Err(NotANumber(text.to_owned())),

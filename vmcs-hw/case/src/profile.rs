@@ -161,7 +161,6 @@ impl ProfileError {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::target::CpuidReading;
 

@@ -1,5 +1,7 @@
 //! Case programs as JSON: what `vmcs run` reads and answers, and what recordings hold.
 
+mod contents;
+mod key;
 mod op_line;
 
 use std::fmt;
@@ -12,6 +14,7 @@ use vmcs_wire::{Ending, Op, Start, StepResult};
 use crate::case::Case;
 use crate::number::{NotANumber, Number};
 
+pub use contents::Contents;
 pub use op_line::{OpLine, TimedName};
 
 /// One program, one line of a file.
@@ -65,7 +68,7 @@ pub struct MemoryWrite {
 }
 
 /// A dword that depends on the processor, or a number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Dword {
     /// `"revision"`: the processor's VMCS revision identifier; `"shadow_revision"`: the same with the shadow-VMCS
@@ -76,7 +79,7 @@ pub enum Dword {
 }
 
 /// The names of [`Dword::Named`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DwordName {
     /// The VMCS revision identifier.
@@ -86,7 +89,7 @@ pub enum DwordName {
 }
 
 /// A field by name, or anything that VMREAD and VMWRITE can be asked for by number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum FieldKey {
     /// The encoding, 64 bits as the register operand has them.
@@ -132,7 +135,7 @@ impl FieldKey {
 }
 
 /// An image of the session: its index, or what it is called there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ImageKey {
     /// The index, which depends on the processor.
@@ -267,10 +270,10 @@ impl MemoryWrite {
     ///
     /// # Errors
     /// [`ProgramError`] says what is wrong with the contents.
-    pub fn to_bytes(&self, revision: u32) -> Result<Vec<u8>, ProgramError> {
+    pub fn to_bytes(&self, revision: u32) -> Result<Contents, ProgramError> {
         match (&self.u32, &self.u64, &self.bytes) {
-            (Some(dword), None, None) => Ok(dword.resolve(revision)?.to_le_bytes().to_vec()),
-            (None, Some(qword), None) => Ok(qword.0.to_le_bytes().to_vec()),
+            (Some(dword), None, None) => Ok(Contents::Dword(dword.resolve(revision)?.to_le_bytes())),
+            (None, Some(qword), None) => Ok(Contents::Qword(qword.0.to_le_bytes())),
             (None, None, Some(digits)) => {
                 let wrong = || ProgramError::Bytes(digits.clone());
                 if digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -278,7 +281,8 @@ impl MemoryWrite {
                 }
                 (0..digits.len() / 2)
                     .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).map_err(|_| wrong()))
-                    .collect()
+                    .collect::<Result<_, _>>()
+                    .map(Contents::Bytes)
             }
             _ => Err(ProgramError::Contents(self.address)),
         }

@@ -1,6 +1,6 @@
 //! Recordings: observations of a real run, so that a machine without VMX can still compare the model with them.
 //!
-//! A recording is gzipped JSON Lines: a [`Header`], then one line per case with its operations and what they ended in.
+//! A recording is gzipped JSON Lines: a [`RecordingHeader`], then one line per case with its operations and what they ended in.
 //! It is complete in itself: it holds the cases, not how to generate them.
 
 use std::fs::File;
@@ -29,7 +29,7 @@ const FORMAT: &str = "vmcs recording 1";
 /// The first line: who was asked, and what all cases share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub struct RecordingHeader {
     /// Name and version of the format.
     pub format: String,
     /// The machine that was observed.
@@ -50,7 +50,7 @@ pub struct Header {
     pub state: Vec<Number>,
 }
 
-impl Header {
+impl RecordingHeader {
     /// The header of a run.
     #[must_use]
     pub fn new(
@@ -79,7 +79,7 @@ impl Header {
 /// One case and its observation.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct RecordedCase {
     #[serde(default, skip_serializing_if = "is_vmx_root")]
     start: Option<StartState>,
     ops: Vec<OpLine>,
@@ -106,7 +106,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The directory cannot be written.
-    pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
+    pub fn create(path: &Path, header: &RecordingHeader) -> io::Result<Self> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
@@ -123,7 +123,7 @@ impl Recorder {
     /// # Errors
     /// The file cannot be written.
     pub fn record(&mut self, case: &Case, observation: &Observation) -> io::Result<()> {
-        serde_json::to_writer(&mut self.stream, &Line::of(case, observation))?;
+        serde_json::to_writer(&mut self.stream, &RecordedCase::of(case, observation))?;
         self.stream.write_all(b"\n")?;
         let pending = self.stream.get_mut();
         self.file.write_all(pending)?;
@@ -191,7 +191,7 @@ pub fn embedded() -> Result<Vec<Recording>, RecordingError> {
 #[derive(Clone, Debug)]
 pub struct Recording {
     /// Who was asked.
-    pub header: Header,
+    pub header: RecordingHeader,
     /// The cases and what was observed.
     pub cases: Vec<(Case, Observation)>,
 }
@@ -235,14 +235,14 @@ impl Recording {
         if !next(&mut text, 1)? {
             return Err(wrong(0, "the recording is empty".to_owned()));
         }
-        let header: Header = serde_json::from_slice(&text).map_err(|error| wrong(1, error.to_string()))?;
+        let header: RecordingHeader = serde_json::from_slice(&text).map_err(|error| wrong(1, error.to_string()))?;
         if header.format != FORMAT {
             return Err(wrong(1, format!("expected the format {FORMAT:?}, found {:?}", header.format)));
         }
         let mut cases = Vec::new();
         let mut number = 2;
         while next(&mut text, number)? {
-            let line: Line = serde_json::from_slice(&text).map_err(|error| wrong(number, error.to_string()))?;
+            let line: RecordedCase = serde_json::from_slice(&text).map_err(|error| wrong(number, error.to_string()))?;
             cases.push(line.read().map_err(|message| wrong(number, message))?);
             number += 1;
         }
@@ -254,7 +254,7 @@ impl Recording {
     pub fn to_lines(&self) -> String {
         let header = serde_json::to_string(&self.header).expect("every key is a string");
         let cases = self.cases.iter().map(|(case, observation)| {
-            serde_json::to_string(&Line::of(case, observation)).expect("every key is a string")
+            serde_json::to_string(&RecordedCase::of(case, observation)).expect("every key is a string")
         });
         iter::once(header).chain(cases).map(|line| line + "\n").collect()
     }
@@ -273,7 +273,7 @@ impl Recording {
     }
 }
 
-impl Line {
+impl RecordedCase {
     fn of(case: &Case, observation: &Observation) -> Self {
         let words: Vec<_> = observation.steps.iter().map(word).collect();
         Self {
@@ -404,7 +404,7 @@ impl Target for Recording {
         self.header.implementation.clone()
     }
 
-    /// A recording has the profile only: [`Header::profile`].
+    /// A recording has the profile only: [`RecordingHeader::profile`].
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
         Err(TargetError::NotRecorded("a probe report"))
     }

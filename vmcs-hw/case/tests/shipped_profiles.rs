@@ -20,8 +20,8 @@ fn read() -> Vec<NamedProfile> {
 /// The profiles as the text of a Rust source file.
 fn source(profiles: &[NamedProfile]) -> String {
     let mut text = String::from(
-        "//! The processors of `intel.jsonl`, from which this file is made.\n\nuse super::Confidence::{Exact, Partial};\n\
-         use super::ShippedProfile;\n\n#[rustfmt::skip]\npub(super) const INTEL: &[ShippedProfile] = &[\n",
+        "//! The processors of `intel.jsonl`, from which this file is made.\n\nuse super::shipped::Confidence::{Exact, Partial};\n\
+         use super::shipped::ShippedProfile;\n\n#[rustfmt::skip]\npub(super) const INTEL: &[ShippedProfile] = &[\n",
     );
     for named in profiles {
         assert_eq!(named.profile.quirks, Quirks::default(), "{}: a processor's data has no quirks yet", named.name);

@@ -8,17 +8,17 @@ use std::process::Command;
 
 use super::command::run;
 use super::error::InstallError;
-use super::progress::Step;
-use super::sources::{Source, mirrors, parse_deb822, parse_list};
+use super::progress::InstallStep;
+use super::sources::{AptSource, mirrors, parse_deb822, parse_list};
 
 /// What of the machine's configuration holds for the private apt too: how to reach its mirrors (proxies, above all).
 const TRANSPORT: [&str; 3] = ["Acquire::http", "Acquire::ftp", "Acquire::ForceIPv"];
 
 /// What the machine's apt is configured to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct AptSettings {
     /// Configured sources.
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<AptSource>,
     /// Code name of the release that the machine runs.
     pub(super) codename: Option<String>,
     /// Lines of apt configuration.
@@ -27,7 +27,7 @@ pub(super) struct Settings {
     pub(super) looked_in: Vec<PathBuf>,
 }
 
-impl Settings {
+impl AptSettings {
     /// Reads the configuration of this machine.
     pub(super) fn read(tick: &mut dyn FnMut() -> ControlFlow<()>) -> Result<Self, InstallError> {
         let names = ["LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"];
@@ -89,7 +89,7 @@ impl Apt {
     /// Sets apt up below `directory`, which exists, and fetches the index of `suite` from the first mirror that has it.
     pub(super) fn new(
         directory: &Path,
-        settings: &Settings,
+        settings: &AptSettings,
         suite: &str,
         tick: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Self, InstallError> {
@@ -110,7 +110,7 @@ impl Apt {
         Err(failure)
     }
 
-    fn configure(directory: &Path, mirror: &Source, settings: &Settings, suite: &str) -> std::io::Result<Self> {
+    fn configure(directory: &Path, mirror: &AptSource, settings: &AptSettings, suite: &str) -> std::io::Result<Self> {
         let path = directory.to_str().filter(|path| !path.contains(['"', '\n', ';', '\\']));
         let path = path.ok_or_else(|| std::io::Error::other("apt cannot be given a directory of this name"))?;
         for name in ["state", "lists/partial", "cache", "archives"] {
@@ -181,18 +181,18 @@ Acquire::Retries "3";
     pub fn download(
         &self,
         names: &[String],
-        progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(InstallStep<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<PathBuf>, InstallError> {
         let before = files(&self.archives);
-        let mut still = || progress(Step::Download { done: 0, total: 0 });
+        let mut still = || progress(InstallStep::Download { done: 0, total: 0 });
         let uris = run(self.command("apt-get").args(["-q", "download", "--print-uris"]).args(names), &mut still)?;
         // Each line: 'URI' file size hash.
         let total = uris.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
 
         let start = size(&self.archives);
-        let mut tick = || progress(Step::Download { done: (size(&self.archives) - start).min(total), total });
+        let mut tick = || progress(InstallStep::Download { done: (size(&self.archives) - start).min(total), total });
         run(self.command("apt-get").args(["-q", "download"]).args(names), &mut tick)?;
-        if progress(Step::Download { done: total, total }).is_break() {
+        if progress(InstallStep::Download { done: total, total }).is_break() {
             return Err(InstallError::Cancelled);
         }
         let packages = files(&self.archives).into_iter().filter(|file| !before.contains(file));

@@ -1,6 +1,6 @@
 //! Debian packages unpacked into a directory of the user: no root rights, nothing installed.
 //!
-//! A [`Place`] is a directory `KIND-SUITE` in `vmcs` of the user's cache directory. [`Place::install`] asks the machine's
+//! An [`UnpackPlace`] is a directory `KIND-SUITE` in `vmcs` of the user's cache directory. [`UnpackPlace::install`] asks the machine's
 //! configured mirror for a suite's packages and hands the caller an [`Apt`] that downloads them; [`unpack`] takes packages
 //! with the libraries that their programs need. A suite that is newer than the machine brings newer programs, which run with
 //! the libraries of that suite ([`launcher`]). [`all_in`] lists what is there.
@@ -21,6 +21,6 @@ pub use apt::{Apt, codename};
 pub use command::{last_lines, run};
 pub use error::InstallError;
 pub use libraries::LIBRARIES;
-pub use place::{Existing, MANIFEST, Place, all_in, roots_directory, write_manifest};
-pub use progress::{Progress, Step};
+pub use place::{Existing, MANIFEST, UnpackPlace, all_in, roots_directory, write_manifest};
+pub use progress::{InstallProgress, InstallStep};
 pub use unpack::{announce, launcher, unpack, unpack_one};

@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::apt::{Apt, Settings};
+use super::apt::{Apt, AptSettings};
 use super::error::InstallError;
-use super::progress::{Progress, Step};
+use super::progress::{InstallProgress, InstallStep};
 
 /// What a directory with unpacked packages holds, at its top: which packages they are.
 pub const MANIFEST: &str = "vmcs-packages.json";
@@ -77,11 +77,11 @@ pub fn write_manifest(root: &Path, manifest: &impl Serialize) -> Result<(), Inst
 
 /// Reads the machine's configuration of apt.
 pub(super) type ReadSettings<'a> =
-    &'a mut dyn FnMut(&mut dyn FnMut() -> ControlFlow<()>) -> Result<Settings, InstallError>;
+    &'a mut dyn FnMut(&mut dyn FnMut() -> ControlFlow<()>) -> Result<AptSettings, InstallError>;
 
 /// Where packages are unpacked to: the directory `KIND-SUITE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct UnpackPlace<'a> {
     /// The directory of all of them: [`roots_directory`].
     pub directory: &'a Path,
     /// What it is for: its name starts with this.
@@ -92,7 +92,7 @@ pub struct Place<'a> {
     pub existing: Existing,
 }
 
-impl Place<'_> {
+impl UnpackPlace<'_> {
     /// Has `fill` put a suite's packages into a directory, and puts that in its place. `read` says what is there, if it is
     /// usable; if it was before, that is all.
     ///
@@ -103,20 +103,20 @@ impl Place<'_> {
     /// [`InstallError`].
     pub fn install<T>(
         &self,
-        progress: Progress<'_>,
+        progress: InstallProgress<'_>,
         read: impl Fn(&Path) -> Option<T>,
-        fill: impl FnOnce(&Apt, &Path, Progress<'_>) -> Result<(), InstallError>,
+        fill: impl FnOnce(&Apt, &Path, InstallProgress<'_>) -> Result<(), InstallError>,
     ) -> Result<T, InstallError> {
-        self.install_from(&mut |tick| Settings::read(tick), progress, read, fill)
+        self.install_from(&mut |tick| AptSettings::read(tick), progress, read, fill)
     }
 
-    /// As [`Place::install`], with the configuration of apt that `settings` returns.
+    /// As [`UnpackPlace::install`], with the configuration of apt that `settings` returns.
     pub(super) fn install_from<T>(
         &self,
         settings: ReadSettings<'_>,
-        progress: Progress<'_>,
+        progress: InstallProgress<'_>,
         read: impl Fn(&Path) -> Option<T>,
-        fill: impl FnOnce(&Apt, &Path, Progress<'_>) -> Result<(), InstallError>,
+        fill: impl FnOnce(&Apt, &Path, InstallProgress<'_>) -> Result<(), InstallError>,
     ) -> Result<T, InstallError> {
         let Self { directory, kind, suite, existing } = *self;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
@@ -133,8 +133,8 @@ impl Place<'_> {
         }
 
         let staging = stage(directory, kind, suite)?;
-        let settings = settings(&mut || progress(Step::Index))?;
-        let apt = Apt::new(&staging.path().join("apt"), &settings, suite, &mut || progress(Step::Index))?;
+        let settings = settings(&mut || progress(InstallStep::Index))?;
+        let apt = Apt::new(&staging.path().join("apt"), &settings, suite, &mut || progress(InstallStep::Index))?;
         let root = staging.path().join("root");
         fs::create_dir(&root).map_err(InstallError::io(format!("creating {}", root.display())))?;
         fill(&apt, &root, progress)?;
@@ -155,14 +155,14 @@ impl Place<'_> {
 }
 
 /// Takes the lock on a suite; dropping the file gives it back, as does the end of the process.
-pub(super) fn lock(path: &Path, progress: Progress<'_>) -> Result<File, InstallError> {
+pub(super) fn lock(path: &Path, progress: InstallProgress<'_>) -> Result<File, InstallError> {
     let failed = || InstallError::io(format!("locking {}", path.display()));
     let file = File::create(path).map_err(failed())?;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(failed()(error)),
-            Err(TryLockError::WouldBlock) if progress(Step::Wait).is_break() => {
+            Err(TryLockError::WouldBlock) if progress(InstallStep::Wait).is_break() => {
                 return Err(InstallError::Cancelled);
             }
             Err(TryLockError::WouldBlock) => thread::sleep(INTERVAL),

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 /// What an installation is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum InstallStep<'a> {
     /// Another process installs the same suite.
     Wait,
     /// Fetching the suite's index of packages.
@@ -26,4 +26,4 @@ pub enum Step<'a> {
 }
 
 /// Is told what an installation does, many times a second, and can break it off.
-pub type Progress<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
+pub type InstallProgress<'a> = &'a mut dyn FnMut(InstallStep<'_>) -> ControlFlow<()>;

@@ -11,7 +11,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::apt::Settings;
+use super::apt::AptSettings;
 use super::place::{ReadSettings, lock};
 use super::*;
 
@@ -53,11 +53,11 @@ fn install_in(
     suite: &str,
     existing: Existing,
     settings: ReadSettings<'_>,
-    progress: Progress<'_>,
+    progress: InstallProgress<'_>,
 ) -> Result<Root, InstallError> {
     let programs = |root: &Path| Ok(vec![root.join("usr/bin/bochs-bin")]);
     let working = |path: &Path| Root::read(path).filter(Root::works);
-    let place = Place { directory, kind: "bochs", suite, existing };
+    let place = UnpackPlace { directory, kind: "bochs", suite, existing };
     place.install_from(settings, progress, working, |apt, root, progress| {
         let packages = unpack(apt, &PACKAGES, programs, root, progress)?;
         write_manifest(root, &Root { path: root.to_owned(), packages })
@@ -130,14 +130,14 @@ impl Archive {
         fs::remove_file(self.path(&format!("entries/{name}"))).expect("the entry");
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> AptSettings {
         let index = self.path("archive/dists/sid/main/binary-amd64/Packages");
         fs::create_dir_all(index.parent().expect("a directory")).expect("a directory");
         let entries = fs::read_dir(self.path("entries")).expect("entries");
         let entries = entries.map(|entry| fs::read_to_string(entry.expect("an entry").path()).expect("its text"));
         fs::write(index, entries.collect::<String>()).expect("the index");
         let line = format!("deb [trusted=yes allow-insecure=yes] file:{} sid main", self.path("archive").display());
-        Settings { sources: sources::parse_list(&line), ..Settings::default() }
+        AptSettings { sources: sources::parse_list(&line), ..AptSettings::default() }
     }
 
     fn roots(&self) -> PathBuf {
@@ -148,7 +148,7 @@ impl Archive {
         &self,
         suite: &str,
         existing: Existing,
-        progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(InstallStep<'_>) -> ControlFlow<()>,
     ) -> Result<Root, InstallError> {
         install_in(&self.roots(), suite, existing, &mut |_| Ok(self.settings()), progress)
     }
@@ -229,12 +229,12 @@ fn an_unknown_suite_is_refused_in_the_words_of_apt() {
     };
     let mut settings = archive.settings();
     settings.codename = Some("sid".to_owned());
-    let mut go_on = |_: Step<'_>| ControlFlow::Continue(());
+    let mut go_on = |_: InstallStep<'_>| ControlFlow::Continue(());
     let error = install_in(&archive.roots(), "nosuch", Existing::Keep, &mut |_| Ok(settings.clone()), &mut go_on);
     let text = error.expect_err("there is no such suite").to_string();
     assert!(text.starts_with("apt-get -q update failed") && text.contains("nosuch"), "{text}");
 
-    let error = install_in(&archive.roots(), "sid", Existing::Keep, &mut |_| Ok(Settings::default()), &mut go_on);
+    let error = install_in(&archive.roots(), "sid", Existing::Keep, &mut |_| Ok(AptSettings::default()), &mut go_on);
     assert!(matches!(error, Err(InstallError::NoMirror(_))));
     assert!(archive.left().is_empty());
 }
@@ -291,8 +291,9 @@ fn who_waits_for_another_process_can_give_up() {
 fn names_that_lead_elsewhere_are_no_suites() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for suite in ["", "..", "../x", "a/b", "-x", "a b", "a\n"] {
-        let mut go_on = |_: Step<'_>| ControlFlow::Continue(());
-        let error = install_in(directory.path(), suite, Existing::Keep, &mut |_| Ok(Settings::default()), &mut go_on);
+        let mut go_on = |_: InstallStep<'_>| ControlFlow::Continue(());
+        let error =
+            install_in(directory.path(), suite, Existing::Keep, &mut |_| Ok(AptSettings::default()), &mut go_on);
         assert!(matches!(error, Err(InstallError::BadSuite(name)) if name == suite));
     }
 }

@@ -10,7 +10,7 @@ const COMPONENTS: [&str; 2] = ["main", "universe"];
 
 /// One source of binary packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct AptSource {
     uris: String,
     suites: Vec<String>,
     components: Vec<String>,
@@ -18,7 +18,7 @@ pub(super) struct Source {
     options: Vec<(&'static str, String)>,
 }
 
-impl Source {
+impl AptSource {
     /// Fields of a deb822 stanza; `None` if it is no enabled source of binary packages.
     fn from_fields(fields: &[(String, String)]) -> Option<Self> {
         let field = |name: &str| {
@@ -74,11 +74,11 @@ impl Source {
 }
 
 /// The mirrors to ask for `suite`, the most likely first. `codename` names the release that the machine runs.
-pub(super) fn mirrors(sources: Vec<Source>, suite: &str, codename: Option<&str>) -> Vec<Source> {
+pub(super) fn mirrors(sources: Vec<AptSource>, suite: &str, codename: Option<&str>) -> Vec<AptSource> {
     let ranked = sources.into_iter().filter_map(|source| Some((source.rank(suite, codename)?, source)));
     let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_by_key(|(rank, _)| *rank);
-    let mut mirrors: Vec<Source> = Vec::new();
+    let mut mirrors: Vec<AptSource> = Vec::new();
     for (_, source) in ranked {
         if !mirrors.iter().any(|known| known.uris == source.uris) {
             mirrors.push(source);
@@ -88,11 +88,11 @@ pub(super) fn mirrors(sources: Vec<Source>, suite: &str, codename: Option<&str>)
 }
 
 /// Reads a file of one-line entries (`.list`). Lines that are no entry are skipped, as apt itself reports them.
-pub(super) fn parse_list(text: &str) -> Vec<Source> {
+pub(super) fn parse_list(text: &str) -> Vec<AptSource> {
     text.lines().filter_map(parse_line).collect()
 }
 
-fn parse_line(line: &str) -> Option<Source> {
+fn parse_line(line: &str) -> Option<AptSource> {
     let entry = line.split('#').next()?.trim();
     let rest = entry.strip_prefix("deb")?;
     let rest = rest.strip_prefix(|c: char| c.is_whitespace() || c == '[').map(|_| rest.trim_start())?;
@@ -108,16 +108,16 @@ fn parse_line(line: &str) -> Option<Source> {
     for (name, value) in options.split_whitespace().filter_map(|option| option.split_once('=')) {
         fields.push((name.to_owned(), format!(" {}", value.replace(',', " "))));
     }
-    Source::from_fields(&fields)
+    AptSource::from_fields(&fields)
 }
 
 /// Reads a file of deb822 stanzas (`.sources`).
-pub(super) fn parse_deb822(text: &str) -> Vec<Source> {
+pub(super) fn parse_deb822(text: &str) -> Vec<AptSource> {
     let mut sources = Vec::new();
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in text.lines().chain([""]) {
         if line.trim().is_empty() {
-            sources.extend(Source::from_fields(&fields));
+            sources.extend(AptSource::from_fields(&fields));
             fields.clear();
         } else if line.starts_with('#') {
             // A comment, even within a value.
@@ -166,7 +166,7 @@ Suites: bookworm
 Components: main
 ";
 
-    fn uris(sources: &[Source]) -> Vec<&str> {
+    fn uris(sources: &[AptSource]) -> Vec<&str> {
         sources.iter().map(|source| source.uris.as_str()).collect()
     }
 

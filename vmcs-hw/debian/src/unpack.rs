@@ -10,7 +10,7 @@ use super::apt::Apt;
 use super::command::run;
 use super::error::InstallError;
 use super::libraries::{self, LIBRARIES};
-use super::progress::{Progress, Step};
+use super::progress::{InstallProgress, InstallStep};
 
 /// Starts a program of packages that were unpacked below `root`, with the libraries there.
 #[must_use]
@@ -31,9 +31,9 @@ pub fn unpack(
     wanted: &[&str],
     programs: fn(&Path) -> io::Result<Vec<PathBuf>>,
     root: &Path,
-    progress: Progress<'_>,
+    progress: InstallProgress<'_>,
 ) -> Result<BTreeMap<String, String>, InstallError> {
-    let known = apt.dependencies(wanted, &mut || progress(Step::Index))?;
+    let known = apt.dependencies(wanted, &mut || progress(InstallStep::Index))?;
     let mut packages = BTreeMap::new();
     let mut wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
     loop {
@@ -41,7 +41,7 @@ pub fn unpack(
             announce(&file, progress)?;
             packages.extend(unpack_one(&file, root)?);
         }
-        if progress(Step::Check).is_break() {
+        if progress(InstallStep::Check).is_break() {
             return Err(InstallError::Cancelled);
         }
         libraries::merge_usr(root).map_err(InstallError::io("merging the unpacked directories"))?;
@@ -61,9 +61,9 @@ pub fn unpack(
 ///
 /// # Errors
 /// [`InstallError::Cancelled`].
-pub fn announce(package: &Path, progress: Progress<'_>) -> Result<(), InstallError> {
+pub fn announce(package: &Path, progress: InstallProgress<'_>) -> Result<(), InstallError> {
     let package = package.file_name().unwrap_or_default().to_string_lossy();
-    if progress(Step::Unpack { package: &package }).is_break() { Err(InstallError::Cancelled) } else { Ok(()) }
+    if progress(InstallStep::Unpack { package: &package }).is_break() { Err(InstallError::Cancelled) } else { Ok(()) }
 }
 
 /// Unpacks a package as it is; returns its name and version.

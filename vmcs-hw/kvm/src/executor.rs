@@ -9,8 +9,8 @@ use vmcs_wire::batch::Task;
 use vmcs_wire::codec::Reader;
 use vmcs_wire::{Op, Start};
 
-use crate::machine::{Event, VirtualMachine};
-use crate::watch::Watch;
+use crate::machine::{MachineEvent, VirtualMachine};
+use crate::watch::StepWatch;
 use crate::{KvmError, Payload, host};
 
 /// The examination of the processor is one step, longer than any of a case by so much.
@@ -54,10 +54,10 @@ impl Executor {
         let mut machine = self.start(Task::Profile)?;
         let mut watch = self.watch(self.patience * PROFILE_PATIENCE)?;
         match machine.run(&mut watch) {
-            Event::Answered => machine.answer(0).ok_or_else(|| dead("its profile is garbled")),
-            Event::WantsBatch => Err(dead("it did not examine the processor")),
-            Event::Stopped(Stop::Crashed(detail)) => Err(dead(&detail)),
-            Event::Stopped(Stop::Hung) => Err(dead("it hangs while it examines the processor")),
+            MachineEvent::Answered => machine.answer(0).ok_or_else(|| dead("its profile is garbled")),
+            MachineEvent::WantsBatch => Err(dead("it did not examine the processor")),
+            MachineEvent::Stopped(Stop::Crashed(detail)) => Err(dead(&detail)),
+            MachineEvent::Stopped(Stop::Hung) => Err(dead("it hangs while it examines the processor")),
         }
     }
 
@@ -74,14 +74,14 @@ impl Executor {
     }
 
     /// A machine that waits for its first batch.
-    fn ready(&mut self, watch: &mut Watch) -> Result<VirtualMachine, KvmError> {
+    fn ready(&mut self, watch: &mut StepWatch) -> Result<VirtualMachine, KvmError> {
         let mut machine = self.start(Task::Run)?;
         watch.progressed();
         match machine.run(watch) {
-            Event::WantsBatch => Ok(machine),
-            Event::Answered => Err(dead("it answered before it was asked")),
-            Event::Stopped(Stop::Crashed(detail)) => Err(dead(&detail)),
-            Event::Stopped(Stop::Hung) => Err(dead("it hangs")),
+            MachineEvent::WantsBatch => Ok(machine),
+            MachineEvent::Answered => Err(dead("it answered before it was asked")),
+            MachineEvent::Stopped(Stop::Crashed(detail)) => Err(dead(&detail)),
+            MachineEvent::Stopped(Stop::Hung) => Err(dead("it hangs")),
         }
     }
 
@@ -90,8 +90,9 @@ impl Executor {
         VirtualMachine::new(&self.kvm, &self.cpuid, &self.payload, task, &self.session)
     }
 
-    fn watch(&self, patience: Duration) -> Result<Watch, KvmError> {
-        Watch::start(patience).map_err(|error| KvmError::Request { action: "setting a timer", source: error.into() })
+    fn watch(&self, patience: Duration) -> Result<StepWatch, KvmError> {
+        StepWatch::start(patience)
+            .map_err(|error| KvmError::Request { action: "setting a timer", source: error.into() })
     }
 }
 
@@ -116,9 +117,9 @@ impl BatchMachine for Executor {
         machine.give(&bytes)?;
         watch.progressed();
         let stop = match machine.run(&mut watch) {
-            Event::Answered => None,
-            Event::WantsBatch => Some(Stop::Crashed("the probe lost its place".to_owned())),
-            Event::Stopped(stop) => Some(stop),
+            MachineEvent::Answered => None,
+            MachineEvent::WantsBatch => Some(Stop::Crashed("the probe lost its place".to_owned())),
+            MachineEvent::Stopped(stop) => Some(stop),
         };
         let answer = machine.answer(NUMBER).unwrap_or_default();
         if let Some(stop) = stop {
@@ -126,7 +127,7 @@ impl BatchMachine for Executor {
         }
         if deliver(&answer).is_continue() {
             watch.progressed();
-            if machine.run(&mut watch) == Event::WantsBatch {
+            if machine.run(&mut watch) == MachineEvent::WantsBatch {
                 self.machine = Some(machine);
             }
         }

@@ -13,7 +13,7 @@ use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::layout::{ANSWER_BUFFER, BATCH_BUFFER, BOOT_MAILBOX, MEMORY_END, PROBE, SESSION_BUFFER};
 use vmcs_wire::mailbox::{DOORBELL, Opening, RING_ANSWER, RING_NEXT};
 
-use crate::watch::Watch;
+use crate::watch::StepWatch;
 use crate::{KvmError, Payload};
 
 /// Where KVM puts three pages of its own, for processors without unrestricted guest: far above the memory.
@@ -30,7 +30,7 @@ const PANIC: &str = "vmcs-probe: panic: ";
 
 /// Where the processor stands.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum MachineEvent {
     /// The probe wants a batch.
     WantsBatch,
     /// The probe has handed in an answer.
@@ -86,14 +86,14 @@ impl VirtualMachine {
     }
 
     /// Runs the processor until something is to be done. An answer that grows counts as progress.
-    pub(crate) fn run(&mut self, watch: &mut Watch) -> Event {
+    pub(crate) fn run(&mut self, watch: &mut StepWatch) -> MachineEvent {
         let mut answered = 0;
         loop {
             match self.vcpu.run() {
                 Ok(VcpuExit::IoOut(DOORBELL, data)) if data.len() == 4 => {
                     match u32::from_le_bytes([data[0], data[1], data[2], data[3]]) {
-                        RING_NEXT => return Event::WantsBatch,
-                        RING_ANSWER => return Event::Answered,
+                        RING_NEXT => return MachineEvent::WantsBatch,
+                        RING_ANSWER => return MachineEvent::Answered,
                         _ => {}
                     }
                 }
@@ -103,7 +103,7 @@ impl VirtualMachine {
                 // Nothing is there.
                 Ok(VcpuExit::IoIn(_, data) | VcpuExit::MmioRead(_, data)) => data.fill(0xFF),
                 // Nobody would wake it.
-                Ok(VcpuExit::Hlt) => return Event::Stopped(Stop::Hung),
+                Ok(VcpuExit::Hlt) => return MachineEvent::Stopped(Stop::Hung),
                 Ok(VcpuExit::Shutdown) => {
                     return crashed("KVM_EXIT_SHUTDOWN: a triple fault or a VMX abort".to_owned());
                 }
@@ -119,7 +119,7 @@ impl VirtualMachine {
                         watch.progressed();
                     }
                     if watch.is_over() {
-                        return Event::Stopped(Stop::Hung);
+                        return MachineEvent::Stopped(Stop::Hung);
                     }
                 }
                 Err(error) => return crashed(format!("KVM_RUN failed: {}", io::Error::from(error))),
@@ -165,8 +165,8 @@ impl VirtualMachine {
 const EINTR: i32 = nix::errno::Errno::EINTR as i32;
 const EAGAIN: i32 = nix::errno::Errno::EAGAIN as i32;
 
-fn crashed(detail: String) -> Event {
-    Event::Stopped(Stop::Crashed(detail))
+fn crashed(detail: String) -> MachineEvent {
+    MachineEvent::Stopped(Stop::Crashed(detail))
 }
 
 /// Memory with the probe, the task and the session in it.

@@ -91,7 +91,7 @@ fn write_disk(path: &Path, content: &[u8], sectors: u32) -> Result<u64, TargetEr
 
 /// An answer that is whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct SlotAnswer {
     /// Whether the batch has been executed to its end.
     pub(super) complete: bool,
     /// Results.
@@ -102,7 +102,7 @@ pub(super) struct Answer {
 ///
 /// # Errors
 /// [`TargetError::Io`].
-pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Option<Answer>, TargetError> {
+pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Option<SlotAnswer>, TargetError> {
     let start = u64::from(slot.lba) * SECTOR as u64;
     let read = |buffer: &mut [u8], offset| {
         disk.read_exact_at(buffer, offset).map_err(TargetError::io("reading answers from the disk of Bochs"))
@@ -125,7 +125,7 @@ pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Op
     }
     let mut content = vec![0; bytes];
     read(&mut content, content_start)?;
-    Ok(Some(Answer { complete: header.complete, content }))
+    Ok(Some(SlotAnswer { complete: header.complete, content }))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use vmcs_case::TargetError;
 use vmcs_debian::{
-    Existing, InstallError, LIBRARIES, MANIFEST, Place, Progress, all_in, roots_directory, write_manifest,
+    Existing, InstallError, InstallProgress, LIBRARIES, MANIFEST, UnpackPlace, all_in, roots_directory, write_manifest,
 };
 
 use super::install::BochsInstall;
@@ -48,7 +48,7 @@ impl UnpackedBochs {
     /// The root at `path`; `None` if there is none, or none of this form.
     fn read(path: &Path) -> Option<Self> {
         let manifest = fs::read(path.join(MANIFEST)).ok()?;
-        let Manifest { suite, bochs, packages } = serde_json::from_slice(&manifest).ok()?;
+        let BochsManifest { suite, bochs, packages } = serde_json::from_slice(&manifest).ok()?;
         let (major, minor) = bochs.split_once('.')?;
         let version = BochsVersion { major: major.parse().ok()?, minor: minor.parse().ok()? };
         Some(Self { suite, path: path.to_owned(), version, packages })
@@ -58,7 +58,7 @@ impl UnpackedBochs {
 /// Contents of [`MANIFEST`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct BochsManifest {
     suite: String,
     bochs: String,
     packages: BTreeMap<String, String>,
@@ -74,19 +74,19 @@ pub fn unpacked() -> Result<Vec<UnpackedBochs>, InstallError> {
     Ok(roots)
 }
 
-/// Unpacks the Bochs of the Debian suite `suite`, such as `trixie` or `sid`, for this user; [`Place::install`] says what
+/// Unpacks the Bochs of the Debian suite `suite`, such as `trixie` or `sid`, for this user; [`UnpackPlace::install`] says what
 /// `progress` can do.
 ///
 /// # Errors
 /// [`InstallError`].
-pub fn unpack(suite: &str, existing: Existing, progress: Progress<'_>) -> Result<UnpackedBochs, InstallError> {
+pub fn unpack(suite: &str, existing: Existing, progress: InstallProgress<'_>) -> Result<UnpackedBochs, InstallError> {
     let working = |path: &Path| UnpackedBochs::read(path).filter(|root| root.open().is_ok());
-    let place = Place { directory: &roots_directory()?, kind: KIND, suite, existing };
+    let place = UnpackPlace { directory: &roots_directory()?, kind: KIND, suite, existing };
     place.install(progress, working, |apt, root, progress| {
         let packages = vmcs_debian::unpack(apt, &PACKAGES, programs, root, progress)?;
         let unusable = |error| InstallError::Unusable(Box::new(error));
         let bochs = BochsInstall::from_root(root).map_err(unusable)?.version.to_string();
-        write_manifest(root, &Manifest { suite: suite.to_owned(), bochs, packages })
+        write_manifest(root, &BochsManifest { suite: suite.to_owned(), bochs, packages })
     })
 }
 

@@ -10,7 +10,7 @@ use vmcs_driver::{Batch, BatchMachine, Chunk, Deliver, Stop, Stopped};
 use vmcs_wire::disk::Extent;
 
 use super::image;
-use super::process::{Process, Status};
+use super::process::{Process, ProcessStatus};
 use super::target::{BochsOptions, BochsTarget};
 use crate::answers::{encode_session, examined};
 use crate::run::{Portions, run};
@@ -108,13 +108,13 @@ impl BochsTarget {
                 process.progressed();
             }
             let stop = match status {
-                Status::Running => {
+                ProcessStatus::Running => {
                     thread::sleep(PAUSE);
                     continue;
                 }
-                Status::Hung if next > before => continue,
-                Status::Hung => Stop::Hung,
-                Status::Exited(_) => Stop::Crashed(process.console().last_words()),
+                ProcessStatus::Hung if next > before => continue,
+                ProcessStatus::Hung => Stop::Hung,
+                ProcessStatus::Exited(_) => Stop::Crashed(process.console().last_words()),
             };
             let console = process.console();
             if !console.ready() {

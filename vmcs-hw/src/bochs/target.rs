@@ -8,7 +8,7 @@ use vmcs_case::{CpuClock, TargetError};
 use super::config::Guest;
 use super::error::BochsError;
 use super::install::BochsInstall;
-use super::process::{self, Files};
+use super::process::{self, MachineDirectory};
 use crate::probe_image;
 
 /// How a [`BochsTarget`] works; the defaults suit campaigns.
@@ -35,7 +35,7 @@ pub struct BochsTarget {
     pub(super) model: String,
     pub(super) options: BochsOptions,
     pub(super) wrapper: Vec<OsString>,
-    pub(super) files: Files,
+    pub(super) files: MachineDirectory,
     pub(super) clock: CpuClock,
 }
 
@@ -69,7 +69,7 @@ impl BochsTarget {
             let version = install.version;
             return Err(BochsError::UnknownModel { version, model: model.to_owned(), models }.into());
         }
-        let files = Files::new(guest)?;
+        let files = MachineDirectory::new(guest)?;
         Ok(Self {
             install,
             model: model.to_owned(),

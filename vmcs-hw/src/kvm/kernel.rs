@@ -10,8 +10,8 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 use vmcs_case::TargetError;
 use vmcs_debian::{
-    Apt, Existing, InstallError, MANIFEST, Place, Progress, Step, all_in, announce, roots_directory, run, unpack_one,
-    write_manifest,
+    Apt, Existing, InstallError, InstallProgress, InstallStep, MANIFEST, UnpackPlace, all_in, announce,
+    roots_directory, run, unpack_one, write_manifest,
 };
 
 use super::linux;
@@ -40,7 +40,7 @@ pub struct InstalledKernel {
 impl InstalledKernel {
     fn read(path: &Path) -> Option<Self> {
         let manifest = fs::read(path.join(MANIFEST)).ok()?;
-        let Manifest { suite, release, packages } = serde_json::from_slice(&manifest).ok()?;
+        let KernelManifest { suite, release, packages } = serde_json::from_slice(&manifest).ok()?;
         let complete = MODULES.iter().chain([&IMAGE]).all(|name| path.join(name).is_file());
         complete.then(|| Self { suite, path: path.to_owned(), release, packages })
     }
@@ -70,7 +70,7 @@ impl InstalledKernel {
 /// Contents of [`MANIFEST`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct KernelManifest {
     suite: String,
     release: String,
     packages: BTreeMap<String, String>,
@@ -87,22 +87,22 @@ pub fn installed_kernels() -> Result<Vec<InstalledKernel>, InstallError> {
 }
 
 /// Takes of a suite's Linux what it takes to run its KVM inside Bochs: the kernel that Debian builds for virtual machines,
-/// and its modules for KVM. [`Place::install`] says what `progress` can do.
+/// and its modules for KVM. [`UnpackPlace::install`] says what `progress` can do.
 ///
 /// # Errors
 /// [`InstallError`].
 pub fn install_kernel(
     suite: &str,
     existing: Existing,
-    progress: Progress<'_>,
+    progress: InstallProgress<'_>,
 ) -> Result<InstalledKernel, InstallError> {
-    let place = Place { directory: &roots_directory()?, kind: KIND, suite, existing };
+    let place = UnpackPlace { directory: &roots_directory()?, kind: KIND, suite, existing };
     place.install(progress, InstalledKernel::read, fill)
 }
 
 /// Downloads the kernel and puts what is needed of it into `root`.
-fn fill(apt: &Apt, root: &Path, progress: Progress<'_>) -> Result<(), InstallError> {
-    let known = apt.dependencies(&[PACKAGE], &mut || progress(Step::Index))?;
+fn fill(apt: &Apt, root: &Path, progress: InstallProgress<'_>) -> Result<(), InstallError> {
+    let known = apt.dependencies(&[PACKAGE], &mut || progress(InstallStep::Index))?;
     // The image, and the modules where they have a package of their own.
     let parts = ["linux-image-", "linux-modules-", "linux-binary-"];
     let is_part = |name: &&String| name.contains("cloud-amd64") && parts.iter().any(|part| name.starts_with(part));
@@ -117,7 +117,7 @@ fn fill(apt: &Apt, root: &Path, progress: Progress<'_>) -> Result<(), InstallErr
         announce(&file, progress)?;
         packages.extend(unpack_one(&file, &unpacked)?);
     }
-    if progress(Step::Check).is_break() {
+    if progress(InstallStep::Check).is_break() {
         return Err(InstallError::Cancelled);
     }
     let files = files_below(&unpacked).map_err(InstallError::io("reading what was unpacked"))?;
@@ -141,7 +141,7 @@ fn fill(apt: &Apt, root: &Path, progress: Progress<'_>) -> Result<(), InstallErr
         }
     }
     fs::remove_dir_all(&unpacked).map_err(InstallError::io("removing what is not needed"))?;
-    write_manifest(root, &Manifest { suite: apt.suite().to_owned(), release, packages })
+    write_manifest(root, &KernelManifest { suite: apt.suite().to_owned(), release, packages })
 }
 
 /// All files below a directory.

@@ -68,7 +68,7 @@ const E820_COUNT: usize = 0x1E8;
 const E820_TABLE: usize = 0x2D0;
 
 /// A file of the initramfs; one without content is a directory.
-pub(crate) struct File<'a> {
+pub(crate) struct InitramfsFile<'a> {
     pub(crate) name: &'a str,
     pub(crate) content: &'a [u8],
 }
@@ -110,7 +110,7 @@ fn setup(image: &[u8]) -> Result<(&[u8], &[u8]), LinuxError> {
 ///
 /// # Errors
 /// [`LinuxError`].
-pub(crate) fn guest(image: &[u8], files: &[File<'_>], more: &str) -> Result<Guest, LinuxError> {
+pub(crate) fn guest(image: &[u8], files: &[InitramfsFile<'_>], more: &str) -> Result<Guest, LinuxError> {
     let (setup_header, kernel) = setup(image)?;
     let initramfs = newc(files);
     let kernel_at = (INITRAMFS + initramfs.len() as u64).next_multiple_of(KERNEL_ALIGNMENT);
@@ -158,13 +158,13 @@ fn put(target: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 /// A cpio archive in the format "newc", uncompressed.
-fn newc(files: &[File<'_>]) -> Vec<u8> {
+fn newc(files: &[InitramfsFile<'_>]) -> Vec<u8> {
     const DIRECTORY: usize = 0o040_755;
     const EXECUTABLE: usize = 0o100_755;
     let mut archive = Vec::new();
     let pad = |archive: &mut Vec<u8>| archive.resize(archive.len().next_multiple_of(4), 0);
-    let end = File { name: "TRAILER!!!", content: &[] };
-    for (inode, File { name, content }) in files.iter().chain([&end]).enumerate() {
+    let end = InitramfsFile { name: "TRAILER!!!", content: &[] };
+    for (inode, InitramfsFile { name, content }) in files.iter().chain([&end]).enumerate() {
         let mode = if content.is_empty() { DIRECTORY } else { EXECUTABLE };
         // Inode, mode, owner, group, links, time, size, four device numbers, length of the name, checksum.
         let numbers = [inode + 1, mode, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
@@ -201,7 +201,7 @@ mod tests {
         if probe_image::elf().is_err() {
             return;
         }
-        let guest = guest(&image(), &[File { name: "init", content: &[7; 5] }], "").expect("a guest");
+        let guest = guest(&image(), &[InitramfsFile { name: "init", content: &[7; 5] }], "").expect("a guest");
         let disk = guest.system.expect("a disk");
         assert_eq!(disk[header::MAGIC..][..4], *b"HdrS");
         assert_eq!(disk[header::RAMDISK..][..4], low_half(INITRAMFS));
@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn archives_are_those_that_cpio_reads() {
-        let archive = newc(&[File { name: "a", content: b"xyz" }, File { name: "dev", content: &[] }]);
+        let archive =
+            newc(&[InitramfsFile { name: "a", content: b"xyz" }, InitramfsFile { name: "dev", content: &[] }]);
         let header = std::str::from_utf8(&archive[..110]).expect("ASCII");
         assert_eq!(&header[..22], "07070100000001000081ED");
         assert_eq!(&header[54..62], "00000003");

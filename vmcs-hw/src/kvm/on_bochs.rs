@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::kernel::InstalledKernel;
-use super::linux::{self, File};
+use super::linux::{self, InitramfsFile};
 use crate::bochs::{BochsInstall, BochsOptions, BochsTarget, BochsVersion};
 use crate::probe_image::{self, EmbeddedError};
 use vmcs_case::TargetError;
@@ -44,11 +44,11 @@ impl KvmOnBochs {
         let image = kernel.image()?;
         let modules = kernel.modules()?;
         let mut files = vec![
-            File { name: "dev", content: &[] },
-            File { name: "init", content: INIT },
-            File { name: "probe", content: &probe },
+            InitramfsFile { name: "dev", content: &[] },
+            InitramfsFile { name: "init", content: INIT },
+            InitramfsFile { name: "probe", content: &probe },
         ];
-        files.extend(modules.iter().map(|(name, content)| File { name, content }));
+        files.extend(modules.iter().map(|(name, content)| InitramfsFile { name, content }));
         let version = kernel.version();
         let old_bochs = install.version < (BochsVersion { major: 3, minor: 0 });
         let more = if old_bochs && version != "6.1" { linux::WITHOUT_XSAVE } else { "" };

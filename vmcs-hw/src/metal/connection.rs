@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vmcs_wire::batch::{MAX_ANSWER_BYTES, MAX_SESSION_BYTES};
 use vmcs_wire::frame::MAX_PAYLOAD;
-use vmcs_wire::line::{Interrupted, Line};
+use vmcs_wire::line::{Interrupted, SerialLine};
 use vmcs_wire::serial::{Greeting, VERSION};
 
 use super::port::{HostPort, LineName};
@@ -85,7 +85,7 @@ impl MetalOptions {
 pub struct MetalTarget {
     pub(super) name: LineName,
     pub(super) options: MetalOptions,
-    pub(super) line: Line<'static, HostPort>,
+    pub(super) line: SerialLine<'static, HostPort>,
     /// Number of the connection.
     connection: u32,
     /// The processor, as the probe has greeted.
@@ -100,7 +100,7 @@ impl MetalTarget {
     /// [`TargetError::Io`], [`MetalError::NoAnswer`], [`TargetError::Stopped`]; [`TargetError::Probe`] with the probe's
     /// diagnosis when the machine cannot work; [`MetalError::ProbeVersion`].
     pub fn open(name: LineName, options: MetalOptions) -> Result<Self, TargetError> {
-        let line = Line::host(HostPort::open(&name)?);
+        let line = SerialLine::host(HostPort::open(&name)?);
         // Not that of a host before this one: the probe takes the same number for the same connection.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let connection = now.subsec_nanos() ^ std::process::id().rotate_left(16);

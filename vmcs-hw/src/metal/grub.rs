@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vmcs_debian::{
-    Existing, InstallError, MANIFEST, Place, Progress, codename, last_lines, launcher, roots_directory, unpack,
-    write_manifest,
+    Existing, InstallError, InstallProgress, MANIFEST, UnpackPlace, codename, last_lines, launcher, roots_directory,
+    unpack, write_manifest,
 };
 
 /// What the directory's name starts with.
@@ -38,7 +38,7 @@ pub(super) struct InstalledGrub {
 /// Contents of [`MANIFEST`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct GrubManifest {
     suite: String,
     packages: BTreeMap<String, String>,
 }
@@ -46,7 +46,7 @@ struct Manifest {
 impl InstalledGrub {
     fn read(path: &Path) -> Option<Self> {
         let manifest = fs::read(path.join(MANIFEST)).ok()?;
-        serde_json::from_slice::<Manifest>(&manifest).ok()?;
+        serde_json::from_slice::<GrubManifest>(&manifest).ok()?;
         Some(Self { path: path.to_owned() })
     }
 
@@ -64,17 +64,17 @@ impl InstalledGrub {
     }
 }
 
-/// Unpacks GRUB, xorriso and mtools of the release that this machine runs; [`Place::install`] says what `progress` can do.
+/// Unpacks GRUB, xorriso and mtools of the release that this machine runs; [`UnpackPlace::install`] says what `progress` can do.
 ///
 /// # Errors
 /// [`InstallError`].
-pub(super) fn install_grub(progress: Progress<'_>) -> Result<InstalledGrub, InstallError> {
+pub(super) fn install_grub(progress: InstallProgress<'_>) -> Result<InstalledGrub, InstallError> {
     let suite = codename().unwrap_or_else(|| "stable".to_owned());
-    let place = Place { directory: &roots_directory()?, kind: KIND, suite: &suite, existing: Existing::Keep };
+    let place = UnpackPlace { directory: &roots_directory()?, kind: KIND, suite: &suite, existing: Existing::Keep };
     let working = |path: &Path| InstalledGrub::read(path).filter(|grub| grub.check().is_ok());
     place.install(progress, working, |apt, root, progress| {
         let packages = unpack(apt, &PACKAGES, programs, root, progress)?;
-        write_manifest(root, &Manifest { suite: suite.clone(), packages })?;
+        write_manifest(root, &GrubManifest { suite: suite.clone(), packages })?;
         InstalledGrub { path: root.to_owned() }.check().map_err(|error| InstallError::Unusable(Box::new(error)))
     })
 }

@@ -59,7 +59,7 @@ impl fmt::Display for LineName {
 /// An open line, which collects the probe's lines of text besides.
 #[derive(Debug)]
 pub(super) struct HostPort {
-    stream: Stream,
+    stream: PortStream,
     received: [u8; 4096],
     first: usize,
     end: usize,
@@ -67,7 +67,7 @@ pub(super) struct HostPort {
 }
 
 #[derive(Debug)]
-enum Stream {
+enum PortStream {
     /// A terminal, and how it was set before.
     Terminal(File, Box<Termios>),
     Socket(UnixStream),
@@ -79,7 +79,7 @@ impl HostPort {
     /// # Errors
     /// [`TargetError::Io`].
     pub(super) fn open(name: &LineName) -> Result<Self, TargetError> {
-        let stream = Stream::open(name).map_err(TargetError::io(format!("opening {}", name.path.display())))?;
+        let stream = PortStream::open(name).map_err(TargetError::io(format!("opening {}", name.path.display())))?;
         Ok(Self { stream, received: [0; 4096], first: 0, end: 0, text: String::new() })
     }
 
@@ -89,7 +89,7 @@ impl HostPort {
     }
 }
 
-impl Stream {
+impl PortStream {
     fn open(name: &LineName) -> io::Result<Self> {
         if name.path.metadata()?.file_type().is_socket() {
             let socket = UnixStream::connect(&name.path)?;
@@ -140,7 +140,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for PortStream {
     fn drop(&mut self) {
         if let Self::Terminal(file, before) = self {
             // The device may be gone; nobody is left to tell.
@@ -154,8 +154,8 @@ impl Port for HostPort {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
-            Stream::Terminal(file, _) => file.write_all(bytes),
-            Stream::Socket(socket) => socket.write_all(bytes),
+            PortStream::Terminal(file, _) => file.write_all(bytes),
+            PortStream::Socket(socket) => socket.write_all(bytes),
         }
     }
 

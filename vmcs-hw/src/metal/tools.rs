@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmcs_debian::{InstallError, LIBRARIES, Progress, launcher};
+use vmcs_debian::{InstallError, InstallProgress, LIBRARIES, launcher};
 
 use super::grub;
 
@@ -46,12 +46,12 @@ impl Tools {
         if complete { MKRESCUE.iter().find_map(|name| find(name)).map(Self::Installed) } else { None }
     }
 
-    /// Unpacks the packages of this machine's own release for this user. [`vmcs_debian::Place::install`]
+    /// Unpacks the packages of this machine's own release for this user. [`vmcs_debian::UnpackPlace::install`]
     /// says what `progress` can do.
     ///
     /// # Errors
     /// [`InstallError`].
-    pub fn unpack(progress: Progress<'_>) -> Result<Self, InstallError> {
+    pub fn unpack(progress: InstallProgress<'_>) -> Result<Self, InstallError> {
         Ok(Self::Unpacked(grub::install_grub(progress)?.path))
     }
 

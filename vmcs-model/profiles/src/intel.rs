@@ -1,7 +1,7 @@
 //! The processors of `intel.jsonl`, from which this file is made.
 
-use super::Confidence::{Exact, Partial};
-use super::ShippedProfile;
+use super::shipped::Confidence::{Exact, Partial};
+use super::shipped::ShippedProfile;
 
 #[rustfmt::skip]
 pub(super) const INTEL: &[ShippedProfile] = &[

@@ -258,12 +258,12 @@ const fn spec_ctrl([.., edx]: CpuidRegisters, [.., edx2]: CpuidRegisters) -> u64
 
 /// SDM Vol. 3C, 34.2.8.2, IA32_RTIT_CTL MSR.
 const fn rtit_ctl([_, ebx, ecx, _]: CpuidRegisters, [ranges, ..]: CpuidRegisters) -> u64 {
-    // TraceEn, OS, User, TSCEn, DisRETC, BranchEn.
-    let always = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 11 | 1 << 13;
     let cycles = if_bit(ebx, 1, 1 << 1 | 0xF << 19 | 0xF << 24);
     let mini_time = if_bit(ebx, 3, 1 << 9 | 0xF << 14);
     let ptwrite = if_bit(ebx, 4, 1 << 5 | 1 << 12);
     let addresses = if ranges & 7 >= 4 { 0xFFFF } else { (1u64 << (4 * (ranges & 7))) - 1 } << 32;
+    // TraceEn, OS, User, TSCEn, DisRETC, BranchEn.
+    let always = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 11 | 1 << 13;
     !(always
         | cycles
         | mini_time

@@ -112,11 +112,11 @@ checks! {
     when single_step_matters(c), "there is blocking by STI or MOV SS, or the activity state is HLT" => {
         /// BS (bit 14) of the pending debug exceptions is 1 if RFLAGS.TF is 1 and BTF (bit 1) of the IA32_DEBUGCTL field is 0.
         /// If “load debug controls” is 0 that field is not loaded, and it is open whether it still counts.
-        BsSet "guest.pdbg.bs-must-be-set" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL] =>
+        BsSet "guest.pdbg.bs-must-be-set" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL, VM_ENTRY_CONTROLS] =>
             pending(c).contains(PendingDebug::BS) || !steps_instructions(c);
         /// BS (bit 14) of the pending debug exceptions is 0 if RFLAGS.TF is 0 or BTF (bit 1) of the IA32_DEBUGCTL field is 1.
         /// If “load debug controls” is 0 that field is not loaded, and it is open whether it still counts.
-        BsClear "guest.pdbg.bs-must-be-clear" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL] =>
+        BsClear "guest.pdbg.bs-must-be-clear" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL, VM_ENTRY_CONTROLS] =>
             !pending(c).contains(PendingDebug::BS) || may_step_instructions(c);
     }
     when pending(c).contains(PendingDebug::RTM), "RTM of the pending debug exceptions is 1" => {

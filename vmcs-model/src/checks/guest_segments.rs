@@ -96,14 +96,14 @@ checks! {
     }
     when !virtual_8086(c) && c.get(field::GUEST_CR4).contains(Cr4::FRED), "the guest will not be virtual-8086 and CR4.FRED is 1" => {
         /// DPL of SS is 0 or 3.
-        FredDpl "guest.seg.ss.fred-dpl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CR4] => matches!(ss(c).dpl(), 0 | 3);
+        FredDpl "guest.seg.ss.fred-dpl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CR4, GUEST_RFLAGS] => matches!(ss(c).dpl(), 0 | 3);
         /// L of CS is 1 if DPL of SS is 0.
-        FredDpl0 "guest.seg.ss.fred-dpl0-csl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CS_ACCESS_RIGHTS, GUEST_CR4] => ss(c).dpl() != 0 || cs(c).long();
+        FredDpl0 "guest.seg.ss.fred-dpl0-csl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CS_ACCESS_RIGHTS, GUEST_CR4, GUEST_RFLAGS] => ss(c).dpl() != 0 || cs(c).long();
         /// RFLAGS.IOPL is 0 if DPL of SS is 3.
         FredDpl3Iopl "guest.seg.ss.fred-dpl3-iopl" [GUEST_SS_ACCESS_RIGHTS, GUEST_RFLAGS, GUEST_CR4] =>
             ss(c).dpl() != 3 || c.get(field::GUEST_RFLAGS).iopl() == 0;
         /// There is no blocking by STI if DPL of SS is 3.
-        FredDpl3Sti "guest.seg.ss.fred-dpl3-sti" [GUEST_SS_ACCESS_RIGHTS, GUEST_INTERRUPTIBILITY_STATE, GUEST_CR4] =>
+        FredDpl3Sti "guest.seg.ss.fred-dpl3-sti" [GUEST_SS_ACCESS_RIGHTS, GUEST_INTERRUPTIBILITY_STATE, GUEST_CR4, GUEST_RFLAGS] =>
             ss(c).dpl() != 3 || !c.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::STI);
     }
     when !virtual_8086(c) && !unrestricted(c), "the guest will not be virtual-8086 and “unrestricted guest” is 0" => {

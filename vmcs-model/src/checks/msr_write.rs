@@ -99,6 +99,10 @@ fn exists(has: &Capabilities, exists: Exists, n: u32) -> Write {
             _ => Write::Open,
         },
         Exists::PerformanceMonitoring(least) => version(least),
+        Exists::PerformanceMonitoringOrOwn(least) => match version(least) {
+            Write::Fails => Write::Open,
+            exists => exists,
+        },
         // Version 1 has counters but no IA32_PERF_GLOBAL_CTRL.
         Exists::GeneralCounter | Exists::FixedCounter if version(2) != Write::Loads => version(1).and(|| Write::Open),
         Exists::GeneralCounter => counters(1 << (n & 31)),
@@ -144,14 +148,18 @@ fn takes(has: &Capabilities, state: &LoadedState, takes: Takes, n: u32, value: u
             reserved(value_, has.reserved.debugctl).and(|| Write::open_if(value_ != value))
         }
         Takes::PerfGlobalCtrl => reserved(value, has.reserved.perf_global_ctrl),
-        // Bit 21 (any thread) is deprecated, and newer bits lie in the upper dword.
-        Takes::PerfEventSelect => Write::open_if(value & !0xFFDF_FFFF != 0),
+        // Bit 19 (pin control) is reserved from Sandy Bridge on, bit 21 (any thread) is deprecated, and newer bits lie in
+        // the upper dword.
+        Takes::PerfEventSelect => Write::open_if(value & !0xFFD7_FFFF != 0),
         Takes::FixedCounter => known(has, Facts::cpuid(CpuidLeaf::PerformanceMonitoring), || {
             let width = has.cpuid(CpuidLeaf::PerformanceMonitoring)[3] >> 5 & 0xFF;
             Write::loads_if(value.checked_shr(width).unwrap_or(0) == 0)
         }),
         Takes::FixedCounterControl => fixed_counter_control(has, value),
-        Takes::TraceWithout(reserved) => Write::loads_if(value & reserved == 0).and(|| trace_stopped(state)),
+        Takes::TraceWithoutOrOpen(reserved, open) => Write::loads_if(value & reserved == 0)
+            .and(|| Write::open_if(value & open != 0))
+            .and(|| trace_stopped(state)),
+        Takes::TraceStatus => trace_status(has, value).and(|| trace_stopped(state)),
         Takes::TraceOutputBase => {
             Write::loads_if(value & 0x7F == 0).and(|| physical(has, value)).and(|| trace_stopped(state))
         }
@@ -226,13 +234,33 @@ const fn trace_stopped(state: &LoadedState) -> Write {
     }
 }
 
-/// In VMX operation the MSR can be written only where IA32_VMX_MISC\[14\] is 1. Encodings of frequencies and ranges, and
-/// what may be changed while TraceEn stays 1, are open.
+/// IA32_RTIT_STATUS. Bits 2:0 are ignored, 4 and 5 are taken, and so is the packet byte count where it exists. Bits 3, 6, 7
+/// and 8 exist on newer processors, which CPUID does not tell in one way.
+fn trace_status(has: &Capabilities, value: u64) -> Write {
+    const RESERVED: u64 = 0xFFFE_0000_FFFF_FE00;
+    const PACKET_BYTE_COUNT: u64 = 0x1_FFFF << 32;
+    const NEWER: u64 = 1 << 3 | 1 << 6 | 1 << 7 | 1 << 8;
+    let byte_count = || {
+        if value & PACKET_BYTE_COUNT == 0 {
+            return Write::Loads;
+        }
+        known(has, Facts::cpuid(CpuidLeaf::Trace0), || Write::loads_if(has.cpuid(CpuidLeaf::Trace0)[1] & 1 << 1 != 0))
+    };
+    Write::loads_if(value & RESERVED == 0).and(byte_count).and(|| Write::open_if(value & NEWER != 0))
+}
+
+/// Where IA32_VMX_MISC\[14\] is 0, TraceEn cannot be set in VMX operation; newer editions of the SDM say that the MSR cannot
+/// be written at all. Encodings of frequencies and ranges, and what may be changed while TraceEn stays 1, are open.
 fn trace_control(has: &Capabilities, value: u64) -> Write {
+    const TRACE_EN: u64 = 1;
     const ENCODINGS: u64 = 0xFFFF << 32 | 0xF << 24 | 0xF << 19 | 0xF << 14;
-    known(has, Facts::msr(CapabilityMsr::Misc), || Write::loads_if(has.misc & 1 << 14 != 0))
-        .and(|| reserved(value, has.reserved.rtit_ctl))
-        .and(|| Write::open_if(value & (ENCODINGS | 1) != 0))
+    known(has, Facts::msr(CapabilityMsr::Misc), || match (has.misc & 1 << 14 != 0, value & TRACE_EN != 0) {
+        (true, _) => Write::Loads,
+        (false, true) => Write::Fails,
+        (false, false) => Write::Open,
+    })
+    .and(|| reserved(value, has.reserved.rtit_ctl))
+    .and(|| Write::open_if(value & (ENCODINGS | TRACE_EN) != 0))
 }
 
 /// LMA is ignored; LME cannot change while CR0.PG is 1.

@@ -10,7 +10,7 @@ use crate::checks::CheckSet;
 use crate::context::EntryContext;
 use crate::controls::{Entry, Exit};
 use crate::field::{self, FieldId, FieldSet};
-use crate::formats::AccessRights;
+use crate::formats::{AccessRights, InterruptionInformation};
 use crate::memory::UnknownMemory;
 use crate::partial::Watch;
 use crate::registers::{Cr0, Cr4, Efer, Rflags};
@@ -141,21 +141,35 @@ impl Explanation<'_> {
     }
 }
 
-/// Bits that decide the mode of the guest or of the host.
+/// Bits that decide the mode of guest or host, or whether there is a segment or an event at all: a change of them avoids a
+/// rule more often than it follows it.
 fn mode_bits(field: FieldId) -> u64 {
-    [
+    const UNUSABLE: u64 = 1 << 16;
+    const SEGMENTS: [FieldId; 8] = [
+        field::GUEST_ES_ACCESS_RIGHTS.id(),
+        field::GUEST_CS_ACCESS_RIGHTS.id(),
+        field::GUEST_SS_ACCESS_RIGHTS.id(),
+        field::GUEST_DS_ACCESS_RIGHTS.id(),
+        field::GUEST_FS_ACCESS_RIGHTS.id(),
+        field::GUEST_GS_ACCESS_RIGHTS.id(),
+        field::GUEST_LDTR_ACCESS_RIGHTS.id(),
+        field::GUEST_TR_ACCESS_RIGHTS.id(),
+    ];
+    let long = u64::from(AccessRights::new().with_long(true).into_bits());
+    let event = InterruptionInformation::new().with_valid(true);
+    let of_segment = if SEGMENTS.contains(&field) { UNUSABLE } else { 0 };
+    let of_field = [
         (field::GUEST_CR0.id(), (Cr0::PE | Cr0::PG).bits()),
         (field::GUEST_CR4.id(), Cr4::PAE.bits()),
         (field::GUEST_IA32_EFER.id(), (Efer::LME | Efer::LMA).bits()),
         (field::GUEST_RFLAGS.id(), Rflags::VM.bits()),
-        (field::GUEST_CS_ACCESS_RIGHTS.id(), u64::from(AccessRights::new().with_long(true).into_bits())),
+        (field::GUEST_CS_ACCESS_RIGHTS.id(), long),
         (field::VM_ENTRY_CONTROLS.id(), (Entry::IA_32E_MODE_GUEST | Entry::ENTRY_TO_SMM).bits().into()),
+        (field::VM_ENTRY_INTERRUPTION_INFORMATION.id(), event.into_bits().into()),
         (field::PRIMARY_VM_EXIT_CONTROLS.id(), Exit::HOST_ADDRESS_SPACE_SIZE.bits().into()),
         (field::HOST_IA32_EFER.id(), (Efer::LME | Efer::LMA).bits()),
-    ]
-    .into_iter()
-    .find_map(|(id, bits)| (id == field).then_some(bits))
-    .unwrap_or(0)
+    ];
+    of_field.into_iter().find_map(|(id, bits)| (id == field).then_some(bits)).unwrap_or(0) | of_segment
 }
 
 /// A VMCS, perhaps with one field changed, that notes which fields are asked for.

@@ -61,27 +61,18 @@ pub(crate) fn is_risky(processor: &Processor, entry: &EntryCase, vmcs: &Vmcs, vi
         && risk::takes_the_machine_down(&processor.bases[entry.base], vmcs, &entry.memory(processor), first.is_none())
 }
 
-/// A check that keeps an entry from showing that `aim`'s check is in force, or is not, and holds; `None` if that is not
-/// what the entry is.
-pub(crate) fn obstacle(processor: &Processor, entry: &EntryCase, aim: Aim) -> Option<(u32, CheckId)> {
-    let vmcs = entry.image(processor);
-    let violated = entry.violations(processor, &vmcs);
-    let holds =
-        !violated.contains(aim.check) && entry.puts_in_force(processor, &vmcs, aim.check) == (aim.side == Side::Legal);
-    let first = violated.iter().next().filter(|_| holds && aim.side != Side::Violated)?;
-    Some((violated.len(), first))
-}
-
 /// Whether the entry lies on that side of that check, and shows it.
-fn lies_on(processor: &Processor, entry: &EntryCase, vmcs: &Vmcs, violated: &CheckSet, aim: Aim) -> bool {
+pub(super) fn lies_on(processor: &Processor, entry: &EntryCase, vmcs: &Vmcs, violated: &CheckSet, aim: Aim) -> bool {
     let Aim { check, side } = aim;
     if violated.contains(check) {
         return side == Side::Violated;
     }
-    if side == Side::Violated || !is_visible(check, violated) {
-        return false;
-    }
-    entry.puts_in_force(processor, vmcs, check) == (side == Side::Legal)
+    side != Side::Violated && is_visible(check, violated) && fits_the_gate(processor, entry, vmcs, aim)
+}
+
+/// Whether the check is in force where that side wants it to be, and is not where it does not.
+pub(super) fn fits_the_gate(processor: &Processor, entry: &EntryCase, vmcs: &Vmcs, aim: Aim) -> bool {
+    aim.side == Side::Violated || entry.puts_in_force(processor, vmcs, aim.check) == (aim.side == Side::Legal)
 }
 
 /// Whether an entry that violates `violated` gets far enough to show that `check` holds. Host state and controls are

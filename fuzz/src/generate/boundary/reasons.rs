@@ -3,12 +3,12 @@
 //! A side is reachable if a way there is known. Where none is, the golden lines say what they would need and the processor
 //! or the machine does not have. A side without a way and without such a reason counts as reachable, and as not covered.
 
+use vmcs_case::probe_host;
 use vmcs_golden::corpus::{self, Scene};
 use vmcs_model::checks::{
     AddressSpaceCheck, BasicCheck, CHECK_COUNT, CheckId, CheckSet, EntryControlCheck, ExecutionControlCheck,
     GuestNonRegisterCheck, Phase,
 };
-use vmcs_model::cpu::CpuState;
 use vmcs_model::explain::{Bits, Setting, allowed_settings};
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::{Capabilities, VmxOperation};
@@ -125,7 +125,7 @@ fn hidden_by(processor: &Processor, check: CheckId, ways: &[EntryCase]) -> Optio
 fn lacks(processor: &Processor, check: CheckId, scene: &Scene) -> Option<Reason> {
     let has = &processor.capabilities;
     let stage = scene.on(has);
-    let usual = CpuState::host_64();
+    let usual = probe_host();
     let cpu = &stage.cpu;
     let states = [
         (cpu.smm, "system-management mode"),

@@ -2,7 +2,7 @@
 
 use vmcs_model::checks::{CHECK_COUNT, CheckId};
 
-use super::made::{is_risky, obstacle};
+use super::made::is_risky;
 use crate::coverage::Aim;
 use crate::generate::entry_case::EntryCase;
 use crate::generate::reach::Reach;
@@ -38,25 +38,25 @@ impl Recipes {
         &self.by_aim[aim.check.index()][aim.side as usize]
     }
 
-    /// The check that hides the side, see [`obstacle`].
+    /// The check that hides the side, see [`Trial::obstacle`](super::trial::Trial::obstacle).
     pub(crate) fn obstacle(&self, aim: Aim) -> Option<CheckId> {
         self.obstacles[aim.check.index()][aim.side as usize].map(|(_, check)| check)
     }
 
     /// Notes what hides an entry that would lie there.
-    pub(super) fn note_obstacle(&mut self, processor: &Processor, entry: &EntryCase, aim: Aim) {
+    pub(super) fn note_obstacle(&mut self, obstacle: (u32, CheckId), aim: Aim) {
         let known = &mut self.obstacles[aim.check.index()][aim.side as usize];
-        if let Some(new) = obstacle(processor, entry, aim).filter(|new| known.is_none_or(|old| new.0 < old.0)) {
-            *known = Some(new);
+        if known.is_none_or(|known| obstacle.0 < known.0) {
+            *known = Some(obstacle);
         }
     }
 
     /// Adds an entry that lies there. Whether there was room.
-    pub(crate) fn add(&mut self, aim: Aim, entry: EntryCase) -> bool {
+    pub(crate) fn add(&mut self, aim: Aim, entry: &EntryCase) -> bool {
         let known = &mut self.by_aim[aim.check.index()][aim.side as usize];
-        let is_new = known.len() < MOST && !known.contains(&entry);
+        let is_new = known.len() < MOST && !known.contains(entry);
         if is_new {
-            known.push(entry);
+            known.push(entry.clone());
         }
         is_new
     }

@@ -6,9 +6,9 @@ use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, FieldId};
 use vmcs_wire::layout;
 
-use super::made::{self, Made, judged};
 use super::reasons;
 use super::recipes::Recipes;
+use super::trial::Trial;
 use crate::coverage::{Aim, Side};
 use crate::generate::entry_case::{EntryCase, StateBefore, is_input};
 use crate::generate::reach::Reach;
@@ -57,10 +57,10 @@ fn golden_lines(processor: &Processor, recipes: &mut Recipes) {
                 if base > 0 && entry.before != StateBefore::Clear {
                     continue;
                 }
+                let trial = Trial::new(processor, entry);
                 for check in &checks {
                     for side in Side::ALL {
-                        let aim = Aim { check: *check, side };
-                        take(processor, recipes, aim, entry.clone());
+                        take(processor, recipes, Aim { check: *check, side }, &trial);
                     }
                 }
             }
@@ -125,7 +125,7 @@ fn violations(processor: &Processor, recipes: &mut Recipes) {
                         here.insert(check);
                         taken[check.index()] += 1;
                         let entry = EntryCase { changes: vec![(field, value)], ..plain.clone() };
-                        recipes.add(Aim { check, side: Side::Violated }, entry);
+                        recipes.add(Aim { check, side: Side::Violated }, &entry);
                     }
                 }
             }
@@ -162,7 +162,7 @@ fn legal_sides(processor: &Processor, recipes: &mut Recipes) {
                     if found < FOUND {
                         let mut entry = violating.clone();
                         entry.set(*field, value);
-                        found += usize::from(take(processor, recipes, aim, entry));
+                        found += usize::from(take(processor, recipes, aim, &Trial::new(processor, entry)));
                     }
                 }
             }
@@ -183,14 +183,15 @@ fn open_gates(processor: &Processor, recipes: &mut Recipes) {
                     if found < FOUND {
                         let mut entry = violating.clone();
                         entry.set(*field, value);
-                        found += usize::from(take(processor, recipes, aim, entry));
+                        found += usize::from(take(processor, recipes, aim, &Trial::new(processor, entry)));
                     }
                 }
             }
             found = 0;
             for base in 0..processor.bases.len() {
                 if found < FOUND {
-                    found += usize::from(take(processor, recipes, aim, EntryCase { base, ..violating.clone() }));
+                    let trial = Trial::new(processor, EntryCase { base, ..violating.clone() });
+                    found += usize::from(take(processor, recipes, aim, &trial));
                 }
             }
         }
@@ -199,30 +200,29 @@ fn open_gates(processor: &Processor, recipes: &mut Recipes) {
 
 /// Adds the entry if it lies there. What would take the machine down is kept from that, where it can be, by a violation
 /// of a later stage.
-fn take(processor: &Processor, recipes: &mut Recipes, aim: Aim, entry: EntryCase) -> bool {
-    let made = judged(processor, entry, aim);
-    if made.aim.is_none() {
-        if recipes.of(aim).is_empty() {
-            recipes.note_obstacle(processor, &made.entry, aim);
+fn take(processor: &Processor, recipes: &mut Recipes, aim: Aim, trial: &Trial<'_>) -> bool {
+    if !trial.lies_on(aim) {
+        if recipes.of(aim).is_empty()
+            && let Some(obstacle) = trial.obstacle(aim)
+        {
+            recipes.note_obstacle(obstacle, aim);
         }
         return false;
     }
-    let is_risky =
-        |made: &Made| made::is_risky(processor, &made.entry, &made.entry.image(processor), &made.verdict.violated);
-    if !is_risky(&made) {
-        return recipes.add(aim, made.entry);
+    if !trial.is_risky() {
+        return recipes.add(aim, &trial.entry);
     }
     for fail in LATER_FAILURES.into_iter().filter(|_| aim.side != Side::Violated) {
-        let mut failing = made.entry.clone();
+        let mut failing = trial.entry.clone();
         fail(&mut failing);
-        let failing = judged(processor, failing, aim);
-        if failing.aim.is_some() && !is_risky(&failing) {
-            return recipes.add(aim, failing.entry);
+        let failing = Trial::new(processor, failing);
+        if failing.lies_on(aim) && !failing.is_risky() {
+            return recipes.add(aim, &failing.entry);
         }
     }
     // It is kept where there is nothing else, and others are looked for.
     if recipes.of(aim).is_empty() {
-        recipes.add(aim, made.entry);
+        recipes.add(aim, &trial.entry);
     }
     false
 }

@@ -12,7 +12,7 @@ use super::image::is_valid;
 
 /// The plain 64-bit guest with every pointer set.
 pub(crate) fn plain(capabilities: &Capabilities) -> Vmcs {
-    with_pointers(baseline::plain_64bit(capabilities))
+    with_pointers(baseline::plain_64bit_at(capabilities, &vmcs_case::PROBE_ADDRESSES))
 }
 
 /// The image with every pointer at a page of its own, so that a control that comes into force finds what it needs,

@@ -1,7 +1,8 @@
 //! An image to start from.
 
+use vmcs_case::probe_host;
 use vmcs_model::memory::ZeroMemory;
-use vmcs_model::{Capabilities, CpuState, EntryAttempt, Vmcs};
+use vmcs_model::{Capabilities, EntryAttempt, Vmcs};
 
 use crate::processor::memory::CaseMemory;
 
@@ -20,11 +21,11 @@ impl BaseImage {
     /// Whether the processor can enter it.
     pub(crate) fn is_valid(&self, capabilities: &Capabilities) -> bool {
         let memory = CaseMemory::new(capabilities, &self.memory, &[]);
-        EntryAttempt::vmlaunch(&CpuState::host_64(), capabilities).on(&self.vmcs, &memory).violations().is_empty()
+        EntryAttempt::vmlaunch(&probe_host(), capabilities).on(&self.vmcs, &memory).violations().is_empty()
     }
 }
 
 /// Whether an image is valid on memory that is zero, executed by a 64-bit host.
 pub(super) fn is_valid(capabilities: &Capabilities, vmcs: &Vmcs) -> bool {
-    EntryAttempt::vmlaunch(&CpuState::host_64(), capabilities).on(vmcs, &ZeroMemory).violations().is_empty()
+    EntryAttempt::vmlaunch(&probe_host(), capabilities).on(vmcs, &ZeroMemory).violations().is_empty()
 }

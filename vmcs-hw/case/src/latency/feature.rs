@@ -21,16 +21,16 @@ impl fmt::Display for Missing {
 }
 
 /// An image and the quadwords that memory holds for it.
-pub(super) struct Image {
+pub(super) struct MeasuredImage {
     pub(super) vmcs: Vmcs,
     pub(super) memory: Vec<(u64, u64)>,
 }
 
-impl Image {
+impl MeasuredImage {
     /// The entry that does the least: a 64-bit guest whose first instruction is VMCALL, and no control beyond those that
     /// the processor demands and the address-space sizes.
     pub(super) fn plain(has: &Capabilities) -> Self {
-        let mut vmcs = baseline::plain_64bit(has);
+        let mut vmcs = baseline::plain_64bit_at(has, &crate::PROBE_ADDRESSES);
         let mut set = |word: FieldId, value: u64| vmcs.set_raw(word, value);
         set(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), has.pin.nearest(0));
         set(field::PRIMARY_VM_EXIT_CONTROLS.id(), has.exit.nearest(Exit::HOST_ADDRESS_SPACE_SIZE.to_raw()));
@@ -108,7 +108,7 @@ pub(super) enum Feature {
 }
 
 impl Feature {
-    pub(super) fn add(self, has: &Capabilities, image: &mut Image) -> Result<(), Missing> {
+    pub(super) fn add(self, has: &Capabilities, image: &mut MeasuredImage) -> Result<(), Missing> {
         match self {
             Self::Ept => {
                 image.secondary(has, Secondary::ENABLE_EPT, "EPT")?;
@@ -167,7 +167,7 @@ impl Feature {
 
 /// How an entry fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum WantedFailure {
     /// There is no current VMCS.
     NoVmcs,
     /// Its launch state is the other one.
@@ -184,7 +184,7 @@ pub(super) enum Fault {
     MsrLoad(u32),
 }
 
-impl Fault {
+impl WantedFailure {
     /// How the entry ends.
     pub(super) fn outcome(self, what: Timed) -> Outcome {
         match self {
@@ -201,7 +201,7 @@ impl Fault {
     }
 
     /// Prepares memory for it; answers what has to be written to the fields once the VMCS has been launched.
-    pub(super) fn prepare(self, image: &mut Image) -> Vec<(FieldId, u64)> {
+    pub(super) fn prepare(self, image: &mut MeasuredImage) -> Vec<(FieldId, u64)> {
         let pin = field::PIN_BASED_VM_EXECUTION_CONTROLS.id();
         match self {
             Self::NoVmcs | Self::LaunchState => Vec::new(),

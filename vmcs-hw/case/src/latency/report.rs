@@ -42,7 +42,7 @@ impl fmt::Display for Unit {
 /// What was measured on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Report {
+pub struct LatencyReport {
     /// Version of the file.
     pub version: u32,
     /// The machine.
@@ -54,13 +54,13 @@ pub struct Report {
     /// What the measurement itself takes; its median is subtracted from every sample.
     pub overhead: Distribution,
     /// The scenarios.
-    pub rows: Vec<Row>,
+    pub rows: Vec<LatencyRow>,
 }
 
 /// What was measured of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct LatencyRow {
     /// Its name.
     pub name: String,
     /// What it shows.
@@ -68,13 +68,13 @@ pub struct Row {
     /// How its entries end.
     pub outcome: String,
     /// What came out.
-    pub result: RowResult,
+    pub result: LatencyResult,
 }
 
 /// What came out of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RowResult {
+pub enum LatencyResult {
     /// It was measured.
     Measured(Distribution),
     /// The processor lacks something: what.
@@ -85,7 +85,7 @@ pub enum RowResult {
 
 /// A file that is no report of this version.
 #[derive(Debug, thiserror::Error)]
-pub enum ReportError {
+pub enum LatencyReportError {
     /// It is of another version.
     #[error("it has version {0}, and this program reads version {VERSION}: measure anew")]
     Version(u64),
@@ -94,18 +94,18 @@ pub enum ReportError {
     Json(#[from] serde_json::Error),
 }
 
-impl Report {
+impl LatencyReport {
     /// What [`super::sample`] has measured of `scenarios`.
     #[must_use]
     pub fn new(implementation: Implementation, rounds: u16, scenarios: &[&Scenario], samples: &Samples) -> Self {
-        let row = |(scenario, sampled): (&&Scenario, &Sampled)| Row {
+        let row = |(scenario, sampled): (&&Scenario, &Sampled)| LatencyRow {
             name: scenario.name.to_owned(),
             shows: scenario.shows.to_owned(),
             outcome: scenario.outcome().to_string(),
             result: match sampled {
-                Sampled::Measured(samples) => RowResult::Measured(Distribution::new(samples.iter().copied())),
-                Sampled::Skipped(missing) => RowResult::Skipped(missing.to_string()),
-                Sampled::Failed(how) => RowResult::Failed(how.clone()),
+                Sampled::Measured(samples) => LatencyResult::Measured(Distribution::new(samples.iter().copied())),
+                Sampled::Skipped(missing) => LatencyResult::Skipped(missing.to_string()),
+                Sampled::Failed(how) => LatencyResult::Failed(how.clone()),
             },
         };
         Self {
@@ -127,14 +127,14 @@ impl Report {
         serde_json::to_string(self).expect("a report is JSON")
     }
 
-    /// Reads what [`Report::to_json`] wrote.
+    /// Reads what [`LatencyReport::to_json`] wrote.
     ///
     /// # Errors
-    /// [`ReportError`].
-    pub fn from_json(text: &str) -> Result<Self, ReportError> {
+    /// [`LatencyReportError`].
+    pub fn from_json(text: &str) -> Result<Self, LatencyReportError> {
         let value: serde_json::Value = serde_json::from_str(text)?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(version) if version != u64::from(VERSION) => Err(ReportError::Version(version)),
+            Some(version) if version != u64::from(VERSION) => Err(LatencyReportError::Version(version)),
             _ => Ok(serde_json::from_value(value)?),
         }
     }
@@ -148,7 +148,7 @@ mod tests {
         Implementation { name: name.to_owned(), version: "1".to_owned(), model: "m".to_owned(), on: on.map(Box::new) }
     }
 
-    fn report() -> Report {
+    fn report() -> LatencyReport {
         let scenarios: Vec<_> = Scenario::all().iter().take(3).collect();
         let samples = Samples {
             overhead: vec![20; 3],
@@ -158,13 +158,13 @@ mod tests {
                 Sampled::Failed("the machine hung".to_owned()),
             ],
         };
-        Report::new(implementation("metal", None), 3, &scenarios, &samples)
+        LatencyReport::new(implementation("metal", None), 3, &scenarios, &samples)
     }
 
     #[test]
     fn a_report_survives_its_file() {
         let text = report().to_json();
-        assert_eq!(Report::from_json(&text).expect("it is one"), report(), "{text}");
+        assert_eq!(LatencyReport::from_json(&text).expect("it is one"), report(), "{text}");
         for part in
             [r#""version":1"#, r#""unit":"cycles""#, r#""median":1010"#, r#""skipped":"the processor has no EPT""#]
         {
@@ -176,9 +176,9 @@ mod tests {
     fn other_files_are_refused() {
         let text = report().to_json();
         let newer = text.replace(r#""version":1"#, r#""version":2"#);
-        assert!(matches!(Report::from_json(&newer), Err(ReportError::Version(2))));
+        assert!(matches!(LatencyReport::from_json(&newer), Err(LatencyReportError::Version(2))));
         for wrong in ["", "{}", "[1]", &text.replace("metal", "\u{0}"), &text.replace(r#""cycles""#, r#""seconds""#)] {
-            assert!(matches!(Report::from_json(wrong), Err(ReportError::Json(_))), "{wrong}");
+            assert!(matches!(LatencyReport::from_json(wrong), Err(LatencyReportError::Json(_))), "{wrong}");
         }
     }
 

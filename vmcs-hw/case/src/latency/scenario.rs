@@ -8,7 +8,7 @@ use vmcs_wire::{Ending, Op, Start, Timed, layout};
 use super::feature::Feature::{
     Cpuid, Cr3, Efer, EntryLoads, Ept, ExitLoads, ExitStores, Pat, PerfGlobalCtrl, Timer, Vpid,
 };
-use super::feature::{Fault, Feature, Image, Missing};
+use super::feature::{Feature, MeasuredImage, Missing, WantedFailure};
 use crate::case::Case;
 use crate::program::ending_outcome;
 
@@ -21,7 +21,7 @@ pub struct Scenario {
     pub shows: &'static str,
     what: Timed,
     features: &'static [Feature],
-    fault: Option<Fault>,
+    fault: Option<WantedFailure>,
 }
 
 const fn launch(name: &'static str, features: &'static [Feature], shows: &'static str) -> Scenario {
@@ -32,7 +32,7 @@ const fn resume(name: &'static str, features: &'static [Feature], shows: &'stati
     Scenario { name, shows, what: Timed::Vmresume, features, fault: None }
 }
 
-const fn fails(name: &'static str, what: Timed, fault: Fault, shows: &'static str) -> Scenario {
+const fn fails(name: &'static str, what: Timed, fault: WantedFailure, shows: &'static str) -> Scenario {
     Scenario { name, shows, what, features: &[], fault: Some(fault) }
 }
 
@@ -70,22 +70,22 @@ const SCENARIOS: [Scenario; 44] = [
     resume("vmresume-perf-global-ctrl", &[PerfGlobalCtrl], "IA32_PERF_GLOBAL_CTRL is loaded on entry and exit"),
     resume("vmresume-pat-efer-cr3-ept-vpid", &[Pat, Efer, Cr3, Ept, Vpid], "these together"),
 
-    fails("vmlaunch-no-vmcs", Timed::Vmlaunch, Fault::NoVmcs, "VMLAUNCH without a current VMCS: VMfailInvalid"),
-    fails("vmresume-no-vmcs", Timed::Vmresume, Fault::NoVmcs, "VMRESUME without a current VMCS: VMfailInvalid"),
-    fails("vmlaunch-launched", Timed::Vmlaunch, Fault::LaunchState, "VMLAUNCH of a launched VMCS: error 4"),
-    fails("vmresume-clear", Timed::Vmresume, Fault::LaunchState, "VMRESUME of a VMCS that is not launched: error 5"),
-    fails("vmlaunch-control", Timed::Vmlaunch, Fault::Control, "VMLAUNCH with a control that must be 1: error 7"),
-    fails("vmresume-control", Timed::Vmresume, Fault::Control, "VMRESUME with a control that must be 1: error 7"),
-    fails("vmlaunch-host", Timed::Vmlaunch, Fault::Host, "VMLAUNCH with CR4.VMXE of the host 0: error 8"),
-    fails("vmresume-host", Timed::Vmresume, Fault::Host, "VMRESUME with CR4.VMXE of the host 0: error 8"),
-    fails("vmlaunch-guest", Timed::Vmlaunch, Fault::Guest, "VMLAUNCH with RFLAGS of the guest 0: exit reason 33"),
-    fails("vmresume-guest", Timed::Vmresume, Fault::Guest, "VMRESUME with RFLAGS of the guest 0: exit reason 33"),
-    fails("vmlaunch-link", Timed::Vmlaunch, Fault::LinkPointer, "VMLAUNCH with a bad VMCS link pointer: exit reason 33, qualification 4"),
-    fails("vmresume-link", Timed::Vmresume, Fault::LinkPointer, "VMRESUME with a bad VMCS link pointer: exit reason 33, qualification 4"),
-    fails("vmlaunch-msr-1", Timed::Vmlaunch, Fault::MsrLoad(1), "VMLAUNCH, the first MSR must not be loaded: exit reason 34"),
-    fails("vmresume-msr-1", Timed::Vmresume, Fault::MsrLoad(1), "VMRESUME, the first MSR must not be loaded: exit reason 34"),
-    fails("vmlaunch-msr-64", Timed::Vmlaunch, Fault::MsrLoad(64), "VMLAUNCH, the 64th MSR must not be loaded: exit reason 34"),
-    fails("vmresume-msr-64", Timed::Vmresume, Fault::MsrLoad(64), "VMRESUME, the 64th MSR must not be loaded: exit reason 34"),
+    fails("vmlaunch-no-vmcs", Timed::Vmlaunch, WantedFailure::NoVmcs, "VMLAUNCH without a current VMCS: VMfailInvalid"),
+    fails("vmresume-no-vmcs", Timed::Vmresume, WantedFailure::NoVmcs, "VMRESUME without a current VMCS: VMfailInvalid"),
+    fails("vmlaunch-launched", Timed::Vmlaunch, WantedFailure::LaunchState, "VMLAUNCH of a launched VMCS: error 4"),
+    fails("vmresume-clear", Timed::Vmresume, WantedFailure::LaunchState, "VMRESUME of a VMCS that is not launched: error 5"),
+    fails("vmlaunch-control", Timed::Vmlaunch, WantedFailure::Control, "VMLAUNCH with a control that must be 1: error 7"),
+    fails("vmresume-control", Timed::Vmresume, WantedFailure::Control, "VMRESUME with a control that must be 1: error 7"),
+    fails("vmlaunch-host", Timed::Vmlaunch, WantedFailure::Host, "VMLAUNCH with CR4.VMXE of the host 0: error 8"),
+    fails("vmresume-host", Timed::Vmresume, WantedFailure::Host, "VMRESUME with CR4.VMXE of the host 0: error 8"),
+    fails("vmlaunch-guest", Timed::Vmlaunch, WantedFailure::Guest, "VMLAUNCH with RFLAGS of the guest 0: exit reason 33"),
+    fails("vmresume-guest", Timed::Vmresume, WantedFailure::Guest, "VMRESUME with RFLAGS of the guest 0: exit reason 33"),
+    fails("vmlaunch-link", Timed::Vmlaunch, WantedFailure::LinkPointer, "VMLAUNCH with a bad VMCS link pointer: exit reason 33, qualification 4"),
+    fails("vmresume-link", Timed::Vmresume, WantedFailure::LinkPointer, "VMRESUME with a bad VMCS link pointer: exit reason 33, qualification 4"),
+    fails("vmlaunch-msr-1", Timed::Vmlaunch, WantedFailure::MsrLoad(1), "VMLAUNCH, the first MSR must not be loaded: exit reason 34"),
+    fails("vmresume-msr-1", Timed::Vmresume, WantedFailure::MsrLoad(1), "VMRESUME, the first MSR must not be loaded: exit reason 34"),
+    fails("vmlaunch-msr-64", Timed::Vmlaunch, WantedFailure::MsrLoad(64), "VMLAUNCH, the 64th MSR must not be loaded: exit reason 34"),
+    fails("vmresume-msr-64", Timed::Vmresume, WantedFailure::MsrLoad(64), "VMRESUME, the 64th MSR must not be loaded: exit reason 34"),
 ];
 
 impl Scenario {
@@ -135,20 +135,20 @@ impl Scenario {
     /// # Errors
     /// [`Missing`] is what the processor lacks.
     pub fn case(&self, has: &Capabilities, rounds: u16) -> Result<Case, Missing> {
-        let mut image = Image::plain(has);
+        let mut image = MeasuredImage::plain(has);
         self.features.iter().try_for_each(|feature| feature.add(has, &mut image))?;
         let spoilt = self.fault.map_or_else(Vec::new, |fault| fault.prepare(&mut image));
 
         let mut ops = Vec::new();
         ops.extend(image.memory.iter().map(|&(address, value)| Op::Store { address, size: 8, value }));
-        if self.fault != Some(Fault::NoVmcs) {
+        if self.fault != Some(WantedFailure::NoVmcs) {
             let region = layout::VMCS_REGIONS;
             ops.push(Op::Store { address: region, size: 4, value: has.revision().into() });
             ops.extend([Op::Vmclear { address: region }, Op::Vmptrld { address: region }]);
             let inputs = FIELDS.iter().filter(|info| has.has_field(info) && info.area() != Area::ExitInformation);
             let write = |encoding: u32, value| Op::Vmwrite { encoding: encoding.into(), value };
             ops.extend(inputs.map(|info| write(info.encoding.0, image.vmcs.raw(info.id))));
-            if (self.what == Timed::Vmresume) != (self.fault == Some(Fault::LaunchState)) {
+            if (self.what == Timed::Vmresume) != (self.fault == Some(WantedFailure::LaunchState)) {
                 ops.push(Op::Vmlaunch { after_mov_ss: false });
             }
             ops.extend(spoilt.iter().map(|(id, value)| write(id.info().encoding.0, *value)));

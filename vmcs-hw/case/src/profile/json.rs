@@ -15,13 +15,13 @@ use crate::number::Number;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ProfileFile {
     name: String,
     source: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confidence: Option<Trust>,
     msrs: Entries<Msr, Option<Number>>,
-    cpuid: Entries<Leaf, [Register; 4]>,
+    cpuid: Entries<Leaf, [RegisterValue; 4]>,
     #[serde(default, skip_serializing_if = "FileQuirks::is_none")]
     quirks: FileQuirks,
 }
@@ -75,7 +75,7 @@ impl FileQuirks {
 
 impl<'de> Deserialize<'de> for NamedProfile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let file = File::deserialize(deserializer)?;
+        let file = ProfileFile::deserialize(deserializer)?;
         let mut profile = CpuProfile::default();
         profile.quirks = Quirks {
             access_rights_drop_reserved: file.quirks.access_rights_drop_reserved,
@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for NamedProfile {
         }
         for (Leaf(leaf, sub_leaf), registers) in file.cpuid.0 {
             if let Some(leaf) = CpuidLeaf::by_query(leaf, sub_leaf) {
-                profile.set_cpuid(leaf, registers.map(|Register(value)| value));
+                profile.set_cpuid(leaf, registers.map(|RegisterValue(value)| value));
             }
         }
         Ok(Self { name: file.name, source: file.source, confidence: file.confidence.map(|trust| trust.0), profile })
@@ -108,10 +108,10 @@ impl Serialize for NamedProfile {
         let cpuid = CpuidLeaf::ALL.into_iter();
         let cpuid = cpuid.filter_map(|leaf| {
             let (number, sub_leaf) = leaf.query();
-            Some((Leaf(number, sub_leaf), profile.cpuid(leaf)?.map(Register)))
+            Some((Leaf(number, sub_leaf), profile.cpuid(leaf)?.map(RegisterValue)))
         });
         let Quirks { access_rights_drop_reserved, fields_extra, fields_missing } = profile.quirks;
-        File {
+        ProfileFile {
             name: self.name.clone(),
             source: self.source.clone(),
             confidence: self.confidence.map(Trust),
@@ -137,7 +137,7 @@ impl fmt::Display for Msr {
     }
 }
 
-impl Key for Msr {
+impl JsonKey for Msr {
     fn expected() -> String {
         let mut runs: Vec<(u32, u32)> = Vec::new();
         for number in CapabilityMsr::ALL.map(CapabilityMsr::number) {
@@ -168,7 +168,7 @@ impl fmt::Display for Leaf {
     }
 }
 
-impl Key for Leaf {
+impl JsonKey for Leaf {
     fn expected() -> String {
         "a CPUID leaf and subleaf in hexadecimal, such as 0x7.0x1".to_owned()
     }
@@ -187,22 +187,22 @@ fn hexadecimal(text: &str) -> Option<u32> {
 
 /// A number of at most 32 bits.
 #[derive(Clone, Copy)]
-struct Register(u32);
+struct RegisterValue(u32);
 
-impl Serialize for Register {
+impl Serialize for RegisterValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Number(self.0.into()).serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Register {
+impl<'de> Deserialize<'de> for RegisterValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Number::deserialize(deserializer)?.to_u32().map(Self).map_err(Error::custom)
     }
 }
 
 /// A key of [`Entries`].
-trait Key: fmt::Display + Ord {
+trait JsonKey: fmt::Display + Ord {
     /// What is expected of it.
     fn expected() -> String;
 
@@ -215,16 +215,16 @@ trait Key: fmt::Display + Ord {
 /// A JSON object in which no key stands twice.
 struct Entries<K, V>(BTreeMap<K, V>);
 
-impl<K: Key, V: Serialize> Serialize for Entries<K, V> {
+impl<K: JsonKey, V: Serialize> Serialize for Entries<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key.to_string(), value)))
     }
 }
 
-impl<'de, K: Key, V: Deserialize<'de>> Deserialize<'de> for Entries<K, V> {
+impl<'de, K: JsonKey, V: Deserialize<'de>> Deserialize<'de> for Entries<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object<K, V>(PhantomData<(K, V)>);
-        impl<'de, K: Key, V: Deserialize<'de>> Visitor<'de> for Object<K, V> {
+        impl<'de, K: JsonKey, V: Deserialize<'de>> Visitor<'de> for Object<K, V> {
             type Value = BTreeMap<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
