@@ -19,7 +19,7 @@ use vmcs_hw::metal::iso::IsoError;
 use vmcs_hw::probe_image::EmbeddedError;
 use vmcs_hw::targets::{ChoiceError, TargetName};
 use vmcs_machines::MachineChoiceError;
-use vmcs_report::ReportError;
+use vmcs_report::ResultsError;
 
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(crate) enum CliError {
     CaseFile(#[from] CaseFileError),
     /// A file of results.
     #[error(transparent)]
-    Report(#[from] ReportError),
+    Report(#[from] ResultsError),
     /// An installation.
     #[error(transparent)]
     Install(#[from] InstallError),

@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+pub mod answer;
 mod case;
 mod error;
 pub mod latency;
