@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, Observation, Session, Target, TargetError};
-use vmcs_fuzz::campaign::{Budget, Campaign, Report, Setting, Shard, Subject, drive};
+use vmcs_fuzz::campaign::{Budget, Campaign, CampaignReport, CampaignSetting, Shard, Subject, drive};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_hw::bochs::{self, BochsInstall, BochsOptions, BochsTarget};
@@ -98,10 +98,10 @@ struct Way {
 }
 
 impl Way {
-    fn report(self, machine: &Machine, deviations: &Deviations) -> Report {
+    fn report(self, machine: &Machine, deviations: &Deviations) -> CampaignReport {
         let session = machine.processor.session();
         let options = BochsOptions { batch: self.batch, cases_per_boot: self.cases_per_boot, ..Default::default() };
-        let setting = Setting { processor: &machine.processor, session: &session, deviations };
+        let setting = CampaignSetting { processor: &machine.processor, session: &session, deviations };
         let subject = Subject { implementation: machine.open(&options).implementation(), setting };
         let open = |_| -> Result<Box<dyn Target>, TargetError> { Ok(Box::new(machine.open(&options))) };
         let campaign = Campaign {
@@ -122,7 +122,7 @@ impl Way {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &CampaignReport) -> String {
     serde_json::to_string_pretty(report).expect("it is JSON")
 }
 
@@ -163,10 +163,10 @@ fn the_report_on_all_parts_is_that_on_the_whole() {
             let way = Way { shard: part.parse().expect("a part"), cases: whole.cases / 3, ..whole };
             way.report(&machine, &deviations)
         });
-        let merged = Report::merge(parts).expect("they are parts of one campaign").remove(0);
+        let merged = CampaignReport::merge(parts).expect("they are parts of one campaign").remove(0);
         let whole = whole.report(&machine, &deviations);
         // The order of the cases is another, and with it which ones are shown.
-        let merged = Report {
+        let merged = CampaignReport {
             shards: whole.shards.clone(),
             shard_count: whole.shard_count,
             unspecified_examples: whole.unspecified_examples.clone(),

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::json;
 use vmcs_case::number::Number;
 use vmcs_case::program::MemoryWrite;
 use vmcs_model::controls::Exit;
@@ -115,6 +116,17 @@ impl Image {
 }
 
 impl Syntax {
+    /// By how the text begins; `None` if it is no image.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        let is_table = |line: &str| ["[fields]", "[cpu]", "[[memory]]"].contains(&line.trim());
+        if text.trim_start().starts_with('{') {
+            return Some(Self::Json);
+        }
+        let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+        is_table(first).then_some(Self::Toml)
+    }
+
     /// By the file's extension.
     #[must_use]
     pub fn of(file: &Path) -> Option<Self> {
@@ -124,6 +136,18 @@ impl Syntax {
             _ => None,
         }
     }
+}
+
+/// An image file in JSON: these fields, and memory that holds this. [`Image::parse`] reads it.
+pub fn to_json(
+    fields: impl IntoIterator<Item = (FieldId, u64)>,
+    memory: impl IntoIterator<Item = MemoryWrite>,
+) -> serde_json::Value {
+    let fields = fields.into_iter().map(|(field, value)| (field.info().name, Number(value)));
+    let fields: serde_json::Map<_, _> =
+        fields.map(|(name, value)| (name.to_owned(), value.to_string().into())).collect();
+    let memory: Vec<_> = memory.into_iter().collect();
+    if memory.is_empty() { json!({"fields": fields}) } else { json!({"fields": fields, "memory": memory}) }
 }
 
 /// A VMCS whose host state is that of a host which can execute VMX instructions, and as wide as `fields` say: what an entry
@@ -320,6 +344,14 @@ mod tests {
             assert_eq!(image.to_vmcs().get(MSR_BITMAP_ADDRESS), 0x7_2222_2000);
             assert_eq!(image.fields, [(MSR_BITMAP_ADDRESS.id(), 0x7_2222_2000)]);
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let fields = [(MSR_BITMAP_ADDRESS.id(), 0x1000), (GUEST_RIP.id(), u64::MAX)];
+        let write = MemoryWrite { address: Number(0x2000), u32: None, u64: Some(Number(7)), bytes: None };
+        let image = json(&to_json(fields, [write.clone()]).to_string()).unwrap();
+        assert_eq!((&image.fields[..], &image.memory[..]), (&fields[..], &[write][..]));
     }
 
     #[test]

@@ -83,7 +83,11 @@ impl Subject {
         let name = self.target.implementation().to_string();
         let alone = self.run(vec![second.clone()]).remove(0);
         let both = self.run(vec![first.clone(), second.clone(), first.clone(), second.clone()]);
-        assert!(matches!(last(&both[0]), StepResult::Exit { reason, .. } if reason >> 31 == 0), "{name}: {:?}", both[0]);
+        assert!(
+            matches!(last(&both[0]), StepResult::Exit { reason, .. } if reason >> 31 == 0),
+            "{name}: {:?}",
+            both[0]
+        );
         assert!(matches!(last(&alone), StepResult::Exit { reason: r, .. } if *r == reason), "{name}: {alone:?}");
         assert_eq!(both[1], alone, "{name}");
         assert_eq!(both[3], alone, "{name}");
