@@ -9,7 +9,7 @@ use vmcs_case::latency::{self, Distribution, LatencyReport, LatencyResult, Laten
 use vmcs_hw::targets::TargetName;
 use vmcs_model::Capabilities;
 
-use crate::error::{CliError, Status};
+use crate::error::{CliError, Status, one_line};
 use crate::output::{json_line, print_table, table};
 use crate::target::{self, TargetArgs};
 
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 
 fn load(file: &Path) -> Result<LatencyReport, CliError> {
     let text = fs::read_to_string(file).map_err(|error| CliError::file(file, &error))?;
-    LatencyReport::from_json(&text).map_err(|error| CliError::file(file, &error))
+    LatencyReport::from_json(&text).map_err(|error| CliError::file(file, &one_line(&error)))
 }
 
 fn measure(args: &TargetArgs, scenarios: &[&Scenario], rounds: u16) -> Result<LatencyReport, CliError> {

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 /// What is printed.
 #[derive(Serialize)]
-struct Listing {
+struct CheckListing {
     checks: Vec<Check>,
     not_checks: Vec<NotCheck>,
 }
@@ -69,7 +69,7 @@ struct NotCheck {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let listing = if args.ids.is_empty() { Listing::all() } else { Listing::of(&args.ids)? };
+    let listing = if args.ids.is_empty() { CheckListing::all() } else { CheckListing::of(&args.ids)? };
     if args.json {
         output::json_pretty(&listing)?;
     } else if args.markdown {
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     Ok(Status::Clean)
 }
 
-impl Listing {
+impl CheckListing {
     fn all() -> Self {
         Self {
             checks: CheckId::all().map(|check| Check::from(check.info())).collect(),

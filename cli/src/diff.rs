@@ -1,6 +1,6 @@
 //! `vmcs diff`: the differential campaign.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vmcs_case::recording::{Recorder, Recording, RecordingHeader};
 use vmcs_case::{Target, TargetError};
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
-    self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
+    self, Broken, Budget, Campaign, CampaignOutcome, CampaignReport, CampaignSetting, Cases, Shard, StateDirectory,
+    Subject,
 };
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::findings::case_file::CaseFile;
@@ -21,15 +21,17 @@ use vmcs_fuzz::findings::minimise;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_hw::bochs::{self, BochsError, BochsInstall};
 use vmcs_hw::targets::{BochsChoice, TargetName};
+use vmcs_machines::CapturedMachine;
 use vmcs_report::{Run, terminal};
 
-use crate::campaign_machines::{self, CampaignMachine};
 use crate::corpus;
 use crate::error::{CliError, Status};
+use crate::generator_name::GeneratorName;
 use crate::interrupt::stop_on_ctrl_c;
+use crate::progress::{self, Bars};
 use crate::report;
 use crate::target;
-use crate::{minimize, output};
+use crate::{known_case, output};
 
 /// Cases on each processor unless something else is said.
 const DEFAULT_CASES: u64 = 10_000;
@@ -102,38 +104,8 @@ pub(crate) struct Args {
     report: Option<PathBuf>,
 }
 
-/// The generators, as the command line calls them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum GeneratorName {
-    /// Images on both sides of each check, launched.
-    Boundary,
-    /// One or two control fields of a valid VMCS changed, launched.
-    Controls,
-    /// One or two guest-state or host-state fields of a valid VMCS changed, launched.
-    State,
-    /// Up to four fields of a valid VMCS changed, wherever they are, launched.
-    Images,
-    /// Sequences of VMX instructions.
-    Programs,
-}
-
-impl From<GeneratorName> for Generator {
-    fn from(name: GeneratorName) -> Self {
-        match name {
-            GeneratorName::Boundary => Self::Boundary,
-            GeneratorName::Controls => Self::Controls,
-            GeneratorName::State => Self::State,
-            GeneratorName::Images => Self::Images,
-            GeneratorName::Programs => Self::Programs,
-        }
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let deviations = match &args.deviations {
-        Some(file) => Deviations::read(file)?,
-        None => Deviations::embedded()?,
-    };
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
     let stop = stop_on_ctrl_c();
     let targets = if args.targets.is_empty() { vec![best(args)?] } else { args.targets.clone() };
     let Ended { mut runs, failure } = match (&targets[..], &args.corpus, &args.record) {
@@ -159,7 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         }
         if let Some(directory) = &args.findings {
             let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
-            minimize::write_findings(directory, &causes)?;
+            known_case::write_findings(directory, &causes)?;
         }
         Ok(())
     };
@@ -198,7 +170,7 @@ impl Ended {
         &mut self,
         mut run: Run,
         ended: Result<(), CliError>,
-        causes: impl FnOnce(&Report) -> Result<Vec<CaseFile>, CliError>,
+        causes: impl FnOnce(&CampaignReport) -> Result<Vec<CaseFile>, CliError>,
     ) {
         match ended.and_then(|()| causes(&run.report)) {
             Ok(causes) => run.causes = causes,
@@ -259,14 +231,14 @@ fn best(args: &Args) -> Result<TargetName, CliError> {
 /// A campaign on several processors, of which several are at work at the same time.
 fn drive(args: &Args, targets: &[TargetName], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
     let state = args.state.as_deref().map(StateDirectory::open).transpose()?;
-    let machines = campaign_machines::capture(targets, &args.cpus, args.jobs())?;
+    let machines = target::capture(targets, &args.cpus, args.jobs())?;
     let cases = args.cases.or_else(|| (args.time.is_none() && args.max_findings.is_none()).then_some(DEFAULT_CASES));
     let mut about = Vec::new();
-    for CampaignMachine { implementation, processor, session, .. } in &machines {
-        let setting = Setting { processor, session, deviations };
+    for CapturedMachine { implementation, processor, session, .. } in &machines {
+        let setting = CampaignSetting { processor, session, deviations };
         about.push(Subject { implementation: implementation.clone(), setting });
     }
-    let bars = Bars::new(&machines, cases);
+    let bars = Bars::new(machines.iter().map(|machine| machine.implementation.to_string()), cases);
     let outcome = campaign::drive(&Campaign {
         subjects: &about,
         open: &|index| target::open_choice(&machines[index].choice),
@@ -277,10 +249,10 @@ fn drive(args: &Args, targets: &[TargetName], deviations: &Deviations, stop: &At
         jobs: args.jobs(),
         state: state.as_ref(),
         stop,
-        watch: &|index, cases| bars.0[index].inc(cases),
+        watch: &|index, cases| bars.add(index, cases),
     });
     bars.clear();
-    let Outcome { reports, failure } = outcome?;
+    let CampaignOutcome { reports, failure } = outcome?;
     let mut ended = Ended { runs: Vec::new(), failure: failure.map(CliError::from) };
     for (index, (report, timeline)) in reports.into_iter().enumerate() {
         let run = Run::of_command(env::args().skip(1), report, timeline, &machines[index].processor);
@@ -297,8 +269,8 @@ fn drive(args: &Args, targets: &[TargetName], deviations: &Deviations, stop: &At
 }
 
 /// The one machine of a campaign that is recorded.
-fn one_machine(args: &Args, targets: &[TargetName]) -> Result<CampaignMachine, CliError> {
-    let mut machines = campaign_machines::capture(targets, &args.cpus, args.jobs())?;
+fn one_machine(args: &Args, targets: &[TargetName]) -> Result<CapturedMachine, CliError> {
+    let mut machines = target::capture(targets, &args.cpus, args.jobs())?;
     match (machines.pop(), machines.is_empty()) {
         (Some(machine), true) => Ok(machine),
         _ => Err(CliError::Usage("a recording is of one processor: name one target and one CPU model".to_owned())),
@@ -314,14 +286,14 @@ fn record(
     stop: &AtomicBool,
 ) -> Result<Ended, CliError> {
     let machine = one_machine(args, targets)?;
-    let CampaignMachine { implementation, profile, processor, session, .. } = &machine;
+    let CapturedMachine { implementation, profile, processor, session, .. } = &machine;
     let generator = Generator::from(args.generator);
     let header = RecordingHeader::new(implementation.clone(), generator.name(), args.seed, profile.clone(), session);
     let mut recorder = Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?;
     let count = args.cases.unwrap_or(DEFAULT_CASES);
     let mut stream = Stream::new(generator, args.seed);
     let cases = Cases::Generated { stream: &mut stream, count };
-    let setting = Setting { processor, session, deviations };
+    let setting = CampaignSetting { processor, session, deviations };
     let mut target = target::open_choice(&machine.choice)?;
     let (run, result) = one(target.as_mut(), setting, cases, count, Some(&mut recorder), Instant::now(), stop);
     let result = result.and_then(|()| recorder.finish().map_err(|error| CliError::file(file, &error)));
@@ -342,11 +314,11 @@ fn feed(
     let generator = Generator::from(args.generator);
     let began = Instant::now();
     let mut ended = Ended::default();
-    for machine in campaign_machines::capture(targets, &args.cpus, args.jobs())? {
-        let CampaignMachine { choice, processor, session, .. } = &machine;
+    for machine in target::capture(targets, &args.cpus, args.jobs())? {
+        let CapturedMachine { choice, processor, session, .. } = &machine;
         let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(processor, bytes)));
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
-        let setting = Setting { processor, session, deviations };
+        let setting = CampaignSetting { processor, session, deviations };
         let mut target = target::open_choice(choice)?;
         let (run, result) = one(target.as_mut(), setting, cases, files.len() as u64, None, began, stop);
         ended.add(run, result, |report| Ok(minimise::findings(target.as_mut(), setting, report)?));
@@ -370,7 +342,7 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
             processors.push(TestProcessor::new(profile));
         }
         let session = recording.session();
-        let setting = Setting { processor: &processors[known], session: &session, deviations };
+        let setting = CampaignSetting { processor: &processors[known], session: &session, deviations };
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;
         let mut list = cases.into_iter();
@@ -389,14 +361,14 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
 /// A campaign on one machine, in the order of the cases, and how it ended. Its time counts from when the command `began`.
 fn one(
     target: &mut dyn Target,
-    setting: Setting<'_>,
+    setting: CampaignSetting<'_>,
     cases: Cases<'_>,
     count: u64,
     recorder: Option<&mut Recorder>,
     began: Instant,
     stop: &AtomicBool,
 ) -> (Run, Result<(), CliError>) {
-    let bar = bar(Some(count), &target.implementation().to_string());
+    let bar = progress::bar(Some(count), &target.implementation().to_string());
     let start = began.elapsed().as_secs_f64();
     let report = campaign::run(target, setting, cases, recorder, &mut |done| {
         bar.set_position(done);
@@ -415,35 +387,4 @@ fn one(
         cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
     (Run::of_command(env::args().skip(1), report, timeline, setting.processor), result)
-}
-
-/// A progress bar for each processor.
-struct Bars(Vec<ProgressBar>);
-
-impl Bars {
-    fn new(machines: &[CampaignMachine], cases: Option<u64>) -> Self {
-        let all = MultiProgress::with_draw_target(draw_target());
-        let names = machines.iter().map(|machine| machine.implementation.to_string());
-        Self(names.map(|name| all.add(bar(cases, &name))).collect())
-    }
-
-    fn clear(&self) {
-        self.0.iter().for_each(ProgressBar::finish_and_clear);
-    }
-}
-
-fn draw_target() -> ProgressDrawTarget {
-    if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
-}
-
-/// A progress bar, of so many cases if somebody knows.
-fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(cases, draw_target());
-    let style = match cases {
-        Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} cases, {per_sec}, {eta} left",
-        None => "{prefix} {human_pos} cases, {per_sec}, {elapsed}",
-    };
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-    bar.set_prefix(name.to_owned());
-    bar
 }

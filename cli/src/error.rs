@@ -19,7 +19,7 @@ use vmcs_hw::metal::iso::IsoError;
 use vmcs_hw::probe_image::EmbeddedError;
 use vmcs_hw::targets::{ChoiceError, TargetName};
 use vmcs_machines::MachineChoiceError;
-use vmcs_report::ReportError;
+use vmcs_report::ResultsError;
 
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(crate) enum CliError {
     CaseFile(#[from] CaseFileError),
     /// A file of results.
     #[error(transparent)]
-    Report(#[from] ReportError),
+    Report(#[from] ResultsError),
     /// An installation.
     #[error(transparent)]
     Install(#[from] InstallError),
@@ -189,4 +189,31 @@ pub(crate) fn one_line(error: &dyn Error) -> String {
         cause = error.source();
     }
     text.trim_end().replace('\n', " | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the libraries say of themselves does not name the command; the command adds what it can do about it.
+    #[test]
+    fn what_can_be_done_is_added_by_the_command() {
+        let name: TargetName = "replay".parse().expect("a name");
+        let kvm: TargetName = "kvm".parse().expect("a name");
+        let silent = MetalError::NoAnswer { place: "x".to_owned(), waited: std::time::Duration::ZERO, baud: 9600 };
+        let errors: [(CliError, &str); 7] = [
+            (TargetError::from(BochsError::Missing).into(), "`vmcs targets install bochs --suite sid`"),
+            (ChoiceError::from(TargetError::from(BochsError::Missing)).into(), "`vmcs targets install bochs"),
+            (ChoiceError::NoSuchBochs { version: "9.9".to_owned(), known: Vec::new() }.into(), "trixie 3.0"),
+            (ChoiceError::NoKernel.into(), "`vmcs targets install kvm-on-bochs"),
+            (name.machine(None).expect_err("a recording").into(), "`vmcs diff --target replay`"),
+            (kvm.machine(Some("x")).expect_err("a processor that is what it is").into(), "leave --cpu out"),
+            (TargetError::from(silent).into(), "`vmcs metal iso`"),
+        ];
+        for (error, advice) in errors {
+            let (said, shown) = (one_line(&error), with_advice(&error));
+            assert!(!said.contains("`vmcs ") && !said.contains("--"), "{said}");
+            assert!(shown.starts_with(&said) && shown.contains(advice), "{shown}");
+        }
+    }
 }

@@ -9,8 +9,8 @@ use vmcs_model::CpuProfile;
 use vmcs_model::field::{Area, FieldId};
 use vmcs_texts::image;
 
-use crate::diff::GeneratorName;
 use crate::error::{CliError, Status};
+use crate::generator_name::GeneratorName;
 use crate::output;
 
 /// Print generated cases as programs that `vmcs run` reads, or a valid VMCS image to start from

@@ -3,7 +3,6 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts for people")]
 
 mod bench;
-mod campaign_machines;
 mod caps;
 mod check;
 mod checks;
@@ -14,18 +13,21 @@ mod error;
 mod explain;
 mod fields;
 mod generate;
+mod generator_name;
 mod image;
 mod interrupt;
+mod known_case;
 mod merge;
 mod metal;
 mod minimize;
 mod output;
+mod programs;
+mod progress;
 mod replay;
 mod report;
 mod run;
 mod target;
 mod targets;
-mod tested_machine;
 mod validation;
 
 use std::process::ExitCode;

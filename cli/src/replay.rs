@@ -1,24 +1,17 @@
 //! `vmcs replay`: case files on any target.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use vmcs_case::program::Program;
-use vmcs_case::{Case, Implementation};
-use vmcs_fuzz::deviations::{DeviationIds, Deviations};
-use vmcs_fuzz::findings::again::Again;
+use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::findings::case_file::CaseFile;
-use vmcs_fuzz::oracle::{Disagreement, Judged};
 use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
+use crate::known_case::KnownCase;
 use crate::output;
-use crate::target::TargetArgs;
-use crate::tested_machine::TestedMachine;
+use crate::target::{self, TargetArgs};
 
 /// Execute the cases of findings again, on the machine that showed them or on another one
 ///
@@ -42,32 +35,15 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// A case and what is known of it.
-pub(crate) struct Known {
-    program: Program,
-    /// The machine that it was observed on.
-    pub(crate) by: Option<Implementation>,
-    cause: Option<String>,
-    disagreement: Option<Disagreement>,
-    file: PathBuf,
-}
-
-/// What is printed of a case.
-pub(crate) struct CaseAnswer<'a> {
-    cause: &'a str,
-    implementation: String,
-    again: Again,
-}
-
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let deviations = deviations(args.deviations.as_deref())?;
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
     let files = if args.path.is_dir() { files_of(&args.path)? } else { vec![args.path.clone()] };
     let mut known = Vec::new();
     for file in &files {
-        known.extend(CaseFile::read(file)?.into_iter().map(|case| Known::new(case, file)));
+        known.extend(CaseFile::read(file)?.into_iter().map(|case| KnownCase::new(case, file)));
     }
     // One machine after the other, each with all of its cases.
-    let mut machines: Vec<(MachineChoice, Vec<Known>)> = Vec::new();
+    let mut machines: Vec<(MachineChoice, Vec<KnownCase>)> = Vec::new();
     for case in known {
         let machine = match (&args.target.target, &case.by) {
             (None, Some(by)) => MachineChoice::of(by)?,
@@ -80,9 +56,9 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
     let mut disagrees = false;
     for (machine, known) in machines {
-        let mut machine = TestedMachine::open(machine)?;
+        let mut machine = target::tested(&machine)?;
         let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
-        let who = machine.opened.target.implementation().to_string();
+        let who = machine.target.implementation().to_string();
         for ((known, case), judged) in known.iter().zip(&cases).zip(machine.judge(&cases, &deviations)?) {
             let answer = known.answer(&who, case, judged);
             disagrees |= answer.again.disagreement().is_some();
@@ -94,104 +70,6 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         }
     }
     Ok(Status::found(disagrees))
-}
-
-impl Known {
-    pub(crate) fn new(case: CaseFile, file: &Path) -> Self {
-        Self {
-            cause: Some(case.cause().to_string()),
-            disagreement: Some(case.disagreement),
-            program: case.program,
-            by: Some(case.implementation),
-            file: file.to_owned(),
-        }
-    }
-
-    pub(crate) fn of_program(program: Program, file: &Path) -> Self {
-        Self { program, by: None, cause: None, disagreement: None, file: file.to_owned() }
-    }
-
-    /// The case that it is on that machine.
-    pub(crate) fn case(&self, machine: &TestedMachine) -> Result<Case, CliError> {
-        let wrong = |error| CliError::file(&self.file, &format!("program {:?}: {error}", self.program.id));
-        machine.case(&self.program).map_err(wrong)
-    }
-
-    /// What became of it on `who`.
-    pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judged: Judged) -> CaseAnswer<'a> {
-        CaseAnswer {
-            cause: self.cause.as_deref().unwrap_or(&self.program.id),
-            implementation: who.to_owned(),
-            again: Again::new(case, self.disagreement.as_ref(), judged),
-        }
-    }
-}
-
-impl CaseAnswer<'_> {
-    /// What the machine did, or why nothing can be said of it.
-    fn observed(&self) -> Option<String> {
-        match &self.again {
-            Again::LeftOpen(why) => Some(why.to_string()),
-            Again::Disagrees(found) | Again::OtherwiseDisagrees(found) => Some(found.observed()),
-            Again::Agrees | Again::Deviates(_) => None,
-        }
-    }
-
-    fn permitted(&self) -> Vec<String> {
-        self.again.disagreement().map_or_else(Vec::new, Disagreement::permitted)
-    }
-
-    fn deviation(&self) -> Option<&DeviationIds> {
-        match &self.again {
-            Again::Deviates(ids) => Some(ids),
-            _ => None,
-        }
-    }
-}
-
-impl Serialize for CaseAnswer<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("cause", self.cause)?;
-        map.serialize_entry("implementation", &self.implementation)?;
-        map.serialize_entry("result", &self.again.to_string())?;
-        if let Some(ids) = self.deviation() {
-            map.serialize_entry("deviation", &ids.to_string())?;
-        }
-        if let Some(observed) = self.observed() {
-            map.serialize_entry("observed", &observed)?;
-        }
-        let permitted = self.permitted();
-        if !permitted.is_empty() {
-            map.serialize_entry("permitted", &permitted)?;
-        }
-        map.end()
-    }
-}
-
-impl fmt::Display for CaseAnswer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.implementation, self.again, self.cause)?;
-        if let Some(observed) = self.observed() {
-            write!(f, "\n  {observed}")?;
-        }
-        let permitted = self.permitted();
-        if !permitted.is_empty() {
-            write!(f, ", permitted: {}", permitted.join(" or "))?;
-        }
-        if let Some(ids) = self.deviation() {
-            write!(f, "\n  {ids}")?;
-        }
-        Ok(())
-    }
-}
-
-/// The reviewed deviations, or those of a file.
-pub(crate) fn deviations(file: Option<&Path>) -> Result<Deviations, CliError> {
-    Ok(match file {
-        Some(file) => Deviations::read(file)?,
-        None => Deviations::embedded()?,
-    })
 }
 
 /// The case files of a directory, by name.

@@ -28,10 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let deviations = match &args.deviations {
-        Some(file) => Deviations::read(file)?,
-        None => Deviations::embedded()?,
-    };
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
     let runs = run::read_all(&args.files)?;
     match &args.output {
         Some(file) => write(file, &runs, &deviations)?,

@@ -1,14 +1,15 @@
 //! The arguments that name a target, and opening it.
 
 use std::io::{self, IsTerminal};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::recording::{self, Recording};
 use vmcs_case::{FieldReport, Target, TargetError};
 use vmcs_hw::metal::MetalOptions;
-use vmcs_hw::targets::{BochsChoice, Machine, TargetName};
-use vmcs_machines::MachineChoice;
+use vmcs_hw::targets::{BochsChoice, Cpus, Machine, TargetName};
+use vmcs_machines::{CapturedMachine, MachineChoice, TestedMachine, capture_each};
 
 use crate::error::CliError;
 use crate::interrupt::stop_on_ctrl_c;
@@ -78,6 +79,54 @@ pub(crate) fn open_choice(choice: &MachineChoice) -> Result<Box<dyn Target>, Tar
         eprintln!("waiting for the probe at {line}");
     }
     choice.open(&options)
+}
+
+/// Opens a machine together with what it takes to judge it.
+pub(crate) fn tested(choice: &MachineChoice) -> Result<TestedMachine, CliError> {
+    Ok(TestedMachine::new(choice, open_choice(choice)?)?)
+}
+
+/// What stands for every CPU model.
+const ALL: &str = "all";
+
+/// The machines that `targets` and `cpus` mean, as they report themselves; `all` stands for every CPU model with VMX.
+/// So many are asked at the same time.
+pub(crate) fn capture(
+    targets: &[TargetName],
+    cpus: &[String],
+    jobs: NonZeroUsize,
+) -> Result<Vec<CapturedMachine>, CliError> {
+    let all = cpus.iter().any(|cpu| cpu == ALL);
+    let cpus = match cpus {
+        _ if all => Cpus::All,
+        [] => Cpus::Default,
+        named => Cpus::Named(named),
+    };
+    let mut choices = Vec::new();
+    for target in targets {
+        for choice in MachineChoice::named(target, cpus)? {
+            if !choices.contains(&choice) {
+                choices.push(choice);
+            }
+        }
+    }
+    let mut machines = Vec::new();
+    let mut without = 0;
+    for captured in capture_each(&choices, jobs, &open_choice) {
+        match captured {
+            Ok(machine) => machines.push(machine),
+            // Old processors and those of other makers. One does not start at all.
+            Err(TargetError::Probe(_) | TargetError::DiedAtStart { .. }) if all => without += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if without > 0 {
+        eprintln!("{without} CPU models without VMX were left out");
+    }
+    if machines.is_empty() {
+        return Err(CliError::Usage("no CPU model of these targets has VMX".to_owned()));
+    }
+    Ok(machines)
 }
 
 /// The recordings that a replay target means.

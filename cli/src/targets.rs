@@ -1,22 +1,16 @@
 //! `vmcs targets`: which machines can be asked, and getting another one.
 
-use std::io;
-use std::io::IsTerminal;
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
-
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use vmcs_case::recording;
-use vmcs_debian::{Existing, InstallError, InstallProgress, InstallStep};
+use vmcs_debian::Existing;
 use vmcs_hw::bochs;
 use vmcs_hw::kvm::install_kernel;
 use vmcs_hw::targets::{Present, present};
 
 use crate::error::{self, CliError, Status};
-use crate::interrupt::stop_on_ctrl_c;
 use crate::output;
+use crate::progress::with_progress;
 
 /// List the machines that can be asked, or install one
 #[derive(clap::Args)]
@@ -24,14 +18,14 @@ use crate::output;
                         vmcs targets install kvm-on-bochs --suite bookworm")]
 pub(crate) struct Args {
     #[command(subcommand)]
-    action: Option<Action>,
+    action: Option<TargetsAction>,
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Subcommand)]
-enum Action {
+enum TargetsAction {
     /// Unpack a target for this user from Debian's packages, without root rights
     Install(Install),
 }
@@ -61,7 +55,7 @@ enum Installable {
 
 /// A line of the list.
 #[derive(Serialize)]
-struct Entry {
+struct ListedTarget {
     target: String,
     cpus: Vec<String>,
     default_cpu: Option<&'static str>,
@@ -71,7 +65,7 @@ struct Entry {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     match &args.action {
         None => list(args.json),
-        Some(Action::Install(what)) => install(what),
+        Some(TargetsAction::Install(what)) => install(what),
     }
 }
 
@@ -79,17 +73,17 @@ fn list(json: bool) -> Result<Status, CliError> {
     let mut entries = Vec::new();
     for Present { name, about, cpus, default_cpu, missing } in present()? {
         let about = missing.map_or(about, |why| format!("not here: {}", error::one_line(&why)));
-        entries.push(Entry { target: name.to_string(), cpus, default_cpu, about });
+        entries.push(ListedTarget { target: name.to_string(), cpus, default_cpu, about });
     }
     let has_bochs = entries.iter().any(|entry| entry.target.starts_with("bochs@"));
-    entries.push(Entry {
+    entries.push(ListedTarget {
         target: "emu".to_owned(),
         cpus: Vec::new(),
         default_cpu: None,
         about: "the emulator of this program; any profile of `vmcs caps list`".to_owned(),
     });
     for recording in recording::embedded()? {
-        entries.push(Entry {
+        entries.push(ListedTarget {
             target: "replay".to_owned(),
             cpus: vec![recording.header.implementation.model.clone()],
             default_cpu: None,
@@ -126,30 +120,4 @@ fn install(args: &Install) -> Result<Status, CliError> {
     })?;
     println!("{installed}");
     Ok(Status::Clean)
-}
-
-/// Shows the progress of an installation, which Ctrl-C breaks off.
-pub(crate) fn with_progress<T>(
-    install: impl FnOnce(InstallProgress<'_>) -> Result<T, InstallError>,
-) -> Result<T, CliError> {
-    let stop = stop_on_ctrl_c();
-    let bar = if io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    let style = "{msg} {wide_bar} {bytes}/{total_bytes}";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-    let result = install(&mut |step| {
-        match step {
-            InstallStep::Wait => bar.set_message("waiting for another installation"),
-            InstallStep::Index => bar.set_message("reading the list of packages"),
-            InstallStep::Download { done, total } => {
-                bar.set_message("downloading");
-                bar.set_length(total);
-                bar.set_position(done);
-            }
-            InstallStep::Unpack { package } => bar.set_message(format!("unpacking {package}")),
-            InstallStep::Check => bar.set_message("looking at what it holds"),
-        }
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    bar.finish_and_clear();
-    Ok(result?)
 }

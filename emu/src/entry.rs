@@ -1,4 +1,7 @@
-//! VMLAUNCH and VMRESUME. SDM 27, VM Entries.
+//! VMLAUNCH and VMRESUME, and what the model says of an entry that they would attempt. SDM 27, VM Entries.
+//!
+//! The model returns every outcome that the architecture permits for an entry. This file picks one of them, or takes
+//! the one that its caller asks for, and carries it out.
 
 use alloc::string::{String, ToString};
 
@@ -13,31 +16,36 @@ use vmcs_model::{EntryAttempt, EntryInstruction, LaunchState, Outcome, Verdict, 
 use crate::{EntryResult, InstructionFailure, LogicalProcessor};
 
 impl LogicalProcessor {
-    /// VMLAUNCH: enter the guest of a current VMCS whose launch state is clear. SDM 31.3, VMLAUNCH/VMRESUME
-    /// Launch/Resume Virtual Machine.
+    /// Executes VMLAUNCH, which enters the guest of the current VMCS if its launch state is clear, and makes the launch
+    /// state launched. SDM 31.3, VMLAUNCH/VMRESUME Launch/Resume Virtual Machine.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(4), (7), (8), (16), (17), (18), (25), (26).
+    /// The instruction failed before it looked at guest state: `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, or
+    /// VMfailValid with 4 (the launch state is not clear), 7 (control fields), 8 (host state), 16, 17, 18, 25 (returns
+    /// from SMM) or 26 (blocking by MOV SS).
     pub fn vmlaunch(&mut self) -> Result<EntryResult, InstructionFailure> {
         self.attempt(|cpu| cpu.enter(EntryInstruction::Vmlaunch))
     }
 
-    /// VMRESUME: enter the guest of a current VMCS whose launch state is launched. SDM 31.3, VMLAUNCH/VMRESUME
-    /// Launch/Resume Virtual Machine.
+    /// Executes VMRESUME, which enters the guest of the current VMCS if its launch state is launched. SDM 31.3,
+    /// VMLAUNCH/VMRESUME Launch/Resume Virtual Machine.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(5), (6), (7), (8), (16), (17), (18), (25), (26).
+    /// As for [`Self::vmlaunch`], but instead of 4 VMfailValid with 5 (the launch state is not launched) or 6 (VMXOFF
+    /// and VMXON came between launch and resumption).
     pub fn vmresume(&mut self) -> Result<EntryResult, InstructionFailure> {
         self.attempt(|cpu| cpu.enter(EntryInstruction::Vmresume))
     }
 
-    /// What the model says of the entry that `instruction` would attempt now.
+    /// What the model says of the entry that `instruction` would attempt now: the violated checks, and every outcome
+    /// that the architecture permits. The processor does not change.
     #[must_use]
     pub fn verdict(&self, instruction: EntryInstruction) -> Verdict {
         self.with_attempt(instruction, |attempt| attempt.on(self.current_fields(), &self.memory).verdict())
     }
 
-    /// What the model says of that entry on a processor that does not make the checks `omitted`.
+    /// What the model says of the entry that `instruction` would attempt now, if the processor did not make the checks
+    /// `omitted`. A comparison asks for it that knows of a processor which leaves checks out.
     #[must_use]
     pub fn verdict_omitting(&self, instruction: EntryInstruction, omitted: &CheckSet) -> Verdict {
         self.with_attempt(instruction, |attempt| {
@@ -45,13 +53,16 @@ impl LogicalProcessor {
         })
     }
 
-    /// What is not known of that entry and would decide `check`.
+    /// What keeps `check` from being decided for the entry that `instruction` would attempt now: facts about the
+    /// processor and contents of memory that are not known, or the SDM, which leaves it open. Empty if the check is
+    /// decided.
     #[must_use]
     pub fn unknowns(&self, instruction: EntryInstruction, check: CheckId) -> Unknowns {
         self.with_attempt(instruction, |attempt| attempt.on(self.current_fields(), &self.memory).unknowns(check))
     }
 
-    /// Why that entry violates `check`, for a person.
+    /// Explains to a person why the entry that `instruction` would attempt now violates `check`, with the values of the
+    /// fields that the check reads.
     #[must_use]
     pub fn explain(&self, instruction: EntryInstruction, check: CheckId) -> String {
         self.with_attempt(instruction, |attempt| {
@@ -69,11 +80,13 @@ impl LogicalProcessor {
         )
     }
 
-    /// Executes `instruction` so that it ends in `outcome`. This takes the processor where another one was seen to go
-    /// among the outcomes that [`Self::verdict`] permits; an outcome that is not among them is carried out all the same.
+    /// Executes `instruction` so that it ends in `outcome`.
+    ///
+    /// A comparison uses this to follow a real processor: where the architecture permits several outcomes, it takes the
+    /// one that was observed. An outcome that [`Self::verdict`] does not permit is carried out all the same.
     ///
     /// # Errors
-    /// Those that `outcome` stands for.
+    /// The failure that `outcome` stands for.
     pub fn enter_as(
         &mut self,
         instruction: EntryInstruction,
@@ -101,8 +114,9 @@ impl LogicalProcessor {
         }
     }
 
-    /// The outcome that `instruction` would have now: of those that [`Self::verdict`] permits, the one of the first
-    /// violated check in the SDM's order. Checks that the model cannot decide count as passed.
+    /// The outcome that `instruction` would have now. Of those that [`Self::verdict`] permits it is that of the first
+    /// violated check in the SDM's order; checks that the model cannot decide count as passed. The processor does not
+    /// change.
     #[must_use]
     pub fn decide(&self, instruction: EntryInstruction) -> Outcome {
         let verdict = self.verdict(instruction);
@@ -122,7 +136,8 @@ impl LogicalProcessor {
         outcome
     }
 
-    /// SDM 27.3.2, Loading Guest State, and what follows it.
+    /// The entry succeeds: guest state and MSRs are loaded. SDM 27.3.2, Loading Guest State, 27.4, Loading MSRs, and
+    /// 32.15.4, VM Entries that Return from SMM.
     fn complete_entry(&mut self, instruction: EntryInstruction) -> EntryResult {
         self.load_guest_state();
         let fields = self.current_fields();
@@ -139,7 +154,8 @@ impl LogicalProcessor {
         EntryResult::Entered
     }
 
-    /// SDM 32.15.4.7, Updating the Current-VMCS and SMM-Transfer VMCS Pointers.
+    /// The processor leaves SMM, for the guest of the executive VMCS or for the executive monitor. SDM 32.15.4.7,
+    /// Updating the Current-VMCS and SMM-Transfer VMCS Pointers.
     fn return_from_smm(&mut self) {
         let fields = self.current_fields();
         let executive = fields.get(field::EXECUTIVE_VMCS_POINTER);
@@ -158,12 +174,13 @@ impl LogicalProcessor {
         }
     }
 
-    /// The exit reason has bit 31 set, no other exit information than the qualification is written, guest state is
-    /// not saved, and the launch state and the injected event stay. SDM 27.8, VM-Entry Failures During or After
-    /// Loading Guest State.
+    /// The entry fails after the checks that make the instruction fail. The exit reason is written with bit 31 set, and
+    /// the exit qualification, but no other exit information; guest state is not saved, the launch state and the valid
+    /// bit of the injected event stay, and host state is loaded as by a VM exit. SDM 27.8, VM-Entry Failures During or
+    /// After Loading Guest State.
     ///
-    /// Here guest state is checked before any of it is loaded; a failure to load MSRs finds it loaded, together with
-    /// the MSRs of the earlier entries.
+    /// Here guest state is checked before any of it is loaded, so that an entry which fails for it has loaded nothing.
+    /// A failure to load MSRs finds it loaded, together with the MSRs of the area's earlier entries.
     fn fail_entry(&mut self, reason: u16, qualification: u64) -> EntryResult {
         let blocking = self.register(field::GUEST_INTERRUPTIBILITY_STATE);
         if reason == exit_reason::MSR_LOADING {
@@ -182,7 +199,9 @@ impl LogicalProcessor {
         }
     }
 
-    /// What an entry that returns from SMM needs to know of the VMCS at the executive-VMCS pointer.
+    /// What an entry that returns from SMM needs to know of the VMCS at the executive-VMCS pointer: whether it is
+    /// launched, and whether its VM-execution controls are valid. SDM 32.15.4.1, Checks on the Executive-VMCS Pointer
+    /// Field, and 32.15.4.2, Checks on VM-Execution Control Fields.
     fn executive_vmcs(&self) -> Option<ExecutiveVmcs> {
         if !self.cpu.smm {
             return self.cpu.executive;

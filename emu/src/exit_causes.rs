@@ -1,7 +1,7 @@
-//! Lists of the exit reasons that VM exits treat alike, where saved guest state depends on what caused the exit.
+//! What caused a VM exit, as far as it decides which guest state the exit saves: RF and pending debug exceptions.
 //!
-//! SDM 28.3.3, Saving RIP, RSP, RFLAGS, and SSP, and 28.3.4, Saving Non-Register State, speak of causes; the numbers are
-//! those of Appendix C, VMX Basic Exit Reasons. Whoever compares what another processor saves needs the same lists,
+//! SDM 28.3.3, Saving RIP, RSP, RFLAGS, and SSP, and 28.3.4, Saving Non-Register State, speak of causes; the numbers
+//! are those of Appendix C, VMX Basic Exit Reasons. Whoever compares what another processor saves needs the same lists,
 //! which is why they are public.
 
 use vmcs_model::formats::InterruptionInformation;
@@ -25,8 +25,8 @@ const ASYNCHRONOUS: u64 = 1 << 16;
 /// Whether exits with that basic reason come from an instruction that always causes exits, or for which a control asks
 /// for them. They save RF as 0.
 ///
-/// The instructions of reasons 70, 80, 81, 84 and 85 are ENCLV, URDMSR, UWRMSR, RDMSR and WRMSRNS with the number of the
-/// MSR in the instruction. Appendix C does not list them in every edition.
+/// The instructions of reasons 70, 80, 81, 84 and 85 are ENCLV, URDMSR, UWRMSR, RDMSR and WRMSRNS with the number of
+/// the MSR in the instruction. Appendix C does not list them in every edition.
 #[must_use]
 pub const fn caused_by_instruction(reason: u16) -> bool {
     matches!(
@@ -36,8 +36,8 @@ pub const fn caused_by_instruction(reason: u16) -> bool {
 }
 
 /// Whether exits with that basic reason are due to an access to memory: APIC access, EPT violation, EPT
-/// misconfiguration, page-modification log full, SPP-related event. They save RF as 1, unless the access was part of the
-/// delivery of an event.
+/// misconfiguration, page-modification log full, SPP-related event. They save RF as 1, unless the access was part of
+/// the delivery of an event.
 #[must_use]
 pub const fn caused_by_access(reason: u16) -> bool {
     matches!(reason, 44 | 48 | 49 | 62 | 66)
@@ -51,8 +51,8 @@ pub const fn always_saves_pending_debug_exceptions(reason: u16) -> bool {
     matches!(reason, 3 | 5 | 6 | 37 | 43 | 45 | 56 | 74)
 }
 
-/// Whether the exit saves the debug exceptions that are pending. `mov_ss_blocking` says that there was blocking by MOV SS
-/// before the exit.
+/// Whether the exit saves the debug exceptions that are pending. `mov_ss_blocking` says that there was blocking by MOV
+/// SS before the exit.
 #[must_use]
 pub fn saves_pending_debug_exceptions(exit: &VmExit, mov_ss_blocking: bool) -> bool {
     let reason = exit.reason.basic();
@@ -85,8 +85,8 @@ pub(crate) fn saved_rflags(exit: &VmExit, rflags: Rflags) -> Rflags {
     saved
 }
 
-/// RF in the image of RFLAGS that the delivery of an event would push: 1 for faults, except that a #DB for an instruction
-/// breakpoint leaves it as it is. SDM Vol. 3B, 19.3.1.1, Instruction-Breakpoint Exception Condition.
+/// RF in the image of RFLAGS that the delivery of an event would push: 1 for faults, except that a #DB for an
+/// instruction breakpoint leaves it as it is. SDM Vol. 3B, 19.3.1.1, Instruction-Breakpoint Exception Condition.
 fn pushed_rf(event: InterruptionInformation, qualification: u64, rflags: Rflags) -> bool {
     let fault = match event.vector() {
         _ if event.event_type() != HARDWARE_EXCEPTION => false,

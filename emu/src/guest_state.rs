@@ -1,5 +1,9 @@
-//! Loading guest state from the VMCS and saving it there. SDM 27.3.2, Loading Guest State, and 28.3, Saving Guest
-//! State.
+//! How VM entries load guest state from the VMCS, and how VM exits save it there. SDM 27.3.2, Loading Guest State, and
+//! 28.3, Saving Guest State.
+//!
+//! Some registers are always loaded and saved, others if a control says so, and a third kind is saved by every exit of
+//! a processor that has the field. The lists below say which are which. Whoever compares what another processor loads
+//! and saves needs the same lists, which is why some are public.
 
 use vmcs_model::controls::{Entry, Exit, PinBased, Secondary, SecondaryExit, Tertiary};
 use vmcs_model::field;
@@ -12,15 +16,17 @@ use crate::exit_causes::{saved_rflags, saves_pending_debug_exceptions};
 use crate::segments::{SEGMENTS, SegmentName};
 use crate::{LogicalProcessor, VmExit};
 
-/// Bits of CR0 that neither VM entries nor VM exits load: ET, 15:6, 17, 28:19, NW and CD.
+/// Bits of CR0 that neither VM entries nor VM exits load: ET (4), 15:6, 17, 28:19, NW (29) and CD (30).
 pub(crate) const CR0_KEPT: u64 = 1 << 4 | 0xFFC0 | 1 << 17 | 0x1FF8_0000 | 1 << 29 | 1 << 30;
-/// DR7: bit 10 reads 1, bits 12, 14 and 15 read 0.
+/// Bits of DR7 that a VM entry sets whatever the field holds: 10. Those that it clears are 12, 14 and 15.
 const DR7_ONES: u64 = 1 << 10;
 const DR7_ZEROS: u64 = 1 << 12 | 1 << 14 | 1 << 15;
-/// Access rights that a usable segment register has: 7:0 and 15:12.
+/// Bits of the access rights that a VM exit saves: 7:0 and 15:12. It saves bit 16, unusable, by itself, and the others
+/// as 0.
 const SAVED_ACCESS_RIGHTS: u32 = 0xF0FF;
 
-/// Registers that are loaded and saved whatever the controls say.
+/// Registers that every entry loads and every exit saves, whatever the controls say, and as they are. CR0, RFLAGS and
+/// the segment registers are not here because some of their bits are treated specially.
 const ALWAYS: [FieldId; 11] = [
     field::GUEST_CR3.id(),
     field::GUEST_IA32_SYSENTER_CS.id(),
@@ -34,9 +40,10 @@ const ALWAYS: [FieldId; 11] = [
     field::GUEST_RSP.id(),
     field::GUEST_CR4.id(),
 ];
+/// The registers of control-flow enforcement that “load CET state” is about.
 const CET: [FieldId; 3] =
     [field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()];
-/// The state of FRED transitions that “load FRED” and “save FRED” are about.
+/// The registers of FRED transitions that “load FRED” and “save FRED” are about.
 pub const FRED_STATE: [FieldId; 8] = [
     field::GUEST_IA32_FRED_CONFIG.id(),
     field::GUEST_IA32_FRED_RSP1.id(),
@@ -47,7 +54,9 @@ pub const FRED_STATE: [FieldId; 8] = [
     field::GUEST_IA32_FRED_SSP2.id(),
     field::GUEST_IA32_FRED_SSP3.id(),
 ];
-/// Registers that a VM-entry control loads. SDM 27.3.2.1, Loading Guest Control Registers, Debug Registers, and MSRs.
+/// Registers that a VM entry loads only if a VM-entry control is 1: the control, and the fields that stand for them.
+/// The registers of “load debug controls” are not here, because bits of DR7 are treated specially. SDM 27.3.2.1,
+/// Loading Guest Control Registers, Debug Registers, and MSRs.
 pub const LOADED_BY_CONTROL: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_IA32_PERF_GLOBAL_CTRL, &[field::GUEST_IA32_PERF_GLOBAL_CTRL.id()]),
     (Entry::LOAD_IA32_PAT, &[field::GUEST_IA32_PAT.id()]),
@@ -61,7 +70,8 @@ pub const LOADED_BY_CONTROL: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_FRED, &FRED_STATE),
     (Entry::LOAD_IA32_SPEC_CTRL, &[field::GUEST_IA32_SPEC_CTRL.id()]),
 ];
-/// Registers that a VM-exit control saves.
+/// Registers that a VM exit saves only if a primary VM-exit control is 1. SDM 28.3.1, Saving Control Registers, Debug
+/// Registers, and MSRs.
 const SAVED: &[(Exit, FieldId)] = &[
     (Exit::SAVE_DEBUG_CONTROLS, field::GUEST_DR7.id()),
     (Exit::SAVE_DEBUG_CONTROLS, field::GUEST_IA32_DEBUGCTL.id()),
@@ -69,8 +79,9 @@ const SAVED: &[(Exit, FieldId)] = &[
     (Exit::SAVE_IA32_EFER, field::GUEST_IA32_EFER.id()),
     (Exit::SAVE_IA32_PERF_GLOBAL_CTRL, field::GUEST_IA32_PERF_GLOBAL_CTRL.id()),
 ];
-/// Registers that every exit saves if the processor has the field at all, which exists with the controls that load or
-/// clear the register. SDM 28.3.1, Saving Control Registers, Debug Registers, and MSRs.
+/// Registers that every exit saves if the processor has the field at all. The field exists if the processor supports a
+/// control that loads or clears the register; whether that control is 1 does not matter. SDM 28.3.1, Saving Control
+/// Registers, Debug Registers, and MSRs.
 pub const SAVED_IF_SUPPORTED: [FieldId; 9] = [
     field::GUEST_IA32_BNDCFGS.id(),
     field::GUEST_IA32_RTIT_CTL.id(),
@@ -98,12 +109,13 @@ impl LogicalProcessor {
         self.cpu.cpl = self.current_fields().get(field::GUEST_SS_ACCESS_RIGHTS).dpl();
     }
 
+    /// Loads a register from its field, as it is.
     fn load(&mut self, field: FieldId) {
         self.set_register_raw(field, self.current_fields().raw(field));
     }
 
-    /// SDM 27.3.2.1, Loading Guest Control Registers, Debug Registers, and MSRs, and 27.3.2.3, Loading Guest RIP, RSP,
-    /// RFLAGS, and SSP.
+    /// Loads what is no segment register and no non-register state. SDM 27.3.2.1, Loading Guest Control Registers,
+    /// Debug Registers, and MSRs, and 27.3.2.3, Loading Guest RIP, RSP, RFLAGS, and SSP.
     fn load_control_registers(&mut self) {
         let controls = self.entry_controls();
         let cr0 = self.current_fields().get(field::GUEST_CR0).bits();
@@ -129,8 +141,9 @@ impl LogicalProcessor {
         }
     }
 
-    /// SDM 27.3.2.2, Loading Guest Segment Registers and Descriptor-Table Registers. What an unusable register's
-    /// fields leave undefined is loaded like the rest.
+    /// Loads one segment register. Of an unusable one the SDM leaves most undefined after the entry; here it is loaded
+    /// from its fields like that of a usable one. SDM 27.3.2.2, Loading Guest Segment Registers and Descriptor-Table
+    /// Registers.
     fn load_segment(&mut self, segment: usize) {
         let segment = &SEGMENTS[segment];
         let fields = self.current_fields();
@@ -153,8 +166,10 @@ impl LogicalProcessor {
         self.set_register(segment.access_rights, access_rights);
     }
 
-    /// SDM 27.3.2.4, Loading Page-Directory-Pointer-Table Entries, 27.3.2.5, Updating Non-Register State, and 27.7,
-    /// Special Features of VM Entry.
+    /// Loads the PDPTEs, the timers, virtual-interrupt state, interruptibility, activity state and pending debug
+    /// exceptions. An injected event ends blocking by STI and by MOV SS, makes the processor active, and drops most
+    /// pending debug exceptions. SDM 27.3.2.4, Loading Page-Directory-Pointer-Table Entries, 27.3.2.5, Updating
+    /// Non-Register State, and 27.7, Special Features of VM Entry.
     fn load_non_register_state(&mut self) {
         if self.pae_paging() {
             self.load_pdptes();
@@ -191,7 +206,8 @@ impl LogicalProcessor {
         self.registers.set(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
     }
 
-    /// VPPR becomes the greater of VTPR and the class of SVI. SDM 30.1.3, PPR Virtualization.
+    /// PPR virtualization: the virtual processor priority (VPPR, offset A0H of the virtual-APIC page) becomes the
+    /// greater of VTPR and the class of SVI. SDM 30.1.3, PPR Virtualization.
     fn virtualize_ppr(&mut self) {
         const VTPR: u64 = 0x80;
         const VPPR: u64 = 0xA0;
@@ -202,6 +218,7 @@ impl LogicalProcessor {
         self.memory.write_u32(page.wrapping_add(VPPR), vppr);
     }
 
+    /// Loads the PDPTEs of a guest with PAE paging: with EPT from the VMCS, without from the table that CR3 points to.
     fn load_pdptes(&mut self) {
         if self.secondary().contains(Secondary::ENABLE_EPT) {
             for field in PDPTES {
@@ -215,11 +232,12 @@ impl LogicalProcessor {
         }
     }
 
-    /// Paging is on, with PAE, outside IA-32e mode.
+    /// Whether the processor uses PAE paging: CR0.PG and CR4.PAE are 1, IA32_EFER.LMA is 0.
     pub(crate) fn pae_paging(&self) -> bool {
         self.cpu.cr0.contains(Cr0::PG) && self.cpu.cr4.contains(Cr4::PAE) && !self.cpu.efer.contains(Efer::LMA)
     }
 
+    /// Saves a register in its field, as it is, if the processor has the field.
     fn save(&mut self, field: FieldId) {
         let value = self.register_raw(field);
         if self.capabilities.has_field(field.info()) {
@@ -227,7 +245,7 @@ impl LogicalProcessor {
         }
     }
 
-    /// The processor's state is saved in the guest-state area of the current VMCS.
+    /// Saves the processor's state in the guest-state area of the current VMCS, as the exit wants it.
     pub(crate) fn save_guest_state(&mut self, exit: &VmExit) {
         debug_assert!(self.cpu.vmx == VmxOperation::NonRoot, "only a guest's state is saved");
         self.save(field::GUEST_CR0.id());
@@ -252,8 +270,8 @@ impl LogicalProcessor {
         self.save_non_register_state(exit);
     }
 
-    /// SDM 28.3.2, Saving Segment Registers and Descriptor-Table Registers. What is undefined for an unusable register
-    /// is saved as the register holds it.
+    /// Saves the segment registers. Of an unusable one the SDM leaves most undefined; here it is saved as the register
+    /// holds it. SDM 28.3.2, Saving Segment Registers and Descriptor-Table Registers.
     fn save_segments(&mut self) {
         for segment in &SEGMENTS {
             self.save(segment.selector.id());
@@ -266,6 +284,7 @@ impl LogicalProcessor {
         }
     }
 
+    /// Saves activity state, interruptibility, pending debug exceptions, timers, PDPTEs and virtual-interrupt state.
     /// SDM 28.3.4, Saving Non-Register State.
     fn save_non_register_state(&mut self, exit: &VmExit) {
         let reason = exit.reason;
@@ -301,8 +320,8 @@ impl LogicalProcessor {
     }
 }
 
-/// An event is injected. A pending MTF VM exit is none; FRED's SYSCALL and SYSENTER, of the same type, are. SDM 27.7,
-/// Special Features of VM Entry.
+/// Whether the entry injects an event. A pending MTF VM exit (type 7, vector 0) does not count as one; FRED's SYSCALL
+/// and SYSENTER, of the same type, do. SDM 27.7, Special Features of VM Entry.
 fn injects(event: InterruptionInformation) -> bool {
     event.valid() && !(event.event_type() == OTHER_EVENT && event.vector() == 0)
 }

@@ -114,11 +114,11 @@
 //! - The shadow-VMCS indicator counts as VMPTRLD found it.
 //! - What a field holds when the SDM leaves it undefined is what it held before; an unusable segment register is loaded
 //!   and saved with the contents of its fields.
-//! - An MSR that no instruction here knows reads as what was last loaded or set, 0 at first. The processor has every MSR
-//!   in this sense; only MSRs that no processor reads make a VM exit fail that should store them.
+//! - An MSR that no instruction here knows reads as what was last loaded or set, 0 at first. The processor has every
+//!   MSR in this sense; only MSRs that no processor reads make a VM exit fail that should store them.
 //! - No guest is executed. [`LogicalProcessor::set_register`] changes its state, [`LogicalProcessor::vm_exit`] ends it.
-//!   The emulator does not make the exits that can follow an entry at once, and delivers neither injected events nor the
-//!   exceptions that an instruction raises.
+//!   The emulator does not make the exits that can follow an entry at once, and delivers neither injected events nor
+//!   the exceptions that an instruction raises.
 //! - Operands are registers. A fault on a memory operand of VMREAD and VMWRITE, and on the memory operands that hold
 //!   the pointers and descriptors of the other instructions, has no counterpart here, nor has the single-step trap
 //!   that follows a VMfail under RFLAGS.TF.

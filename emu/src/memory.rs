@@ -1,4 +1,4 @@
-//! Physical memory.
+//! Physical memory, which the emulator reads regions, bitmaps and MSR areas from.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -9,11 +9,13 @@ use vmcs_model::ReadMemory;
 const PAGE_BYTES: usize = 4096;
 const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 
-/// Sparse physical memory, little-endian. Pages come into being when they are written; a copy shares them until then.
+/// Physical memory of which only the pages that were written take room. Values are little-endian. A copy shares its
+/// pages with the original until either writes to them.
 ///
-/// What was never written reads as the background byte, 0 at first. Beyond the physical-address width, and
-/// from [`PhysicalMemory::set_end`] on, there is nothing: it reads as all ones, and writes are lost. The checks of a VM entry take
-/// what devices answer ([`PhysicalMemory::set_devices`]) for unknown.
+/// What was never written reads as the background byte, which is 0 unless [`Self::set_background`] changes it. Beyond
+/// the physical-address width, and from [`Self::set_end`] on, there is nothing: it reads as all ones, and writes are
+/// lost. Where devices answer ([`Self::set_devices`]), instructions read what the pages hold, but the checks of a VM
+/// entry take the contents for unknown.
 #[derive(Clone, Debug)]
 pub struct PhysicalMemory {
     pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
@@ -24,38 +26,39 @@ pub struct PhysicalMemory {
 }
 
 impl PhysicalMemory {
-    /// Empty memory; bits of `beyond` are those that no address can have.
+    /// Memory in which nothing was written. `beyond` has the bits that an address beyond the physical-address width
+    /// sets.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
         Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX, devices: &[] }
     }
 
-    /// Sets what memory that was never written reads as. Real machines often answer with FFH.
+    /// Sets the byte that memory which was never written reads as. Pages that exist already keep what they hold.
     pub fn set_background(&mut self, byte: u8) {
         self.background = byte;
     }
 
-    /// Ends memory at `end`: from there on there is nothing.
+    /// Says that memory ends at the physical address `end`: from there on there is nothing.
     pub fn set_end(&mut self, end: u64) {
         self.end = end;
     }
 
-    /// Says where devices and ROMs answer.
+    /// Says at which physical addresses devices and ROMs answer, so that nobody knows what a read there gives.
     pub fn set_devices(&mut self, devices: &'static [Range<u64>]) {
         self.devices = devices;
     }
 
-    /// Whether a device answers at `address`.
+    /// Whether a device or a ROM answers at `address`.
     fn is_device(&self, address: u64) -> bool {
         self.devices.iter().any(|range| range.contains(&address))
     }
 
-    /// Whether nothing answers at `address`.
+    /// Whether there is nothing at `address`.
     fn is_nowhere(&self, address: u64) -> bool {
         address & self.beyond != 0 || address >= self.end
     }
 
-    /// The bytes from `address` on; they wrap around at the end of the 64-bit address space.
+    /// Reads the bytes from `address` on. Addresses wrap around at the end of the 64-bit address space.
     pub fn read_bytes(&self, address: u64, into: &mut [u8]) {
         let mut address = address;
         for byte in into {
@@ -64,7 +67,7 @@ impl PhysicalMemory {
         }
     }
 
-    /// The byte at `address`.
+    /// Reads the byte at `address`.
     #[must_use]
     pub fn read_u8(&self, address: u64) -> u8 {
         if self.is_nowhere(address) {
@@ -73,39 +76,39 @@ impl PhysicalMemory {
         self.pages.get(&(address >> PAGE_SHIFT)).map_or(self.background, |page| page[offset(address)])
     }
 
-    /// The dword at `address`, aligned or not.
+    /// Reads the dword at `address`, aligned or not.
     #[must_use]
     pub fn read_u32(&self, address: u64) -> u32 {
         u32::from_le_bytes(self.read(address))
     }
 
-    /// The qword at `address`, aligned or not.
+    /// Reads the qword at `address`, aligned or not.
     #[must_use]
     pub fn read_u64(&self, address: u64) -> u64 {
         u64::from_le_bytes(self.read(address))
     }
 
-    /// Writes one byte.
+    /// Writes one byte at `address`.
     pub fn write_u8(&mut self, address: u64, value: u8) {
         self.write_bytes(address, &[value]);
     }
 
-    /// Writes two bytes.
+    /// Writes two bytes at `address`, aligned or not.
     pub fn write_u16(&mut self, address: u64, value: u16) {
         self.write_bytes(address, &value.to_le_bytes());
     }
 
-    /// Writes four bytes.
+    /// Writes four bytes at `address`, aligned or not.
     pub fn write_u32(&mut self, address: u64, value: u32) {
         self.write_bytes(address, &value.to_le_bytes());
     }
 
-    /// Writes eight bytes.
+    /// Writes eight bytes at `address`, aligned or not.
     pub fn write_u64(&mut self, address: u64, value: u64) {
         self.write_bytes(address, &value.to_le_bytes());
     }
 
-    /// Writes `bytes` from `address` on; they wrap around at the end of the 64-bit address space.
+    /// Writes `bytes` from `address` on. Addresses wrap around at the end of the 64-bit address space.
     pub fn write_bytes(&mut self, address: u64, bytes: &[u8]) {
         let mut address = address;
         let mut rest = bytes;

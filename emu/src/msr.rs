@@ -1,5 +1,8 @@
-//! MSRs, and the areas that VM entries and VM exits load and store. SDM 27.4, Loading MSRs, 28.4, Saving MSRs, and 28.6,
-//! Loading MSRs.
+//! MSRs, and the areas in memory that VM entries and VM exits load them from and store them to. SDM 27.4, Loading MSRs,
+//! 28.4, Saving MSRs, and 28.6, Loading MSRs.
+//!
+//! Many MSRs are registers that guest-state fields stand for, so that a write of the MSR changes what the next exit
+//! saves. The others are kept by number.
 
 use vmcs_model::checks::Phase;
 use vmcs_model::controls::Entry;
@@ -20,8 +23,8 @@ const IA32_GS_BASE: u32 = 0xC000_0101;
 /// Bits 31:8 of the MSRs of an x2APIC.
 const X2APIC: u32 = 0x8;
 const ENTRY_BYTES: u64 = 16;
-/// Where IA32_UINTR_MISC has UINV, the user-interrupt notification vector, which is a field of the guest-state area: bits
-/// 39:32.
+/// Where IA32_UINTR_MISC has UINV, the user-interrupt notification vector, which is a field of the guest-state area:
+/// bits 39:32.
 const UINV_SHIFT: u32 = 32;
 const UINV: u64 = 0xFF << UINV_SHIFT;
 /// MSRs that no processor reads: IA32_PRED_CMD, IA32_BIOS_UPDT_TRIG and IA32_FLUSH_CMD take commands, and
@@ -29,7 +32,7 @@ const UINV: u64 = 0xFF << UINV_SHIFT;
 const NEVER_READ: [core::ops::RangeInclusive<u32>; 4] =
     [0x49..=0x49, 0x79..=0x79, 0x10B..=0x10B, 0x4000_0000..=0x4000_00FF];
 
-/// MSRs that are registers of the guest-state area.
+/// MSRs that guest-state fields stand for.
 const REGISTERS: &[(u32, FieldId)] = &[
     (0x48, field::GUEST_IA32_SPEC_CTRL.id()),
     (0x174, field::GUEST_IA32_SYSENTER_CS.id()),
@@ -58,25 +61,24 @@ const REGISTERS: &[(u32, FieldId)] = &[
 ];
 
 impl LogicalProcessor {
-    /// What RDMSR gives. An MSR that the processor holds nowhere else and nobody wrote is 0.
+    /// The value of an MSR, as RDMSR would read it. An MSR that no profile has, and that nobody has set or loaded, is
+    /// 0.
     #[must_use]
     pub fn msr(&self, index: u32) -> u64 {
         if let Some(field) = register_of(index) {
             return self.register_raw(field);
-        }
-        if let Some(capability) = CapabilityMsr::by_number(index) {
-            return self.capability_msrs[capability as usize];
         }
         let held = || self.msrs.get(&index).copied().unwrap_or(0);
         match index {
             IA32_FEATURE_CONTROL => self.platform.feature_control,
             IA32_SMM_MONITOR_CTL => self.platform.smm_monitor_ctl,
             IA32_UINTR_MISC => held() | u64::from(self.register(field::GUEST_UINV)) << UINV_SHIFT & UINV,
-            _ => held(),
+            _ => CapabilityMsr::by_number(index).map_or_else(held, |msr| self.profile_msrs[msr as usize]),
         }
     }
 
-    /// Sets an MSR without a check of the value. IA32_EFER.LMA stays as it is.
+    /// Sets an MSR to a value that is not checked. IA32_EFER.LMA stays as it is, as it does for WRMSR, and of the MSRs
+    /// that a profile has only IA32_FEATURE_CONTROL changes.
     pub fn set_msr(&mut self, index: u32, value: u64) {
         let value = if index == IA32_EFER {
             let lma = Efer::LMA.bits();
@@ -98,7 +100,7 @@ impl LogicalProcessor {
         }
     }
 
-    /// Loads the MSRs of an area's first `count` entries, which are known to be good.
+    /// Loads the MSRs of an area's first `count` entries, which the caller has checked.
     pub(crate) fn load_msrs(&mut self, address: u64, count: u32) {
         for entry in self.area(address, count) {
             let index = self.memory.read_u32(entry);
@@ -107,8 +109,8 @@ impl LogicalProcessor {
         }
     }
 
-    /// Loads the MSRs of the VM-exit MSR-load area, and says whether all can be loaded; if not, none is. The rules are
-    /// those of the VM-entry MSR-load area, in the state of the host. SDM 28.6, Loading MSRs.
+    /// Loads the MSRs of the VM-exit MSR-load area if all of them can be loaded, and says whether they can. The rules
+    /// are those of the VM-entry MSR-load area, in the state of the host. SDM 28.6, Loading MSRs.
     pub(crate) fn load_host_msrs(&mut self) -> bool {
         let fields = self.current_fields();
         let (address, count) = (fields.get(field::VM_EXIT_MSR_LOAD_ADDRESS), fields.get(field::VM_EXIT_MSR_LOAD_COUNT));
@@ -154,14 +156,15 @@ impl LogicalProcessor {
         true
     }
 
-    /// Addresses of an area's entries. Beyond the recommended maximum, 512 × (IA32_VMX_MISC\[27:25\] + 1), behaviour is
-    /// undefined; here those entries are left out.
+    /// The addresses of an area's entries. Beyond the recommended maximum, 512 × (IA32_VMX_MISC\[27:25\] + 1),
+    /// behaviour is undefined; here those entries are left out.
     fn area(&self, address: u64, count: u32) -> impl Iterator<Item = u64> + use<> {
         let maximum = 512 * ((self.capabilities.misc >> 25 & 7) + 1);
         (0..u64::from(count).min(maximum)).map(move |n| address.wrapping_add(n * ENTRY_BYTES))
     }
 }
 
+/// The guest-state field that stands for an MSR, if one does.
 fn register_of(index: u32) -> Option<FieldId> {
     REGISTERS.iter().find(|(msr, _)| *msr == index).map(|(_, field)| *field)
 }

@@ -14,10 +14,10 @@ mod shard;
 mod state;
 pub mod timeline;
 
-pub use drive::{Budget, Campaign, Outcome, Subject, drive};
+pub use drive::{Budget, Campaign, CampaignOutcome, Subject, drive};
 pub use error::CampaignError;
-pub use report::{Basis, Finding, MergeError, Report, add_counts, program_of};
+pub use report::{Basis, CampaignReport, Finding, MergeError, add_counts, program_of};
 pub use run::{Broken, Cases, run};
-pub use setting::Setting;
+pub use setting::CampaignSetting;
 pub use shard::Shard;
 pub use state::{StateDirectory, StateError, reports as saved_reports};

@@ -151,7 +151,7 @@ fn all_ones() -> Number {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct DeviationFile {
     #[serde(default)]
     deviation: Vec<Deviation>,
 }
@@ -227,6 +227,14 @@ impl Deviations {
         Self::parse(&file, &text)
     }
 
+    /// Those of a file, or if there is none those that come with this crate.
+    ///
+    /// # Errors
+    /// [`DeviationError`].
+    pub fn read_or_embedded(path: Option<&Path>) -> Result<Self, DeviationError> {
+        path.map_or_else(Self::embedded, Self::read)
+    }
+
     /// Those of the text of a file; `file` is what errors name.
     ///
     /// # Errors
@@ -238,7 +246,7 @@ impl Deviations {
     /// The text of a file that holds them.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        toml::to_string(&File { deviation: self.0.clone() }).expect("every key is a string")
+        toml::to_string(&DeviationFile { deviation: self.0.clone() }).expect("every key is a string")
     }
 
     /// All of them.
@@ -390,7 +398,7 @@ fn is_canonical(address: u64, width: u32) -> bool {
 }
 
 fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
-    let parsed: File = toml::from_str(text)
+    let parsed: DeviationFile = toml::from_str(text)
         .map_err(|error| DeviationError::Parse { file: file.to_owned(), message: error.to_string() })?;
     for deviation in &parsed.deviation {
         let unknown = |what, name: &str| DeviationError::Unknown {

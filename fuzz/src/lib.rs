@@ -10,17 +10,20 @@
 //! | executing a case on the reference emulator | [`emulator`] |
 //! | judging what a machine did: agreement, left open, known deviation, disagreement | [`oracle`] |
 //! | what implementations are known to do otherwise than the SDM | [`deviations`] |
+//! | which components a VMCS has, against what the capabilities promise | [`components`] |
 //! | many cases on several machines, with a state on disk | [`campaign`] |
 //! | making a disagreement small, and keeping it as a file | [`findings`] |
 //! | which checks were tried, and on which side of them | [`coverage`] |
 //! | values as the texts that files have | [`as_text`] |
 //! | what is true for every input, for fuzz targets and property tests | [`invariants`] |
 //!
-//! What people read of a campaign's result is made by the crate `vmcs-report`.
+//! Machines are chosen by their names and opened by the crate `vmcs-machines`; what people read of a campaign's result is
+//! made by `vmcs-report`.
 #![forbid(unsafe_code)]
 
 pub mod as_text;
 pub mod campaign;
+pub mod components;
 pub mod coverage;
 pub mod deviations;
 pub mod emulator;

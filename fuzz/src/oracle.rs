@@ -35,7 +35,7 @@ use reviewed::Reviewed;
 
 pub use difference::{Difference, Disagreement, Since, WrongField};
 pub(crate) use difference::{DisagreementError, DisagreementText};
-pub use judgement::{About, Explanation, Judged, Judgement, LeftOpen, ParseAboutError, ParseLeftOpenError};
+pub use judgement::{About, ExplanationText, Judged, Judgement, LeftOpen, ParseAboutError, ParseLeftOpenError};
 
 /// Operations with which image cases begin.
 const IMAGE_STEPS: usize = 4;
@@ -137,7 +137,7 @@ impl<'a> Oracle<'a> {
                     Err(judgement) => {
                         if matches!(judgement, Judgement::Disagree(_)) {
                             let explain = |check: CheckId| {
-                                Some(Explanation { about: About::Check(check), text: machine.explain(op, check)? })
+                                Some(ExplanationText { about: About::Check(check), text: machine.explain(op, check)? })
                             };
                             judged.explanations = verdict.violated.iter().filter_map(explain).collect();
                         }

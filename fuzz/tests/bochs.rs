@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, End, Observation, Session, Target};
-use vmcs_fuzz::campaign::{self, Cases, Setting};
+use vmcs_fuzz::campaign::{self, CampaignSetting, Cases};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
@@ -72,7 +72,7 @@ fn entries_write_what_they_should() {
     for (mut bochs, processor) in targets() {
         let session = processor.session();
         let mut report = |deviations: &Deviations| {
-            let setting = Setting { processor: &processor, session: &session, deviations };
+            let setting = CampaignSetting { processor: &processor, session: &session, deviations };
             let cases = Cases::Generated { stream: &mut Stream::new(Generator::Boundary, 3), count: 1500 };
             campaign::run(&mut bochs, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap()
         };
@@ -95,7 +95,7 @@ fn a_campaign_finds_no_disagreement_and_the_same_twice() {
     let deviations = Deviations::embedded().unwrap();
     for (mut bochs, processor) in targets() {
         let session = processor.session();
-        let setting = Setting { processor: &processor, session: &session, deviations: &deviations };
+        let setting = CampaignSetting { processor: &processor, session: &session, deviations: &deviations };
         let mut report = || {
             let cases = Cases::Generated { stream: &mut Stream::new(Generator::Controls, 3), count: 3000 };
             campaign::run(&mut bochs, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap()

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
-use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
+use vmcs_fuzz::campaign::{self, CampaignReport, CampaignSetting, Cases};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::emulator::{CaseEmulator, EmulatorTarget};
 use vmcs_fuzz::findings::case_file::CaseFile;
@@ -138,10 +138,15 @@ fn processor() -> TestProcessor {
 }
 
 /// A campaign on the emulator with that fault, and its findings.
-fn found(processor: &TestProcessor, fault: Fault, generator: Generator, count: u64) -> (Report, Vec<CaseFile>, Faulty) {
+fn found(
+    processor: &TestProcessor,
+    fault: Fault,
+    generator: Generator,
+    count: u64,
+) -> (CampaignReport, Vec<CaseFile>, Faulty) {
     let session = processor.session();
     let deviations = Deviations::default();
-    let setting = Setting { processor, session: &session, deviations: &deviations };
+    let setting = CampaignSetting { processor, session: &session, deviations: &deviations };
     let mut target = Faulty::new(processor, fault);
     let mut stream = Stream::new(generator, 1);
     let cases = Cases::Generated { stream: &mut stream, count };
@@ -264,7 +269,7 @@ fn what_takes_the_machine_down_costs_few_machines() {
     let processor = processor();
     let session = processor.session();
     let deviations = Deviations::default();
-    let setting = Setting { processor: &processor, session: &session, deviations: &deviations };
+    let setting = CampaignSetting { processor: &processor, session: &session, deviations: &deviations };
     // It dies where the entry has to fail, so that it is a disagreement.
     let field = field::VM_ENTRY_INSTRUCTION_LENGTH.id();
     let vpid = field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id();
@@ -322,7 +327,7 @@ fn a_finding_that_does_not_show_again_is_kept() {
     let (report, ..) = found(&processor, Fault::Omits("ctl.inject.nmi-vector"), Generator::Controls, 1000);
     let session = processor.session();
     let deviations = Deviations::default();
-    let setting = Setting { processor: &processor, session: &session, deviations: &deviations };
+    let setting = CampaignSetting { processor: &processor, session: &session, deviations: &deviations };
     let mut sound = EmulatorTarget::new(processor.profile.clone(), "sound");
     let files = minimise::findings(&mut sound, setting, &report).unwrap();
     assert!(!files.is_empty() && files.iter().all(|file| !file.minimal));

@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 
 use vmcs_case::recording::{self, Recording};
 use vmcs_fuzz::TestProcessor;
-use vmcs_fuzz::campaign::{self, Cases, Setting};
+use vmcs_fuzz::campaign::{self, CampaignSetting, Cases};
 use vmcs_fuzz::deviations::Deviations;
 
-fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::Report {
+fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::CampaignReport {
     let processor = TestProcessor::new(&recording.header.profile.profile);
     let session = recording.session();
     let (generator, seed) = (recording.header.generator.clone(), recording.header.seed);
     let mut cases = recording.cases.iter().map(|(case, _)| case.clone()).collect::<Vec<_>>().into_iter();
-    let setting = Setting { processor: &processor, session: &session, deviations };
+    let setting = CampaignSetting { processor: &processor, session: &session, deviations };
     campaign::run(&mut recording, setting, Cases::Listed { generator, seed, cases: &mut cases }, None, &mut |_| {
         ControlFlow::Continue(())
     })

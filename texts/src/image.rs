@@ -116,6 +116,17 @@ impl Image {
 }
 
 impl Syntax {
+    /// By how the text begins; `None` if it is no image.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        let is_table = |line: &str| ["[fields]", "[cpu]", "[[memory]]"].contains(&line.trim());
+        if text.trim_start().starts_with('{') {
+            return Some(Self::Json);
+        }
+        let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+        is_table(first).then_some(Self::Toml)
+    }
+
     /// By the file's extension.
     #[must_use]
     pub fn of(file: &Path) -> Option<Self> {

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod case;
+pub mod diagnosis;
 pub mod dump;
 pub mod image;
 mod json;

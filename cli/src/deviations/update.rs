@@ -14,7 +14,7 @@ use vmcs_hw::targets::{Machine, default_model};
 use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
-use crate::tested_machine::TestedMachine;
+use crate::target;
 
 /// The seed of the campaigns.
 const SEED: u64 = 1;
@@ -79,7 +79,7 @@ fn on_machine(
         return Ok(BTreeMap::new());
     }
     let machine = Machine::Bochs { install: install.clone(), model: model.to_owned() };
-    let mut machine = TestedMachine::open(MachineChoice::Hardware(machine))?;
+    let mut machine = target::tested(&MachineChoice::Hardware(machine))?;
     let mut found = BTreeMap::new();
     let mut examples = Examples::new();
     let mut without = BTreeSet::new();

@@ -1,4 +1,7 @@
-//! VMREAD and VMWRITE, with VMCS shadowing.
+//! VMREAD and VMWRITE.
+//!
+//! In VMX root operation they access the current VMCS. In a guest they cause a VM exit, unless VMCS shadowing lets them
+//! access the VMCS that the VMCS link pointer of the current one names.
 
 use vmcs_model::controls::Secondary;
 use vmcs_model::cpu::NO_POINTER;
@@ -12,12 +15,13 @@ use crate::{InstructionFailure, LogicalProcessor};
 const RESERVED_ACCESS_RIGHTS: u64 = 0xFFFE_0F00;
 
 impl LogicalProcessor {
-    /// VMREAD into a register: the field that `encoding` names, zero-extended. In VMX root operation it is a field of
-    /// the current VMCS, in VMX non-root operation with “VMCS shadowing” one of the VMCS at the VMCS link pointer.
-    /// Outside 64-bit mode operands have 32 bits. SDM 31.3, VMREAD Read Field from Virtual-Machine Control Structure.
+    /// Executes VMREAD into a register, and returns the value of the field that `encoding` names, zero-extended. An odd
+    /// encoding names bits 63:32 of a 64-bit field. Outside 64-bit mode, encoding and value have 32 bits. SDM 31.3,
+    /// VMREAD Read Field from Virtual-Machine Control Structure.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(12).
+    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid without a current VMCS, VMfailValid(12) if the processor has no such
+    /// field.
     pub fn vmread(&mut self, encoding: u64) -> Result<u64, InstructionFailure> {
         self.execute(|cpu| {
             let encoding = cpu.register_operand(encoding);
@@ -28,11 +32,13 @@ impl LogicalProcessor {
         })
     }
 
-    /// VMWRITE from a register. A field that is narrower than `value` takes the lower bits; the odd encoding of a
-    /// 64-bit field changes bits 63:32 alone. SDM 31.3, VMWRITE Write Field to Virtual-Machine Control Structure.
+    /// Executes VMWRITE from a register: the field that `encoding` names becomes `value`. A field that is narrower
+    /// takes the lower bits; an odd encoding changes bits 63:32 of a 64-bit field alone. Outside 64-bit mode, encoding
+    /// and value have 32 bits. SDM 31.3, VMWRITE Write Field to Virtual-Machine Control Structure.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, VMfailValid(12), VMfailValid(13).
+    /// `#UD`, a VM exit, `#GP(0)`, VMfailInvalid without a current VMCS, VMfailValid(12) if the processor has no such
+    /// field, VMfailValid(13) if the field is read-only.
     pub fn vmwrite(&mut self, encoding: u64, value: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             let (encoding, value) = (cpu.register_operand(encoding), cpu.register_operand(value));
@@ -52,7 +58,7 @@ impl LogicalProcessor {
         })
     }
 
-    /// Address of the VMCS that VMREAD or VMWRITE accesses.
+    /// The address of the VMCS that VMREAD or VMWRITE accesses, or the failure that comes before any access.
     fn accessed_vmcs(
         &self,
         encoding: u64,
@@ -69,7 +75,8 @@ impl LogicalProcessor {
         if address == NO_POINTER { Err(InstructionFailure::Invalid) } else { Ok(address) }
     }
 
-    /// The access causes a VM exit in VMX non-root operation. SDM 26.1.3, Instructions That Cause VM Exits
+    /// Whether the access causes a VM exit in VMX non-root operation: without VMCS shadowing always, with it if the
+    /// bitmap has the bit of the encoding, or no bit for it. SDM 26.1.3, Instructions That Cause VM Exits
     /// Conditionally, and 25.6.15, VMCS Shadowing Bitmap Addresses.
     fn access_exits(&self, encoding: u64, bitmap_address: Field<u64>) -> bool {
         if !self.secondary().contains(Secondary::VMCS_SHADOWING) || encoding >> 15 != 0 {
@@ -79,7 +86,8 @@ impl LogicalProcessor {
         self.memory.read_u8(byte) >> (encoding & 7) & 1 != 0
     }
 
-    /// The component that the encoding names, and whether it names its upper half.
+    /// The field that the encoding names, and whether it names its upper half; VMfailValid(12) if there is no such
+    /// field.
     fn supported_field(&self, encoding: u64) -> Result<(FieldId, bool), InstructionFailure> {
         let unsupported = InstructionFailure::valid(12);
         let encoding = Encoding(u32::try_from(encoding).map_err(|_| unsupported)?);
@@ -90,7 +98,8 @@ impl LogicalProcessor {
         Ok((field, encoding.is_high()))
     }
 
-    /// Bits that VMWRITE does not drop.
+    /// The bits of a field that VMWRITE can set. Some processors drop reserved bits of access rights, and without Intel
+    /// 64 natural-width fields have 32 bits.
     fn writable_bits(&self, field: &FieldInfo) -> u64 {
         let access_rights = field::GUEST_ES_ACCESS_RIGHTS.encoding()..=field::GUEST_TR_ACCESS_RIGHTS.encoding();
         if self.capabilities.quirks.access_rights_drop_reserved && access_rights.contains(&field.encoding) {

@@ -1,4 +1,4 @@
-//! VMXON and VMXOFF.
+//! VMXON and VMXOFF, the ways into VMX operation and out of it.
 
 use vmcs_model::VmxOperation;
 use vmcs_model::cpu::NO_POINTER;
@@ -14,10 +14,13 @@ const TRACES_IN_VMX: u64 = 1 << 14;
 const TRACE_ENABLE: u64 = 1 << 0;
 
 impl LogicalProcessor {
-    /// VMXON: enter VMX operation, with the VMXON region at `address`. SDM 31.3, VMXON Enter VMX Operation.
+    /// Executes VMXON, which enters VMX operation with the VMXON region at the physical address `address`. There is no
+    /// current VMCS then. SDM 31.3, VMXON Enter VMX Operation.
     ///
     /// # Errors
-    /// `#UD`, `#GP(0)`, a VM exit, VMfailInvalid outside VMX operation, VMfail(15) in VMX root operation.
+    /// Outside VMX operation: `#UD` in a wrong mode, `#GP(0)` for CR0, CR4, CPL, A20M mode or IA32_FEATURE_CONTROL,
+    /// VMfailInvalid for the region's address or revision identifier. In VMX root operation: `#GP(0)`, VMfail(15). In a
+    /// guest: a VM exit.
     pub fn vmxon(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| cpu.execute_vmxon(address))
     }
@@ -59,8 +62,8 @@ impl LogicalProcessor {
         Ok(())
     }
 
-    /// CR0 and CR4 hold what VMX operation demands. Unrestricted guests change nothing here: PE and PG must be 1.
-    /// SDM 24.8, Restrictions on VMX Operation.
+    /// Whether CR0 and CR4 hold what VMX operation demands. PE and PG must be 1 here, also on a processor that supports
+    /// “unrestricted guest”. SDM 24.8, Restrictions on VMX Operation.
     fn fixed_bits_hold(&self) -> bool {
         let (cr0, cr4) = (self.cpu.cr0.bits(), self.cpu.cr4.bits());
         self.capabilities.cr0.missing(cr0) == 0
@@ -69,18 +72,20 @@ impl LogicalProcessor {
             && self.capabilities.cr4.forbidden(cr4) == 0
     }
 
-    /// IA32_FEATURE_CONTROL is locked and allows VMXON in this state. SDM 24.7, Enabling and Entering VMX Operation.
+    /// Whether IA32_FEATURE_CONTROL is locked and allows VMXON, by bit 1 in SMX operation and by bit 2 outside. SDM
+    /// 24.7, Enabling and Entering VMX Operation.
     fn feature_control_allows(&self) -> bool {
         let enabled = if self.platform.smx { 1 << 1 } else { 1 << 2 };
         let needed = 1 << 0 | enabled;
         self.platform.feature_control & needed == needed
     }
 
-    /// VMXOFF: leave VMX operation. A VMCS that was launched and not cleared becomes
-    /// [`LaunchedBeforeVmxoff`](vmcs_model::LaunchState::LaunchedBeforeVmxoff). SDM 31.3, VMXOFF Leave VMX Operation.
+    /// Executes VMXOFF, which leaves VMX operation. A VMCS that is launched becomes
+    /// [`LaunchedBeforeVmxoff`](vmcs_model::LaunchState::LaunchedBeforeVmxoff), because a VMRESUME of it after another
+    /// VMXON fails with an error of its own. SDM 31.3, VMXOFF Leave VMX Operation.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfail(23).
+    /// `#UD`, a VM exit, `#GP(0)`, VMfail(23) while the dual-monitor treatment of SMIs and SMM is active.
     pub fn vmxoff(&mut self) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMXOFF)?;

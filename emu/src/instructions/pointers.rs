@@ -1,4 +1,4 @@
-//! VMCLEAR, VMPTRLD and VMPTRST.
+//! VMCLEAR, VMPTRLD and VMPTRST, which change or store the current-VMCS pointer.
 
 use vmcs_model::LaunchState;
 use vmcs_model::cpu::NO_POINTER;
@@ -7,11 +7,13 @@ use vmcs_model::formats::{RegionHeader, exit_reason};
 use crate::{InstructionFailure, LogicalProcessor};
 
 impl LogicalProcessor {
-    /// VMCLEAR: make the VMCS at `address` inactive and clear. Its fields keep their values; its revision identifier
+    /// Executes VMCLEAR, which makes the VMCS at the physical address `address` inactive and its launch state clear. If
+    /// it was current, there is no current VMCS afterwards. Its fields keep their values, and its revision identifier
     /// does not matter. SDM 31.3, VMCLEAR Clear Virtual-Machine Control Structure.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfail(2), VMfail(3).
+    /// `#UD`, a VM exit, `#GP(0)`, VMfail(2) if the address is not aligned or too wide, VMfail(3) if it is that of the
+    /// VMXON region.
     pub fn vmclear(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMCLEAR)?;
@@ -31,11 +33,13 @@ impl LogicalProcessor {
         })
     }
 
-    /// VMPTRLD: make the VMCS at `address` active and current. SDM 31.3, VMPTRLD Load Pointer to Virtual-Machine
-    /// Control Structure.
+    /// Executes VMPTRLD, which makes the VMCS at the physical address `address` active and current. If it fails, the
+    /// current VMCS stays the same. SDM 31.3, VMPTRLD Load Pointer to Virtual-Machine Control Structure.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfail(9), VMfail(10), VMfail(11). The current VMCS stays the same.
+    /// `#UD`, a VM exit, `#GP(0)`, VMfail(9) if the address is not aligned or too wide, VMfail(10) if it is that of the
+    /// VMXON region, VMfail(11) if the region has another revision identifier or is a shadow VMCS that the processor
+    /// does not support.
     pub fn vmptrld(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMPTRLD)?;
@@ -59,8 +63,8 @@ impl LogicalProcessor {
         })
     }
 
-    /// VMPTRST: the current-VMCS pointer, FFFFFFFF_FFFFFFFFH if there is no current VMCS. SDM 31.3, VMPTRST Store
-    /// Pointer to Virtual-Machine Control Structure.
+    /// Executes VMPTRST, and returns the current-VMCS pointer: FFFFFFFF_FFFFFFFFH if there is no current VMCS. SDM
+    /// 31.3, VMPTRST Store Pointer to Virtual-Machine Control Structure.
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`.

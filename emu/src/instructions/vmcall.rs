@@ -1,4 +1,7 @@
-//! VMCALL in VMX root operation, the way into the dual-monitor treatment of SMIs and SMM.
+//! VMCALL.
+//!
+//! In a guest it is a call to the monitor, that is, a VM exit. In VMX root operation it is the way into the
+//! dual-monitor treatment of SMIs and SMM, which most of this file is about.
 
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, FieldValue};
@@ -18,14 +21,17 @@ const MSEG_BASE: u64 = 0xFFFF_F000;
 const MONITOR_IA32E: u32 = 1 << 0;
 
 impl LogicalProcessor {
-    /// VMCALL. It never succeeds: it ends in a VM exit to the monitor, in an SMM VM exit, or fails. SDM 31.3, VMCALL
-    /// Call to VM Monitor, and 32.15.6, Activating the Dual-Monitor Treatment.
+    /// Executes VMCALL. It never succeeds: from a guest it is a VM exit to the monitor, from VMX root operation an SMM
+    /// VM exit to the SMM-transfer monitor, and otherwise it fails. SDM 31.3, VMCALL Call to VM Monitor, and 32.15.6,
+    /// Activating the Dual-Monitor Treatment.
     ///
     /// An SMM VM exit leaves the processor in SMM with the SMM-transfer VMCS current and the exit recorded there. The
-    /// monitor's own state, which comes from its MSEG header, is not modelled.
+    /// state that the SMM-transfer monitor starts with, which comes from its MSEG header, is not modelled.
     ///
     /// # Errors
-    /// Always: `#UD`, a VM exit, `#GP(0)`, VMfail(1), VMfailInvalid, VMfailValid(19), (20), (22), (24), an SMM VM exit.
+    /// Always: `#UD`, a VM exit, `#GP(0)`, VMfail(1) if there is no SMM-transfer monitor to call, VMfailInvalid without
+    /// a current VMCS, an SMM VM exit, or VMfailValid with 19 (the launch state is not clear), 20 (VM-exit controls),
+    /// 22 (MSEG revision identifier) or 24 (SMM-monitor features).
     pub fn vmcall(&mut self) -> Result<(), InstructionFailure> {
         self.execute(|cpu| Err(cpu.execute_vmcall()))
     }
@@ -60,7 +66,7 @@ impl LogicalProcessor {
         self.exit_to_smm_monitor(self.cpu.vmcs_pointer)
     }
 
-    /// What must hold for VMCALL to activate the dual-monitor treatment. SDM 32.15.6.1, Initial Checks, and
+    /// Tests what must hold for VMCALL to activate the dual-monitor treatment. SDM 32.15.6.1, Initial Checks, and
     /// 32.15.6.2, Updating the Current-VMCS and Executive-VMCS Pointers.
     fn check_activation(&self) -> Result<(), InstructionFailure> {
         if self.cpu.vmcs_pointer == NO_POINTER {
@@ -87,7 +93,7 @@ impl LogicalProcessor {
         Ok(())
     }
 
-    /// The VM-exit controls respect their reserved bits.
+    /// Whether the VM-exit controls of the current VMCS have no reserved bit wrong.
     fn exit_controls_valid(&self) -> bool {
         let primary = self.primary_exit().to_raw();
         let secondary = self.secondary_exit().to_raw();
@@ -96,7 +102,7 @@ impl LogicalProcessor {
             && self.capabilities.secondary_exit.forbidden(secondary) == 0
     }
 
-    /// An SMM VM exit from VMX root operation. SDM 32.15.2, SMM VM Exits.
+    /// Makes an SMM VM exit from VMX root operation, to the VMCS at `transfer_pointer`. SDM 32.15.2, SMM VM Exits.
     fn exit_to_smm_monitor(&mut self, transfer_pointer: u64) -> InstructionFailure {
         self.platform.dual_monitor_active = true;
         self.platform.smm_transfer_pointer = transfer_pointer;

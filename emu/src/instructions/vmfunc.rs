@@ -1,4 +1,4 @@
-//! VMFUNC: EPTP switching.
+//! VMFUNC, with its one function: EPTP switching.
 
 use vmcs_model::VmxOperation;
 use vmcs_model::controls::{Secondary, VmFunctions};
@@ -7,17 +7,19 @@ use vmcs_model::formats::{Eptp, exit_reason};
 
 use crate::{InstructionFailure, LogicalProcessor};
 
-/// VM function 0.
+/// The number of the VM function EPTP switching.
 const EPTP_SWITCHING: u32 = 0;
-/// Entries of the EPTP list.
+/// How many entries an EPTP list has.
 const EPTP_LIST_ENTRIES: u32 = 512;
 
 impl LogicalProcessor {
-    /// VMFUNC: invoke VM function `eax`. No CPL is required, and no flag changes. SDM 31.3, VMFUNC Invoke VM Function,
-    /// and 26.5.6, VM Functions.
+    /// Executes VMFUNC, with which a guest invokes the VM function `eax` without a VM exit. For EPTP switching (0),
+    /// `ecx` is the index into the EPTP list. It works at every CPL and changes no flag. SDM 31.3, VMFUNC Invoke VM
+    /// Function, and 26.5.6, VM Functions.
     ///
     /// # Errors
-    /// `#UD`, a VM exit.
+    /// `#UD` outside a guest, without “enable VM functions” and for numbers above 63; a VM exit if the function is not
+    /// enabled or the EPTP cannot be switched to.
     pub fn vmfunc(&mut self, eax: u32, ecx: u32) -> Result<(), InstructionFailure> {
         self.attempt(|cpu| {
             if cpu.cpu.vmx != VmxOperation::NonRoot
@@ -36,7 +38,7 @@ impl LogicalProcessor {
         })
     }
 
-    /// SDM 26.5.6.3, EPTP Switching.
+    /// Makes entry `ecx` of the EPTP list the EPT pointer. SDM 26.5.6.3, EPTP Switching.
     fn switch_eptp(&mut self, ecx: u32) -> Result<(), InstructionFailure> {
         let exit = InstructionFailure::Exit { reason: exit_reason::VMFUNC };
         if ecx >= EPTP_LIST_ENTRIES {

@@ -11,7 +11,7 @@ use vmcs_model::registers::{Cr4, Efer, Rflags};
 use vmcs_model::{LaunchState, Vmcs, VmxOperation};
 
 use crate::support::{
-    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, profile, ready, set,
+    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, profile, ready, ready_of, set,
     with_entry_control,
 };
 
@@ -95,16 +95,26 @@ fn exits_store_and_load_msrs() {
     assert_eq!(cpu.msr(KERNEL_GS_BASE), 0x5678);
 }
 
-/// The VMX capability MSRs hold what the profile says, and the notification vector is part of IA32_UINTR_MISC.
+/// The MSRs of a profile hold what it says, IA32_FEATURE_CONTROL besides what VMXON needs, and the notification vector
+/// is part of IA32_UINTR_MISC.
 #[test]
 fn every_register_that_is_an_msr_is_read_and_written_as_one() {
+    const FEATURE_CONTROL: u32 = 0x3A;
     const UINTR_MISC: u32 = 0x988;
-    let (mut cpu, profile) = (ready(), profile());
+    let mut profile = profile();
+    profile.set_msr(CapabilityMsr::PerfCapabilities, MsrValue::Value(0x33C5));
+    profile.set_msr(CapabilityMsr::TmeActivate, MsrValue::Absent);
+    profile.set_msr(CapabilityMsr::FeatureControl, MsrValue::Value(0x2_0001));
+    let mut cpu = ready_of(&profile);
     for msr in CapabilityMsr::ALL {
-        if let MsrValue::Value(value) = profile.msr(msr) {
-            assert_eq!(cpu.msr(msr.number()), value, "{msr:?}");
-        }
+        let expected = match (msr, profile.msr(msr)) {
+            (CapabilityMsr::FeatureControl, _) => 0x2_0005,
+            (_, value) => value.or_zero().expect("the profile has every MSR"),
+        };
+        assert_eq!(cpu.msr(msr.number()), expected, "{msr:?}");
     }
+    cpu.set_msr(FEATURE_CONTROL, 0);
+    assert_eq!((cpu.msr(FEATURE_CONTROL), cpu.platform().feature_control), (0, 0));
     cpu.set_msr(UINTR_MISC, 0xAB_1234_5678);
     assert_eq!((cpu.register(GUEST_UINV), cpu.msr(UINTR_MISC)), (0xAB, 0xAB_1234_5678));
     cpu.set_register(GUEST_UINV, 0x21);

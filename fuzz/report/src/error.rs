@@ -7,7 +7,7 @@ use vmcs_fuzz::campaign::StateError;
 
 /// A file of results that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum ReportError {
+pub enum ResultsError {
     /// A file cannot be read or written, or does not hold results.
     #[error("{}: {message}", file.display())]
     File {
@@ -21,7 +21,7 @@ pub enum ReportError {
     State(#[from] StateError),
 }
 
-impl ReportError {
+impl ResultsError {
     pub(crate) fn file(file: &Path, error: &dyn Display) -> Self {
         Self::File { file: file.to_owned(), message: error.to_string() }
     }

@@ -3,7 +3,7 @@
 use vmcs_case::program::Program;
 use vmcs_fuzz::campaign::Finding;
 use vmcs_fuzz::findings::case_file::{CaseFile, ModelReason};
-use vmcs_fuzz::oracle::{About, Difference, Disagreement, Explanation};
+use vmcs_fuzz::oracle::{About, Difference, Disagreement, ExplanationText};
 use vmcs_fuzz::step::StepEnd;
 use vmcs_model::Outcome;
 use vmcs_model::checks::CheckId;
@@ -95,7 +95,7 @@ impl FindingView {
         implementation: &str,
         title: String,
         disagreement: &Disagreement,
-        explanations: &[&Explanation],
+        explanations: &[&ExplanationText],
         program: &Program,
     ) -> Self {
         let checks = disagreement.violated();
@@ -130,7 +130,7 @@ impl FindingView {
 }
 
 impl ViolatedView {
-    fn new(check: CheckId, explanations: &[&Explanation]) -> Self {
+    fn new(check: CheckId, explanations: &[&ExplanationText]) -> Self {
         let info = check.info();
         let explanation = explanations.iter().find(|explanation| explanation.about == About::Check(check));
         let lines = match explanation {

@@ -14,7 +14,7 @@ use crate::counts::{count, short};
 use crate::findings::{FindingView, OutcomeText};
 use crate::run::Run;
 use crate::sections;
-use crate::summary::{State, Summary, Tally, by_implementation, state_of_all};
+use crate::summary::{CheckState, Summary, Tally, by_implementation, state_of_all};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -27,7 +27,7 @@ struct Page {
     interrupted: bool,
     disagreed: u64,
     tiles: Vec<Tile>,
-    implementations: Vec<Machine>,
+    implementations: Vec<MachineRow>,
     campaigns: Vec<CampaignView>,
     legend: Vec<(&'static str, &'static str)>,
     sections: Vec<SectionView>,
@@ -49,7 +49,7 @@ struct Tile {
 }
 
 /// One implementation and CPU model.
-struct Machine {
+struct MachineRow {
     name: String,
     cases: String,
     agreed: String,
@@ -140,9 +140,9 @@ impl Page {
             interrupted: summaries.iter().any(|summary| summary.interrupted),
             disagreed,
             tiles: tiles(&summaries),
-            implementations: summaries.iter().map(Machine::new).collect(),
+            implementations: summaries.iter().map(MachineRow::new).collect(),
             campaigns: campaigns(runs),
-            legend: State::ALL.map(|state| (state.class(), state.text())).to_vec(),
+            legend: CheckState::ALL.map(|state| (state.class(), state.text())).to_vec(),
             sections: sections::all().iter().map(|section| SectionView::new(section, &summaries)).collect(),
             findings: runs.iter().flat_map(FindingView::all).collect(),
             more_findings: disagreed.saturating_sub(kept),
@@ -169,18 +169,18 @@ fn tiles(summaries: &[Summary]) -> Vec<Tile> {
         tile("Disagreements", sum(&|s| s.disagreed), "outside the reviewed deviations"),
         Tile {
             label: "Checks on both sides",
-            value: format!("{} / {}", tally.of(State::Both), tally.reachable()),
+            value: format!("{} / {}", tally.of(CheckState::Both), tally.reachable()),
             note: format!(
                 "{} on one side, {} not tried, {} unreachable",
                 tally.one_side(),
-                tally.of(State::Nothing),
-                tally.of(State::Unreachable)
+                tally.of(CheckState::Nothing),
+                tally.of(CheckState::Unreachable)
             ),
         },
     ]
 }
 
-impl Machine {
+impl MachineRow {
     fn new(summary: &Summary) -> Self {
         let tally = summary.tally(CheckId::all());
         let cpu_seconds = summary.cpu_seconds();
@@ -193,7 +193,7 @@ impl Machine {
             open: count(summary.open()),
             disagreed: count(summary.disagreed),
             down: count(summary.crashed + summary.hung),
-            coverage: format!("{} / {}", tally.of(State::Both), tally.reachable()),
+            coverage: format!("{} / {}", tally.of(CheckState::Both), tally.reachable()),
             rate: if cpu_seconds > 0.0 { short(timed as f64 / cpu_seconds) } else { "–".to_owned() },
         }
     }
@@ -235,7 +235,7 @@ impl SectionView {
             title: section.title,
             summary: match tally.reachable() {
                 0 => "not reachable".to_owned(),
-                reachable => format!("{} of {reachable} reachable checks on both sides", tally.of(State::Both)),
+                reachable => format!("{} of {reachable} reachable checks on both sides", tally.of(CheckState::Both)),
             },
             rows: summaries.iter().map(|summary| CellRow::new(section, summary)).collect(),
             checks: section.checks.iter().map(|check| CheckView::new(*check, summaries)).collect(),
@@ -246,7 +246,7 @@ impl SectionView {
 impl CellRow {
     fn new(section: &sections::Section, summary: &Summary) -> Self {
         let tally = summary.tally(section.checks.iter().copied());
-        let words: Vec<_> = State::ALL
+        let words: Vec<_> = CheckState::ALL
             .iter()
             .filter(|state| tally.of(**state) > 0)
             .map(|state| format!("{} {}", tally.of(*state), state.text()))
@@ -254,7 +254,7 @@ impl CellRow {
         Self {
             name: summary.implementation.to_string(),
             label: format!("{}, {}: {}", section.number, summary.implementation, words.join(", ")),
-            count: format!("{} / {}", tally.of(State::Both), tally.reachable()),
+            count: format!("{} / {}", tally.of(CheckState::Both), tally.reachable()),
             cells: section.checks.iter().map(|check| Cell::new(*check, summary)).collect(),
         }
     }

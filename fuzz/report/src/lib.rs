@@ -18,5 +18,5 @@ pub mod table;
 pub mod terminal;
 pub mod validation;
 
-pub use error::ReportError;
+pub use error::ResultsError;
 pub use run::Run;

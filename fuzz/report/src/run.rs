@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
-use vmcs_fuzz::campaign::{Finding, Report, saved_reports};
+use vmcs_fuzz::campaign::{CampaignReport, Finding, saved_reports};
 use vmcs_fuzz::coverage::{Aim, Side};
 use vmcs_fuzz::deviations::DeviationId;
 use vmcs_fuzz::findings::case_file::CaseFile;
@@ -19,14 +19,14 @@ use vmcs_fuzz::generate::reach::Reach;
 use vmcs_fuzz::{TestProcessor, as_text};
 use vmcs_model::checks::CheckId;
 
-use crate::error::ReportError;
+use crate::error::ResultsError;
 
 /// A report, how it came about, and what its processor can never show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     /// The report.
     #[serde(flatten)]
-    pub report: Report,
+    pub report: CampaignReport,
     /// How it came about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
@@ -41,8 +41,8 @@ pub struct Run {
     pub not_seen: Vec<DeviationId>,
 }
 
-impl From<Report> for Run {
-    fn from(report: Report) -> Self {
+impl From<CampaignReport> for Run {
+    fn from(report: CampaignReport) -> Self {
         Self { report, timeline: None, unreachable: BTreeMap::new(), causes: Vec::new(), not_seen: Vec::new() }
     }
 }
@@ -52,7 +52,7 @@ impl Run {
     #[must_use]
     pub fn of_command(
         arguments: impl Iterator<Item = String>,
-        report: Report,
+        report: CampaignReport,
         timeline: Timeline,
         processor: &TestProcessor,
     ) -> Self {
@@ -115,8 +115,8 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
 /// The reports of all files and state directories.
 ///
 /// # Errors
-/// [`ReportError`] names the first that cannot be read or does not hold reports.
-pub fn read_all(files: &[PathBuf]) -> Result<Vec<Run>, ReportError> {
+/// [`ResultsError`] names the first that cannot be read or does not hold reports.
+pub fn read_all(files: &[PathBuf]) -> Result<Vec<Run>, ResultsError> {
     let mut all = Vec::new();
     for file in files {
         if file.is_dir() {
@@ -133,24 +133,24 @@ pub fn read_all(files: &[PathBuf]) -> Result<Vec<Run>, ReportError> {
 /// A JSON value of a file, which may be compressed by gzip. `expected` is for people.
 ///
 /// # Errors
-/// [`ReportError`] if it cannot be read or is not such a value.
-pub fn read_json<T: DeserializeOwned>(path: &Path, expected: &str) -> Result<T, ReportError> {
-    let bytes = fs::read(path).map_err(|error| ReportError::file(path, &error))?;
+/// [`ResultsError`] if it cannot be read or is not such a value.
+pub fn read_json<T: DeserializeOwned>(path: &Path, expected: &str) -> Result<T, ResultsError> {
+    let bytes = fs::read(path).map_err(|error| ResultsError::file(path, &error))?;
     let mut text = Vec::new();
     if bytes.starts_with(&[0x1F, 0x8B]) {
-        MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).map_err(|error| ReportError::file(path, &error))?;
+        MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).map_err(|error| ResultsError::file(path, &error))?;
     } else {
         text = bytes;
     }
     serde_json::from_slice(&text)
-        .map_err(|error| ReportError::file(path, &format_args!("{error}; expected {expected}")))
+        .map_err(|error| ResultsError::file(path, &format_args!("{error}; expected {expected}")))
 }
 
 /// Writes a JSON value, compressed by gzip if the file's name ends in `.gz`.
 ///
 /// # Errors
-/// [`ReportError`] if it cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ReportError> {
+/// [`ResultsError`] if it cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ResultsError> {
     let written = || {
         let mut file = BufWriter::new(File::create(path)?);
         if path.extension().is_some_and(|extension| extension == "gz") {
@@ -163,7 +163,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ReportError
         }
         file.flush()
     };
-    written().map_err(|error| ReportError::file(path, &error))
+    written().map_err(|error| ResultsError::file(path, &error))
 }
 
 #[cfg(test)]

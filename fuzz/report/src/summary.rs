@@ -48,13 +48,13 @@ pub struct Summary {
     #[serde(with = "as_text::keys")]
     pub unreachable: BTreeMap<CheckId, String>,
     /// Where the cases came from.
-    pub sources: Vec<Source>,
+    pub sources: Vec<CaseSource>,
 }
 
 /// Where cases came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct CaseSource {
     /// What made them.
     pub generator: String,
     /// The seed.
@@ -73,7 +73,7 @@ pub struct Source {
 
 /// How far a check was tried on one implementation, or on several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum CheckState {
     /// Agreement on a violation and on the nearest legal side.
     Both,
     /// Agreement on a violation only.
@@ -86,7 +86,7 @@ pub enum State {
     Nothing,
 }
 
-impl State {
+impl CheckState {
     /// All, in the order of legends and tables.
     pub const ALL: [Self; 5] = [Self::Both, Self::Violated, Self::Legal, Self::Nothing, Self::Unreachable];
 
@@ -113,29 +113,29 @@ impl State {
     }
 }
 
-/// Checks by [`State`].
+/// Checks by [`CheckState`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally([usize; State::ALL.len()]);
+pub struct Tally([usize; CheckState::ALL.len()]);
 
 impl Tally {
     /// The checks in that state.
-    pub fn of(&self, state: State) -> usize {
+    pub fn of(&self, state: CheckState) -> usize {
         self.0[state as usize]
     }
 
     /// The checks that can be reached at all.
     pub fn reachable(&self) -> usize {
-        self.0.iter().sum::<usize>() - self.of(State::Unreachable)
+        self.0.iter().sum::<usize>() - self.of(CheckState::Unreachable)
     }
 
     /// Checks of which one side only was tried.
     pub fn one_side(&self) -> usize {
-        self.of(State::Violated) + self.of(State::Legal)
+        self.of(CheckState::Violated) + self.of(CheckState::Legal)
     }
 }
 
-impl FromIterator<State> for Tally {
-    fn from_iter<I: IntoIterator<Item = State>>(states: I) -> Self {
+impl FromIterator<CheckState> for Tally {
+    fn from_iter<I: IntoIterator<Item = CheckState>>(states: I) -> Self {
         let mut tally = Self::default();
         for state in states {
             tally.0[state as usize] += 1;
@@ -162,7 +162,7 @@ impl Summary {
     }
 
     /// How far a check was tried.
-    pub fn state(&self, check: CheckId) -> State {
+    pub fn state(&self, check: CheckId) -> CheckState {
         state_of_all(std::slice::from_ref(self), check)
     }
 
@@ -198,7 +198,7 @@ impl Summary {
     }
 }
 
-impl Source {
+impl CaseSource {
     /// Number, generator, seed and part in words.
     pub fn title(&self) -> String {
         let (cases, generator, seed) = (HumanCount(self.cases), &self.generator, self.seed);
@@ -231,7 +231,7 @@ impl From<&Run> for Summary {
             outcomes: report.outcomes,
             coverage: report.coverage,
             unreachable,
-            sources: vec![Source {
+            sources: vec![CaseSource {
                 part: part_of(&report.shards, report.shard_count),
                 generator: report.generator,
                 seed: report.seed,
@@ -257,15 +257,15 @@ pub fn by_implementation(parts: impl IntoIterator<Item = Summary>) -> Vec<Summar
 }
 
 /// How far a check was tried on all implementations together.
-pub fn state_of_all(summaries: &[Summary], check: CheckId) -> State {
+pub fn state_of_all(summaries: &[Summary], check: CheckId) -> CheckState {
     let any = |count: fn(&Sides) -> u64| summaries.iter().any(|summary| count(&summary.coverage.of(check)) > 0);
     let impossible = |summary: &Summary| summary.unreachable.contains_key(&check);
     match (any(Sides::violated), any(|sides| sides.legal)) {
-        (true, true) => State::Both,
-        _ if !summaries.is_empty() && summaries.iter().all(impossible) => State::Unreachable,
-        (true, false) => State::Violated,
-        (false, true) => State::Legal,
-        (false, false) => State::Nothing,
+        (true, true) => CheckState::Both,
+        _ if !summaries.is_empty() && summaries.iter().all(impossible) => CheckState::Unreachable,
+        (true, false) => CheckState::Violated,
+        (false, true) => CheckState::Legal,
+        (false, false) => CheckState::Nothing,
     }
 }
 
@@ -302,23 +302,23 @@ mod tests {
     fn the_state_of_a_check_on_one_and_on_several() {
         let check = CheckId::all().next().unwrap();
         let states = [
-            (summary(1, 1, true), State::Both),
-            (summary(2, 0, false), State::Violated),
-            (summary(0, 2, false), State::Legal),
-            (summary(0, 2, true), State::Unreachable),
-            (summary(0, 0, false), State::Nothing),
+            (summary(1, 1, true), CheckState::Both),
+            (summary(2, 0, false), CheckState::Violated),
+            (summary(0, 2, false), CheckState::Legal),
+            (summary(0, 2, true), CheckState::Unreachable),
+            (summary(0, 0, false), CheckState::Nothing),
         ];
         for (summary, state) in &states {
             assert_eq!(summary.state(check), *state, "{summary:?}");
             assert_eq!(state_of_all(std::slice::from_ref(summary), check), *state);
         }
-        let all = |which: &[usize]| -> State {
+        let all = |which: &[usize]| -> CheckState {
             let some: Vec<_> = which.iter().map(|index| states[*index].0.clone()).collect();
             state_of_all(&some, check)
         };
-        assert_eq!(all(&[1, 2]), State::Both);
-        assert_eq!(all(&[3, 3]), State::Unreachable);
-        assert_eq!(all(&[3, 4]), State::Legal);
-        assert_eq!(all(&[1, 4]), State::Violated);
+        assert_eq!(all(&[1, 2]), CheckState::Both);
+        assert_eq!(all(&[3, 3]), CheckState::Unreachable);
+        assert_eq!(all(&[3, 4]), CheckState::Legal);
+        assert_eq!(all(&[1, 4]), CheckState::Violated);
     }
 }

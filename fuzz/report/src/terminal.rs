@@ -12,7 +12,7 @@ use vmcs_model::checks::CheckId;
 
 use crate::run::Run;
 use crate::sections;
-use crate::summary::{State, Summary, Tally, by_implementation};
+use crate::summary::{CheckState, Summary, Tally, by_implementation};
 use crate::table::{self, write_table};
 
 /// Findings that are printed in full.
@@ -58,12 +58,14 @@ fn write_summary(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     let mut table = table::table(&["SECTION", "CHECKS", "BOTH SIDES", "ONE SIDE", "NOT TRIED", "UNREACHABLE"]);
     let mut row = |name: String, tally: Tally| {
         let counts = [
-            tally.of(State::Both).to_string() + " / " + &tally.reachable().to_string(),
+            tally.of(CheckState::Both).to_string() + " / " + &tally.reachable().to_string(),
             tally.one_side().to_string(),
-            tally.of(State::Nothing).to_string(),
-            tally.of(State::Unreachable).to_string(),
+            tally.of(CheckState::Nothing).to_string(),
+            tally.of(CheckState::Unreachable).to_string(),
         ];
-        table.add_row([name, (tally.reachable() + tally.of(State::Unreachable)).to_string()].into_iter().chain(counts));
+        table.add_row(
+            [name, (tally.reachable() + tally.of(CheckState::Unreachable)).to_string()].into_iter().chain(counts),
+        );
     };
     for section in sections::all() {
         row(format!("{} {}", section.number, section.title), summary.tally(section.checks));
@@ -125,7 +127,7 @@ fn totals(summaries: &[Summary]) -> Table {
     let text = |counts: [u64; 7]| counts.map(|count| HumanCount(count).to_string()).into_iter();
     for summary in summaries {
         let tally = summary.tally(CheckId::all());
-        let coverage = format!("{} / {}", tally.of(State::Both), tally.reachable());
+        let coverage = format!("{} / {}", tally.of(CheckState::Both), tally.reachable());
         let name = std::iter::once(summary.implementation.to_string());
         table.add_row(name.chain(text(counts(summary))).chain([coverage]));
     }

@@ -11,10 +11,10 @@ use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_model::checks::{CHECK_COUNT, CheckId};
 
 use crate::counts::duration;
-use crate::error::ReportError;
+use crate::error::ResultsError;
 use crate::run::{self, Run};
 use crate::sections;
-use crate::summary::{State, Summary, Tally, by_implementation, state_of_all};
+use crate::summary::{CheckState, Summary, Tally, by_implementation, state_of_all};
 use crate::table::markdown_text;
 
 /// The counts that the document is made from.
@@ -29,8 +29,8 @@ impl Counts {
     /// The counts of all `files`, of which each holds reports or counts.
     ///
     /// # Errors
-    /// [`ReportError`] names the first file that holds neither.
-    pub fn read(files: &[impl AsRef<Path>]) -> Result<Self, ReportError> {
+    /// [`ResultsError`] names the first file that holds neither.
+    pub fn read(files: &[impl AsRef<Path>]) -> Result<Self, ResultsError> {
         let mut parts = Vec::new();
         for file in files {
             parts.extend(read(file.as_ref())?);
@@ -53,7 +53,7 @@ enum Contents {
     Reports(Vec<Run>),
 }
 
-fn read(file: &Path) -> Result<Vec<Summary>, ReportError> {
+fn read(file: &Path) -> Result<Vec<Summary>, ResultsError> {
     Ok(match run::read_json(file, "reports of `vmcs diff`, or counts of `vmcs validation --data`")? {
         Contents::Counts(counts) => counts.implementations,
         Contents::Reports(runs) => runs.iter().map(Summary::from).collect(),
@@ -69,7 +69,7 @@ struct Document<'a> {
 
 /// What one command did on all its machines.
 #[derive(Default)]
-struct Campaign {
+struct CampaignTotals {
     cases: u64,
     seconds: f64,
     cpu_seconds: f64,
@@ -106,16 +106,16 @@ impl Document<'_> {
             self.summaries.len(),
             sum(&|s| s.disagreed),
             sum(&Summary::deviating),
-            tally.of(State::Both),
+            tally.of(CheckState::Both),
             tally.one_side(),
-            tally.of(State::Nothing),
-            tally.of(State::Unreachable),
+            tally.of(CheckState::Nothing),
+            tally.of(CheckState::Unreachable),
         )
     }
 
     /// The commands, and what they took.
     fn campaigns(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut campaigns: BTreeMap<String, Campaign> = BTreeMap::new();
+        let mut campaigns: BTreeMap<String, CampaignTotals> = BTreeMap::new();
         for source in self.summaries.iter().flat_map(|summary| &summary.sources) {
             let command = match &source.command {
                 Some(command) => format!("`{command}`"),
@@ -131,7 +131,7 @@ impl Document<'_> {
             "\n## Campaigns\n\n| command | cases | wall time | CPU time of the machines |\n|---|--:|--:|--:|\n",
         )?;
         let known = |seconds: f64| if seconds > 0.0 { duration(seconds) } else { String::new() };
-        for (command, Campaign { cases, seconds, cpu_seconds }) in campaigns {
+        for (command, CampaignTotals { cases, seconds, cpu_seconds }) in campaigns {
             writeln!(f, "| {command} | {} | {} | {} |", HumanCount(cases), known(seconds), known(cpu_seconds))?;
         }
         Ok(())
@@ -148,7 +148,7 @@ impl Document<'_> {
                 .map(|count| HumanCount(count).to_string())
                 .join(" | ");
             let tally = summary.tally(CheckId::all());
-            let (both, reachable) = (tally.of(State::Both), tally.reachable());
+            let (both, reachable) = (tally.of(CheckState::Both), tally.reachable());
             writeln!(f, "| {} | {} | {counts} | {both} of {reachable} |", index + 1, summary.implementation)?;
         }
         Ok(())
@@ -176,12 +176,12 @@ impl Document<'_> {
         let mut reasons: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, summary) in self.summaries.iter().enumerate() {
             let reason = match summary.state(check) {
-                State::Unreachable => markdown_text(&summary.unreachable[&check]),
-                State::Nothing => match self.deviation(summary, check) {
+                CheckState::Unreachable => markdown_text(&summary.unreachable[&check]),
+                CheckState::Nothing => match self.deviation(summary, check) {
                     Some(deviation) => format!("deviates, `{}`", deviation.id),
                     None => "not tried".to_owned(),
                 },
-                State::Both | State::Violated | State::Legal => continue,
+                CheckState::Both | CheckState::Violated | CheckState::Legal => continue,
             };
             reasons.entry(reason).or_default().push(index);
         }

@@ -10,10 +10,10 @@ use vmcs_model::Outcome;
 use vmcs_model::checks::CheckId;
 use vmcs_wire::Start;
 
-use super::{Setting, Shard};
+use super::{CampaignSetting, Shard};
 use crate::coverage::Coverage;
 use crate::deviations::DeviationIds;
-use crate::oracle::{Disagreement, Explanation, Judgement, LeftOpen, Oracle};
+use crate::oracle::{Disagreement, ExplanationText, Judgement, LeftOpen, Oracle};
 use crate::{Generated, Stream, as_text};
 
 /// Findings that a report holds in full; further ones are counted.
@@ -21,7 +21,7 @@ const MOST_FINDINGS: usize = 100;
 
 /// What a campaign found on one processor. It depends on nothing but the cases and the target's answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct CampaignReport {
     /// Who was asked.
     pub implementation: Implementation,
     /// What made the cases.
@@ -75,7 +75,7 @@ pub struct Finding {
     pub disagreement: Disagreement,
     /// Why the model says that the violated checks do not hold.
     #[serde(default)]
-    pub explanations: Vec<Explanation>,
+    pub explanations: Vec<ExplanationText>,
     /// The case, as `vmcs run` reads it.
     pub program: Program,
 }
@@ -99,7 +99,7 @@ impl Basis {
     const SAMPLE: usize = 64;
 
     /// The basis of a campaign on `implementation`.
-    pub(super) fn new(implementation: &Implementation, setting: Setting<'_>, stream: Option<Stream>) -> Self {
+    pub(super) fn new(implementation: &Implementation, setting: CampaignSetting<'_>, stream: Option<Stream>) -> Self {
         let sample = |mut stream: Stream| {
             let cases = (0..Self::SAMPLE).map(|_| program_of(String::new(), &stream.next(setting.processor).case));
             checksum(&cases.collect::<Vec<_>>())
@@ -156,7 +156,7 @@ pub enum MergeError {
     },
 }
 
-impl Report {
+impl CampaignReport {
     /// The report of no cases of a part of a campaign.
     pub(super) fn new(
         implementation: Implementation,

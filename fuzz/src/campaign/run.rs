@@ -8,8 +8,8 @@ use vmcs_case::recording::Recorder;
 use vmcs_case::{Case, Target};
 
 use super::error::CampaignError;
-use super::report::{Basis, Report};
-use super::setting::Setting;
+use super::report::{Basis, CampaignReport};
+use super::setting::CampaignSetting;
 use super::shard::Shard;
 use crate::oracle::Oracle;
 use crate::{Generated, Stream};
@@ -50,12 +50,12 @@ pub enum Cases<'a> {
 /// [`Broken`], with what was observed until then.
 pub fn run(
     target: &mut dyn Target,
-    setting: Setting<'_>,
+    setting: CampaignSetting<'_>,
     cases: Cases<'_>,
     mut recorder: Option<&mut Recorder>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Result<Report, Broken> {
-    let Setting { processor, session, deviations } = setting;
+) -> Result<CampaignReport, Broken> {
+    let CampaignSetting { processor, session, deviations } = setting;
     let implementation = target.implementation();
     let oracle = Oracle::new(processor, session, deviations.of(&implementation));
     let mut generated;
@@ -79,7 +79,7 @@ pub fn run(
         }
     };
     let basis = Basis::new(&implementation, setting, fresh);
-    let mut report = Report::new(implementation, generator, seed, Shard::WHOLE, basis);
+    let mut report = CampaignReport::new(implementation, generator, seed, Shard::WHOLE, basis);
     let mut failed = None;
     // Cases that were handed out and not observed yet.
     let pending = RefCell::new(VecDeque::new());
@@ -116,7 +116,7 @@ pub fn run(
 #[error("{source}")]
 pub struct Broken {
     /// What was observed until then.
-    pub report: Box<Report>,
+    pub report: Box<CampaignReport>,
     /// Why.
     pub source: CampaignError,
 }

@@ -7,7 +7,7 @@ use crate::generate::TestProcessor;
 
 /// What the cases of a campaign are executed in and judged by.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting<'a> {
+pub struct CampaignSetting<'a> {
     /// The target's processor.
     pub processor: &'a TestProcessor,
     /// What the cases share.

@@ -1,4 +1,4 @@
-//! How a campaign went over time. This is no part of a [`Report`](crate::campaign::Report): that depends on the cases
+//! How a campaign went over time. This is no part of a [`CampaignReport`](crate::campaign::CampaignReport): that depends on the cases
 //! and the target's answers alone.
 
 use serde::{Deserialize, Serialize};

@@ -6,5 +6,5 @@ mod finding;
 mod text;
 
 pub use cause::{Cause, Origin};
-pub use finding::{CaseFile, Change, ModelReason};
+pub use finding::{CaseFile, FieldChange, ModelReason};
 pub use text::CaseFileError;

@@ -8,7 +8,7 @@ use vmcs_case::{Case, Target, TargetError};
 use vmcs_model::checks::CheckSet;
 
 use crate::Stream;
-use crate::campaign::{Setting, program_of};
+use crate::campaign::{CampaignSetting, program_of};
 use crate::deviations::{Deviation, DeviationId, MinimalCase};
 use crate::findings::minimise::{Goal, minimise};
 use crate::oracle::{Judgement, Oracle};
@@ -25,13 +25,13 @@ pub type Examples = BTreeMap<DeviationId, Vec<Case>>;
 /// [`TargetError`] when the machinery fails.
 pub fn look_for(
     target: &mut dyn Target,
-    setting: Setting<'_>,
+    setting: CampaignSetting<'_>,
     wanted: &BTreeSet<DeviationId>,
     stream: &mut Stream,
     count: u64,
     examples: &mut Examples,
 ) -> Result<(), TargetError> {
-    let Setting { processor, session, deviations } = setting;
+    let CampaignSetting { processor, session, deviations } = setting;
     let oracle = Oracle::new(processor, session, deviations.of(&target.implementation()));
     let pending = RefCell::new(VecDeque::new());
     let mut cases = (0..count).map(|_| {
@@ -59,7 +59,7 @@ pub fn look_for(
 /// [`TargetError`] when the machinery fails.
 pub fn smallest(
     target: &mut dyn Target,
-    setting: Setting<'_>,
+    setting: CampaignSetting<'_>,
     examples: &Examples,
 ) -> Result<BTreeMap<DeviationId, MinimalCase>, TargetError> {
     let implementation = target.implementation();

@@ -15,7 +15,7 @@ use vmcs_wire::Op;
 
 use vmcs_model::checks::CheckSet;
 
-use crate::campaign::{Finding, Report, Setting};
+use crate::campaign::{CampaignReport, CampaignSetting, Finding};
 use crate::deviations::DeviationId;
 use crate::findings::case_file::CaseFile;
 use crate::oracle::{Difference, Disagreement, Judged, Judgement, Oracle};
@@ -111,8 +111,12 @@ fn is_same(original: &Difference, found: &Difference) -> bool {
 ///
 /// # Errors
 /// [`TargetError`] when the machinery fails.
-pub fn findings(target: &mut dyn Target, setting: Setting<'_>, report: &Report) -> Result<Vec<CaseFile>, TargetError> {
-    let Setting { processor, session, .. } = setting;
+pub fn findings(
+    target: &mut dyn Target,
+    setting: CampaignSetting<'_>,
+    report: &CampaignReport,
+) -> Result<Vec<CaseFile>, TargetError> {
+    let CampaignSetting { processor, session, .. } = setting;
     let names = processor.image_names();
     let case =
         |finding: &Finding| finding.program.to_case(processor.capabilities.revision(), &names).unwrap_or_default();
@@ -168,7 +172,7 @@ impl Minimal {
 /// [`TargetError`] when the machinery fails.
 pub fn minimise(
     target: &mut dyn Target,
-    setting: Setting<'_>,
+    setting: CampaignSetting<'_>,
     cases: &[(Case, Goal)],
 ) -> Result<Vec<Option<Minimal>>, TargetError> {
     let oracle = Oracle::new(setting.processor, setting.session, setting.deviations.of(&target.implementation()));
@@ -273,7 +277,7 @@ impl Asking<'_> {
 
 /// What a reduction is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ReductionPhase {
     /// Whether the case reaches its goal at all.
     Original,
     /// Which operations it can do without.
@@ -295,7 +299,7 @@ struct Reduction {
     undefined: BTreeSet<(Undefined, u64)>,
     /// The judgement on the draft, once there is one.
     judged: Option<Judged>,
-    phase: Phase,
+    phase: ReductionPhase,
     passes: usize,
     /// What was proposed last: edits that make a candidate each.
     proposed: Vec<Vec<Edit>>,
@@ -315,7 +319,7 @@ impl Reduction {
             draft: Draft::new(case),
             undefined: edits::undefined(case),
             judged: None,
-            phase: Phase::Original,
+            phase: ReductionPhase::Original,
             passes: 0,
             proposed: Vec::new(),
             good: Vec::new(),
@@ -332,14 +336,14 @@ impl Reduction {
     /// Smaller drafts to be tried, none at the end.
     fn propose(&mut self, processor: &Processor, session: &Session) -> Vec<Draft> {
         self.proposed = match self.phase {
-            Phase::Original => vec![Vec::new()],
-            Phase::Done => Vec::new(),
-            Phase::Operations | Phase::Bits => self.together(),
+            ReductionPhase::Original => vec![Vec::new()],
+            ReductionPhase::Done => Vec::new(),
+            ReductionPhase::Operations | ReductionPhase::Bits => self.together(),
         };
-        while self.proposed.is_empty() && self.phase != Phase::Done {
+        while self.proposed.is_empty() && self.phase != ReductionPhase::Done {
             let edits = match self.phase {
                 _ if self.losses >= MOST_LOSSES => Vec::new(),
-                Phase::Operations => self.draft.fewer_operations(),
+                ReductionPhase::Operations => self.draft.fewer_operations(),
                 _ => self.draft.fewer_bits(processor, session),
             };
             self.proposed = edits.into_iter().map(|edit| vec![edit]).filter(|edit| self.is_definite(edit)).collect();
@@ -378,9 +382,9 @@ impl Reduction {
         }
         let good = std::mem::take(&mut self.good);
         let mut kept = proposed.into_iter().zip(kept).filter_map(|(edits, judged)| Some((edits, judged?)));
-        if self.phase == Phase::Original {
+        if self.phase == ReductionPhase::Original {
             self.judged = kept.next().map(|(_, judged)| judged);
-            self.phase = if self.judged.is_some() { Phase::Operations } else { Phase::Done };
+            self.phase = if self.judged.is_some() { ReductionPhase::Operations } else { ReductionPhase::Done };
         } else if let Some((first, judged)) = good.into_iter().next() {
             let (edits, judged) = kept.next().unwrap_or((vec![first], judged));
             self.apply(&edits, judged);
@@ -400,12 +404,12 @@ impl Reduction {
 
     fn next_phase(&mut self) {
         self.phase = match self.phase {
-            Phase::Operations => Phase::Bits,
-            Phase::Bits if self.progress && self.passes < MOST_PASSES => {
+            ReductionPhase::Operations => ReductionPhase::Bits,
+            ReductionPhase::Bits if self.progress && self.passes < MOST_PASSES => {
                 (self.progress, self.passes) = (false, self.passes + 1);
-                Phase::Operations
+                ReductionPhase::Operations
             }
-            _ => Phase::Done,
+            _ => ReductionPhase::Done,
         };
     }
 }

@@ -11,12 +11,12 @@ use crate::coverage::{Aim, Coverage, Side, Sides};
 
 /// Cases that were made on each side of each check, and how often one was wanted there. Empty at first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Steering(Vec<Made>);
+pub(crate) struct Steering(Vec<MadeCounts>);
 
 /// What was made for one check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Made {
+struct MadeCounts {
     sides: Sides,
     /// Cases that were wanted on each side.
     wanted: [u64; 3],
@@ -28,7 +28,7 @@ const CANDIDATES: usize = 6;
 impl Steering {
     /// The side that is to be made next: of a few at random the one with the fewest cases.
     pub(crate) fn choose(&mut self, aims: &[Aim], u: &mut Unstructured<'_>) -> arbitrary::Result<Aim> {
-        self.0.resize(CHECK_COUNT, Made::default());
+        self.0.resize(CHECK_COUNT, MadeCounts::default());
         let mut best = *u.choose(aims)?;
         for _ in 1..CANDIDATES {
             let aim = *u.choose(aims)?;
@@ -42,7 +42,7 @@ impl Steering {
 
     /// Cases that count for that side. A side that was often wanted in vain does not keep others waiting.
     fn weight(&self, aim: Aim) -> u64 {
-        let Made { sides, wanted } = self.0[aim.check.index()];
+        let MadeCounts { sides, wanted } = self.0[aim.check.index()];
         let made = match aim.side {
             Side::Violated => sides.alone + sides.with_others / 8,
             Side::Legal => sides.legal,
@@ -53,7 +53,7 @@ impl Steering {
 
     /// Counts a case that violates `violated` and lies where it should, on `aim`, or is one of chance.
     pub(crate) fn count(&mut self, violated: &CheckSet, aim: Option<Aim>) {
-        self.0.resize(CHECK_COUNT, Made::default());
+        self.0.resize(CHECK_COUNT, MadeCounts::default());
         let alone = violated.len() == 1;
         for check in violated.iter() {
             let sides = &mut self.0[check.index()].sides;
@@ -80,16 +80,16 @@ impl Steering {
 
 impl Serialize for Steering {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let made = CheckId::all().zip(&self.0).filter(|(_, made)| **made != Made::default());
+        let made = CheckId::all().zip(&self.0).filter(|(_, made)| **made != MadeCounts::default());
         serializer.collect_map(made.map(|(check, made)| (check.info().id, made)))
     }
 }
 
 impl<'de> Deserialize<'de> for Steering {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let by_id = BTreeMap::<String, Made>::deserialize(deserializer)?;
+        let by_id = BTreeMap::<String, MadeCounts>::deserialize(deserializer)?;
         let mut steering = Self::default();
-        steering.0.resize(CHECK_COUNT, Made::default());
+        steering.0.resize(CHECK_COUNT, MadeCounts::default());
         for (id, made) in by_id {
             let check = CheckId::by_id(&id).ok_or_else(|| D::Error::custom(format!("there is no check {id}")))?;
             steering.0[check.index()] = made;

@@ -10,7 +10,7 @@ use vmcs_model::controls::{Entry, Exit as ExitControl, Secondary, SecondaryExit}
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::exit_reason;
 
-use super::exit::{EXCEPTION_OR_NMI, EXTERNAL_INTERRUPT, Exit};
+use super::exit::{EXCEPTION_OR_NMI, EXTERNAL_INTERRUPT, ObservedExit};
 
 /// What an exit does to some fields.
 pub(super) struct Effect {
@@ -19,7 +19,7 @@ pub(super) struct Effect {
     pub(super) sdm: &'static str,
     /// What it says.
     pub(super) rule: &'static str,
-    left: fn(&Exit<'_>, FieldId) -> Left,
+    left: fn(&ObservedExit<'_>, FieldId) -> Left,
 }
 
 /// What is known of a field after an exit.
@@ -47,7 +47,7 @@ pub(super) fn of(field: FieldId) -> Option<&'static Effect> {
 }
 
 /// What every field that exits write holds after that exit.
-pub(super) fn after<'a>(exit: &'a Exit<'a>) -> impl Iterator<Item = (FieldId, Left)> + 'a {
+pub(super) fn after<'a>(exit: &'a ObservedExit<'a>) -> impl Iterator<Item = (FieldId, Left)> + 'a {
     EFFECTS.iter().flat_map(move |effect| effect.fields.iter().map(|field| (*field, (effect.left)(exit, *field))))
 }
 
@@ -397,11 +397,11 @@ static EFFECTS: [Effect; 30] = [
 ];
 
 /// A register that the exit saves if the control `save` is 1, known if the entry loaded it.
-fn saved_by(exit: &Exit<'_>, save: ExitControl, load: Entry) -> Left {
+fn saved_by(exit: &ObservedExit<'_>, save: ExitControl, load: Entry) -> Left {
     saved(exit, exit.exit_controls().contains(save), load)
 }
 
-fn saved(exit: &Exit<'_>, saves: bool, load: Entry) -> Left {
+fn saved(exit: &ObservedExit<'_>, saves: bool, load: Entry) -> Left {
     Left::known_if(!saves || exit.untouched && exit.entry_controls().contains(load))
 }
 

@@ -10,7 +10,7 @@ use vmcs_model::registers::{Cr0, Cr4};
 use vmcs_wire::layout;
 
 /// An exit, and what the guest did before it.
-pub(super) struct Exit<'a> {
+pub(super) struct ObservedExit<'a> {
     /// The VMCS as the entry found it.
     pub(super) entered: &'a Vmcs,
     pub(super) reason: ExitReason,
@@ -38,7 +38,7 @@ const NMI_WINDOW: u16 = 8;
 const MONITOR_TRAP_FLAG: u16 = 37;
 const TPR_BELOW_THRESHOLD: u16 = 43;
 
-impl<'a> Exit<'a> {
+impl<'a> ObservedExit<'a> {
     /// An exit for `reason` from the guest of a VMCS that was entered with these fields.
     pub(super) fn new(entered: &'a Vmcs, reason: ExitReason) -> Self {
         let mut exit = Self { entered, reason, untouched: false };

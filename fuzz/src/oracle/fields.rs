@@ -7,9 +7,9 @@ use vmcs_model::formats::ExitReason;
 use vmcs_wire::{Op, StepResult};
 
 use super::effects::{self, Left};
-use super::exit::Exit;
+use super::exit::ObservedExit;
 use super::reviewed::Reviewed;
-use super::{About, Difference, Disagreement, Explanation, Since, WrongField};
+use super::{About, Difference, Disagreement, ExplanationText, Since, WrongField};
 use crate::deviations::{Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
 use crate::step::Step;
@@ -87,7 +87,7 @@ impl Known {
                 self.since = Since::FailedEntry;
             }
             Outcome::Entered => {
-                for (field, left) in effects::after(&Exit::new(entered, reason)) {
+                for (field, left) in effects::after(&ObservedExit::new(entered, reason)) {
                     let open = match left {
                         Left::Open(open) => open,
                         Left::Value { value, open } => {
@@ -116,7 +116,7 @@ impl Reviewed<'_> {
         machine: &mut CaseEmulator,
         known: &mut Known,
         shown: impl Iterator<Item = (FieldId, u64)> + Clone,
-    ) -> Result<DeviationIds, Box<(Disagreement, Explanation)>> {
+    ) -> Result<DeviationIds, Box<(Disagreement, ExplanationText)>> {
         let Some(current) = machine.processor().current() else {
             return Ok(DeviationIds::NONE);
         };
@@ -150,8 +150,8 @@ impl Reviewed<'_> {
 }
 
 /// A field that does not hold what it should, and why it should.
-fn wrong(field: FieldId, observed: u64, expected: u64, since: Since) -> (Disagreement, Explanation) {
+fn wrong(field: FieldId, observed: u64, expected: u64, since: Since) -> (Disagreement, ExplanationText) {
     let difference = Difference::Field(WrongField { since, field, observed, expected });
-    let explanation = Explanation { about: About::Field(field), text: since.reason(field) };
+    let explanation = ExplanationText { about: About::Field(field), text: since.reason(field) };
     (Disagreement { step: 0, difference }, explanation)
 }

@@ -82,19 +82,19 @@ impl FromStr for LeftOpen {
 pub struct Judged {
     /// The judgement.
     pub judgement: Judgement,
-    /// Checks that its entries violated, but for those behind its last [`Op::Observe`], which only help to look.
+    /// Checks that its entries violated, but for those behind its last [`Op::Observe`](vmcs_wire::Op::Observe), which only help to look.
     pub violated: CheckSet,
     /// Outcome of the last of these entries as observed.
     pub outcome: Option<Outcome>,
     /// Nothing but what fields hold deviates: every instruction ended as the architecture says.
     pub only_fields: bool,
     /// Why the checks do not hold that the entry in disagreement violated.
-    pub explanations: Vec<Explanation>,
+    pub explanations: Vec<ExplanationText>,
 }
 
 /// Why the model says what it says, for people: rule and section, the values, and what would be legal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
+pub struct ExplanationText {
     /// What it is about.
     #[serde(rename = "check", with = "as_text")]
     pub about: About,

@@ -161,7 +161,7 @@ impl ImageKey {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
     /// No field has that name.
-    #[error("unknown field {0:?}: expected a name that `vmcs fields` lists, or an encoding such as \"0x6800\"")]
+    #[error("unknown field {0:?}: expected the name of a VMCS field, or an encoding such as \"0x6800\"")]
     UnknownField(String),
     /// No image has that name.
     #[error("there is no image {name:?} for this processor: expected one of {known}")]

@@ -68,7 +68,7 @@ impl Executor {
     pub fn batch(&mut self, batch: &[u8]) -> Result<Vec<u8>, KvmError> {
         let fields = self.fields;
         answer_batch(self, batch, fields).map_err(|error| match error {
-            Unanswerable::BadBatch(_) => KvmError::BadBatch,
+            Unanswerable::BadBatch(error) => KvmError::BadBatch(error),
             Unanswerable::Machine(error) => error,
         })
     }

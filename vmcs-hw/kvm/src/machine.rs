@@ -60,7 +60,7 @@ impl VirtualMachine {
         let vm = kvm.create_vm().map_err(KvmError::request("creating a virtual machine"))?;
         vm.set_tss_address(TSS_PAGES).map_err(KvmError::request("placing the TSS"))?;
         let memory = memory(payload, task, session)?;
-        let host = memory.get_host_address(GuestAddress(0)).map_err(|error| KvmError::Memory(error.to_string()))?;
+        let host = memory.get_host_address(GuestAddress(0)).map_err(KvmError::memory)?;
         let region = kvm_userspace_memory_region {
             slot: 0,
             flags: 0,
@@ -133,7 +133,7 @@ impl VirtualMachine {
         self.memory
             .write_slice(&[0; AnswerHeader::BYTES], GuestAddress(ANSWER_BUFFER))
             .and_then(|()| self.memory.write_slice(batch, GuestAddress(BATCH_BUFFER)))
-            .map_err(|error| KvmError::Memory(error.to_string()))
+            .map_err(KvmError::memory)
     }
 
     /// The answer as far as it goes; `None` if there is none to batch number `number`.
@@ -172,16 +172,15 @@ fn crashed(detail: String) -> MachineEvent {
 /// Memory with the probe, the task and the session in it.
 fn memory(payload: &Payload, task: Task, session: &[u8]) -> Result<GuestMemoryMmap, KvmError> {
     let size = usize::try_from(MEMORY_END).expect("32 MiB");
-    let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), size)])
-        .map_err(|error| KvmError::Memory(error.to_string()))?;
+    let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), size)]).map_err(KvmError::memory)?;
     let mut opening = [0; Opening::BYTES];
-    let length = u32::try_from(session.len()).map_err(|_| KvmError::BadBatch)?;
+    let length = u32::try_from(session.len()).map_err(KvmError::memory)?;
     Opening { task, session: length }.encode(&mut Writer::new(&mut opening)).expect("the array has its size");
     memory
         .write_slice(&payload.bytes, GuestAddress(PROBE))
         .and_then(|()| memory.write_slice(&opening, GuestAddress(SESSION_BUFFER)))
         .and_then(|()| memory.write_slice(session, GuestAddress(SESSION_BUFFER + Opening::BYTES as u64)))
-        .map_err(|error| KvmError::Memory(error.to_string()))?;
+        .map_err(KvmError::memory)?;
     Ok(memory)
 }
 

@@ -41,7 +41,7 @@ fn read(field: FieldId) -> u64 {
 }
 
 /// The encodings alone: the table of the fields has their names and more, which would be linked too.
-static ENCODINGS: [u32; FIELD_COUNT] = {
+pub(crate) static ENCODINGS: [u32; FIELD_COUNT] = {
     let mut encodings = [0; FIELD_COUNT];
     let mut i = 0;
     while i < FIELD_COUNT {

@@ -21,7 +21,7 @@ const UNSUPPORTED_COMPONENT: u32 = 12;
 ///
 /// # Errors
 /// [`BufferFull`].
-pub(crate) fn write(machine: &mut Machine<'_>, revision: u32, out: &mut Writer<'_>) -> Result<(), BufferFull> {
+pub(crate) fn write(machine: &mut Machine<'_>, out: &mut Writer<'_>) -> Result<(), BufferFull> {
     let profile = read();
     out.u16(CapabilityMsr::ALL.len() as u16)?;
     for msr in CapabilityMsr::ALL {
@@ -36,7 +36,7 @@ pub(crate) fn write(machine: &mut Machine<'_>, revision: u32, out: &mut Writer<'
         encode_leaf(out, leaf.query(), profile.cpuid(leaf))?;
     }
 
-    make_vmcs_current(machine, revision)?;
+    make_vmcs_current(machine)?;
     let count_at = out.len();
     out.u16(0)?;
     let mut count = 0;
@@ -69,12 +69,12 @@ pub(crate) fn read() -> CpuProfile {
     profile
 }
 
-fn make_vmcs_current(machine: &mut Machine<'_>, revision: u32) -> Result<(), BufferFull> {
+fn make_vmcs_current(machine: &mut Machine<'_>) -> Result<(), BufferFull> {
     machine.reset(Start::VmxRoot);
     let mut results = [0; 32];
     let mut results = Writer::new(&mut results);
     for op in [
-        Op::Store { address: VMCS_REGIONS, size: 4, value: revision.into() },
+        Op::Store { address: VMCS_REGIONS, size: 4, value: machine.revision().into() },
         Op::Vmclear { address: VMCS_REGIONS },
         Op::Vmptrld { address: VMCS_REGIONS },
     ] {

@@ -15,7 +15,7 @@ use super::cause::{Cause, name};
 use crate::campaign::program_of;
 use crate::emulator::CaseEmulator;
 use crate::findings::minimise::change;
-use crate::oracle::{About, Difference, Disagreement, Explanation};
+use crate::oracle::{About, Difference, Disagreement, ExplanationText};
 use crate::processor::Processor;
 use crate::step::{OpKind, StepEnd};
 
@@ -37,7 +37,7 @@ pub struct CaseFile {
     /// What the changes are made to: the name of a valid image.
     pub base: Option<String>,
     /// The fields that differ from it.
-    pub changes: Vec<Change>,
+    pub changes: Vec<FieldChange>,
     /// What it stores to memory, other than the revision identifiers of regions.
     pub memory: Vec<MemoryWrite>,
     /// The model's reasons: an explanation of each violated check, or that there is none.
@@ -50,7 +50,7 @@ pub struct CaseFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelReason {
     /// Why a violated check does not hold.
-    Check(Explanation),
+    Check(ExplanationText),
     /// What it says where no check is violated, in a sentence.
     Sentence(String),
 }
@@ -69,7 +69,7 @@ impl ModelReason {
 /// A field that a case changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Change {
+pub struct FieldChange {
     /// The field.
     pub field: FieldKey,
     /// What it held.
@@ -179,12 +179,12 @@ fn ending_so(violated: &CheckSet, observed: StepEnd) -> Option<CheckId> {
 /// What led to a disagreement.
 struct Story {
     base: Option<usize>,
-    changes: Vec<Change>,
+    changes: Vec<FieldChange>,
     memory: Vec<MemoryWrite>,
     model: Vec<ModelReason>,
 }
 
-impl Change {
+impl FieldChange {
     fn new(encoding: u64, from: u64, to: u64) -> Self {
         let field = u32::try_from(encoding).ok().and_then(|encoding| Encoding(encoding).full().field());
         let mask = from ^ to;
@@ -202,7 +202,7 @@ impl Story {
             match *op {
                 Op::WriteImage { image } if Some(image) != processor.stale_image() => story.base = Some(image.into()),
                 Op::Vmwrite { encoding, .. } => {
-                    story.changes.extend(change(&machine, op).map(|(from, to)| Change::new(encoding, from, to)));
+                    story.changes.extend(change(&machine, op).map(|(from, to)| FieldChange::new(encoding, from, to)));
                 }
                 Op::Store { value, .. } if value & !(1 << 31) != u64::from(processor.capabilities.revision()) => {
                     if let OpLine::Store(write) = OpLine::of(op) {
@@ -217,7 +217,7 @@ impl Story {
         // Blocking by MOV SS is part of what an entry meets.
         let verdict = machine.verdict(op);
         let explain = |check: CheckId| {
-            Some(ModelReason::Check(Explanation { about: About::Check(check), text: machine.explain(op, check)? }))
+            Some(ModelReason::Check(ExplanationText { about: About::Check(check), text: machine.explain(op, check)? }))
         };
         story.model = disagreement.violated().iter().filter_map(explain).collect();
         if story.model.is_empty() {

@@ -9,8 +9,8 @@ use vmcs_case::Implementation;
 use vmcs_case::program::{MemoryWrite, Program};
 
 use super::cause::{NOTHING, name};
-use super::finding::{CaseFile, Change, ModelReason};
-use crate::oracle::{About, Disagreement, DisagreementError, DisagreementText, Explanation};
+use super::finding::{CaseFile, FieldChange, ModelReason};
+use crate::oracle::{About, Disagreement, DisagreementError, DisagreementText, ExplanationText};
 use crate::step::ParseStepError;
 
 /// What a file calls itself.
@@ -41,7 +41,7 @@ pub(super) struct CaseText {
     violated: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base: Option<String>,
-    changes: Vec<Change>,
+    changes: Vec<FieldChange>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     memory: Vec<MemoryWrite>,
     /// An explanation of each violated check in their order, or sentences.
@@ -133,7 +133,7 @@ fn reasons(texts: Vec<String>, disagreement: &Disagreement) -> Vec<ModelReason> 
     if !explained {
         return texts.into_iter().map(ModelReason::Sentence).collect();
     }
-    let explanation = |(check, text)| ModelReason::Check(Explanation { about: About::Check(check), text });
+    let explanation = |(check, text)| ModelReason::Check(ExplanationText { about: About::Check(check), text });
     violated.iter().zip(texts).map(explanation).collect()
 }
 

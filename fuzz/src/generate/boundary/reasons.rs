@@ -10,7 +10,7 @@ use vmcs_model::checks::{
     GuestNonRegisterCheck, Phase,
 };
 use vmcs_model::explain::{Bits, Setting, allowed_settings};
-use vmcs_model::field::{self, FieldId};
+use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::{Capabilities, VmxOperation};
 
 use super::recipes::Recipes;
@@ -170,7 +170,9 @@ fn lifted(has: &Capabilities, check: CheckId, side: Side) -> Option<&'static str
     let basic = |bit: u32| has.basic >> bit & 1 != 0;
     let misc = |bit: u32| has.misc >> bit & 1 != 0;
     let ept = |bit: u32| has.ept_vpid >> bit & 1 != 0;
-    if let (Some(setting), [word, ..]) = (Setting::compared_by(check), check.info().fields) {
+    if let (Some(setting), [word, ..]) = (Setting::compared_by(check), check.info().fields)
+        && word.info().area() == Area::Control
+    {
         let allowed = allowed_settings(has, *word)?;
         let nothing = match setting {
             Setting::MustBe1 => allowed.ones == 0,

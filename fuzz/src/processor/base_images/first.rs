@@ -221,10 +221,10 @@ pub(super) fn leave_ia32e_mode(vmcs: &mut Vmcs) {
 }
 
 /// Selector, base, limit and access rights of a guest segment register.
-type Segment = (Field<Selector>, Field<u64>, Field<u32>, Field<AccessRights>);
+type SegmentFields = (Field<Selector>, Field<u64>, Field<u32>, Field<AccessRights>);
 
 /// The guest's code and data segment registers.
-const SEGMENTS: [Segment; 6] = [
+const SEGMENTS: [SegmentFields; 6] = [
     (field::GUEST_ES_SELECTOR, field::GUEST_ES_BASE, field::GUEST_ES_LIMIT, field::GUEST_ES_ACCESS_RIGHTS),
     (field::GUEST_CS_SELECTOR, field::GUEST_CS_BASE, field::GUEST_CS_LIMIT, field::GUEST_CS_ACCESS_RIGHTS),
     (field::GUEST_SS_SELECTOR, field::GUEST_SS_BASE, field::GUEST_SS_LIMIT, field::GUEST_SS_ACCESS_RIGHTS),

@@ -90,7 +90,7 @@ pub enum LatencyReportError {
     #[error("it has version {0}, and this program reads version {VERSION}: measure anew")]
     Version(u64),
     /// It is something else.
-    #[error("it is no measurement of `vmcs bench`: {0}")]
+    #[error("it is no report of measured entries")]
     Json(#[from] serde_json::Error),
 }
 
