@@ -8,7 +8,7 @@
 //!
 //! let lines = corpus::lines();
 //! let line = lines.iter().find(|line| line.expected.violated == ["guest.rflags.bit1"]).expect("every check has a line");
-//! let capabilities = Capabilities::new(&profiles::by_name(line.scene.profile()).expect("there is that processor"));
+//! let capabilities = Capabilities::new(&profiles::by_name(line.scene.profile()));
 //! let stage = line.scene.on(&capabilities);
 //! let verdict = stage.attempt(&capabilities).on(&stage.vmcs, &stage.memory).verdict();
 //! assert_eq!(corpus::Expected::of(&verdict), line.expected);
