@@ -47,7 +47,7 @@ fn surroundings(name: &str, cases: usize) -> (Vec<usize>, BochsOptions) {
             let mut order: Vec<_> = all.collect();
             let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
             for last in (1..cases).rev() {
-                order.swap(last, random.next_u64() as usize % (last + 1));
+                order.swap(last, usize::try_from(random.next_u64() % (last as u64 + 1)).expect("less than the cases"));
             }
             (order, options)
         }
