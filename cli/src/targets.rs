@@ -6,7 +6,7 @@ use vmcs_case::recording;
 use vmcs_debian::Existing;
 use vmcs_hw::bochs;
 use vmcs_hw::kvm::install_kernel;
-use vmcs_hw::targets::{Present, present};
+use vmcs_hw::targets::{Present, TargetName, present};
 
 use crate::error::{self, CliError, Status};
 use crate::output;
@@ -71,11 +71,12 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 
 fn list(json: bool) -> Result<Status, CliError> {
     let mut entries = Vec::new();
+    let mut has_bochs = false;
     for Present { name, about, cpus, default_cpu, missing } in present()? {
+        has_bochs |= matches!(name, TargetName::Bochs(_));
         let about = missing.map_or(about, |why| format!("not here: {}", error::one_line(&why)));
         entries.push(ListedTarget { target: name.to_string(), cpus, default_cpu, about });
     }
-    let has_bochs = entries.iter().any(|entry| entry.target.starts_with("bochs@"));
     entries.push(ListedTarget {
         target: "emu".to_owned(),
         cpus: Vec::new(),

@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_case::{Case, End, Observation, Session, TargetError};
-use vmcs_case::{CpuidReading, FieldReport, Implementation, ProbeReport, Target};
+use vmcs_case::{
+    Case, CpuidReading, End, FieldReport, Implementation, Observation, ProbeReport, Session, Target, TargetError,
+};
 use vmcs_emu::{EntryResult, InstructionFailure, LogicalProcessor, VmExit};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;

@@ -19,6 +19,33 @@
 //!
 //! Machines are chosen by their names and opened by the crate `vmcs-machines`; what people read of a campaign's result is
 //! made by `vmcs-report`.
+//!
+//! This example makes a case, lets the emulator execute it, and judges what the emulator did:
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//!
+//! use vmcs_case::Target;
+//! use vmcs_case::profile::NamedProfile;
+//! use vmcs_fuzz::emulator::EmulatorTarget;
+//! use vmcs_fuzz::oracle::{Judgement, Oracle};
+//! use vmcs_fuzz::{Generator, TestProcessor};
+//!
+//! let profile = NamedProfile::by_name("Tiger Lake").expect("it is a shipped profile").profile;
+//! let processor = TestProcessor::new(&profile);
+//! let session = processor.session();
+//! let case = Generator::Images.case(&processor, 1, 0);
+//!
+//! let oracle = Oracle::new(&processor, &session, Vec::new());
+//! let mut machine = EmulatorTarget::new(profile, "Tiger Lake");
+//! let cases = vec![case.clone()];
+//! machine
+//!     .run(&session, &mut cases.into_iter(), &mut |_, observation| {
+//!         assert!(matches!(oracle.judge(&case, &observation).judgement, Judgement::Agree | Judgement::Unspecified(_)));
+//!         ControlFlow::Continue(())
+//!     })
+//!     .expect("the emulator needs no machinery");
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod as_text;

@@ -145,7 +145,39 @@ fn ids(checks: &CheckSet, [before, between, behind]: [&str; 3], out: &mut impl W
 
 #[cfg(test)]
 mod tests {
+    use vmcs_case::profile::NamedProfile;
     use vmcs_model::checks::CheckId;
+
+    use super::*;
+    use crate::image::Syntax;
+
+    /// Answers the cases of `golden/cases.jsonl`, one judge for all of them: what a case changes is gone in the next.
+    fn answers(format: AnswerFormat) -> (String, Vec<bool>) {
+        let profile = NamedProfile::by_name("Tiger Lake").unwrap();
+        let base = Image::parse(include_str!("../golden/base.toml"), Syntax::Toml).unwrap();
+        let mut judge = CaseJudge::new(Capabilities::new(&profile.profile), &base, format);
+        let mut out = Vec::new();
+        let answer = |line: &str| judge.answer(&Case::parse(line.as_bytes()).unwrap(), &mut out).unwrap();
+        let found = include_str!("../golden/cases.jsonl").lines().map(answer).collect();
+        (String::from_utf8(out).unwrap(), found)
+    }
+
+    /// `vmcs check --profile "Tiger Lake" --base base.toml --cases cases.jsonl --json`, in the directory `golden`.
+    #[test]
+    fn answers_in_json_are_byte_for_byte_those_that_are_known() {
+        let (answers, found) = answers(AnswerFormat::Json);
+        assert_eq!(answers, include_str!("../golden/answers.jsonl"));
+        for (line, found) in answers.lines().zip(found) {
+            let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(!answer["violated"].as_array().unwrap().is_empty(), found, "{line}");
+        }
+    }
+
+    /// The same without `--json`.
+    #[test]
+    fn answers_as_text_are_byte_for_byte_those_that_are_known() {
+        assert_eq!(answers(AnswerFormat::Text).0, include_str!("../golden/answers.txt"));
+    }
 
     #[test]
     fn ids_need_no_escape() {

@@ -243,6 +243,15 @@ impl ReadMemory for ChangedMemory<'_> {
     fn read_u32(&self, address: u64) -> Option<u32> {
         self.changes.0.get(&(address & !3)).copied().or_else(|| self.base.read_u32(address))
     }
+
+    fn read_u64(&self, address: u64) -> Option<u64> {
+        // Long areas of memory that nobody wrote are read where a count is out of hand.
+        if self.changes.0.is_empty() && self.base.0.is_empty() {
+            return Some(0);
+        }
+        let (low, high) = (self.read_u32(address)?, self.read_u32(address.wrapping_add(4))?);
+        Some(u64::from(high) << 32 | u64::from(low))
+    }
 }
 
 /// The processor that executes an entry of which only fields are known.

@@ -2,7 +2,22 @@
 //!
 //! [`bochs::BochsTarget`] is an emulated processor, [`kvm::KvmTarget`] KVM's emulation of one over a real processor,
 //! [`kvm::KvmOnBochs`] both, [`metal::MetalTarget`] a machine at the other end of a serial line. The probe that executes the
-//! cases there is embedded in this crate ([`probe_image`]). [`targets`] opens each by its name.
+//! cases there is embedded in this crate ([`probe_image`]). [`targets`] opens each by its name:
+//!
+//! ```no_run
+//! use vmcs_hw::metal::MetalOptions;
+//! use vmcs_hw::targets::{TargetName, present};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! for target in present()? {
+//!     println!("{}", target.name);
+//! }
+//! let name: TargetName = "bochs@3.1".parse()?;
+//! let mut machine = name.machine(Some("arrow_lake"))?.open(&MetalOptions::default())?;
+//! println!("{} VMCS components", machine.capture()?.fields.len());
+//! # Ok(())
+//! # }
+//! ```
 
 mod answers;
 pub mod bochs;

@@ -4,6 +4,14 @@
 //! A [`Run`] is a report of [`vmcs_fuzz::campaign`] with what is known around it, and what the files hold that
 //! `vmcs diff --report` writes. A [`summary::Summary`] adds the runs of one implementation; everything that is shown is
 //! made from these two.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runs = vmcs_report::run::read_all(&["report.json".into()])?;
+//! vmcs_report::terminal::write(&mut std::io::stdout(), &runs)?;
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod chart;

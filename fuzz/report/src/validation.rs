@@ -79,10 +79,11 @@ impl Display for Document<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Validation\n\n{}\n", self.totals())?;
         f.write_str(
-            "A check counts on its violated side when a machine ended an entry that violates it as the model permits, and on \
-             its\nlegal side when it did so with the nearest values that are legal. The tables say in how many cases, and by \
-             whom: the numbers\nare those of the list below. Generated from the counts in `docs/validation.json.gz` by \
-             `vmcs validation`. A result from Bochs\nis a result from Bochs, not from a processor.\n",
+            "A check is confirmed on its violated side when a machine ended an entry that violates it as the model permits, \
+             and on its\nlegal side when a machine did so with the nearest values that are legal. The tables say in how many \
+             cases that was seen, and on\nwhich machines: the numbers are those of the list below. `vmcs validation` makes \
+             this page from the counts in\n`docs/validation.json.gz`. Bochs is an independent implementation of VMX and not \
+             a processor.\n",
         )?;
         self.campaigns(f)?;
         self.implementations(f)?;

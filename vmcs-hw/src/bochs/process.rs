@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use vmcs_case::TargetError;
 use vmcs_debian::last_lines;
 use vmcs_wire::disk::SECTOR;
 
 use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, MachineFiles, System, bochsrc};
 use super::install::BochsInstall;
 use super::scratch::Scratch;
-use vmcs_case::TargetError;
 
 /// Lines of the probe on the console start like this.
 const PROBE_PREFIX: &str = "vmcs-probe: ";

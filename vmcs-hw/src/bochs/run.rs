@@ -39,13 +39,13 @@ fn saturating(value: usize) -> u32 {
 }
 
 /// A target with a session.
-struct Boots<'a> {
+struct BochsSession<'a> {
     target: &'a BochsTarget,
     /// The encoded session.
     session: Vec<u8>,
 }
 
-impl BatchMachine for Boots<'_> {
+impl BatchMachine for BochsSession<'_> {
     type Error = TargetError;
 
     fn execute(
@@ -160,9 +160,9 @@ impl Target for BochsTarget {
         cases: &mut dyn Iterator<Item = Case>,
         observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
     ) -> Result<(), TargetError> {
-        let mut boots = Boots { session: encode_session(session)?, target: self };
+        let mut machine = BochsSession { session: encode_session(session)?, target: self };
         let BochsOptions { batch, cases_per_boot, .. } = self.options;
         let portions = Portions { chunk: cases_per_boot, bytes: CHUNK_BYTES, batch };
-        run(&mut boots, portions, session, cases, observe, |error| error)
+        run(&mut machine, portions, session, cases, observe, |error| error)
     }
 }

@@ -6,13 +6,12 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use vmcs_case::{Case, CpuClock, Implementation, Observation, ProbeReport, Session, Target, TargetError};
+
 use super::kernel::InstalledKernel;
 use super::linux::{self, InitramfsFile};
 use crate::bochs::{BochsInstall, BochsOptions, BochsTarget, BochsVersion};
 use crate::probe_image::{self, EmbeddedError};
-use vmcs_case::TargetError;
-use vmcs_case::{Case, Observation, Session};
-use vmcs_case::{CpuClock, Implementation, ProbeReport, Target};
 
 /// The first process; empty when the build host could not build it.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmcs-kvm-init.elf"));

@@ -4,15 +4,13 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use vmcs_case::{Case, Implementation, Observation, ProbeReport, Session, Target, TargetError};
 use vmcs_kvm::{Executor, KvmError, Payload};
 
 use super::linux::version;
 use crate::answers::{decode_report, encode_session};
 use crate::probe_image;
 use crate::run::{Portions, run};
-use vmcs_case::TargetError;
-use vmcs_case::{Case, Observation, Session};
-use vmcs_case::{Implementation, ProbeReport, Target};
 
 /// How a [`KvmTarget`] works.
 #[derive(Clone, Debug, PartialEq, Eq)]

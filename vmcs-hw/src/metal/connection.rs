@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use vmcs_case::TargetError;
 use vmcs_wire::batch::{MAX_ANSWER_BYTES, MAX_SESSION_BYTES};
 use vmcs_wire::frame::MAX_PAYLOAD;
 use vmcs_wire::line::{Interrupted, SerialLine};
 use vmcs_wire::serial::{Greeting, VERSION};
 
 use super::port::{HostPort, LineName};
-use vmcs_case::TargetError;
 
 /// A machine at a serial line cannot be used.
 #[derive(Debug, thiserror::Error)]

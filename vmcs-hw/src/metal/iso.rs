@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use vmcs_case::{Case, Session, TargetError};
 use vmcs_debian::{InstallError, run};
 use vmcs_driver::{Batch, Chunk};
 use vmcs_wire::batch::Task;
@@ -16,8 +17,6 @@ use super::tools::{self, Tools};
 use crate::answers::encode_session;
 use crate::probe_image;
 use crate::run::push;
-use vmcs_case::TargetError;
-use vmcs_case::{Case, Session};
 
 /// What the image does besides starting the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]

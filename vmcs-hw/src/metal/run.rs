@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 const PROBE_PREFIX: &str = "vmcs-probe: ";
 
 /// A target with a session.
-struct Connected<'a> {
+struct LineSession<'a> {
     target: &'a mut MetalTarget,
     /// The encoded session.
     session: Vec<u8>,
@@ -30,7 +30,7 @@ struct Connected<'a> {
     open: bool,
 }
 
-impl BatchMachine for Connected<'_> {
+impl BatchMachine for LineSession<'_> {
     type Error = TargetError;
 
     /// Executes one batch.
@@ -181,7 +181,7 @@ impl Target for MetalTarget {
         observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
     ) -> Result<(), TargetError> {
         let portions = Portions { chunk: CHUNK, bytes: CHUNK_BYTES, batch: self.options.batch };
-        let mut connected = Connected { session: encode_session(session)?, target: self, open: false };
+        let mut connected = LineSession { session: encode_session(session)?, target: self, open: false };
         let result = run(&mut connected, portions, session, cases, observe, |error| error);
         if connected.open && matches!(result, Ok(()) | Err(TargetError::CaseTooLarge(_))) {
             // If it gets lost with the machine, there is no session to end.

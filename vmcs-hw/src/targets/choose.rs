@@ -92,8 +92,8 @@ impl TargetName {
             Self::Bochs(choice) => {
                 let installs = match choice {
                     BochsChoice::All => all_bochs()?,
-                    BochsChoice::Newest => vec![bochs(None)?],
-                    BochsChoice::Version(version) => vec![bochs(Some(version))?],
+                    BochsChoice::Newest => vec![find_bochs(None)?],
+                    BochsChoice::Version(version) => vec![find_bochs(Some(version))?],
                 };
                 let mut machines = Vec::new();
                 for install in installs {
@@ -133,10 +133,10 @@ impl Machine {
     pub fn of(implementation: &Implementation) -> Result<Self, ChoiceError> {
         let Implementation { name, version, model, on } = implementation;
         match (name.as_str(), on.as_deref()) {
-            ("Bochs", None) => Ok(Self::Bochs { install: bochs(Some(version))?, model: model.clone() }),
+            ("Bochs", None) => Ok(Self::Bochs { install: find_bochs(Some(version))?, model: model.clone() }),
             ("KVM", Some(on)) if on.name == "Bochs" => Ok(Self::KvmOnBochs {
                 kernel: kernel(Some(version))?,
-                install: bochs(Some(&on.version))?,
+                install: find_bochs(Some(&on.version))?,
                 model: model.clone(),
             }),
             _ => Err(ChoiceError::NotFoundAgain(implementation.clone())),
@@ -160,7 +160,7 @@ fn all_bochs() -> Result<Vec<BochsInstall>, ChoiceError> {
 ///
 /// # Errors
 /// [`ChoiceError`].
-pub fn bochs(version: Option<&str>) -> Result<BochsInstall, ChoiceError> {
+pub fn find_bochs(version: Option<&str>) -> Result<BochsInstall, ChoiceError> {
     let Some(version) = version else {
         return all_bochs()?.pop().ok_or_else(|| TargetError::from(BochsError::Missing).into());
     };

@@ -21,7 +21,7 @@ mod machine;
 mod name;
 mod present;
 
-pub use choose::{ChoiceError, Cpus, bochs, default_model};
+pub use choose::{ChoiceError, Cpus, default_model, find_bochs};
 pub use machine::Machine;
 pub use name::{BochsChoice, NotATarget, TargetName};
 pub use present::{Present, present};

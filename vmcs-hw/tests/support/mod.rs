@@ -12,7 +12,7 @@ pub(crate) const REGION: u64 = layout::VMCS_REGIONS;
 
 /// The Bochs to test with: version 2.7, which every Debian has had for long, or the newest. Prints why there is none.
 pub(crate) fn bochs() -> Option<BochsInstall> {
-    let found = targets::bochs(Some("2.7")).or_else(|_| targets::bochs(None));
+    let found = targets::find_bochs(Some("2.7")).or_else(|_| targets::find_bochs(None));
     match found {
         Ok(install) => Some(install),
         Err(ChoiceError::Target(error)) if matches!(error.machine(), Some(BochsError::Missing)) => {
