@@ -1,21 +1,31 @@
 //! What implementations do otherwise than the SDM, reviewed: files that say who, when, what and with which evidence.
+//!
+//! A deviation excuses what it names and nothing else. `docs/deviations.md` describes the files.
 
+pub mod condition;
 mod id;
+pub mod read;
+pub mod written;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use vmcs_case::Implementation;
+use toml::Spanned;
 use vmcs_case::number::Number;
-use vmcs_case::program::{FieldKey, OpLine, Program, StartState};
+use vmcs_case::program::{OpLine, Program, StartState};
+use vmcs_case::{End, Implementation, Op};
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
-use vmcs_model::field::{self, Area, Encoding, FieldId, FieldSet};
+use vmcs_model::field::{Area, FieldId, FieldSet};
 use vmcs_model::formats::exit_reason;
 use vmcs_model::{CpuProfile, Outcome, ReadMemory, Vmcs};
 
 use crate::as_text;
 use crate::step::{OpKind, StepEnd};
+use condition::{Condition, Fields, Subject};
+use read::{FieldRead, MsrRead};
+use written::FieldWritten;
 
 pub use id::{DeviationId, DeviationIds};
 
@@ -24,9 +34,6 @@ const FILES: &[(&str, &str)] = &[
     ("deviations/bochs.toml", include_str!("../deviations/bochs.toml")),
     ("deviations/kvm.toml", include_str!("../deviations/kvm.toml")),
 ];
-
-/// Entries of an MSR-load area that are looked at.
-const MOST_LOADS: u64 = 64;
 
 /// One deviation of an implementation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,46 +44,62 @@ pub struct Deviation {
     /// The implementation's name, such as `Bochs`.
     pub implementation: String,
     /// Its versions; all if there are none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<String>,
     /// Its CPU models; all if there are none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// Checks of a VM entry that it does not make.
-    #[serde(default, with = "as_text::list")]
+    #[serde(default, with = "as_text::list", skip_serializing_if = "Vec::is_empty")]
     pub omits: Vec<CheckId>,
-    /// What a VM entry ends in there although the SDM does not permit it, such as `VMfailValid(7)`.
-    #[serde(default, with = "as_text::option")]
+    /// Fields that its checks find otherwise than they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields_read: Vec<FieldRead>,
+    /// Values in the VM-entry MSR-load area that it takes for others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub msrs_read: Vec<MsrRead>,
+    /// MSRs that it does not load from the VM-entry MSR-load area: the entry fails there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub msrs_refused: Vec<Number>,
+    /// It loads MSRs before it checks the guest state: an entry that fails there does so whatever the guest state is.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub msrs_before_guest_state: bool,
+    /// What a VM entry ends in there although the SDM does not permit it, such as `VMfailValid(7)`. The checks that come
+    /// before, in the SDM's order, are made as ever.
+    #[serde(default, with = "as_text::option", skip_serializing_if = "Option::is_none")]
     pub entry: Option<Outcome>,
+    /// What becomes of the machine, if an entry that is to be refused gets as far as loading state there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes_down: Vec<Down>,
     /// The instruction other than a VM entry that ends differently, such as `invvpid`.
-    #[serde(default, with = "as_text::option")]
+    #[serde(default, with = "as_text::option", skip_serializing_if = "Option::is_none")]
     pub instruction: Option<OpKind>,
-    /// What that instruction ends in there; anything if it is not said.
-    #[serde(default, with = "as_text::option")]
-    pub result: Option<StepEnd>,
+    /// What that instruction ends in there: one of these.
+    #[serde(default, with = "as_text::list", skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<StepEnd>,
     /// What it should end in.
-    #[serde(default, with = "as_text::option")]
+    #[serde(default, with = "as_text::option", skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<StepEnd>,
     /// Components that it lacks although its capabilities promise them.
-    #[serde(default, with = "as_text::list")]
+    #[serde(default, with = "as_text::list", skip_serializing_if = "Vec::is_empty")]
     pub fields_missing: Vec<FieldId>,
     /// Components that it has although its capabilities do not promise them.
-    #[serde(default, with = "as_text::list")]
+    #[serde(default, with = "as_text::list", skip_serializing_if = "Vec::is_empty")]
     pub fields_extra: Vec<FieldId>,
-    /// Fields that it writes, or writes otherwise, where the SDM says what they hold.
-    #[serde(default)]
-    pub fields_written: Vec<String>,
-    /// It takes the machine down.
-    #[serde(default)]
-    pub crashes: bool,
-    /// What has to hold of the current VMCS, all of it.
-    #[serde(default)]
+    /// Bits of fields that hold something else than the SDM says, and what they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields_written: Vec<FieldWritten>,
+    /// After which ends of an entry its `fields_written` show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
+    /// What has to hold, all of it: of the VMCS that the entry finds, of the operands of an instruction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<Condition>,
     /// Of these at least one has to hold, if there are any.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when_any: Vec<Condition>,
     /// MSRs of which the VM-entry MSR-load area has to name one; any area will do if there are none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loads: Vec<Number>,
     /// What the implementation does.
     pub behaviour: String,
@@ -85,8 +108,35 @@ pub struct Deviation {
     /// How one can see it.
     pub evidence: String,
     /// Where it shows, and the smallest program that shows it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub case: Option<MinimalCase>,
+}
+
+/// What becomes of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Down {
+    /// It ends.
+    Crashes,
+    /// It goes on without an answer.
+    Hangs,
+}
+
+/// How an entry ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum After {
+    /// With VMfail or an exception.
+    RefusedEntry,
+    /// It failed during or after loading guest state.
+    FailedEntry,
+    /// The guest was entered, and left by a VM exit.
+    Exit,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What shows a deviation.
@@ -109,51 +159,11 @@ pub struct MinimalCase {
     pub ops: Vec<OpLine>,
 }
 
-/// A condition on a field of the current VMCS: on the bits `field & mask`, all of what it says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Condition {
-    /// The field.
-    pub field: FieldKey,
-    /// Bits that are compared; all if there is no mask.
-    #[serde(default = "all_ones")]
-    pub mask: Number,
-    /// What they are.
-    #[serde(default)]
-    pub equals: Option<Number>,
-    /// What they are at least, as a number.
-    #[serde(default)]
-    pub at_least: Option<Number>,
-    /// They are a linear address that is canonical with 57 bits and not with 48.
-    #[serde(default)]
-    pub canonical_57_only: bool,
-    /// They are a linear address that is not canonical with 48 bits.
-    #[serde(default)]
-    pub noncanonical_48: bool,
-    /// They are, as a number, not what these bits are.
-    #[serde(default)]
-    pub differ_from: Option<FieldBits>,
-}
-
-/// Bits of a field of the current VMCS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FieldBits {
-    /// The field.
-    pub field: FieldKey,
-    /// The bits; they count from the lowest of them.
-    pub mask: Number,
-}
-
-fn all_ones() -> Number {
-    Number(u64::MAX)
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeviationFile {
     #[serde(default)]
-    deviation: Vec<Deviation>,
+    deviation: Vec<Spanned<Deviation>>,
 }
 
 /// A deviation file that cannot be used.
@@ -175,28 +185,43 @@ pub enum DeviationError {
         /// Line and reason.
         message: String,
     },
-    /// A deviation names something that does not exist.
-    #[error("{file}: deviation {id}: unknown {what} {name:?}")]
-    Unknown {
+    /// A deviation contradicts itself, or does not say all that it has to.
+    #[error("{file}: line {line}: deviation {id}: {problem}")]
+    Deviation {
         /// The file.
         file: String,
+        /// Where the deviation begins, from 1.
+        line: usize,
         /// The deviation.
         id: DeviationId,
-        /// Condition or field.
-        what: &'static str,
-        /// The name.
-        name: String,
+        /// What is wrong.
+        problem: Problem,
     },
-    /// A deviation's case is none of its kind.
+}
+
+/// What is wrong with a deviation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A program cannot show which components a VMCS has.
+    #[error("a case is a program, or for fields_missing and fields_extra only a version and a model")]
+    Case,
+    /// Nobody would know when a value of a field is excused.
+    #[error("fields_written needs a condition: after, when, when_any, or a when of each entry")]
+    Unconditional,
+    /// Only what fields hold can depend on how the entry ended.
     #[error(
-        "{file}: deviation {id}: a case is a program, or for fields_missing and fields_extra only a version and a model"
+        "exit_reason and exit_qualification tell of an entry that has ended: only fields_written can depend on them"
     )]
-    Case {
-        /// The file.
-        file: String,
-        /// The deviation.
-        id: DeviationId,
-    },
+    End,
+    /// `after` says when fields are looked at.
+    #[error("after belongs to fields_written")]
+    After,
+    /// An instruction's end is compared with a list.
+    #[error("an instruction needs instead_of and results, and they need an instruction")]
+    Instruction,
+    /// A condition is about what is not there.
+    #[error("only a deviation of an instruction has conditions on operands, and it has no others")]
+    Operand,
 }
 
 /// The reviewed deviations of all implementations.
@@ -246,7 +271,9 @@ impl Deviations {
     /// The text of a file that holds them.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        toml::to_string(&DeviationFile { deviation: self.0.clone() }).expect("every key is a string")
+        let nowhere = |deviation: &Deviation| Spanned::new(Range::default(), deviation.clone());
+        toml::to_string(&DeviationFile { deviation: self.0.iter().map(nowhere).collect() })
+            .expect("every key is a string")
     }
 
     /// All of them.
@@ -300,28 +327,55 @@ impl Deviation {
     fn is_in_guest_state(&self) -> bool {
         let guest_state_fails =
             matches!(self.entry, Some(Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. }));
-        let is_guest_state =
-            |name: &String| FieldId::by_name(name).is_some_and(|field| field.info().area() == Area::GuestState);
+        let is_guest_state = |field: FieldId| field.info().area() == Area::GuestState;
         guest_state_fails
-            || self.fields_written.iter().any(is_guest_state)
-            || self.omitted().iter().any(|check| check.info().phase == Phase::GuestState)
+            || self.fields_written.iter().any(|written| is_guest_state(written.field))
+            || self.fields_read.iter().any(|read| is_guest_state(read.field))
+            || self.omits.iter().any(|check| check.info().phase == Phase::GuestState)
     }
 
-    /// Whether the current VMCS, and the MSR-load area that it names, meet its conditions.
+    /// Whether the fields meet its conditions, and the MSR-load area that they name.
     #[must_use]
-    pub fn applies(&self, vmcs: &Vmcs, memory: &impl ReadMemory) -> bool {
-        let holds = |condition: &Condition| condition.holds(vmcs);
+    pub fn applies(&self, fields: Fields<'_>, memory: &impl ReadMemory) -> bool {
+        let holds = |condition: &Condition| condition.holds(fields);
         self.when.iter().all(holds)
             && (self.when_any.is_empty() || self.when_any.iter().any(holds))
-            && (self.loads.is_empty() || self.loads_msr(vmcs, memory))
+            && (self.loads.is_empty() || first_load(fields.entered, memory, &self.loads).is_some())
     }
 
-    /// Whether the first entries of the VM-entry MSR-load area name one of its MSRs.
-    fn loads_msr(&self, vmcs: &Vmcs, memory: &impl ReadMemory) -> bool {
-        let area = vmcs.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
-        let count = u64::from(vmcs.get(field::VM_ENTRY_MSR_LOAD_COUNT)).min(MOST_LOADS);
-        let named = |entry: u64| memory.read_u32(area.wrapping_add(16 * entry));
-        (0..count).filter_map(named).any(|msr| self.loads.contains(&Number(msr.into())))
+    /// Whether its `fields_written` show when fields are looked at after an entry that ended so, or before any entry.
+    #[must_use]
+    pub fn shows_after(&self, after: Option<After>) -> bool {
+        self.after.is_empty() || after.is_some_and(|after| self.after.contains(&after))
+    }
+
+    /// The end of a VM entry that it brings about itself, with a VMCS that meets its conditions.
+    #[must_use]
+    pub fn ends_in(&self, vmcs: &Vmcs, memory: &impl ReadMemory) -> Option<Outcome> {
+        let refused = || {
+            let qualification = first_load(vmcs, memory, &self.msrs_refused)?;
+            Some(Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, qualification })
+        };
+        self.entry.or_else(refused)
+    }
+
+    /// Whether it is why `op`, which is no VM entry, ended so and not as expected.
+    #[must_use]
+    pub fn accounts_for_end(&self, op: &Op, expected: StepEnd, observed: StepEnd) -> bool {
+        self.instruction == Some(OpKind::of(op))
+            && self.instead_of == Some(expected)
+            && self.results.contains(&observed)
+            && self.when.iter().all(|condition| condition.holds_for(op))
+    }
+
+    /// Whether it takes a machine down so.
+    #[must_use]
+    pub fn takes_down(&self, end: &End) -> bool {
+        match end {
+            End::Completed => false,
+            End::Crashed { .. } => self.takes_down.contains(&Down::Crashes),
+            End::Hung => self.takes_down.contains(&Down::Hangs),
+        }
     }
 
     /// Whether it is about which components a VMCS has, which no program of a session shows.
@@ -360,66 +414,70 @@ impl Deviation {
     pub fn omitted(&self) -> CheckSet {
         self.omits.iter().copied().collect()
     }
-}
 
-impl Condition {
-    fn holds(&self, vmcs: &Vmcs) -> bool {
-        let bits_of = |key: &FieldKey, mask: Number| Some(vmcs.raw(field_id(key)?) & mask.0);
-        let number = |bits: u64, mask: Number| bits.unbounded_shr(mask.0.trailing_zeros());
-        let Some(bits) = bits_of(&self.field, self.mask) else {
-            return false;
+    /// What is wrong with it, if something is.
+    fn problem(&self) -> Option<Problem> {
+        let conditions = || self.when.iter().chain(&self.when_any);
+        let reads = || self.fields_read.iter().flat_map(|read| &read.when);
+        let unconditional = || {
+            self.after.is_empty()
+                && self.when.is_empty()
+                && self.when_any.is_empty()
+                && self.fields_written.iter().any(|written| written.when.is_empty())
         };
-        let equals = |other: &FieldBits| {
-            bits_of(&other.field, other.mask).map(|bits| number(bits, other.mask)) == Some(number(bits, self.mask))
-        };
-        self.equals.is_none_or(|equals| bits == equals.0)
-            && self.at_least.is_none_or(|least| bits >= least.0)
-            && !(self.noncanonical_48 && is_canonical(bits, 48))
-            && (!self.canonical_57_only || (is_canonical(bits, 57) && !is_canonical(bits, 48)))
-            && !self.differ_from.as_ref().is_some_and(equals)
-    }
-
-    /// The fields that it reads.
-    fn fields(&self) -> impl Iterator<Item = &FieldKey> {
-        std::iter::once(&self.field).chain(self.differ_from.as_ref().map(|other| &other.field))
+        let about_entries = !self.omits.is_empty()
+            || !self.fields_read.is_empty()
+            || !self.msrs_read.is_empty()
+            || !self.msrs_refused.is_empty()
+            || self.msrs_before_guest_state
+            || self.entry.is_some()
+            || !self.takes_down.is_empty();
+        let on_operand = |condition: &Condition| matches!(condition.subject, Subject::Operand(_));
+        let is_instruction = self.instruction.is_some();
+        let whole = [is_instruction, self.instead_of.is_some(), !self.results.is_empty()];
+        let problems = [
+            (Problem::Case, self.case.as_ref().is_some_and(|case| case.ops.is_empty() != self.is_about_fields())),
+            (Problem::Unconditional, unconditional()),
+            (
+                Problem::End,
+                reads().any(Condition::is_about_the_end)
+                    || about_entries && conditions().any(Condition::is_about_the_end),
+            ),
+            (Problem::After, !self.after.is_empty() && self.fields_written.is_empty()),
+            (Problem::Instruction, whole.contains(&true) && whole.contains(&false)),
+            (
+                Problem::Operand,
+                conditions().any(|condition| on_operand(condition) != is_instruction)
+                    || self.fields_written.iter().flat_map(|written| &written.when).any(on_operand)
+                    || reads().any(on_operand),
+            ),
+        ];
+        problems.into_iter().find_map(|(problem, is_there)| is_there.then_some(problem))
     }
 }
 
-fn field_id(key: &FieldKey) -> Option<FieldId> {
-    Encoding(u32::try_from(key.encoding().ok()?).ok()?).field()
-}
-
-/// Whether a linear address of that width is sign-extended.
-fn is_canonical(address: u64, width: u32) -> bool {
-    let shift = 64 - width;
-    #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "the sign is what is extended")]
-    let extended = ((address << shift) as i64 >> shift) as u64;
-    extended == address
+/// The number of the first entry of the VM-entry MSR-load area that names one of the MSRs.
+fn first_load(vmcs: &Vmcs, memory: &impl ReadMemory, msrs: &[Number]) -> Option<u64> {
+    if msrs.is_empty() {
+        return None;
+    }
+    read::loads(vmcs, memory).find(|load| msrs.contains(&Number(load.msr.into()))).map(|load| load.number)
 }
 
 fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
     let parsed: DeviationFile = toml::from_str(text)
         .map_err(|error| DeviationError::Parse { file: file.to_owned(), message: error.to_string() })?;
-    for deviation in &parsed.deviation {
-        let unknown = |what, name: &str| DeviationError::Unknown {
-            file: file.to_owned(),
-            id: deviation.id.clone(),
-            what,
-            name: name.to_owned(),
-        };
-        let mut written = deviation.fields_written.iter();
-        if let Some(name) = written.find(|name| FieldId::by_name(name).is_none()) {
-            return Err(unknown("field", name));
+    let check = |deviation: Spanned<Deviation>| {
+        let line = text[..deviation.span().start].lines().count() + 1;
+        let deviation = deviation.into_inner();
+        match deviation.problem() {
+            Some(problem) => {
+                Err(DeviationError::Deviation { file: file.to_owned(), line, id: deviation.id.clone(), problem })
+            }
+            None => Ok(deviation),
         }
-        let mut read = deviation.when.iter().chain(&deviation.when_any).flat_map(Condition::fields);
-        if let Some(key) = read.find(|key| field_id(key).is_none()) {
-            return Err(unknown("field", &format!("{key:?}")));
-        }
-        if deviation.case.as_ref().is_some_and(|case| case.ops.is_empty() != deviation.is_about_fields()) {
-            return Err(DeviationError::Case { file: file.to_owned(), id: deviation.id.clone() });
-        }
-    }
-    Ok(parsed.deviation)
+    };
+    parsed.deviation.into_iter().map(check).collect()
 }
 
 #[cfg(test)]
@@ -459,44 +517,61 @@ mod tests {
         assert_eq!(ids(&both), ["own", "guest"]);
     }
 
-    #[test]
-    fn bits_of_two_fields_differ_as_numbers() {
-        let (cs, ss) = (field::GUEST_CS_SELECTOR.id(), field::GUEST_SS_ACCESS_RIGHTS.id());
-        let condition: Condition = toml::from_str(
-            "field = 'guest_cs_selector'\nmask = 3\ndiffer_from = {field = 'guest_ss_access_rights', mask = 0x60}",
+    fn file(lines: &str) -> String {
+        format!(
+            "# A comment.\n[[deviation]]\nid = 'x'\nimplementation = 'Bochs'\nbehaviour = ''\nsdm = ''\nevidence = ''\n{lines}\n"
         )
-        .unwrap();
-        let mut vmcs = Vmcs::default();
-        vmcs.set_raw(cs, 0xA);
-        vmcs.set_raw(ss, 0xD3);
-        assert!(!condition.holds(&vmcs), "both are 2");
-        vmcs.set_raw(cs, 0x9);
-        assert!(condition.holds(&vmcs));
     }
 
     #[test]
-    fn what_does_not_exist_is_refused() {
-        let file = |line: &str| {
-            format!(
-                "[[deviation]]\nid = 'x'\nimplementation = 'Bochs'\nbehaviour = ''\nsdm = ''\nevidence = ''\n{line}\n"
-            )
-        };
+    fn what_does_not_exist_is_refused_with_its_line() {
         assert!(parse("f", &file("")).is_ok());
-        assert!(matches!(parse("f", &file("omits = ['ctl.none']")), Err(DeviationError::Parse { .. })));
-        assert!(matches!(parse("f", &file("fields_written = ['guest_rax']")), Err(DeviationError::Unknown { .. })));
-        assert!(matches!(parse("f", &file("omit = []")), Err(DeviationError::Parse { .. })));
-        for case in [
-            "fields_extra = ['guest_rip']\ncase = {version = '1', model = 'm', ops = [{op = 'vmxoff'}]}",
-            "case = {version = '1', model = 'm'}",
+        for line in [
+            "omits = ['ctl.none']",
+            "omit = []",
+            "after = ['exit']\nfields_written = ['guest_rip']",
+            "after = ['exit']\nfields_written = [{field = 'guest_rip'}]",
+            "after = ['exit']\nfields_written = [{field = 'guest_rax', value = 0}]",
+            "when = [{field = 'guest_rip'}]",
+            "takes_down = ['burns']",
+            "instruction = 'vmrun'",
+            "results = ['fine']",
         ] {
-            assert!(matches!(parse("f", &file(case)), Err(DeviationError::Case { .. })), "{case}");
+            let error = parse("f", &file(line)).unwrap_err();
+            let last = 7 + line.lines().count();
+            let place = format!("f: TOML parse error at line {last}, column ");
+            assert!(error.to_string().starts_with(&place), "{line}: {error}");
         }
-        for condition in [
-            "{field = 'guest_rax', mask = 1, equals = 1}",
-            "{field = 'guest_rip', differ_from = {field = 'guest_rax', mask = 1}}",
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_with_its_line() {
+        for (problem, lines) in [
+            (
+                Problem::Case,
+                "fields_extra = ['guest_rip']\ncase = {version = '1', model = 'm', ops = [{op = 'vmxoff'}]}",
+            ),
+            (Problem::Case, "case = {version = '1', model = 'm'}"),
+            (Problem::Unconditional, "fields_written = [{field = 'guest_rip', value = 0}]"),
+            (Problem::End, "omits = ['ctl.vpid.nonzero']\nwhen = [{field = 'exit_reason', equals = 52}]"),
+            (Problem::After, "after = ['exit']"),
+            (Problem::Instruction, "instruction = 'invvpid'\ninstead_of = 'ok'"),
+            (Problem::Instruction, "results = ['ok']"),
+            (Problem::Operand, "when = [{operand = 'type', equals = 1}]"),
+            (
+                Problem::Operand,
+                "instruction = 'invept'\ninstead_of = 'ok'\nresults = ['#UD']\nwhen = [{field = 'vpid', equals = 1}]",
+            ),
         ] {
-            let line = format!("when = [{condition}]");
-            assert!(matches!(parse("f", &file(&line)), Err(DeviationError::Unknown { .. })), "{condition}");
+            let error = parse("f", &file(lines)).unwrap_err();
+            assert_eq!(error.to_string(), format!("f: line 2: deviation x: {problem}"), "{lines}");
+        }
+        for lines in [
+            "after = ['exit']\nfields_written = [{field = 'guest_rip', value = 0}]",
+            "fields_written = [{field = 'guest_rip', value = 0, when = [{field = 'exit_reason', equals = 52}]}]",
+            "instruction = 'invvpid'\ninstead_of = 'ok'\nresults = ['#UD']\nwhen = [{operand = 'type', equals = 1}]",
+        ] {
+            assert!(parse("f", &file(lines)).is_ok(), "{lines}");
         }
     }
 }

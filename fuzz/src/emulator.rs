@@ -134,6 +134,11 @@ impl CaseEmulator {
         }
     }
 
+    /// Writes to memory.
+    pub(crate) fn store(&mut self, address: u64, value: u64) {
+        self.processor.memory_mut().write_u64(address, value);
+    }
+
     fn block_by_mov_ss(&mut self, op: &Op) {
         if let Op::Vmlaunch { after_mov_ss } | Op::Vmresume { after_mov_ss } = *op {
             self.processor.cpu_mut().mov_ss_blocking = after_mov_ss;

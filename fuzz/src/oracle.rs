@@ -18,16 +18,16 @@ use std::sync::OnceLock;
 
 use vmcs_case::program::entry_outcome;
 use vmcs_case::{Case, Observation, Session};
+use vmcs_model::Vmcs;
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{Encoding, FieldId};
-use vmcs_model::{Outcome, Vmcs};
 use vmcs_wire::{Op, Start, StepResult};
 
 use crate::deviations::{Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
 use crate::processor::Processor;
 use crate::processor::memory::REGION;
-use crate::step::{OpKind, Step, StepEnd};
+use crate::step::{Step, StepEnd};
 use entry::Taken;
 use fields::Known;
 use open::{is_open, was_active_at_vmxoff};
@@ -215,11 +215,8 @@ impl<'a> Oracle<'a> {
     /// The judgement on an instruction that ended differently.
     fn instruction(&self, op: &Op, expected: &Step, observed: &Step, step: usize) -> Judgement {
         let (expected, observed) = (StepEnd::of(expected), StepEnd::of(observed));
-        let matching = self.reviewed.0.iter().find(|deviation| {
-            deviation.instruction == Some(OpKind::of(op))
-                && deviation.result.is_none_or(|result| result == observed)
-                && deviation.instead_of == Some(expected)
-        });
+        let mut deviations = self.reviewed.0.iter();
+        let matching = deviations.find(|deviation| deviation.accounts_for_end(op, expected, observed));
         let difference = Difference::End { observed, permitted: vec![expected], violated: CheckSet::EMPTY };
         match matching {
             Some(deviation) => Judgement::Deviates(deviation.id.clone().into()),
@@ -231,10 +228,7 @@ impl<'a> Oracle<'a> {
 /// Takes the machine where the target went.
 fn follow(machine: &mut CaseEmulator, known: &mut Known, op: &Op, taken: &Taken) {
     let Taken { outcome, reason, qualification } = *taken;
-    let entered = match (outcome, machine.processor().current()) {
-        (Outcome::Entered, Some(region)) => region.fields.clone(),
-        _ => Vmcs::new(),
-    };
+    let entered = Box::new(machine.processor().current().map_or_else(Vmcs::new, |region| region.fields.clone()));
     machine.follow(op, outcome, reason, qualification);
-    known.note_entry(machine, &entered, outcome, reason);
+    known.note_entry(machine, entered, outcome, reason);
 }

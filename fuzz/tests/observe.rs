@@ -223,9 +223,8 @@ fn a_field_that_nobody_wrote_is_open_until_it_is_looked_at() {
 /// What a deviation says that the implementation writes is counted as that, and does not end the case.
 #[test]
 fn a_reviewed_field_is_a_deviation_and_the_case_goes_on() {
-    let text = "[[deviation]]\nid = 'writes'\nimplementation = 'Bochs'\nfields_written = ['guest_rip']\n\
-                when = [{field = 'exit_reason', mask = 0x80000000, equals = 0x80000000}]\nbehaviour = ''\nsdm = ''\n\
-                evidence = ''\n";
+    let text = "[[deviation]]\nid = 'writes'\nimplementation = 'Bochs'\nafter = ['failed-entry']\n\
+                fields_written = [{field = 'guest_rip', bits = 1, value = 1}]\nbehaviour = ''\nsdm = ''\nevidence = ''\n";
     let deviations = vmcs_fuzz::deviations::Deviations::parse("f", text).unwrap();
     let scene = Scene::new();
     let case = scene.case(&NO_RFLAGS, &[LAUNCH, LOOK, RESUME]);

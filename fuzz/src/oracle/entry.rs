@@ -2,14 +2,12 @@
 
 use vmcs_case::End;
 use vmcs_case::program::entry_outcome;
-use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::ExitReason;
 use vmcs_model::{Outcome, Verdict};
 use vmcs_wire::{Op, StepResult};
 
-use super::reviewed::Reviewed;
+use super::reviewed::{Reviewed, leaves};
 use super::{Disagreement, Judgement, LeftOpen};
-use crate::deviations::{Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
 use crate::step::{Step, StepEnd};
 
@@ -54,57 +52,29 @@ impl Reviewed<'_> {
             End::Crashed { .. } => LeftOpen::Crashed,
             End::Hung => LeftOpen::Hung,
         };
-        if let Some(deviation) = self.applicable(machine, |deviation| deviation.crashes).next() {
-            return Judgement::Deviates(deviation.id.clone().into());
+        // A guest that may be entered can take a machine down.
+        if verdict.permits(&Outcome::Entered) {
+            return Judgement::Unspecified(open);
         }
-        // A guest, or host state that was loaded, can take a machine down; an instruction that fails cannot.
-        let leaves = |verdict: &Verdict| {
-            verdict.permitted.iter().any(|o| matches!(o, Outcome::Entered | Outcome::EntryFailed { .. }))
-        };
+        let attempt = self.attempt(machine, op);
+        if let Some(ids) = attempt.account_for_going_down(verdict, end) {
+            return Judgement::Deviates(ids);
+        }
+        // So can host state that was loaded; an instruction that fails cannot.
         if leaves(verdict) {
             return Judgement::Unspecified(open);
         }
-        let applicable: Vec<_> = self.applicable(machine, |_| true).collect();
-        match Self::omitting(machine, op, verdict, &applicable, &leaves) {
+        match attempt.account_for_leaving(verdict) {
             Some(ids) => Judgement::Deviates(ids),
             None => disagree(),
         }
     }
 
-    /// The deviations that omit checks which are violated and without which the verdict is `wanted`: one alone, or else
-    /// all of them together.
-    fn omitting(
-        machine: &CaseEmulator,
-        op: &Op,
-        verdict: &Verdict,
-        applicable: &[&Deviation],
-        wanted: &dyn Fn(&Verdict) -> bool,
-    ) -> Option<DeviationIds> {
-        let omits = |deviation: &&&Deviation| {
-            deviation
-                .omitted()
-                .iter()
-                .any(|check| verdict.violated.contains(check) || verdict.undecidable.contains(check))
-        };
-        let omitting: Vec<_> = applicable.iter().filter(omits).collect();
-        let is_wanted = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| wanted(&v));
-        if let Some(deviation) = omitting.iter().find(|deviation| is_wanted(&deviation.omitted())) {
-            return Some(deviation.id.clone().into());
-        }
-        let all = omitting.iter().flat_map(|deviation| deviation.omits.iter().copied()).collect();
-        let ids = || omitting.iter().map(|deviation| deviation.id.clone()).collect();
-        (!omitting.is_empty() && is_wanted(&all)).then(ids)
-    }
-
     /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
     fn explained(&self, machine: &CaseEmulator, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
-        let applicable: Vec<_> = self.applicable(machine, |_| true).collect();
-        if let Some(ids) = Self::omitting(machine, op, verdict, &applicable, &|v| v.permits(&observed)) {
-            return Judgement::Deviates(ids);
+        match self.attempt(machine, op).account_for(verdict, observed) {
+            Some(ids) => Judgement::Deviates(ids),
+            None => Judgement::Disagree(Disagreement::of_entry(verdict, observed.into())),
         }
-        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry == Some(observed)) {
-            return Judgement::Deviates(deviation.id.clone().into());
-        }
-        Judgement::Disagree(Disagreement::of_entry(verdict, observed.into()))
     }
 }

@@ -1,16 +1,18 @@
 //! What is known of the fields of the current VMCS, and whether those that a target shows hold it.
 
-use vmcs_model::Outcome;
-use vmcs_model::Vmcs;
+use vmcs_model::controls::PinBased;
 use vmcs_model::field::{self, Encoding, FIELD_COUNT, FieldId};
 use vmcs_model::formats::ExitReason;
+use vmcs_model::{Outcome, Vmcs};
 use vmcs_wire::{Op, StepResult};
 
 use super::effects::{self, Left};
 use super::exit::ObservedExit;
 use super::reviewed::Reviewed;
 use super::{About, Difference, Disagreement, ExplanationText, Since, WrongField};
-use crate::deviations::{Deviation, DeviationIds};
+use crate::deviations::condition::Fields;
+use crate::deviations::written::{Earlier, FieldWritten};
+use crate::deviations::{After, DeviationIds};
 use crate::emulator::CaseEmulator;
 use crate::step::Step;
 
@@ -21,9 +23,23 @@ use crate::step::Step;
 pub(super) struct Known {
     open: [u64; FIELD_COUNT],
     since: Since,
+    /// The fields as the last entry found them, if there was one.
+    entered: Option<Box<Vmcs>>,
+    /// The VMX-preemption timer value that the last entry with another value than 0 loaded, of whichever VMCS.
+    timer: Option<u64>,
 }
 
 impl Since {
+    /// How the entry ended that was the last to change fields, if one was.
+    const fn after(self) -> Option<After> {
+        match self {
+            Self::Writes => None,
+            Self::Refusal => Some(After::RefusedEntry),
+            Self::FailedEntry => Some(After::FailedEntry),
+            Self::Exit => Some(After::Exit),
+        }
+    }
+
     /// Why a field should hold what is expected.
     fn reason(self, field: FieldId) -> String {
         let unchanged = |section: &str| format!("{field:?} is not written: SDM {section}.");
@@ -44,7 +60,8 @@ impl Since {
 
 impl Known {
     /// Nothing is known of a VMCS that was just made current.
-    pub(super) const NOTHING: Self = Self { open: [u64::MAX; FIELD_COUNT], since: Since::Writes };
+    pub(super) const NOTHING: Self =
+        Self { open: [u64::MAX; FIELD_COUNT], since: Since::Writes, entered: None, timer: None };
 
     /// Notes what an instruction other than an entry has written, which ended in `result`.
     pub(super) fn note(&mut self, op: &Op, result: &Step, images: &[Vec<(u32, u64)>]) {
@@ -63,7 +80,9 @@ impl Known {
                     .filter_map(|(encoding, _)| Encoding(*encoding).field())
                     .for_each(|field| self.settle(field));
             }
-            (Op::Vmclear { .. } | Op::Vmptrld { .. } | Op::Vmxon { .. } | Op::Vmxoff, _) => *self = Self::NOTHING,
+            (Op::Vmclear { .. } | Op::Vmptrld { .. } | Op::Vmxon { .. } | Op::Vmxoff, _) => {
+                *self = Self { timer: self.timer, ..Self::NOTHING };
+            }
             _ => {}
         }
     }
@@ -72,7 +91,7 @@ impl Known {
     pub(super) fn note_entry(
         &mut self,
         machine: &mut CaseEmulator,
-        entered: &Vmcs,
+        entered: Box<Vmcs>,
         outcome: Outcome,
         reason: ExitReason,
     ) {
@@ -87,7 +106,7 @@ impl Known {
                 self.since = Since::FailedEntry;
             }
             Outcome::Entered => {
-                for (field, left) in effects::after(&ObservedExit::new(entered, reason)) {
+                for (field, left) in effects::after(&ObservedExit::new(&entered, reason)) {
                     let open = match left {
                         Left::Open(open) => open,
                         Left::Value { value, open } => {
@@ -98,9 +117,15 @@ impl Known {
                     self.open[field.index()] = open;
                 }
                 self.since = Since::Exit;
+                let timer = u64::from(entered.get(field::VMX_PREEMPTION_TIMER_VALUE));
+                let pin = entered.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
+                if pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && timer != 0 {
+                    self.timer = Some(timer);
+                }
             }
             Outcome::Fault(_) | Outcome::FailInvalid | Outcome::Exited { .. } => self.since = Since::Refusal,
         }
+        self.entered = Some(entered);
     }
 
     fn settle(&mut self, field: FieldId) {
@@ -121,6 +146,9 @@ impl Reviewed<'_> {
             return Ok(DeviationIds::NONE);
         };
         let since = known.since;
+        let entered = known.entered.as_deref().unwrap_or(&current.fields);
+        let earlier = Earlier { fields: Fields { entered, ended: &current.fields }, timer: known.timer };
+        let memory = machine.processor().memory();
         let mut accounted = DeviationIds::NONE;
         let mut differing = Vec::new();
         for (field, observed) in shown.clone() {
@@ -129,14 +157,20 @@ impl Reviewed<'_> {
                 continue;
             }
             differing.push((field, observed));
-            if (observed ^ expected) & !known.open[field.index()] == 0 {
-                continue;
+            let mut wrong_bits = (observed ^ expected) & !known.open[field.index()];
+            for deviation in &self.0 {
+                let shows = |written: &&FieldWritten| written.field == field && written.bits.0 & wrong_bits != 0;
+                let mut written = deviation.fields_written.iter().filter(shows);
+                if let Some(written) = written.find(|written| written.accounts_for(observed, earlier))
+                    && deviation.shows_after(since.after())
+                    && deviation.applies(earlier.fields, memory)
+                {
+                    wrong_bits &= !written.bits.0;
+                    accounted.add(deviation.id.clone());
+                }
             }
-            let name = field.info().name;
-            let writes = |deviation: &&Deviation| deviation.fields_written.iter().any(|field| field == name);
-            match self.applicable(machine, writes).next() {
-                Some(deviation) => accounted.add(deviation.id.clone()),
-                None => return Err(Box::new(wrong(field, observed, expected, since))),
+            if wrong_bits != 0 {
+                return Err(Box::new(wrong(field, observed, expected, since)));
             }
         }
         for (field, observed) in differing {

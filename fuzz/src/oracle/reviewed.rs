@@ -1,24 +1,194 @@
-//! The reviewed deviations of a target, and which of them apply at a step.
+//! The reviewed deviations of a target, and which of them account for how a VM entry ended.
 
-use crate::deviations::Deviation;
+use vmcs_case::End;
+use vmcs_model::checks::{CheckId, CheckSet, Phase};
+use vmcs_model::formats::exit_reason;
+use vmcs_model::{Outcome, Verdict};
+use vmcs_wire::Op;
+
+use crate::deviations::condition::Fields;
+use crate::deviations::{Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
+use crate::step::StepEnd;
 
 /// The reviewed deviations of a target.
 #[derive(Debug)]
 pub(super) struct Reviewed<'a>(pub(super) Vec<&'a Deviation>);
 
+/// A VM entry that is about to be made, and the deviations whose conditions its VMCS meets.
+pub(super) struct Attempt<'a, 'm> {
+    machine: &'m CaseEmulator,
+    op: &'m Op,
+    applicable: Vec<&'a Deviation>,
+}
+
 impl<'a> Reviewed<'a> {
-    /// The `wanted` deviations whose conditions the current VMCS meets.
-    pub(super) fn applicable<'b>(
-        &'b self,
-        machine: &'b CaseEmulator,
-        wanted: impl Fn(&&'a Deviation) -> bool + 'b,
-    ) -> impl Iterator<Item = &'a Deviation> + 'b {
+    /// A VM entry that `machine` is about to make.
+    pub(super) fn attempt<'m>(&self, machine: &'m CaseEmulator, op: &'m Op) -> Attempt<'a, 'm> {
         let (current, memory) = (machine.processor().current(), machine.processor().memory());
-        self.0
-            .iter()
-            .copied()
-            .filter(wanted)
-            .filter(move |deviation| current.is_some_and(|region| deviation.applies(&region.fields, memory)))
+        let applies = |deviation: &&Deviation| {
+            current.is_some_and(|region| deviation.applies(Fields::before(&region.fields), memory))
+        };
+        Attempt { machine, op, applicable: self.0.iter().copied().filter(applies).collect() }
     }
+}
+
+impl<'a> Attempt<'a, '_> {
+    /// The deviations that account for an outcome which `verdict`, the SDM's, does not permit: one alone, or else as few
+    /// as it takes.
+    pub(super) fn account_for(&self, verdict: &Verdict, observed: Outcome) -> Option<DeviationIds> {
+        let changes: Vec<_> = self.changing(verdict).collect();
+        self.fewest(&changes, |deviations| self.verdict(deviations).permits(&observed))
+            .or_else(|| self.account_for_msrs_first(&changes, observed))
+            .or_else(|| {
+                let mut ending = self.ending(observed);
+                ending.find_map(|ending| {
+                    let reached = |others: &[&Deviation]| reaches(&self.verdict(others), observed);
+                    self.with_fewest(ending, &changes, reached)
+                })
+            })
+    }
+
+    /// The deviations because of which the machine went down at an entry that is not permitted to enter.
+    pub(super) fn account_for_going_down(&self, verdict: &Verdict, end: &End) -> Option<DeviationIds> {
+        let changes: Vec<_> = self.changing(verdict).collect();
+        let mut ending = self.applicable.iter().copied().filter(|deviation| deviation.takes_down(end));
+        ending.find_map(|ending| {
+            self.with_fewest(ending, &changes, |others| {
+                let deviations: Vec<_> = others.iter().copied().chain([ending]).collect();
+                leaves(&self.verdict(&deviations))
+            })
+        })
+    }
+
+    /// The deviations because of which an entry that has to be refused leaves: what comes then can take a machine down.
+    pub(super) fn account_for_leaving(&self, verdict: &Verdict) -> Option<DeviationIds> {
+        let changes: Vec<_> = self.changing(verdict).collect();
+        self.fewest(&changes, |deviations| leaves(&self.verdict(deviations)))
+    }
+
+    /// Those because of which a failure to load MSRs comes before the guest state is checked.
+    fn account_for_msrs_first(&self, changes: &[&'a Deviation], observed: Outcome) -> Option<DeviationIds> {
+        if !matches!(observed, Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. }) {
+            return None;
+        }
+        let guest_state = CheckId::all().filter(|check| check.info().phase == Phase::GuestState).collect();
+        let first = self.applicable.iter().copied().find(|deviation| deviation.msrs_before_guest_state)?;
+        self.with_fewest(first, changes, |others| self.verdict_omitting(others, &guest_state).permits(&observed))
+    }
+
+    /// The deviations that bring that outcome about themselves.
+    fn ending(&self, observed: Outcome) -> impl Iterator<Item = &'a Deviation> {
+        let (current, memory) = (self.machine.processor().current(), self.machine.processor().memory());
+        self.applicable.iter().copied().filter(move |deviation| {
+            current.and_then(|region| deviation.ends_in(&region.fields, memory)) == Some(observed)
+        })
+    }
+
+    /// The deviations that change what the checks come to: they omit one that is not held, or find something else than
+    /// there is.
+    fn changing(&self, verdict: &Verdict) -> impl Iterator<Item = &'a Deviation> {
+        let open = verdict.violated.union(&verdict.undecidable);
+        self.applicable.iter().copied().filter(move |deviation| {
+            deviation.omits.iter().any(|check| open.contains(*check)) || self.reads_otherwise(deviation)
+        })
+    }
+
+    fn reads_otherwise(&self, deviation: &Deviation) -> bool {
+        let Some(region) = self.machine.processor().current() else { return false };
+        let memory = self.machine.processor().memory();
+        deviation.fields_read.iter().any(|read| read.found(&region.fields).is_some())
+            || deviation.msrs_read.iter().any(|read| read.changes(&region.fields, memory).next().is_some())
+    }
+
+    /// The verdict on the entry by a processor that has these deviations.
+    fn verdict(&self, deviations: &[&Deviation]) -> Verdict {
+        self.verdict_omitting(deviations, &CheckSet::EMPTY)
+    }
+
+    /// As [`Self::verdict`], for a processor that does not make the checks `omitted` either.
+    fn verdict_omitting(&self, deviations: &[&Deviation], omitted: &CheckSet) -> Verdict {
+        let mut machine = self.machine.clone();
+        let mut omitted = *omitted;
+        for deviation in deviations {
+            omitted = omitted.union(&deviation.omitted());
+            read_otherwise(&mut machine, deviation);
+        }
+        machine.verdict_omitting(self.op, &omitted).expect("it is a VM entry")
+    }
+
+    /// One of `deviations` with which it is as `wanted`; or else as few of them as it takes, if it is with all.
+    fn fewest(&self, deviations: &[&'a Deviation], wanted: impl Fn(&[&Deviation]) -> bool) -> Option<DeviationIds> {
+        let alone = deviations.iter().copied().find(|deviation| wanted(&[deviation]));
+        let needed = match alone {
+            Some(deviation) => vec![deviation],
+            None => needed(deviations, &wanted).filter(|needed| !needed.is_empty())?,
+        };
+        Some(needed.into_iter().map(|deviation| deviation.id.clone()).collect())
+    }
+
+    /// `first`, and as few of `others` as it takes for it to be as `wanted`.
+    fn with_fewest(
+        &self,
+        first: &Deviation,
+        others: &[&'a Deviation],
+        wanted: impl Fn(&[&Deviation]) -> bool,
+    ) -> Option<DeviationIds> {
+        let needed = needed(others, &wanted)?;
+        let ids = needed.into_iter().map(|deviation| deviation.id.clone());
+        Some(std::iter::once(first.id.clone()).chain(ids).collect())
+    }
+}
+
+/// Makes the current VMCS and the VM-entry MSR-load area hold what a processor with that deviation finds in them.
+fn read_otherwise(machine: &mut CaseEmulator, deviation: &Deviation) {
+    for read in &deviation.fields_read {
+        if let Some(found) = machine.processor().current().and_then(|region| read.found(&region.fields)) {
+            machine.adopt(read.field, found);
+        }
+    }
+    for read in &deviation.msrs_read {
+        let processor = machine.processor();
+        let changes = processor.current().map(|region| read.changes(&region.fields, processor.memory()).collect());
+        let changes: Vec<_> = changes.unwrap_or_default();
+        changes.into_iter().for_each(|(address, value)| machine.store(address, value));
+    }
+}
+
+/// What is left of `deviations` if each is left away without which it is as `wanted`; `None` if it is not with all.
+fn needed<'a>(deviations: &[&'a Deviation], wanted: impl Fn(&[&Deviation]) -> bool) -> Option<Vec<&'a Deviation>> {
+    let mut needed = deviations.to_vec();
+    if !wanted(&needed) {
+        return None;
+    }
+    let mut index = 0;
+    while index < needed.len() {
+        let mut fewer = needed.clone();
+        fewer.remove(index);
+        if wanted(&fewer) {
+            needed = fewer;
+        } else {
+            index += 1;
+        }
+    }
+    Some(needed)
+}
+
+/// Whether the entry may get as far as it does with `outcome`: it ends so, or later.
+fn reaches(verdict: &Verdict, outcome: Outcome) -> bool {
+    let progress = |outcome: Outcome| StepEnd::from(outcome).progress();
+    let gets_as_far = |permitted: Outcome| match (permitted, outcome) {
+        // Of failures to load MSRs the first is the one that there is.
+        (
+            Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, qualification: permitted },
+            Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, qualification },
+        ) => permitted >= qualification,
+        _ => progress(permitted) >= progress(outcome),
+    };
+    verdict.permitted.iter().any(gets_as_far)
+}
+
+/// Whether the entry may end by anything else than an instruction that fails.
+pub(super) fn leaves(verdict: &Verdict) -> bool {
+    verdict.permitted.iter().any(|outcome| matches!(outcome, Outcome::Entered | Outcome::EntryFailed { .. }))
 }

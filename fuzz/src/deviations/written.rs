@@ -1,0 +1,233 @@
+//! What an implementation writes to fields although the SDM says something else: which bits, and what they then hold.
+
+use serde::{Deserialize, Serialize};
+use vmcs_case::number::Number;
+use vmcs_model::field::FieldId;
+
+use super::condition::{Condition, Fields};
+use crate::as_text;
+
+/// Bits of a field that hold something else than the SDM says, and what they hold. All other bits are as the SDM says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "FieldWrittenText", into = "FieldWrittenText")]
+pub struct FieldWritten {
+    /// The field.
+    pub field: FieldId,
+    /// The bits.
+    pub bits: Number,
+    /// What they hold.
+    pub held: Held,
+    /// What has to be the case besides what the whole deviation demands.
+    pub when: Vec<Condition>,
+}
+
+/// What bits of a field hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// This: `value`.
+    Value(Number),
+    /// One of these: `one_of`.
+    OneOf(Vec<Number>),
+    /// What they held before the entry: `kept`.
+    Kept,
+    /// What the field held before the entry and so much more: `plus`.
+    Plus(Number),
+    /// What is left of the value of the field that an earlier entry of the same program loaded, less at most so much:
+    /// `left_of_earlier`.
+    LeftOfEarlier(Number),
+    /// Nobody can say: `unpredictable`, with the reason.
+    Unpredictable(String),
+}
+
+/// What a field held earlier.
+#[derive(Clone, Copy, Debug)]
+pub struct Earlier<'a> {
+    /// The fields before and after the entry.
+    pub fields: Fields<'a>,
+    /// The VMX-preemption timer value that the last entry with another value than 0 loaded, if one did.
+    pub timer: Option<u64>,
+}
+
+impl FieldWritten {
+    /// Whether its own conditions are met, and `observed` has in its bits what it says.
+    #[must_use]
+    pub fn accounts_for(&self, observed: u64, earlier: Earlier<'_>) -> bool {
+        self.when.iter().all(|condition| condition.holds(earlier.fields)) && self.is_held(observed, earlier)
+    }
+
+    fn is_held(&self, observed: u64, earlier: Earlier<'_>) -> bool {
+        let found = observed & self.bits.0;
+        let before = earlier.fields.entered.raw(self.field);
+        match &self.held {
+            Held::Value(value) => found == value.0,
+            Held::OneOf(values) => values.contains(&Number(found)),
+            Held::Kept => found == before & self.bits.0,
+            Held::Plus(more) => found == before.wrapping_add(more.0) & self.bits.0,
+            Held::LeftOfEarlier(most) => {
+                earlier.timer.and_then(|timer| timer.checked_sub(observed)).is_some_and(|spent| spent <= most.0)
+            }
+            Held::Unpredictable(_) => true,
+        }
+    }
+}
+
+/// It as files have it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FieldWrittenText {
+    #[serde(with = "as_text")]
+    field: FieldId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bits: Option<Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    one_of: Option<Vec<Number>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plus: Option<Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_of_earlier: Option<Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unpredictable: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    when: Vec<Condition>,
+}
+
+/// What is wrong with an entry of `fields_written`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum FieldWrittenError {
+    #[error(
+        "an entry of fields_written says what the field then holds, by one of value, one_of, kept = true, plus, \
+         left_of_earlier and unpredictable"
+    )]
+    Held,
+    #[error("a value has bits that the entry is not about, or that the field does not have")]
+    OtherBits,
+    #[error("unpredictable says which bits nobody can predict, and why")]
+    Reason,
+}
+
+impl TryFrom<FieldWrittenText> for FieldWritten {
+    type Error = FieldWrittenError;
+
+    fn try_from(text: FieldWrittenText) -> Result<Self, FieldWrittenError> {
+        let FieldWrittenText { field, bits, value, one_of, kept, plus, left_of_earlier, unpredictable, when } = text;
+        let given = bits;
+        let all = Number(field.info().width().mask());
+        let bits = bits.unwrap_or(all);
+        let held = [
+            value.map(Held::Value),
+            one_of.map(Held::OneOf),
+            kept.filter(|kept| *kept).map(|_| Held::Kept),
+            plus.map(Held::Plus),
+            left_of_earlier.map(Held::LeftOfEarlier),
+            unpredictable.map(Held::Unpredictable),
+        ];
+        let mut held = held.into_iter().flatten();
+        let (Some(held), None) = (held.next(), held.next()) else {
+            return Err(FieldWrittenError::Held);
+        };
+        let outside = |value: &Number| value.0 & !bits.0 != 0;
+        match &held {
+            _ if bits.0 & !all.0 != 0 || bits.0 == 0 => Err(FieldWrittenError::OtherBits),
+            Held::Value(value) if outside(value) => Err(FieldWrittenError::OtherBits),
+            Held::OneOf(values) if values.is_empty() => Err(FieldWrittenError::Held),
+            Held::OneOf(values) if values.iter().any(outside) => Err(FieldWrittenError::OtherBits),
+            Held::Unpredictable(why) if why.is_empty() || given.is_none() => Err(FieldWrittenError::Reason),
+            _ => Ok(Self { field, bits, held, when }),
+        }
+    }
+}
+
+impl From<FieldWritten> for FieldWrittenText {
+    fn from(written: FieldWritten) -> Self {
+        let FieldWritten { field, bits, held, when } = written;
+        let mut text = Self {
+            field,
+            bits: Some(bits),
+            value: None,
+            one_of: None,
+            kept: None,
+            plus: None,
+            left_of_earlier: None,
+            unpredictable: None,
+            when,
+        };
+        match held {
+            Held::Value(value) => text.value = Some(value),
+            Held::OneOf(values) => text.one_of = Some(values),
+            Held::Kept => text.kept = Some(true),
+            Held::Plus(more) => text.plus = Some(more),
+            Held::LeftOfEarlier(most) => text.left_of_earlier = Some(most),
+            Held::Unpredictable(why) => text.unpredictable = Some(why),
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmcs_model::Vmcs;
+    use vmcs_model::field;
+
+    use super::*;
+
+    fn written(text: &str) -> FieldWritten {
+        toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Whether values are accounted for in GUEST_RIP, which held 1800H before, or in a timer that an earlier entry of the
+    /// program has set to 1000H.
+    fn accounted<const N: usize>(text: &str, values: [u64; N]) -> [bool; N] {
+        let (mut entered, ended) = (Vmcs::default(), Vmcs::default());
+        entered.set_raw(field::GUEST_RIP.id(), 0x1800);
+        let earlier = Earlier { fields: Fields { entered: &entered, ended: &ended }, timer: Some(0x1000) };
+        values.map(|value| written(text).accounts_for(value, earlier))
+    }
+
+    #[test]
+    fn each_kind_of_value_is_that_value_and_no_other() {
+        let rip = |held: &str| format!("field = 'guest_rip'\n{held}");
+        assert_eq!(accounted(&rip("value = 5"), [5, 4]), [true, false]);
+        assert_eq!(accounted(&rip("bits = 0xF\nvalue = 5"), [0x175, 0x176]), [true, false]);
+        assert_eq!(accounted(&rip("one_of = [0, 5]"), [0, 5, 1]), [true, true, false]);
+        assert_eq!(accounted(&rip("kept = true"), [0x1800, 0x1801]), [true, false]);
+        assert_eq!(accounted(&rip("bits = 0x1000\nkept = true"), [0x1234, 0x2234]), [true, false]);
+        assert_eq!(accounted(&rip("plus = 2"), [0x1802, 0x1800, 0x1803]), [true, false, false]);
+        assert_eq!(accounted(&rip("bits = 0xF\nunpredictable = 'chance'"), [0, 0xF]), [true, true]);
+        let timer = "field = 'vmx_preemption_timer_value'\nleft_of_earlier = 0x10";
+        assert_eq!(accounted(timer, [0x1000, 0xFF0, 0xFEF, 0x1001, 0]), [true, true, false, false, false]);
+    }
+
+    #[test]
+    fn an_entry_may_have_conditions_of_its_own() {
+        let text = |before: u64| {
+            format!("field = 'guest_rip'\nvalue = 5\nwhen = [{{field = 'guest_rip', equals = {before}}}]")
+        };
+        assert_eq!(accounted(&text(0x1800), [5]), [true]);
+        assert_eq!(accounted(&text(0x1801), [5]), [false]);
+    }
+
+    #[test]
+    fn an_entry_without_a_value_is_refused() {
+        for text in [
+            "field = 'guest_rip'",
+            "field = 'guest_rip'\nbits = 1",
+            "field = 'guest_rip'\nkept = false",
+            "field = 'guest_rip'\none_of = []",
+            "field = 'guest_rip'\nvalue = 1\nkept = true",
+            "field = 'guest_rax'\nvalue = 1",
+            "field = 'guest_rip'\nbits = 1\nvalue = 2",
+            "field = 'guest_rip'\nbits = 1\none_of = [1, 2]",
+            "field = 'guest_cs_selector'\nvalue = 0x10000",
+            "field = 'guest_cs_selector'\nbits = 0x10000\nvalue = 0",
+            "field = 'guest_rip'\nbits = 0\nvalue = 0",
+            "field = 'guest_rip'\nunpredictable = 'all of it'",
+            "field = 'guest_rip'\nbits = 1\nunpredictable = ''",
+        ] {
+            assert!(toml::from_str::<FieldWritten>(text).is_err(), "{text}");
+        }
+    }
+}
