@@ -241,8 +241,8 @@ impl Rest {
 
         let read = |msr: CapabilityMsr| vmx::rdmsr(msr.number()).unwrap_or(0);
         let precise = read(CapabilityMsr::Basic) >> TRUE_CONTROLS & 1 == 1;
-        for (field, [usual, true_one], wanted) in CONTROLS {
-            let allowed = read(if precise { true_one } else { usual });
+        for (field, [usual, precise_one], wanted) in CONTROLS {
+            let allowed = read(if precise { precise_one } else { usual });
             set((field, (wanted | allowed & 0xFFFF_FFFF) & allowed >> 32));
         }
         set((encoding(field::SECONDARY_VM_EXIT_CONTROLS), CONTROLS_OF_LOADED.2.bits() & read(CapabilityMsr::Exit2)));
