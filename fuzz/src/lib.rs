@@ -31,7 +31,7 @@
 //! use vmcs_fuzz::oracle::{Judgement, Oracle};
 //! use vmcs_fuzz::{Generator, TestProcessor};
 //!
-//! let profile = NamedProfile::by_name("Tiger Lake").expect("it is a shipped profile").profile;
+//! let profile = NamedProfile::by_name("Tiger Lake").expect("it is a shipped profile").profile.clone();
 //! let processor = TestProcessor::new(&profile);
 //! let session = processor.session();
 //! let case = Generator::Images.case(&processor, 1, 0);
