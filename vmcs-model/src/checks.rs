@@ -237,23 +237,23 @@ macro_rules! checks {
     (
         $(#[doc = $doc:literal])+
         pub enum $section:ident, $phase:ident, sdm $number:literal $title:literal, fails $default:expr, |$c:ident|
-        $(unless $section_filter:expr,)?
-        $(when $guard:expr, $gate:literal $(, unless $filter:expr)? => {
+        $(unless $filter:expr,)?
+        $($(when $guard:expr, $gate:literal => {
             $($(#[doc = $rule:literal])+ $name:ident $id:literal [$($field:ident),*] $(-> $failure:expr)? => $holds:expr;)+
-        })+
+        })+)then+
     ) => {
         $(#[doc = $doc])+
         #[doc = concat!("\n\nSDM ", $number, ", ", $title, ".")]
         #[allow(rustdoc::broken_intra_doc_links, reason = "rules name bits of MSRs as the SDM does, such as [56]")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
-        pub enum $section { $($($(#[doc = $rule])+ $name,)+)+ }
+        pub enum $section { $($($($(#[doc = $rule])+ $name,)+)+)+ }
 
         impl $section {
             /// The checks, in the order of the rows.
-            pub const ALL: &'static [Self] = &[$($(Self::$name),+),+];
+            pub const ALL: &'static [Self] = &[$($($(Self::$name),+),+),+];
             /// What each is, in the same order.
-            pub const INFO: &'static [$crate::checks::CheckInfo] = &[$($($crate::checks::CheckInfo {
+            pub const INFO: &'static [$crate::checks::CheckInfo] = &[$($($($crate::checks::CheckInfo {
                 id: $id,
                 rule: concat!($($rule),+).trim_ascii(),
                 gate: $gate,
@@ -262,22 +262,37 @@ macro_rules! checks {
                 fields: &[$($crate::field::$field.id()),*],
                 failure: { let all = [$default $(, $failure)?]; all[all.len() - 1] },
                 phase: $crate::checks::Phase::$phase,
-            }),+),+];
+            }),+),+),+];
 
-            /// Reports every violated check of the section. Inlined, so that a filter that is true costs no call.
+            /// Reports every violated check of the section.
             #[inline(always)]
             pub(crate) fn run<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
                 $c: &$crate::context::EntryContext<'_, R, M>,
                 sink: &mut S,
             ) -> core::ops::ControlFlow<S::Break> {
-                $(if $section_filter {
+                $(if $filter {
                     return core::ops::ControlFlow::Continue(());
                 })?
-                $(if $guard $(&& !$filter)? {
-                    $(if !$holds {
-                        $crate::checks::report(sink, Self::$name.into())?;
+                $(if $($guard)|+ {
+                    $(if $guard && !($($holds)&&+) {
+                        return Self::report($c, sink);
                     })+
                 })+
+                core::ops::ControlFlow::Continue(())
+            }
+
+            /// Reports every violated check of the section, row by row.
+            #[cold]
+            #[inline(never)]
+            fn report<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
+                $c: &$crate::context::EntryContext<'_, R, M>,
+                sink: &mut S,
+            ) -> core::ops::ControlFlow<S::Break> {
+                $($(if $guard {
+                    $(if !$holds {
+                        sink.violated(Self::$name.into())?;
+                    })+
+                })+)+
                 core::ops::ControlFlow::Continue(())
             }
 
@@ -288,7 +303,7 @@ macro_rules! checks {
             ) -> bool {
                 let _ = $c;
                 match self {
-                    $($(Self::$name)|+ => $guard,)+
+                    $($($(Self::$name)|+ => $guard,)+)+
                 }
             }
 
@@ -297,8 +312,8 @@ macro_rules! checks {
                 $c: &$crate::context::EntryContext<'_, $crate::partial::Watch<'_, R>, M>,
                 into: &mut $crate::checks::PartialChecks,
             ) {
-                $(let guard = $c.watch(|| $guard);
-                $(into.judge(Self::$name.into(), guard, || $c.watch(|| $holds));)+)+
+                $($(let guard = $c.watch(|| $guard);
+                $(into.judge(Self::$name.into(), guard, || $c.watch(|| $holds));)+)+)+
             }
         }
 

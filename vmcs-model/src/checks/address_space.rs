@@ -15,7 +15,6 @@ checks! {
     /// (error 7) and at the host-state area (error 8), and both kinds come in any order. Implementations give 8.
     pub enum AddressSpaceCheck, ControlsAndHost, sdm "27.2.4" "Checks Related to Address-Space Size",
         fails Failure::valid(8).or(Outcome::fail_valid(7)), |c|
-    unless usual(c),
     when !c.cpu().efer.contains(Efer::LMA), "IA32_EFER.LMA is 0 at the time of VM entry" => {
         /// “IA-32e mode guest” is 0.
         LegacyGuest "as.legacy.guest-not-ia32e" [VM_ENTRY_CONTROLS] => !c.ia32e_guest();
@@ -26,6 +25,7 @@ checks! {
         /// “host address-space size” is 1.
         LongModeHost "as.longmode.host-64" [PRIMARY_VM_EXIT_CONTROLS] => c.host_64();
     }
+    then
     when !c.host_64(), "“host address-space size” is 0" => {
         /// “IA-32e mode guest” is 0.
         Host32Guest "as.host32.guest-not-ia32e" [VM_ENTRY_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] => !c.ia32e_guest();
@@ -42,12 +42,14 @@ checks! {
         /// Bits 63:32 of SSP are 0.
         Host32Ssp "as.host32.ssp-high" [HOST_SSP, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_SSP) >> 32 == 0;
     }
+    then
     when c.host_64(), "“host address-space size” is 1" => {
         /// CR4.PAE is 1.
         Host64Pae "as.host64.pae" [HOST_CR4, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_CR4).contains(Cr4::PAE);
         /// RIP is canonical.
         Host64Rip "as.host64.rip-canonical" [HOST_RIP, PRIMARY_VM_EXIT_CONTROLS] => c.canonical(c.get(field::HOST_RIP));
     }
+    then
     when c.host_64() && c.exit().contains(Exit::LOAD_CET_STATE), "“host address-space size” and “load CET state” (exit) are 1" => {
         /// IA32_S_CET is canonical.
         Host64SCet "as.host64.s-cet-canonical" [HOST_IA32_S_CET, PRIMARY_VM_EXIT_CONTROLS] => c.canonical(c.get(field::HOST_IA32_S_CET));

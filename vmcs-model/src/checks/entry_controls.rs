@@ -45,7 +45,7 @@ checks! {
         LoadLastByte "ctl.entry-msr-load.last-byte-width" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] =>
             msr_area_last_byte(c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS), c.get(field::VM_ENTRY_MSR_LOAD_COUNT)).is_some_and(|last| c.address_fits(last));
     }
-    when c.event().valid(), "an event is injected", unless common_event(c) => {
+    when c.event().valid(), "an event is injected" => {
         /// The event type is not 1, which is reserved.
         InjectReservedType "ctl.inject.type-1" [VM_ENTRY_INTERRUPTION_INFORMATION] =>
             c.event().event_type() != RESERVED;

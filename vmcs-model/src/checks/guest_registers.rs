@@ -15,7 +15,6 @@ use crate::vmcs::ReadFields;
 checks! {
     /// Checks on guest control registers, debug registers and MSRs.
     pub enum GuestRegisterCheck, GuestState, sdm "27.3.1.1" "Checks on Guest Control Registers, Debug Registers, and MSRs", fails Failure::guest_state(0), |c|
-    unless usual(c),
     when true, "" => {
         /// Every bit of CR0 that is fixed to 1 in VMX operation is 1. PE and PG are exempt if “unrestricted guest” is 1; NW
         /// and CD are not checked.
@@ -73,6 +72,7 @@ checks! {
         /// IA32_SYSENTER_EIP is canonical.
         SysenterEip "guest.sysenter-eip.canonical" [GUEST_IA32_SYSENTER_EIP] => c.canonical(c.get(field::GUEST_IA32_SYSENTER_EIP));
     }
+    then
     when c.entry().contains(Entry::LOAD_CET_STATE), "“load CET state” (entry) is 1" => {
         /// IA32_S_CET is canonical. The SDM lists the check; implementers of the architecture have said that processors do
         /// not make it.
@@ -94,6 +94,7 @@ checks! {
         PerfGlobalCtrl "guest.perf-global-ctrl.reserved" [GUEST_IA32_PERF_GLOBAL_CTRL, VM_ENTRY_CONTROLS] =>
             c.perf_global_ctrl_valid(c.get(field::GUEST_IA32_PERF_GLOBAL_CTRL));
     }
+    then
     when c.entry().contains(Entry::LOAD_IA32_PAT), "“load IA32_PAT” (entry) is 1" => {
         /// Each byte of IA32_PAT is 0 (UC), 1 (WC), 4 (WT), 5 (WP), 6 (WB) or 7 (UC-).
         Pat "guest.pat.valid" [GUEST_IA32_PAT, VM_ENTRY_CONTROLS] => pat_valid(c.get(field::GUEST_IA32_PAT));
@@ -109,6 +110,7 @@ checks! {
             !c.get(field::GUEST_CR0).contains(Cr0::PG)
                 || c.get(field::GUEST_IA32_EFER).contains(Efer::LME) == c.get(field::GUEST_IA32_EFER).contains(Efer::LMA);
     }
+    then
     when c.entry().contains(Entry::LOAD_IA32_BNDCFGS), "“load IA32_BNDCFGS” is 1" => {
         /// Bits 11:2 of IA32_BNDCFGS are 0.
         BndcfgsReserved "guest.bndcfgs.reserved" [GUEST_IA32_BNDCFGS, VM_ENTRY_CONTROLS] => c.get(field::GUEST_IA32_BNDCFGS) & 0xFFC == 0;

@@ -13,7 +13,6 @@ use crate::vmcs::ReadFields;
 checks! {
     /// Checks on host control registers, MSRs and SSP.
     pub enum HostRegisterCheck, ControlsAndHost, sdm "27.2.2" "Checks on Host Control Registers, MSRs, and SSP", fails Failure::valid(8), |c|
-    unless usual(c),
     when true, "" => {
         /// Every bit of CR0 that is fixed to 1 in VMX operation is 1, PE and PG included: “unrestricted guest” does not
         /// relax the host's. NW and CD are not checked.
@@ -43,11 +42,13 @@ checks! {
         SysenterEip "host.sysenter-eip.canonical" [HOST_IA32_SYSENTER_EIP] =>
             c.canonical(c.get(field::HOST_IA32_SYSENTER_EIP));
     }
+    then
     when c.exit().contains(Exit::LOAD_IA32_PERF_GLOBAL_CTRL), "“load IA32_PERF_GLOBAL_CTRL” (exit) is 1" => {
         /// The reserved bits of IA32_PERF_GLOBAL_CTRL, those of counters that do not exist, are 0.
         PerfGlobalCtrl "host.perf-global-ctrl.reserved" [HOST_IA32_PERF_GLOBAL_CTRL, PRIMARY_VM_EXIT_CONTROLS] =>
             c.perf_global_ctrl_valid(c.get(field::HOST_IA32_PERF_GLOBAL_CTRL));
     }
+    then
     when c.exit().contains(Exit::LOAD_IA32_PAT), "“load IA32_PAT” (exit) is 1" => {
         /// Each byte of IA32_PAT is 0 (UC), 1 (WC), 4 (WT), 5 (WP), 6 (WB) or 7 (UC-).
         Pat "host.pat.valid" [HOST_IA32_PAT, PRIMARY_VM_EXIT_CONTROLS] => pat_valid(c.get(field::HOST_IA32_PAT));
@@ -61,6 +62,7 @@ checks! {
             c.get(field::HOST_IA32_EFER) & (Efer::LMA | Efer::LME)
                 == if c.host_64() { Efer::LMA | Efer::LME } else { Efer::empty() };
     }
+    then
     when c.exit().contains(Exit::LOAD_CET_STATE), "“load CET state” (exit) is 1" => {
         /// The reserved bits of IA32_S_CET are 0: 9:6, and those of shadow stacks or indirect-branch tracking where the
         /// processor lacks one of the two.

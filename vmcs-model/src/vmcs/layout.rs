@@ -1,20 +1,75 @@
-//! Where a [`Vmcs`](super::Vmcs) holds each field: an array for each width, and in each array the near fields first.
+//! Where a [`Vmcs`](super::Vmcs) holds each field: the near fields first, and the far ones behind them.
 //!
-//! Near are the fields that the checks of an ordinary entry read. They fill nine cache lines of twenty-one, so that
-//! judging an image that is far away in memory waits for these alone.
+//! Near are the fields that the checks of an ordinary entry read. They fill the first eight of an image's cache lines, so
+//! that judging an image that is far away in memory waits for these alone.
 
 use crate::checks::CheckId;
 use crate::field::{self, FIELD_COUNT, FIELDS, FieldId, FieldSet, Width};
 
-/// The array that holds a field, and the index there.
+/// Some of the fields, in an array for each width.
+#[derive(Clone, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Part<const QWORDS: usize, const DWORDS: usize, const WORDS: usize> {
+    qwords: [u64; QWORDS],
+    dwords: [u32; DWORDS],
+    words: [u16; WORDS],
+}
+
+impl<const QWORDS: usize, const DWORDS: usize, const WORDS: usize> Part<QWORDS, DWORDS, WORDS> {
+    /// All fields 0.
+    pub(super) const fn new() -> Self {
+        Self { qwords: [0; QWORDS], dwords: [0; DWORDS], words: [0; WORDS] }
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, slot: Slot) -> u64 {
+        // Every slot is within its array; `get` says so without a panic path.
+        match slot {
+            Slot::Qword(i) => self.qwords.get(usize::from(i)).map_or(0, |qword| *qword),
+            Slot::Dword(i) => self.dwords.get(usize::from(i)).map_or(0, |dword| u64::from(*dword)),
+            Slot::Word(i) => self.words.get(usize::from(i)).map_or(0, |word| u64::from(*word)),
+        }
+    }
+
+    /// Bits of `value` above the field's width are dropped.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "the bits above the width are dropped")]
+    pub(super) fn set(&mut self, slot: Slot, value: u64) {
+        match slot {
+            Slot::Qword(i) => self.qwords[usize::from(i)] = value,
+            Slot::Dword(i) => self.dwords[usize::from(i)] = value as u32,
+            Slot::Word(i) => self.words[usize::from(i)] = value as u16,
+        }
+    }
+
+    /// Reads a value of each cache line.
+    #[inline]
+    pub(super) fn touch(&self) {
+        /// Bytes of a cache line.
+        const LINE: usize = 64;
+        let qwords = self.qwords.iter().step_by(LINE / 8).fold(0, |any, qword| any | qword);
+        let dwords = self.dwords.iter().step_by(LINE / 4).fold(0, |any, dword| any | dword);
+        let words = self.words.iter().step_by(LINE / 2).fold(0, |any, word| any | word);
+        core::hint::black_box(qwords | u64::from(dwords) | u64::from(words));
+    }
+}
+
+/// The array of a part that holds a field, and the index there.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
-    /// A 16-bit field.
-    Word(u8),
-    /// A 32-bit field.
-    Dword(u8),
+pub(super) enum Slot {
     /// A 64-bit field, or one of natural width.
     Qword(u8),
+    /// A 32-bit field.
+    Dword(u8),
+    /// A 16-bit field.
+    Word(u8),
+}
+
+/// The part that holds a field, and the place there.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Near(Slot),
+    Far(Slot),
 }
 
 impl Place {
@@ -25,21 +80,16 @@ impl Place {
     }
 }
 
-/// How many values an array has.
+/// How many fields of each width a part has.
 #[derive(Clone, Copy)]
-pub(super) struct Length {
-    /// All of them.
-    pub(super) all: usize,
-    /// The near ones, which come first.
-    pub(super) near: usize,
+pub(super) struct Lengths {
+    pub(super) qwords: usize,
+    pub(super) dwords: usize,
+    pub(super) words: usize,
 }
 
-/// 16-bit fields.
-pub(super) const WORDS: Length = LAYOUT.lengths[0];
-/// 32-bit fields.
-pub(super) const DWORDS: Length = LAYOUT.lengths[1];
-/// 64-bit fields and those of natural width.
-pub(super) const QWORDS: Length = LAYOUT.lengths[2];
+pub(super) const NEAR: Lengths = LAYOUT.near;
+pub(super) const FAR: Lengths = LAYOUT.far;
 
 /// Fields that are not in every processor, but in general use.
 const IN_GENERAL_USE: [FieldId; 11] = [
@@ -56,15 +106,26 @@ const IN_GENERAL_USE: [FieldId; 11] = [
     field::HOST_IA32_EFER.id(),
 ];
 
-/// What a check names and every processor has, and what is in general use.
-const NEAR: FieldSet = {
+/// Fields that every processor has and that checks read in seldom cases only.
+const SELDOM_READ: [FieldId; 7] = [
+    field::IO_BITMAP_A_ADDRESS.id(),
+    field::IO_BITMAP_B_ADDRESS.id(),
+    field::EXECUTIVE_VMCS_POINTER.id(),
+    field::VM_ENTRY_INSTRUCTION_LENGTH.id(),
+    field::GUEST_LDTR_SELECTOR.id(),
+    field::GUEST_LDTR_BASE.id(),
+    field::GUEST_LDTR_LIMIT.id(),
+];
+
+/// What a check names and every processor has, but for what is seldom read, and what is in general use.
+const NEAR_FIELDS: FieldSet = {
     let mut near = FieldSet::EMPTY;
     let mut check = 0;
     while check < CheckId::ALL.len() {
         let fields = CheckId::ALL[check].info().fields;
         let mut i = 0;
         while i < fields.len() {
-            if fields[i].info().exists_if.is_empty() {
+            if fields[i].info().exists_if.is_empty() && !contains(&SELDOM_READ, fields[i]) {
                 near.insert(fields[i]);
             }
             i += 1;
@@ -79,39 +140,55 @@ const NEAR: FieldSet = {
     near
 };
 
+const fn contains(fields: &[FieldId], field: FieldId) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if fields[i].index() == field.index() {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
 struct Layout {
     /// By [`FieldId::index`]; every value of its type has an element, so that no look-up needs a bounds check.
     places: [Place; 256],
-    lengths: [Length; 3],
+    near: Lengths,
+    far: Lengths,
 }
 
 const LAYOUT: &Layout = &{
-    let mut layout = Layout { places: [Place::Word(0); 256], lengths: [Length { all: 0, near: 0 }; 3] };
-    layout.append(true);
-    layout.append(false);
+    let none = Lengths { qwords: 0, dwords: 0, words: 0 };
+    let mut layout = Layout { places: [Place::Far(Slot::Word(0)); 256], near: none, far: none };
+    let mut i = 0;
+    while i < FIELD_COUNT {
+        let info = &FIELDS[i];
+        layout.places[i] = if NEAR_FIELDS.contains(info.id) {
+            Place::Near(layout.near.add(info.width()))
+        } else {
+            Place::Far(layout.far.add(info.width()))
+        };
+        i += 1;
+    }
     layout
 };
 
-impl Layout {
-    /// Gives the next places to the fields that are near, or to those that are not.
-    const fn append(&mut self, near: bool) {
-        let mut i = 0;
-        while i < FIELD_COUNT {
-            let info = &FIELDS[i];
-            if NEAR.contains(info.id) == near {
-                let array = match info.width() {
-                    Width::Bits16 => 0,
-                    Width::Bits32 => 1,
-                    Width::Bits64 | Width::Natural => 2,
-                };
-                let length = &mut self.lengths[array];
-                #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
-                let next = length.all as u8;
-                length.all += 1;
-                length.near += near as usize;
-                self.places[i] = [Place::Word(next), Place::Dword(next), Place::Qword(next)][array];
-            }
-            i += 1;
+impl Lengths {
+    /// Makes room for one more field.
+    const fn add(&mut self, width: Width) -> Slot {
+        let length = match width {
+            Width::Bits16 => &mut self.words,
+            Width::Bits32 => &mut self.dwords,
+            Width::Bits64 | Width::Natural => &mut self.qwords,
+        };
+        #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
+        let next = *length as u8;
+        *length += 1;
+        match width {
+            Width::Bits16 => Slot::Word(next),
+            Width::Bits32 => Slot::Dword(next),
+            Width::Bits64 | Width::Natural => Slot::Qword(next),
         }
     }
 }
@@ -171,7 +248,7 @@ mod tests {
         );
         let read = read.into_inner();
         let in_general_use = IN_GENERAL_USE.into_iter().collect::<FieldSet>();
-        assert_eq!(read.iter().filter(|field| !NEAR.contains(*field)).collect::<Vec<_>>(), []);
+        assert_eq!(read.iter().filter(|field| !NEAR_FIELDS.contains(*field)).collect::<Vec<_>>(), []);
         assert_eq!(in_general_use.iter().filter(|field| !read.contains(*field)).collect::<Vec<_>>(), []);
     }
 }
