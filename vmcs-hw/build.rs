@@ -27,14 +27,14 @@ const OUTER_SETTINGS: [&str; 15] = [
 ];
 
 /// A program that is built with a cargo of its own.
-struct Program {
+struct EmbeddedProgram {
     package: &'static str,
     feature: &'static str,
     binary: &'static str,
     flags: &'static str,
 }
 
-const PROBE: Program = Program {
+const PROBE: EmbeddedProgram = EmbeddedProgram {
     package: "vmcs-probe",
     feature: "bare-metal",
     binary: "vmcs-probe",
@@ -44,7 +44,7 @@ const PROBE: Program = Program {
 };
 
 /// It runs where there is no C library.
-const INIT: Program = Program {
+const INIT: EmbeddedProgram = EmbeddedProgram {
     package: "vmcs-kvm",
     feature: "init",
     binary: "vmcs-kvm-init",
@@ -54,7 +54,7 @@ const INIT: Program = Program {
 fn main() {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    for path in ["build.rs", "probe", "wire", "kvm", "../vmcs-model/src"] {
+    for path in ["build.rs", "probe", "wire", "driver", "kvm", "../vmcs-model/src"] {
         println!("cargo:rerun-if-changed={path}");
     }
     // Profile and dependency versions.
@@ -83,8 +83,8 @@ fn variable(name: &str) -> String {
 }
 
 /// Runs cargo for a program and returns where it is.
-fn build(manifest: &Path, target: &Path, program: &Program) -> Result<PathBuf, String> {
-    let Program { package, feature, binary, flags } = program;
+fn build(manifest: &Path, target: &Path, program: &EmbeddedProgram) -> Result<PathBuf, String> {
+    let EmbeddedProgram { package, feature, binary, flags } = program;
     let mut cargo = Command::new(variable("CARGO"));
     cargo
         .current_dir(manifest)

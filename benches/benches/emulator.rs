@@ -5,17 +5,17 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vmcs_benches::sapphire_rapids;
 use vmcs_emu::VmExit;
-use vmcs_fuzz::machine::Machine;
+use vmcs_fuzz::emulator::CaseEmulator;
 use vmcs_model::field;
 use vmcs_model::formats::exit_reason;
 use vmcs_wire::{Op, Start, layout};
 
 fn emulator(c: &mut Criterion) {
-    let world = sapphire_rapids();
-    let session = world.session();
+    let processor = sapphire_rapids();
+    let session = processor.session();
     let region = layout::VMCS_REGIONS;
-    let mut machine = Machine::new(&world.profile, Start::VmxRoot);
-    let revision = u64::from(world.capabilities.revision());
+    let mut machine = CaseEmulator::new(&processor.profile, Start::VmxRoot);
+    let revision = u64::from(processor.capabilities.revision());
     for op in [
         Op::Store { address: region, size: 4, value: revision },
         Op::Vmclear { address: region },

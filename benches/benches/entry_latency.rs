@@ -12,9 +12,9 @@ use criterion::Throughput;
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, SamplingMode};
 use vmcs_benches::machine;
-use vmcs_hw::Target;
-use vmcs_hw::latency::{MAX_ROUNDS, Sampled, Scenario, Unit, sample};
-use vmcs_hw::profile::NamedProfile;
+use vmcs_case::Target;
+use vmcs_case::latency::{MAX_ROUNDS, Sampled, Scenario, Unit, sample};
+use vmcs_case::profile::NamedProfile;
 use vmcs_model::Capabilities;
 
 /// Differences of the time-stamp counter of the machine. Every value comes from the probe.

@@ -22,7 +22,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use vmcs_benches::Images;
-use vmcs_model::{EntryAttempt, Vmcs, first_violation, violations, violations_batch};
+use vmcs_model::{EntryAttempt, Vmcs};
 
 const MANY: usize = 100_000;
 
@@ -38,10 +38,10 @@ fn model_check(c: &mut Criterion) {
         let mut next = cases.iter().cycle();
         let mut next = || black_box(next.next().copied().unwrap_or(&images.valid));
         c.bench_function(&format!("model_check/all/{name}"), |b| {
-            b.iter(|| violations(attempt, next(), &images.memory));
+            b.iter(|| attempt.on(next(), &images.memory).violations());
         });
         c.bench_function(&format!("model_check/first/{name}"), |b| {
-            b.iter(|| first_violation(attempt, next(), &images.memory));
+            b.iter(|| attempt.on(next(), &images.memory).first_violation());
         });
     }
 }
@@ -55,12 +55,12 @@ fn many(c: &mut Criterion) {
     let mut group = c.benchmark_group("model_check/many");
     group.throughput(Throughput::Elements(MANY as u64)).sample_size(20);
     group.bench_function("one_by_one", |b| {
-        b.iter(|| order.iter().filter(|vmcs| violations(attempt, **vmcs, &images.memory).is_empty()).count());
+        b.iter(|| order.iter().filter(|vmcs| attempt.on(**vmcs, &images.memory).violations().is_empty()).count());
     });
     group.bench_function("batch", |b| {
         b.iter(|| {
             let mut valid = 0;
-            violations_batch(attempt, &order, &images.memory, |_, violated| valid += usize::from(violated.is_empty()));
+            attempt.violations_batch(&order, &images.memory, |_, violated| valid += usize::from(violated.is_empty()));
             valid
         });
     });

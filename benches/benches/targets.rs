@@ -5,26 +5,26 @@ use std::ops::ControlFlow;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use vmcs_benches::{machines, sapphire_rapids};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Target};
 use vmcs_fuzz::oracle::Oracle;
-use vmcs_fuzz::{Generator, World, machine::EmulatorTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Target};
+use vmcs_fuzz::{Generator, TestProcessor, emulator::EmulatorTarget};
 
 const CASES: u64 = 1000;
 
-fn cases(world: &World) -> Vec<Case> {
-    (0..CASES).map(|index| Generator::Controls.case(world, 1, index)).collect()
+fn cases(processor: &TestProcessor) -> Vec<Case> {
+    (0..CASES).map(|index| Generator::Controls.case(processor, 1, index)).collect()
 }
 
 fn targets(c: &mut Criterion) {
-    let world = sapphire_rapids();
-    let session = world.session();
+    let processor = sapphire_rapids();
+    let session = processor.session();
     let mut group = c.benchmark_group("targets");
     group.throughput(Throughput::Elements(CASES)).sample_size(10);
 
-    group.bench_function("generate", |b| b.iter(|| cases(&world)));
-    let mut emulator = EmulatorTarget::new(world.profile.clone(), "Sapphire Rapids");
-    let list = cases(&world);
+    group.bench_function("generate", |b| b.iter(|| cases(&processor)));
+    let mut emulator = EmulatorTarget::new(processor.profile.clone(), "Sapphire Rapids");
+    let list = cases(&processor);
     group.bench_function("emulator", |b| {
         b.iter(|| emulator.run(&session, &mut list.iter().cloned(), &mut |_, _| ControlFlow::Continue(())));
     });
@@ -34,15 +34,15 @@ fn targets(c: &mut Criterion) {
         ControlFlow::Continue(())
     };
     emulator.run(&session, &mut list.iter().cloned(), collect).expect("the emulator answers");
-    let oracle = Oracle::new(&world, &session, Vec::new());
+    let oracle = Oracle::new(&processor, &session, Vec::new());
     group.bench_function("judge", |b| {
         b.iter(|| list.iter().zip(&observed).filter(|(case, seen)| oracle.judge(case, seen).outcome.is_some()).count());
     });
 
     for (name, mut target) in machines() {
         let report = target.capture().expect("the probe answers");
-        let world = World::new(&NamedProfile::captured(&name, "bench", &report).profile);
-        let (session, list) = (world.session(), cases(&world));
+        let processor = TestProcessor::new(&NamedProfile::captured(&name, "bench", &report).profile);
+        let (session, list) = (processor.session(), cases(&processor));
         group.bench_function(&name, |b| {
             b.iter(|| target.run(&session, &mut list.iter().cloned(), &mut |_, _| ControlFlow::Continue(())));
         });

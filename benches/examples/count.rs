@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use vmcs_benches::Images;
-use vmcs_model::{Vmcs, first_violation, violations};
+use vmcs_model::Vmcs;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,9 +20,9 @@ fn main() {
     let attempt = black_box(images.attempt());
     for vmcs in cases.iter().cycle().take(times) {
         if mode == "first" {
-            black_box(first_violation(attempt, *black_box(vmcs), &images.memory));
+            black_box(attempt.on(*black_box(vmcs), &images.memory).first_violation());
         } else {
-            black_box(violations(attempt, *black_box(vmcs), &images.memory));
+            black_box(attempt.on(*black_box(vmcs), &images.memory).violations());
         }
     }
 }

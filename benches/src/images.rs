@@ -2,11 +2,11 @@
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use vmcs_model::baseline;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldValue};
 use vmcs_model::formats::{Eptp, InterruptionInformation, event_type};
-use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs};
-use vmcs_model::{baseline, violations};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, Vmcs};
 
 /// How many images have bits flipped.
 pub const FLIPPED: usize = 256;
@@ -63,21 +63,15 @@ impl Images {
         let flipped = (0..FLIPPED).map(|_| flip(valid.clone(), &mut random)).collect();
         let memory = Area(ENTRIES);
         let images = Self { capabilities, cpu: CpuState::host_64(), memory, valid, one_violation, flipped };
-        assert!(violations(images.attempt(), &images.valid, &images.memory).is_empty());
-        assert_eq!(violations(images.attempt(), &images.one_violation, &images.memory).len(), 1);
+        assert!(images.attempt().on(&images.valid, &images.memory).violations().is_empty());
+        assert_eq!(images.attempt().on(&images.one_violation, &images.memory).violations().len(), 1);
         images
     }
 
     /// An attempt to launch an ordinary, clear VMCS.
     #[must_use]
     pub fn attempt(&self) -> EntryAttempt<'_> {
-        EntryAttempt {
-            instruction: EntryInstruction::Vmlaunch,
-            launch_state: LaunchState::Clear,
-            shadow: false,
-            cpu: &self.cpu,
-            capabilities: &self.capabilities,
-        }
+        EntryAttempt::vmlaunch(&self.cpu, &self.capabilities)
     }
 }
 

@@ -1,22 +1,41 @@
 //! Inputs and machines that the benches share.
 
+mod case_lines;
 mod images;
 mod machines;
 
+pub use case_lines::CaseLines;
 pub use images::{Area, FLIPPED, Images};
 pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
-use vmcs_fuzz::World;
-use vmcs_hw::profile::NamedProfile;
+use vmcs_case::profile::NamedProfile;
+use vmcs_fuzz::TestProcessor;
 use vmcs_model::Vmcs;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 
 /// A current server processor, and its images.
 ///
 /// # Panics
 /// If the profile is gone.
 #[must_use]
-pub fn sapphire_rapids() -> World {
+pub fn sapphire_rapids() -> TestProcessor {
     let profile = NamedProfile::by_name("Sapphire Rapids").expect("the profile comes with vmcs-hw");
-    World::new(&profile.profile)
+    TestProcessor::new(&profile.profile)
+}
+
+/// The processor with 0 in what its profile leaves out, so that everything is known of it.
+fn completed(mut profile: CpuProfile) -> CpuProfile {
+    for msr in CapabilityMsr::ALL {
+        if profile.known_msr(msr) == MsrValue::Unknown {
+            profile.set_msr(msr, MsrValue::Value(0));
+        }
+    }
+    for leaf in CpuidLeaf::ALL {
+        if profile.known_cpuid(leaf).is_none() {
+            profile.set_cpuid(leaf, [0; 4]);
+        }
+    }
+    profile
 }
 
 impl Images {
@@ -26,7 +45,7 @@ impl Images {
     /// If the profile is gone.
     #[must_use]
     pub fn of_sapphire_rapids() -> Self {
-        Self::new(&sapphire_rapids().profile)
+        Self::new(&completed(sapphire_rapids().profile.clone()))
     }
 
     /// `count` images, each at a place of its own in memory: every fourth one of [`Self::flipped`], else valid.

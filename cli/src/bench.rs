@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table};
-use vmcs_hw::latency::{self, Distribution, Report, Row, RowResult, Scenario};
+use vmcs_case::latency::{self, Distribution, LatencyReport, LatencyResult, LatencyRow, Scenario};
+use vmcs_hw::targets::TargetName;
 use vmcs_model::Capabilities;
 
-use crate::error::{CliError, Status};
+use crate::error::{CliError, Status, one_line};
 use crate::output::{json_line, print_table, table};
-use crate::target::{self, TargetArgs, TargetSpec};
+use crate::target::{self, TargetArgs};
 
 /// Measure how long VM entries take on a target, with the way back: median, 99th percentile and histogram
 ///
@@ -87,17 +88,17 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         _ if args.json => json_line(&report)?,
         _ => print(&report)?,
     }
-    let failed = |report: &Report| report.rows.iter().any(|row| matches!(row.result, RowResult::Failed(_)));
+    let failed = |report: &LatencyReport| report.rows.iter().any(|row| matches!(row.result, LatencyResult::Failed(_)));
     Ok(Status::found(failed(&report)))
 }
 
-fn load(file: &Path) -> Result<Report, CliError> {
+fn load(file: &Path) -> Result<LatencyReport, CliError> {
     let text = fs::read_to_string(file).map_err(|error| CliError::file(file, &error))?;
-    Report::from_json(&text).map_err(|error| CliError::file(file, &error))
+    LatencyReport::from_json(&text).map_err(|error| CliError::file(file, &one_line(&error)))
 }
 
-fn measure(args: &TargetArgs, scenarios: &[&Scenario], rounds: u16) -> Result<Report, CliError> {
-    if args.target == Some(TargetSpec::Emu) {
+fn measure(args: &TargetArgs, scenarios: &[&Scenario], rounds: u16) -> Result<LatencyReport, CliError> {
+    if args.target == Some(TargetName::Emulator) {
         return Err(CliError::Usage(
             "the emulator has no time-stamp counter, and how long it takes says nothing about a processor: \
              `cargo bench -p vmcs-benches --bench emulator` measures the emulator itself"
@@ -108,11 +109,11 @@ fn measure(args: &TargetArgs, scenarios: &[&Scenario], rounds: u16) -> Result<Re
     let captured = opened.capture()?;
     let capabilities = Capabilities::new(&captured.profile.profile);
     let samples = latency::sample(opened.target.as_mut(), &capabilities, scenarios, rounds)?;
-    Ok(Report::new(opened.target.implementation(), rounds, scenarios, &samples))
+    Ok(LatencyReport::new(opened.target.implementation(), rounds, scenarios, &samples))
 }
 
 /// Prints a measurement.
-fn print(report: &Report) -> io::Result<()> {
+fn print(report: &LatencyReport) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}: {}", report.implementation, report.unit)?;
     writeln!(
@@ -125,7 +126,7 @@ fn print(report: &Report) -> io::Result<()> {
     let longest = report.rows.iter().filter_map(measured).map(|distribution| distribution.median).max().unwrap_or(0);
     for row in &report.rows {
         let name = [row.name.clone(), row.outcome.clone()];
-        if let RowResult::Measured(distribution) = &row.result {
+        if let LatencyResult::Measured(distribution) = &row.result {
             let Distribution { min, median, p99, .. } = distribution;
             let numbers = [min, median, p99].map(u64::to_string);
             let plots = [bar(*median, longest), sparkline(&distribution.bins(SPARKS))];
@@ -139,7 +140,7 @@ fn print(report: &Report) -> io::Result<()> {
 }
 
 /// Prints two measurements side by side.
-fn compare(report: &Report, other: &Report, file: &Path) -> Result<(), CliError> {
+fn compare(report: &LatencyReport, other: &LatencyReport, file: &Path) -> Result<(), CliError> {
     if report.unit != other.unit {
         let message = format!("it has {} and the other measurement {}: these do not compare", other.unit, report.unit);
         return Err(CliError::File { file: file.to_owned(), message });
@@ -163,14 +164,14 @@ fn compare(report: &Report, other: &Report, file: &Path) -> Result<(), CliError>
 }
 
 /// Why entries have no numbers: those of a reason together.
-fn notes(out: &mut impl Write, reports: &[&Report]) -> io::Result<()> {
+fn notes(out: &mut impl Write, reports: &[&LatencyReport]) -> io::Result<()> {
     for report in reports {
         let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
         for row in &report.rows {
             let reason = match &row.result {
-                RowResult::Measured(_) => continue,
-                RowResult::Skipped(why) => format!("skipped, {why}"),
-                RowResult::Failed(how) => format!("failed, {how}"),
+                LatencyResult::Measured(_) => continue,
+                LatencyResult::Skipped(why) => format!("skipped, {why}"),
+                LatencyResult::Failed(how) => format!("failed, {how}"),
             };
             match reasons.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, names)) => names.push(&row.name),
@@ -185,10 +186,10 @@ fn notes(out: &mut impl Write, reports: &[&Report]) -> io::Result<()> {
     Ok(())
 }
 
-fn measured(row: &Row) -> Option<&Distribution> {
+fn measured(row: &LatencyRow) -> Option<&Distribution> {
     match &row.result {
-        RowResult::Measured(distribution) => Some(distribution),
-        RowResult::Skipped(_) | RowResult::Failed(_) => None,
+        LatencyResult::Measured(distribution) => Some(distribution),
+        LatencyResult::Skipped(_) | LatencyResult::Failed(_) => None,
     }
 }
 

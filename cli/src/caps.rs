@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 use serde::Serialize;
-use vmcs_hw::number::Number;
-use vmcs_hw::profile::{Confidence, NamedProfile};
+use vmcs_case::number::Number;
+use vmcs_case::profile::{Confidence, NamedProfile};
+use vmcs_hw::targets::{NotATarget, TargetName};
 use vmcs_model::Capabilities;
 use vmcs_model::capabilities::{Allowed, Facts};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};
@@ -15,7 +16,7 @@ use vmcs_model::registers::{Cr0, Cr4};
 
 use crate::error::{CliError, Status};
 use crate::output;
-use crate::target::{self, TargetArgs, TargetSpec};
+use crate::target::{self, TargetArgs};
 
 /// Show what a processor allows: every control bit, CR0 and CR4, EPT and VPID, address widths
 ///
@@ -54,22 +55,22 @@ enum What {
 #[derive(Clone)]
 enum Asked {
     List,
-    Target(TargetSpec),
+    Target(TargetName),
 }
 
 impl FromStr for Asked {
-    type Err = String;
+    type Err = NotATarget;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, NotATarget> {
         if text == "list" { Ok(Self::List) } else { text.parse().map(Self::Target) }
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let profile = match (&args.profile, &args.target) {
-        (Some(name), _) => target::profile(name)?,
-        (None, Some(Asked::Target(spec))) => {
-            let args = TargetArgs { target: Some(spec.clone()), cpu: args.cpu.clone() };
+        (Some(name), _) => NamedProfile::find(name)?,
+        (None, Some(Asked::Target(target))) => {
+            let args = TargetArgs { target: Some(target.clone()), cpu: args.cpu.clone() };
             target::open(&args)?.capture()?.profile
         }
         (None, Some(Asked::List)) => return list(args.json, false),
@@ -89,7 +90,7 @@ struct Listed<'a> {
     name: &'a str,
     /// The name as it is easily typed.
     slug: String,
-    confidence: Option<Confidence>,
+    confidence: Option<&'static str>,
     source: &'a str,
 }
 
@@ -100,7 +101,7 @@ fn list(json: bool, hint: bool) -> Result<Status, CliError> {
         let listed = |profile: &'static NamedProfile| Listed {
             name: &profile.name,
             slug: profile.slug(),
-            confidence: profile.confidence,
+            confidence: profile.confidence.map(Confidence::name),
             source: &profile.source,
         };
         output::json_pretty(&profiles.iter().map(listed).collect::<Vec<_>>())?;
@@ -122,8 +123,7 @@ fn list(json: bool, hint: bool) -> Result<Status, CliError> {
 
 fn confidence(profile: &NamedProfile) -> &'static str {
     match profile.confidence {
-        Some(Confidence::Exact) => "exact",
-        Some(Confidence::Partial) => "partial",
+        Some(confidence) => confidence.name(),
         None => "",
     }
 }

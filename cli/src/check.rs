@@ -1,22 +1,17 @@
 //! `vmcs check`: what the model says about images, one verdict a line.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use vmcs_files::case::{Case, Op};
-use vmcs_files::image::{Image, Memory};
-use vmcs_hw::lines::read_line;
-use vmcs_model::capabilities::Facts;
-use vmcs_model::checks::CheckSet;
-use vmcs_model::formats::RegionHeader;
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs, judge, judge_partial,
-};
+use vmcs_case::lines::read_line;
+use vmcs_case::profile::NamedProfile;
+use vmcs_model::Capabilities;
+use vmcs_texts::answer::{AnswerFormat, CaseJudge};
+use vmcs_texts::case::Case;
 
 use crate::error::{CliError, Status};
-use crate::{image, target};
+use crate::image;
 
 /// Judge VMCS images: which outcomes of a VM entry the SDM permits, and every check that is violated
 ///
@@ -61,60 +56,37 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is printed for a case.
-#[derive(Serialize)]
-struct Answer {
-    id: String,
-    permitted: Vec<String>,
-    /// A failure to load MSRs is permitted at every entry of the area from this one on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    msr_failures_from: Option<u64>,
-    violated: Vec<&'static str>,
-    undecidable: Vec<&'static str>,
-    /// Why the first of the violated checks do not hold, for people.
-    #[serde(skip)]
-    explanations: Vec<String>,
-}
-
-/// Violated checks that are explained; an image that violates more is not one that was meant to be valid.
-const EXPLAINED: usize = 5;
-
-/// What the cases have in common.
-struct Judge {
-    /// Answers explain what is violated.
-    explain: bool,
-    capabilities: Capabilities,
-    cpu: CpuState,
-    vmcs: Vmcs,
-    memory: Memory,
-}
+/// Bytes that are read and written at once.
+const BUFFER: usize = 1 << 16;
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let capabilities = Capabilities::new(&target::profile(&args.profile)?.profile);
-    let judge = Judge::new(capabilities, image::load(&args.base)?, !args.json);
-    let mut out = Printer { json: args.json, found: false, out: io::BufWriter::new(io::stdout().lock()) };
+    let capabilities = Capabilities::new(&NamedProfile::find(&args.profile)?.profile);
+    let format = if args.json { AnswerFormat::Json } else { AnswerFormat::Text };
+    let mut judge = CaseJudge::new(capabilities, &image::load(&args.base)?, format);
+    let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    let mut found = false;
     let done = match &args.cases {
-        None => out.print(&judge.answer(Case::base())).map_err(CliError::from),
-        Some(file) => answer_all(&judge, file, &mut out),
+        None => judge.answer(&Case::base(), &mut out).map(|violates| found = violates).map_err(CliError::from),
+        Some(file) => answer_all(&mut judge, file, &mut out, &mut found),
     };
     // Whatever went wrong with a line, the answers before it stand.
-    out.out.flush()?;
-    done.map(|()| Status::found(out.found))
+    out.flush()?;
+    done.map(|()| Status::found(found))
 }
 
-/// Answers line by line.
-fn answer_all(judge: &Judge, file: &Path, out: &mut Printer<impl Write>) -> Result<(), CliError> {
+/// Answers line by line, and notes whether a case violates a check.
+fn answer_all(judge: &mut CaseJudge, file: &Path, out: &mut impl Write, found: &mut bool) -> Result<(), CliError> {
     let cases: Box<dyn Read> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         Box::new(File::open(file).map_err(|error| CliError::file(file, &error))?)
     };
-    let mut cases = BufReader::new(cases);
+    let mut cases = BufReader::with_capacity(BUFFER, cases);
     let mut text = Vec::new();
     for line in 1.. {
         if cases.buffer().is_empty() {
             // The next line may be long in coming.
-            out.out.flush()?;
+            out.flush()?;
         }
         let wrong = |message| CliError::Line { file: file.to_owned(), line, message };
         if !read_line(&mut cases, &mut text).map_err(|error| wrong(error.to_string()))? {
@@ -124,98 +96,7 @@ fn answer_all(judge: &Judge, file: &Path, out: &mut Printer<impl Write>) -> Resu
             continue;
         }
         let case = Case::parse(&text).map_err(wrong)?;
-        out.print(&judge.answer(case))?;
+        *found |= judge.answer(&case, out)?;
     }
     Ok(())
-}
-
-impl Judge {
-    fn new(capabilities: Capabilities, image: Image, explain: bool) -> Self {
-        let vmcs = image.to_vmcs();
-        let memory = image.to_memory(capabilities.revision());
-        Self { explain, capabilities, cpu: image.cpu, vmcs, memory }
-    }
-
-    fn answer(&self, case: Case) -> Answer {
-        let mut vmcs = self.vmcs.clone();
-        case.set.apply(&mut vmcs);
-        if case.memory.0.is_empty() {
-            self.judge(case.id, case.op, &vmcs, &self.memory)
-        } else {
-            let mut memory = self.memory.clone();
-            memory.apply(&case.memory.0, self.capabilities.revision());
-            self.judge(case.id, case.op, &vmcs, &memory)
-        }
-    }
-
-    fn judge(&self, id: String, op: Op, vmcs: &Vmcs, memory: &Memory) -> Answer {
-        let attempt = self.attempt(op, memory);
-        // In SMM the executive VMCS counts, too, of which an image says nothing.
-        let verdict = if self.capabilities.unknown == Facts::default() && !self.cpu.smm {
-            judge(attempt, vmcs, memory)
-        } else {
-            judge_partial(attempt, vmcs, memory)
-        };
-        let ids = |checks: &CheckSet| checks.iter().map(|check| check.info().id).collect();
-        let explained = verdict.violated.iter().take(if self.explain { EXPLAINED } else { 0 });
-        Answer {
-            id,
-            explanations: explained.map(|check| check.explain(attempt, vmcs, memory).to_string()).collect(),
-            permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
-            msr_failures_from: verdict.permitted.msr_failures_from(),
-            violated: ids(&verdict.violated),
-            undecidable: ids(&verdict.undecidable),
-        }
-    }
-
-    fn attempt(&self, op: Op, memory: &Memory) -> EntryAttempt<'_> {
-        let (instruction, launch_state) = match op {
-            Op::Vmlaunch => (EntryInstruction::Vmlaunch, LaunchState::Clear),
-            Op::Vmresume => (EntryInstruction::Vmresume, LaunchState::Launched),
-        };
-        let header = memory.read_u32(self.cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
-        EntryAttempt {
-            instruction,
-            launch_state,
-            shadow: header.shadow(),
-            cpu: &self.cpu,
-            capabilities: &self.capabilities,
-        }
-    }
-}
-
-/// Prints answers.
-struct Printer<W: Write> {
-    json: bool,
-    /// Something was violated.
-    found: bool,
-    out: W,
-}
-
-impl<W: Write> Printer<W> {
-    fn print(&mut self, answer: &Answer) -> io::Result<()> {
-        self.found |= !answer.violated.is_empty();
-        if self.json {
-            serde_json::to_writer(&mut self.out, answer)?;
-            return writeln!(self.out);
-        }
-        write!(self.out, "{}: {}", answer.id.escape_debug(), answer.permitted.join(" or "))?;
-        if answer.msr_failures_from.is_some() {
-            write!(self.out, " or a later entry of the MSR-load area")?;
-        }
-        for (what, checks) in [("violated", &answer.violated), ("undecidable", &answer.undecidable)] {
-            if !checks.is_empty() {
-                write!(self.out, " | {what}: {}", checks.join(", "))?;
-            }
-        }
-        writeln!(self.out)?;
-        for explanation in &answer.explanations {
-            writeln!(self.out, "  {}", explanation.replace('\n', "\n  "))?;
-        }
-        let rest = answer.violated.len() - answer.explanations.len();
-        if rest > 0 {
-            writeln!(self.out, "  … and {rest} more, see `vmcs checks ID`")?;
-        }
-        Ok(())
-    }
 }

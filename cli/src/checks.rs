@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use vmcs_files::near::did_you_mean;
 use vmcs_model::FieldId;
 use vmcs_model::checks::{CheckId, CheckInfo, NOT_CHECKS, NotACheck, NotACheckKind, Phase};
+use vmcs_texts::near::did_you_mean;
 
 use crate::error::{CliError, Status};
 use crate::output::{self, markdown_text};
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 /// What is printed.
 #[derive(Serialize)]
-struct Listing {
+struct CheckListing {
     checks: Vec<Check>,
     not_checks: Vec<NotCheck>,
 }
@@ -69,7 +69,7 @@ struct NotCheck {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let listing = if args.ids.is_empty() { Listing::all() } else { Listing::of(&args.ids)? };
+    let listing = if args.ids.is_empty() { CheckListing::all() } else { CheckListing::of(&args.ids)? };
     if args.json {
         output::json_pretty(&listing)?;
     } else if args.markdown {
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     Ok(Status::Clean)
 }
 
-impl Listing {
+impl CheckListing {
     fn all() -> Self {
         Self {
             checks: CheckId::all().map(|check| Check::from(check.info())).collect(),

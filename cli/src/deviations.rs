@@ -7,26 +7,23 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde::Serialize;
-use vmcs_fuzz::deviations::{Deviation, Deviations};
-use vmcs_fuzz::oracle::Judgement;
-use vmcs_hw::bochs::debian::installed_kernels;
-use vmcs_hw::{Implementation, bochs};
+use vmcs_case::Implementation;
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations};
+use vmcs_machines::{Instead, MachineChoice};
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
 use crate::output;
-use crate::replay::deviations;
-use crate::target::{TargetArgs, TargetSpec};
+use crate::target::{self, TargetArgs};
 
 /// List what implementations are known to do otherwise than the SDM, and execute the smallest case of each
 ///
-/// Each deviation of vmcs-hw/deviations has a case that shows it. The case is executed on the implementation that it names,
+/// Each deviation of fuzz/deviations has a case that shows it. The case is executed on the implementation that it names,
 /// or with --target on that machine, if the deviation applies to it. A deviation whose case does not show it any more is
 /// stale.
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 0 no deviation is stale, 1 some are, 2 the input or the machinery was at \
                         fault.\n\nExamples:\n  vmcs deviations\n  vmcs deviations --target bochs@3.1 --cpu arrow_lake\n  vmcs \
-                        deviations --update vmcs-hw/deviations/bochs.toml")]
+                        deviations --update fuzz/deviations/bochs.toml")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
@@ -46,24 +43,24 @@ pub(crate) struct Args {
 
 /// What is printed of a deviation.
 #[derive(Serialize)]
-struct Line<'a> {
-    id: &'a str,
+struct DeviationLine<'a> {
+    id: &'a DeviationId,
     /// Where the case was executed, or would be.
     implementation: String,
-    state: State,
+    state: DeviationState,
     /// What the case came to instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     instead: Option<String>,
     behaviour: &'a str,
     sdm: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    program: Option<vmcs_hw::program::Program>,
+    program: Option<vmcs_case::program::Program>,
 }
 
 /// Whether a deviation shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+enum DeviationState {
     /// Its case deviates, and it alone accounts for that.
     Shows,
     /// Its case does not deviate so any more on the implementation that it names.
@@ -76,7 +73,7 @@ enum State {
     NoCase,
 }
 
-impl fmt::Display for State {
+impl fmt::Display for DeviationState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Shows => "shows",
@@ -92,21 +89,22 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     if let Some(file) = &args.update {
         return update::run(file, args.cases);
     }
-    let deviations = deviations(args.deviations.as_deref())?;
-    let mut states: Vec<Option<(Implementation, State, Option<String>)>> = deviations.iter().map(|_| None).collect();
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
+    let mut states: Vec<Option<(Implementation, DeviationState, Option<Instead>)>> =
+        deviations.iter().map(|_| None).collect();
     // One machine after the other, each with all of its cases.
-    let mut machines: Vec<TargetArgs> = Vec::new();
+    let mut machines: Vec<MachineChoice> = Vec::new();
     if args.target.target.is_some() {
-        machines.push(args.target.clone());
+        machines.push(args.target.choose()?);
     } else {
+        // Those that are here.
         for place in deviations.iter().filter_map(Deviation::shown_by) {
-            machines.extend(live::target_of(&place).filter(|machine| !machines.contains(machine)));
+            machines.extend(MachineChoice::of(&place).ok().filter(|machine| !machines.contains(machine)));
         }
-        machines.retain(is_here);
     }
     for machine in machines {
-        let mut live = Live::open(&machine)?;
-        let here = live.opened.target.implementation();
+        let mut machine = target::tested(&machine)?;
+        let here = machine.target.implementation();
         let applies: Vec<_> = deviations.of(&here).into_iter().map(|deviation| deviation.id.clone()).collect();
         let given = args.target.target.is_some();
         let asked: Vec<(usize, &Deviation)> = deviations
@@ -115,12 +113,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             .filter(|(_, deviation)| applies.contains(&deviation.id))
             .filter(|(_, deviation)| given || deviation.shown_by().as_ref() == Some(&here))
             .collect();
-        for ((index, deviation), found) in asked.iter().zip(states_on(&mut live, &deviations, &asked)?) {
+        let theirs: Vec<_> = asked.iter().map(|(_, deviation)| *deviation).collect();
+        for ((index, deviation), found) in asked.iter().zip(machine.shows(&deviations, &theirs)?) {
             let state = match &found {
-                _ if deviation.case.is_none() => State::NoCase,
-                None => State::Shows,
-                Some(_) if deviation.shown_by().as_ref() == Some(&here) => State::Stale,
-                Some(_) => State::NotShown,
+                _ if deviation.case.is_none() => DeviationState::NoCase,
+                None => DeviationState::Shows,
+                Some(_) if deviation.shown_by().as_ref() == Some(&here) => DeviationState::Stale,
+                Some(_) => DeviationState::NotShown,
             };
             states[*index] = Some((here.clone(), state, found));
         }
@@ -131,15 +130,15 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             (Some((place, state, instead)), _) => (place.to_string(), state, instead),
             // Others are not of the machine that was named.
             (None, _) if args.target.target.is_some() => continue,
-            (None, Some(place)) => (place.to_string(), State::NotHere, None),
-            (None, None) => (deviation.implementation.clone(), State::NoCase, None),
+            (None, Some(place)) => (place.to_string(), DeviationState::NotHere, None),
+            (None, None) => (deviation.implementation.clone(), DeviationState::NoCase, None),
         };
-        stale |= state == State::Stale;
-        let line = Line {
+        stale |= state == DeviationState::Stale;
+        let line = DeviationLine {
             id: &deviation.id,
             implementation: place,
             state,
-            instead,
+            instead: instead.map(|instead| instead.to_string()),
             behaviour: &deviation.behaviour,
             sdm: &deviation.sdm,
             program: deviation.program(),
@@ -153,58 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     Ok(Status::found(stale))
 }
 
-/// Whether there is such a Bochs; an emulator is always there.
-fn is_here(machine: &TargetArgs) -> bool {
-    match &machine.target {
-        Some(TargetSpec::Bochs(Some(version))) => {
-            bochs::installs().is_ok_and(|installs| installs.iter().any(|i| i.version.to_string() == *version))
-        }
-        Some(TargetSpec::KvmOnBochs(Some(version))) => {
-            let kernels = installed_kernels().unwrap_or_default();
-            kernels.iter().any(|kernel| kernel.version() == *version)
-                && bochs::installs().is_ok_and(|all| !all.is_empty())
-        }
-        _ => true,
-    }
-}
-
-/// What each deviation's case came to on a machine, `None` if it shows.
-fn states_on(
-    live: &mut Live,
-    deviations: &Deviations,
-    asked: &[(usize, &Deviation)],
-) -> Result<Vec<Option<String>>, CliError> {
-    let mut results = Vec::new();
-    let mut cases = Vec::new();
-    for (_, deviation) in asked {
-        results.push(match deviation.program().map(|program| live.case(&program)) {
-            Some(Ok(case)) => {
-                cases.push(case);
-                None
-            }
-            Some(Err(error)) => Some(error.to_string()),
-            None if deviation.shows_in(&live.world.profile) => None,
-            None => Some("the VMCS has the components that the capabilities promise".to_owned()),
-        });
-    }
-    let mut judged = live.judge(&cases, deviations)?.into_iter();
-    for ((_, deviation), result) in asked.iter().zip(&mut results) {
-        if deviation.program().is_some() && result.is_none() {
-            let judgement = judged.next().expect("every case is judged").judgement;
-            if !deviation.accounts_for(&judgement) {
-                *result = Some(match judgement {
-                    Judgement::Agree => "agrees with the model".to_owned(),
-                    Judgement::Unspecified(why) => why.to_owned(),
-                    Judgement::Deviates(id) => id,
-                    Judgement::Disagree(found) => found.observed,
-                });
-            }
-        }
-    }
-    Ok(results)
-}
-
-impl Line<'_> {
+impl DeviationLine<'_> {
     fn print(&self) -> io::Result<()> {
         let Self { id, implementation, state, .. } = self;
         let mut out = io::stdout().lock();

@@ -1,32 +1,37 @@
 //! `vmcs diff`: the differential campaign.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmcs_case::recording::{Recorder, Recording, RecordingHeader};
+use vmcs_case::{Target, TargetError};
+use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
-    self, Broken, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject,
+    self, Broken, Budget, Campaign, CampaignOutcome, CampaignReport, CampaignSetting, Cases, Shard, StateDirectory,
+    Subject,
 };
-use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::timeline::{Sample, Timeline};
-use vmcs_fuzz::{Generator, Stream, World, minimise};
-use vmcs_hw::Target;
-use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::recording::{Header, Recorder, Recording};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise;
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
+use vmcs_hw::bochs::{self, BochsError, BochsInstall};
+use vmcs_hw::targets::{BochsChoice, TargetName};
+use vmcs_machines::CapturedMachine;
+use vmcs_report::{Run, terminal};
 
 use crate::corpus;
 use crate::error::{CliError, Status};
-use crate::report::{self, input::Run};
-use crate::subjects::{self, Processor};
-use crate::target::{self, TargetSpec};
-use crate::{minimize, output};
+use crate::generator_name::GeneratorName;
+use crate::interrupt::stop_on_ctrl_c;
+use crate::progress::{self, Bars};
+use crate::report;
+use crate::target;
+use crate::{known_case, output};
 
 /// Cases on each processor unless something else is said.
 const DEFAULT_CASES: u64 = 10_000;
@@ -34,7 +39,7 @@ const DEFAULT_CASES: u64 = 10_000;
 /// Compare the model with machines that execute the real VMX instructions
 ///
 /// Cases are generated, executed by the targets, and what each step ended in is compared with what the architecture
-/// permits. What a target is known to do otherwise (vmcs-hw/deviations) is counted apart. The report is the same for
+/// permits. What a target is known to do otherwise (fuzz/deviations) is counted apart. The report is the same for
 /// the same seed and number of cases, whatever the number of jobs.
 #[derive(clap::Args)]
 #[command(after_help = "Without --target the best target there is is taken: a Bochs, or else the recordings of real \
@@ -45,7 +50,7 @@ pub(crate) struct Args {
     /// The machines: `bochs` (the newest there is), `bochs@2.7`, `bochs@all`, `emu`; or one of `replay` (the recordings
     /// that come with this program) and `replay:FILE`
     #[arg(long = "target", value_name = "TARGET,...", value_delimiter = ',')]
-    targets: Vec<TargetSpec>,
+    targets: Vec<TargetName>,
     /// The processors: CPU models of Bochs (see `vmcs targets`), for `emu` profiles' names or files; `all` for every one
     /// with VMX
     #[arg(long = "cpu", value_name = "MODEL,...", alias = "profile", value_delimiter = ',')]
@@ -99,42 +104,12 @@ pub(crate) struct Args {
     report: Option<PathBuf>,
 }
 
-/// The generators, as the command line calls them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum GeneratorName {
-    /// Images on both sides of each check, launched.
-    Boundary,
-    /// One or two control fields of a valid VMCS changed, launched.
-    Controls,
-    /// One or two guest-state or host-state fields of a valid VMCS changed, launched.
-    State,
-    /// Up to four fields of a valid VMCS changed, wherever they are, launched.
-    Images,
-    /// Sequences of VMX instructions.
-    Programs,
-}
-
-impl From<GeneratorName> for Generator {
-    fn from(name: GeneratorName) -> Self {
-        match name {
-            GeneratorName::Boundary => Self::Boundary,
-            GeneratorName::Controls => Self::Controls,
-            GeneratorName::State => Self::State,
-            GeneratorName::Images => Self::Images,
-            GeneratorName::Programs => Self::Programs,
-        }
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let deviations = match &args.deviations {
-        Some(file) => Deviations::read(file)?,
-        None => Deviations::embedded()?,
-    };
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
     let stop = stop_on_ctrl_c();
     let targets = if args.targets.is_empty() { vec![best(args)?] } else { args.targets.clone() };
     let Ended { mut runs, failure } = match (&targets[..], &args.corpus, &args.record) {
-        ([TargetSpec::Replay(file)], ..) => {
+        ([TargetName::Replay(file)], ..) => {
             if args.is_for_a_machine() {
                 return Err(CliError::Usage(
                     "a recording has its own cases and processor: only --deviations, --json and --report go with it"
@@ -156,14 +131,14 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         }
         if let Some(directory) = &args.findings {
             let causes: Vec<_> = runs.iter().flat_map(|run| &run.causes).collect();
-            minimize::write_findings(directory, &causes)?;
+            known_case::write_findings(directory, &causes)?;
         }
         Ok(())
     };
     // What was found is printed also where it cannot be written.
     let written: Result<(), CliError> = write();
     if !args.json {
-        report::terminal::print(&runs)?;
+        terminal::write(&mut io::stdout().lock(), &runs)?;
     }
     for Run { report, timeline, .. } in &mut runs {
         // What a run took is no part of what it found, which is the same every time.
@@ -195,7 +170,7 @@ impl Ended {
         &mut self,
         mut run: Run,
         ended: Result<(), CliError>,
-        causes: impl FnOnce(&Report) -> Result<Vec<CaseFile>, CliError>,
+        causes: impl FnOnce(&CampaignReport) -> Result<Vec<CaseFile>, CliError>,
     ) {
         match ended.and_then(|()| causes(&run.report)) {
             Ok(causes) => run.causes = causes,
@@ -219,7 +194,7 @@ impl Args {
 
     fn jobs(&self) -> NonZeroUsize {
         // There is one machine at a line.
-        if self.targets.iter().any(|target| matches!(target, TargetSpec::Metal(_))) {
+        if self.targets.iter().any(|target| matches!(target, TargetName::Metal(_))) {
             return NonZeroUsize::MIN;
         }
         self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
@@ -227,9 +202,9 @@ impl Args {
 }
 
 /// The best target there is; says on standard error which, why, and what would be better.
-fn best(args: &Args) -> Result<TargetSpec, CliError> {
+fn best(args: &Args) -> Result<TargetName, CliError> {
     let newest: Option<BochsInstall> = bochs::installs()?.pop();
-    let (spec, why) = match newest {
+    let (name, why) = match newest {
         Some(install) => {
             let version = install.version;
             let better = if version.major < 3 {
@@ -237,36 +212,36 @@ fn best(args: &Args) -> Result<TargetSpec, CliError> {
             } else {
                 ""
             };
-            (TargetSpec::Bochs(None), format!("Bochs {version}, the newest one here{better}"))
+            (TargetName::Bochs(BochsChoice::Newest), format!("Bochs {version}, the newest one here{better}"))
         }
         None if args.is_for_a_machine() => {
-            return Err(vmcs_hw::TargetError::BochsMissing.into());
+            return Err(TargetError::from(BochsError::Missing).into());
         }
         None => (
-            TargetSpec::Replay(None),
+            TargetName::Replay(None),
             "recordings of real Bochs runs, because there is no Bochs here; for a live one: `apt-get install bochs \
              bochs-term`, or without root rights `vmcs targets install bochs --suite sid`"
                 .to_owned(),
         ),
     };
-    eprintln!("target: {spec} ({why})");
-    Ok(spec)
+    eprintln!("target: {name} ({why})");
+    Ok(name)
 }
 
 /// A campaign on several processors, of which several are at work at the same time.
-fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
+fn drive(args: &Args, targets: &[TargetName], deviations: &Deviations, stop: &AtomicBool) -> Result<Ended, CliError> {
     let state = args.state.as_deref().map(StateDirectory::open).transpose()?;
-    let processors = subjects::capture(targets, &args.cpus, args.jobs())?;
+    let machines = target::capture(targets, &args.cpus, args.jobs())?;
     let cases = args.cases.or_else(|| (args.time.is_none() && args.max_findings.is_none()).then_some(DEFAULT_CASES));
     let mut about = Vec::new();
-    for Processor { implementation, world, session, .. } in &processors {
-        let setting = Setting { world, session, deviations };
+    for CapturedMachine { implementation, processor, session, .. } in &machines {
+        let setting = CampaignSetting { processor, session, deviations };
         about.push(Subject { implementation: implementation.clone(), setting });
     }
-    let bars = Bars::new(&processors, cases);
+    let bars = Bars::new(machines.iter().map(|machine| machine.implementation.to_string()), cases);
     let outcome = campaign::drive(&Campaign {
         subjects: &about,
-        open: &|index| processors[index].machine.open(),
+        open: &|index| target::open_choice(&machines[index].choice),
         generator: args.generator.into(),
         seed: args.seed,
         shard: args.shard,
@@ -274,30 +249,30 @@ fn drive(args: &Args, targets: &[TargetSpec], deviations: &Deviations, stop: &At
         jobs: args.jobs(),
         state: state.as_ref(),
         stop,
-        watch: &|index, cases| bars.0[index].inc(cases),
+        watch: &|index, cases| bars.add(index, cases),
     });
     bars.clear();
-    let Outcome { reports, failure } = outcome?;
+    let CampaignOutcome { reports, failure } = outcome?;
     let mut ended = Ended { runs: Vec::new(), failure: failure.map(CliError::from) };
     for (index, (report, timeline)) in reports.into_iter().enumerate() {
-        let run = Run::of_this_command(report, timeline, &processors[index].world);
+        let run = Run::of_command(env::args().skip(1), report, timeline, &machines[index].processor);
         let minimised = run.report.disagreed > 0 && ended.failure.is_none();
         ended.add(run, Ok(()), |report| {
             if !minimised {
                 return Ok(Vec::new());
             }
-            let mut target = processors[index].machine.open()?;
+            let mut target = target::open_choice(&machines[index].choice)?;
             Ok(minimise::findings(target.as_mut(), about[index].setting, report)?)
         });
     }
     Ok(ended)
 }
 
-/// The one processor of a campaign that is recorded or fed.
-fn one_processor(args: &Args, targets: &[TargetSpec]) -> Result<Processor, CliError> {
-    let mut processors = subjects::capture(targets, &args.cpus, args.jobs())?;
-    match (processors.pop(), processors.is_empty()) {
-        (Some(processor), true) => Ok(processor),
+/// The one machine of a campaign that is recorded.
+fn one_machine(args: &Args, targets: &[TargetName]) -> Result<CapturedMachine, CliError> {
+    let mut machines = target::capture(targets, &args.cpus, args.jobs())?;
+    match (machines.pop(), machines.is_empty()) {
+        (Some(machine), true) => Ok(machine),
         _ => Err(CliError::Usage("a recording is of one processor: name one target and one CPU model".to_owned())),
     }
 }
@@ -305,21 +280,21 @@ fn one_processor(args: &Args, targets: &[TargetSpec]) -> Result<Processor, CliEr
 /// A campaign that is recorded.
 fn record(
     args: &Args,
-    targets: &[TargetSpec],
+    targets: &[TargetName],
     file: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
 ) -> Result<Ended, CliError> {
-    let processor = one_processor(args, targets)?;
-    let Processor { implementation, profile, world, session, .. } = &processor;
+    let machine = one_machine(args, targets)?;
+    let CapturedMachine { implementation, profile, processor, session, .. } = &machine;
     let generator = Generator::from(args.generator);
-    let header = Header::new(implementation.clone(), generator.name(), args.seed, profile.clone(), session);
+    let header = RecordingHeader::new(implementation.clone(), generator.name(), args.seed, profile.clone(), session);
     let mut recorder = Recorder::create(file, &header).map_err(|error| CliError::file(file, &error))?;
     let count = args.cases.unwrap_or(DEFAULT_CASES);
     let mut stream = Stream::new(generator, args.seed);
     let cases = Cases::Generated { stream: &mut stream, count };
-    let setting = Setting { world, session, deviations };
-    let mut target = processor.machine.open()?;
+    let setting = CampaignSetting { processor, session, deviations };
+    let mut target = target::open_choice(&machine.choice)?;
     let (run, result) = one(target.as_mut(), setting, cases, count, Some(&mut recorder), Instant::now(), stop);
     let result = result.and_then(|()| recorder.finish().map_err(|error| CliError::file(file, &error)));
     let mut ended = Ended::default();
@@ -330,7 +305,7 @@ fn record(
 /// The corpus of a fuzzer on each processor.
 fn feed(
     args: &Args,
-    targets: &[TargetSpec],
+    targets: &[TargetName],
     directory: &Path,
     deviations: &Deviations,
     stop: &AtomicBool,
@@ -339,12 +314,12 @@ fn feed(
     let generator = Generator::from(args.generator);
     let began = Instant::now();
     let mut ended = Ended::default();
-    for processor in subjects::capture(targets, &args.cpus, args.jobs())? {
-        let Processor { machine, world, session, .. } = &processor;
-        let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(world, bytes)));
+    for machine in target::capture(targets, &args.cpus, args.jobs())? {
+        let CapturedMachine { choice, processor, session, .. } = &machine;
+        let mut all = files.iter().map(|(name, bytes)| (name.clone(), generator.from_bytes(processor, bytes)));
         let cases = Cases::Named { generator: generator.name().to_owned(), cases: &mut all };
-        let setting = Setting { world, session, deviations };
-        let mut target = machine.open()?;
+        let setting = CampaignSetting { processor, session, deviations };
+        let mut target = target::open_choice(choice)?;
         let (run, result) = one(target.as_mut(), setting, cases, files.len() as u64, None, began, stop);
         ended.add(run, result, |report| Ok(minimise::findings(target.as_mut(), setting, report)?));
         if stop.load(Ordering::Relaxed) || ended.failure.is_some() {
@@ -359,19 +334,19 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
     let began = Instant::now();
     let mut ended = Ended::default();
     // Several recordings are of one processor, and what a campaign can reach on it takes a while to work out.
-    let mut worlds: Vec<World> = Vec::new();
+    let mut processors: Vec<TestProcessor> = Vec::new();
     for mut recording in recordings {
         let profile = &recording.header.profile.profile;
-        let known = worlds.iter().position(|world| world.profile == *profile).unwrap_or(worlds.len());
-        if known == worlds.len() {
-            worlds.push(World::new(profile));
+        let known = processors.iter().position(|processor| processor.profile == *profile).unwrap_or(processors.len());
+        if known == processors.len() {
+            processors.push(TestProcessor::new(profile));
         }
         let session = recording.session();
-        let setting = Setting { world: &worlds[known], session: &session, deviations };
+        let setting = CampaignSetting { processor: &processors[known], session: &session, deviations };
         let cases: Vec<_> = recording.cases.iter().map(|(case, _)| case.clone()).collect();
         let count = cases.len() as u64;
         let mut list = cases.into_iter();
-        let Header { generator, seed, .. } = recording.header.clone();
+        let RecordingHeader { generator, seed, .. } = recording.header.clone();
         let cases = Cases::Listed { generator, seed, cases: &mut list };
         let (run, result) = one(&mut recording, setting, cases, count, None, began, stop);
         // A recording answers its own cases only.
@@ -386,14 +361,14 @@ fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool
 /// A campaign on one machine, in the order of the cases, and how it ended. Its time counts from when the command `began`.
 fn one(
     target: &mut dyn Target,
-    setting: Setting<'_>,
+    setting: CampaignSetting<'_>,
     cases: Cases<'_>,
     count: u64,
     recorder: Option<&mut Recorder>,
     began: Instant,
     stop: &AtomicBool,
 ) -> (Run, Result<(), CliError>) {
-    let bar = bar(Some(count), &target.implementation().to_string());
+    let bar = progress::bar(Some(count), &target.implementation().to_string());
     let start = began.elapsed().as_secs_f64();
     let report = campaign::run(target, setting, cases, recorder, &mut |done| {
         bar.set_position(done);
@@ -411,48 +386,5 @@ fn one(
         cases: report.cases,
         cpu_seconds: target.cpu_clock().unwrap_or_default().now().as_secs_f64(),
     });
-    (Run::of_this_command(report, timeline, setting.world), result)
-}
-
-/// A progress bar for each processor.
-struct Bars(Vec<ProgressBar>);
-
-impl Bars {
-    fn new(processors: &[Processor], cases: Option<u64>) -> Self {
-        let all = MultiProgress::with_draw_target(draw_target());
-        let names = processors.iter().map(|processor| processor.implementation.to_string());
-        Self(names.map(|name| all.add(bar(cases, &name))).collect())
-    }
-
-    fn clear(&self) {
-        self.0.iter().for_each(ProgressBar::finish_and_clear);
-    }
-}
-
-fn draw_target() -> ProgressDrawTarget {
-    if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
-}
-
-/// A progress bar, of so many cases if somebody knows.
-fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(cases, draw_target());
-    let style = match cases {
-        Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} cases, {per_sec}, {eta} left",
-        None => "{prefix} {human_pos} cases, {per_sec}, {elapsed}",
-    };
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-    bar.set_prefix(name.to_owned());
-    bar
-}
-
-/// A flag that Ctrl-C sets.
-pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        // If it fails, Ctrl-C ends the program as usual.
-        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-        stop
-    });
-    Arc::clone(&STOP)
+    (Run::of_command(env::args().skip(1), report, timeline, setting.processor), result)
 }

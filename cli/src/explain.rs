@@ -2,22 +2,19 @@
 
 mod report;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use vmcs_files::dump::{self, Dump};
-use vmcs_files::image::{Image, Syntax, cpu_of};
-use vmcs_model::field::FieldId;
-use vmcs_model::formats::RegionHeader;
-use vmcs_model::partial::{PartialVmcs, Unknowns, unknowns};
-use vmcs_model::{
-    Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Verdict, judge_partial,
-};
+use vmcs_case::profile::NamedProfile;
+use vmcs_model::{Capabilities, CpuProfile};
+use vmcs_texts::diagnosis::PartialEntry;
+use vmcs_texts::dump;
+use vmcs_texts::image::Syntax;
 
 use crate::error::{CliError, Status};
-use crate::{image, target};
+use crate::image;
+use report::Findings;
 
 /// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
 ///
@@ -56,85 +53,33 @@ pub(crate) struct Args {
 /// Most bytes that are read.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// What is to be explained.
-struct Subject {
-    dump: Dump,
-    memory: Known,
-    cpu: CpuState,
-}
-
-/// Memory of which only some bytes are known.
-#[derive(Default)]
-struct Known(BTreeMap<u64, u8>);
-
-impl ReadMemory for Known {
-    fn read_u32(&self, address: u64) -> Option<u32> {
-        let mut bytes = [0; 4];
-        for (byte, offset) in bytes.iter_mut().zip(0..) {
-            *byte = *self.0.get(&address.checked_add(offset)?)?;
-        }
-        Some(u32::from_le_bytes(bytes))
-    }
-}
-
-/// What there is to say.
-struct Findings<'a> {
-    dump: &'a Dump,
-    attempt: EntryAttempt<'a>,
-    memory: &'a Known,
-    verdict: Verdict,
-    /// A profile was named.
-    profiled: bool,
-}
-
-impl Findings<'_> {
-    fn vmcs(&self) -> &PartialVmcs {
-        &self.dump.vmcs
-    }
-
-    /// Why a check cannot be decided.
-    fn unknowns(&self, check: vmcs_model::checks::CheckId) -> Unknowns {
-        unknowns(check, self.attempt, self.vmcs(), self.memory)
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let profile = match &args.profile {
-        Some(name) => target::profile(name)?.profile,
+        Some(name) => NamedProfile::find(name)?.profile,
         None => CpuProfile::default(),
     };
     let capabilities = Capabilities::new(&profile);
-    let subject = read(args, capabilities.revision())?;
-    let Subject { dump, memory, cpu, .. } = &subject;
-    let header = memory.read_u32(cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
-    let attempt = EntryAttempt {
-        instruction: EntryInstruction::Vmlaunch,
-        launch_state: LaunchState::Clear,
-        shadow: header.shadow(),
-        cpu,
-        capabilities: &capabilities,
-    };
-    let verdict = judge_partial(attempt, &dump.vmcs, memory);
-    let findings = Findings { dump, attempt, memory, verdict, profiled: args.profile.is_some() };
+    let entry = read(args, capabilities.revision())?;
+    let findings = Findings { diagnosis: entry.diagnose(&capabilities), profiled: args.profile.is_some() };
     if args.json {
         report::json(&findings)?;
     } else {
         report::text(&findings)?;
     }
-    Ok(Status::found(!verdict.violated.is_empty()))
+    Ok(Status::found(!findings.diagnosis.verdict().violated.is_empty()))
 }
 
 /// Finds out what the file is, and reads it.
-fn read(args: &Args, revision: u32) -> Result<Subject, CliError> {
+fn read(args: &Args, revision: u32) -> Result<PartialEntry, CliError> {
     let file = args.file.as_path();
     let wrong = |message: String| CliError::File { file: file.to_owned(), message };
     let text = contents(file)?;
-    let syntax = Syntax::of(file).or_else(|| syntax(&text));
+    let syntax = Syntax::of(file).or_else(|| Syntax::of_text(&text));
     if let Some(syntax) = syntax {
         if args.dump.is_some() {
             return Err(CliError::Usage("--dump chooses a dump of a log, and this is an image".to_owned()));
         }
-        return Ok(Subject::image(&image::parse(file, &text, syntax)?, revision));
+        return Ok(PartialEntry::of_image(&image::parse(file, &text, syntax)?, revision));
     }
     let mut dumps = dump::find(&text);
     let count = dumps.len();
@@ -159,7 +104,7 @@ fn read(args: &Args, revision: u32) -> Result<Subject, CliError> {
             "there is a dump in it, but no value of a field: expected lines such as \"CR3 = 0x1000\"".to_owned(),
         ));
     }
-    Ok(Subject::logged(dump))
+    Ok(PartialEntry::of_dump(dump))
 }
 
 /// The text of the file; bytes that are not UTF-8 are no part of a dump.
@@ -174,41 +119,4 @@ fn contents(file: &Path) -> Result<String, CliError> {
         return Err(CliError::File { file: file.to_owned(), message });
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The syntax of an image without an extension, `None` if it is a log.
-fn syntax(text: &str) -> Option<Syntax> {
-    let is_table = |line: &str| ["[fields]", "[cpu]", "[[memory]]"].contains(&line.trim());
-    if text.trim_start().starts_with('{') {
-        return Some(Syntax::Json);
-    }
-    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
-    is_table(first).then_some(Syntax::Toml)
-}
-
-impl Subject {
-    fn image(image: &Image, revision: u32) -> Self {
-        let mut dump = Dump { format: "image", ..Dump::default() };
-        for &(field, value) in &image.fields {
-            dump.vmcs.set_raw(field, value);
-        }
-        let mut memory = Known::default();
-        for write in &image.memory {
-            let bytes = write.to_bytes(revision).expect("checked when the write was read");
-            memory.0.extend((write.address.0..=u64::MAX).zip(bytes));
-        }
-        Self { dump, memory, cpu: image.cpu_of_partial() }
-    }
-
-    fn logged(mut dump: Dump) -> Self {
-        let vmcs = &dump.vmcs;
-        let known = FieldId::all().filter_map(|field| vmcs.raw(field).map(|value| (field, value)));
-        let cpu = cpu_of(known);
-        dump.notes.push(
-            "assumed: the entry was attempted by a host at CPL 0 in VMX root operation, outside of SMM, on a current VMCS of \
-             the right launch state"
-                .to_owned(),
-        );
-        Self { dump, memory: Known::default(), cpu }
-    }
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use vmcs_files::LineError;
-use vmcs_files::image::{Image, Syntax};
+use vmcs_texts::LineError;
+use vmcs_texts::image::{Image, Syntax};
 
 use crate::error::CliError;
 

@@ -13,17 +13,19 @@ mod error;
 mod explain;
 mod fields;
 mod generate;
+mod generator_name;
 mod image;
-mod kvm;
-mod live;
+mod interrupt;
+mod known_case;
 mod merge;
 mod metal;
 mod minimize;
 mod output;
+mod programs;
+mod progress;
 mod replay;
 mod report;
 mod run;
-mod subjects;
 mod target;
 mod targets;
 mod validation;
@@ -91,7 +93,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vmcs: {}", error::one_line(&error));
+            eprintln!("vmcs: {}", error::with_advice(&error));
             ExitCode::from(2)
         }
     }

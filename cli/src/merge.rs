@@ -1,13 +1,13 @@
 //! `vmcs merge`: the parts of a campaign put together.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use vmcs_fuzz::campaign::{Report, saved_reports};
+use vmcs_fuzz::campaign::{CampaignReport, saved_reports};
+use vmcs_report::{Run, terminal};
 
 use crate::error::{CliError, Status};
 use crate::output;
-use crate::report::{input::Run, terminal};
 
 /// Put the reports on the parts of a campaign together
 ///
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     for part in &args.parts {
         parts.extend(read(part)?);
     }
-    let reports = Report::merge(parts).map_err(|error| CliError::Usage(error.to_string()))?;
+    let reports = CampaignReport::merge(parts).map_err(|error| CliError::Usage(error.to_string()))?;
     for report in &reports {
         let missing: Vec<_> = report.missing_shards().map(|shard| shard.to_string()).collect();
         if !missing.is_empty() {
@@ -43,13 +43,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         output::json_pretty(&reports)?;
     } else {
         let runs: Vec<_> = reports.iter().cloned().map(Run::from).collect();
-        terminal::print(&runs)?;
+        terminal::write(&mut io::stdout().lock(), &runs)?;
     }
     Ok(Status::found(reports.iter().any(|report| report.disagreed > 0)))
 }
 
 /// The reports of a state directory or of a file.
-fn read(part: &Path) -> Result<Vec<Report>, CliError> {
+fn read(part: &Path) -> Result<Vec<CampaignReport>, CliError> {
     if part.is_dir() {
         return Ok(saved_reports(part)?.into_iter().map(|(report, _)| report).collect());
     }

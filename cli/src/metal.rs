@@ -5,25 +5,25 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Subcommand;
-use vmcs_fuzz::World;
+use vmcs_case::profile::NamedProfile;
+use vmcs_fuzz::TestProcessor;
 use vmcs_hw::metal::iso::{self, IsoOptions};
 use vmcs_hw::metal::tools::Tools;
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{CliError, Status};
-use crate::run::{Checked, read_programs};
-use crate::target;
-use crate::targets::with_progress;
+use crate::interrupt::stop_on_ctrl_c;
+use crate::programs::{self, CheckedProgram};
+use crate::progress::with_progress;
 
 /// Start a real machine with the probe
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    action: Action,
+    action: MetalAction,
 }
 
 #[derive(Subcommand)]
-enum Action {
+enum MetalAction {
     Iso(Iso),
 }
 
@@ -61,18 +61,18 @@ fn io_port(text: &str) -> Result<u16, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let Action::Iso(iso) = &args.action;
+    let MetalAction::Iso(iso) = &args.action;
     let requests = match (&iso.cases, &iso.profile) {
         (Some(file), Some(profile)) => {
-            let programs = read_programs(file)?;
-            let world = World::new(&target::profile(profile)?.profile);
-            let revision = world.capabilities.revision();
-            let names = world.image_names();
-            let case = |checked: &Checked| {
+            let programs = programs::read(file)?;
+            let processor = TestProcessor::new(&NamedProfile::find(profile)?.profile);
+            let revision = processor.capabilities.revision();
+            let names = processor.image_names();
+            let case = |checked: &CheckedProgram| {
                 checked.program.to_case(revision, &names).map_err(|error| checked.wrong(file, &error))
             };
             let cases = programs.iter().map(case).collect::<Result<Vec<_>, _>>()?;
-            Some(iso::requests(&world.session(), cases.into_iter())?)
+            Some(iso::requests(&processor.session(), cases.into_iter())?)
         }
         _ => None,
     };

@@ -1,17 +1,16 @@
 //! `vmcs minimize`: cases as small as they get.
 
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::path::PathBuf;
 
-use vmcs_fuzz::case_file::CaseFile;
-use vmcs_fuzz::minimise::{Goal, minimise};
+use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::findings::minimise::{Goal, minimise};
 use vmcs_fuzz::oracle::Judgement;
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
-use crate::live::Live;
-use crate::replay::{Known, deviations};
-use crate::target::TargetArgs;
-use crate::{live, output, run};
+use crate::known_case::{self, KnownCase};
+use crate::output;
+use crate::target::{self, TargetArgs};
 
 /// Make the cases of findings as small as they get
 ///
@@ -37,15 +36,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let deviations = deviations(args.deviations.as_deref())?;
-    let known = read(&args.file)?;
-    let observed_by = known.first().and_then(|known| known.by.as_ref()).and_then(live::target_of);
-    let machine = observed_by.filter(|_| args.target.target.is_none()).unwrap_or_else(|| args.target.clone());
-    let mut live = Live::open(&machine)?;
-    let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
-    let who = live.opened.target.implementation();
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
+    let known = KnownCase::read(&args.file)?;
+    let observed_by = known.first().and_then(|known| known.by.as_ref()).filter(|_| args.target.target.is_none());
+    let choice = observed_by.and_then(|by| MachineChoice::of(by).ok());
+    let mut machine = target::tested(&choice.map_or_else(|| args.target.choose(), Ok)?)?;
+    let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
+    let who = machine.target.implementation();
     let mut disagreeing = Vec::new();
-    for ((case, judged), known) in cases.iter().zip(live.judge(&cases, &deviations)?).zip(&known) {
+    for ((case, judged), known) in cases.iter().zip(machine.judge(&cases, &deviations)?).zip(&known) {
         match &judged.judgement {
             Judgement::Disagree(disagreement) => {
                 disagreeing.push((case.clone(), Goal::disagreement(case, disagreement)));
@@ -53,12 +52,15 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             _ => eprintln!("{}", known.answer(&who.to_string(), case, judged)),
         }
     }
-    let (target, setting) = live.setting(&deviations);
+    let (target, setting) = machine.setting(&deviations);
     let minimal = minimise(target, setting, &disagreeing)?;
-    let files: Vec<_> =
-        minimal.iter().flatten().filter_map(|minimal| minimal.file(&live.world, &live.session, &who)).collect();
+    let files: Vec<_> = minimal
+        .iter()
+        .flatten()
+        .filter_map(|minimal| minimal.file(&machine.processor, &machine.session, &who))
+        .collect();
     match &args.output {
-        Some(output) => write(output, &files)?,
+        Some(output) => known_case::write(output, &files)?,
         None => {
             for file in &files {
                 output::json_pretty(file)?;
@@ -66,32 +68,4 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         }
     }
     Ok(Status::found(!files.is_empty()))
-}
-
-/// The cases of a file: of a case file, or programs.
-fn read(file: &Path) -> Result<Vec<Known>, CliError> {
-    if let Ok(cases) = CaseFile::read(file) {
-        return Ok(cases.into_iter().map(|case| Known::new(case, file)).collect());
-    }
-    let programs = run::read_programs(file)?;
-    Ok(programs.into_iter().map(|checked| Known::of_program(checked.program, file)).collect())
-}
-
-/// Writes findings to a directory, a file each, named by the cause.
-pub(crate) fn write_findings(directory: &Path, files: &[&CaseFile]) -> Result<(), CliError> {
-    fs::create_dir_all(directory).map_err(|error| CliError::file(directory, &error))?;
-    for &file in files {
-        write(&directory.join(format!("{}.json", file.file_stem())), std::slice::from_ref(file))?;
-    }
-    Ok(())
-}
-
-/// Writes cases to a file, one after the other.
-fn write(path: &Path, files: &[CaseFile]) -> Result<(), CliError> {
-    let mut text = String::new();
-    for file in files {
-        text += &serde_json::to_string_pretty(file).map_err(io::Error::from)?;
-        text.push('\n');
-    }
-    fs::write(path, text).map_err(|error| CliError::file(path, &error))
 }

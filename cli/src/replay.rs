@@ -1,22 +1,17 @@
 //! `vmcs replay`: case files on any target.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use vmcs_fuzz::case_file::CaseFile;
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::minimise::Goal;
-use vmcs_fuzz::oracle::{Disagreement, Judged, Judgement};
-use vmcs_hw::program::Program;
-use vmcs_hw::{Case, Implementation};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
-use crate::live::{self, Live};
+use crate::known_case::KnownCase;
 use crate::output;
-use crate::target::TargetArgs;
+use crate::target::{self, TargetArgs};
 
 /// Execute the cases of findings again, on the machine that showed them or on another one
 ///
@@ -40,46 +35,19 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// A case and what is known of it.
-pub(crate) struct Known {
-    program: Program,
-    /// The machine that it was observed on.
-    pub(crate) by: Option<Implementation>,
-    cause: Option<String>,
-    disagreement: Option<Disagreement>,
-    file: PathBuf,
-}
-
-/// What became of a case.
-#[derive(Serialize)]
-pub(crate) struct Answer<'a> {
-    cause: &'a str,
-    implementation: String,
-    /// In one word or two.
-    result: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deviation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    permitted: Vec<String>,
-}
-
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let deviations = deviations(args.deviations.as_deref())?;
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
     let files = if args.path.is_dir() { files_of(&args.path)? } else { vec![args.path.clone()] };
     let mut known = Vec::new();
     for file in &files {
-        known.extend(CaseFile::read(file)?.into_iter().map(|case| Known::new(case, file)));
+        known.extend(CaseFile::read(file)?.into_iter().map(|case| KnownCase::new(case, file)));
     }
     // One machine after the other, each with all of its cases.
-    let mut machines: Vec<(TargetArgs, Vec<Known>)> = Vec::new();
+    let mut machines: Vec<(MachineChoice, Vec<KnownCase>)> = Vec::new();
     for case in known {
         let machine = match (&args.target.target, &case.by) {
-            (None, Some(by)) => live::target_of(by).ok_or_else(|| {
-                CliError::file(&case.file, &format!("{by} is no target: say with --target where to execute the case"))
-            })?,
-            _ => args.target.clone(),
+            (None, Some(by)) => MachineChoice::of(by)?,
+            _ => args.target.choose()?,
         };
         match machines.iter_mut().find(|(known, _)| *known == machine) {
             Some((_, cases)) => cases.push(case),
@@ -88,12 +56,12 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
     let mut disagrees = false;
     for (machine, known) in machines {
-        let mut live = Live::open(&machine)?;
-        let cases = known.iter().map(|known| known.case(&live)).collect::<Result<Vec<_>, _>>()?;
-        let who = live.opened.target.implementation().to_string();
-        for ((known, case), judged) in known.iter().zip(&cases).zip(live.judge(&cases, &deviations)?) {
+        let mut machine = target::tested(&machine)?;
+        let cases = known.iter().map(|known| known.case(&machine)).collect::<Result<Vec<_>, _>>()?;
+        let who = machine.target.implementation().to_string();
+        for ((known, case), judged) in known.iter().zip(&cases).zip(machine.judge(&cases, &deviations)?) {
             let answer = known.answer(&who, case, judged);
-            disagrees |= answer.result.ends_with(DISAGREES);
+            disagrees |= answer.again.disagreement().is_some();
             if args.json {
                 output::json_line(&answer)?;
             } else {
@@ -102,80 +70,6 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         }
     }
     Ok(Status::found(disagrees))
-}
-
-/// How the result of a case ends that disagrees.
-const DISAGREES: &str = "disagrees";
-
-impl Known {
-    pub(crate) fn new(case: CaseFile, file: &Path) -> Self {
-        Self {
-            disagreement: Some(case.disagreement()),
-            program: case.program,
-            by: Some(case.implementation),
-            cause: Some(case.cause),
-            file: file.to_owned(),
-        }
-    }
-
-    pub(crate) fn of_program(program: Program, file: &Path) -> Self {
-        Self { program, by: None, cause: None, disagreement: None, file: file.to_owned() }
-    }
-
-    /// The case that it is on that machine.
-    pub(crate) fn case(&self, live: &Live) -> Result<Case, CliError> {
-        let wrong = |error| CliError::file(&self.file, &format!("program {:?}: {error}", self.program.id));
-        live.case(&self.program).map_err(wrong)
-    }
-
-    /// What became of it on `who`.
-    pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judged: Judged) -> Answer<'a> {
-        let cause = self.cause.as_deref().unwrap_or(&self.program.id);
-        let mut answer = Answer {
-            cause,
-            implementation: who.to_owned(),
-            result: "agrees",
-            deviation: None,
-            observed: None,
-            permitted: Vec::new(),
-        };
-        let same = |goal: &Disagreement| Goal::disagreement(case, goal).is_kept(case, &judged);
-        let same = self.disagreement.as_ref().is_none_or(same);
-        match judged.judgement {
-            Judgement::Agree => {}
-            Judgement::Unspecified(why) => (answer.result, answer.observed) = ("left open", Some(why.to_owned())),
-            Judgement::Deviates(id) => (answer.result, answer.deviation) = ("known deviation", Some(id)),
-            Judgement::Disagree(found) => {
-                answer.result = if same { DISAGREES } else { "otherwise disagrees" };
-                (answer.observed, answer.permitted) = (Some(found.observed), found.permitted);
-            }
-        }
-        answer
-    }
-}
-
-impl fmt::Display for Answer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.implementation, self.result, self.cause)?;
-        if let Some(observed) = &self.observed {
-            write!(f, "\n  {observed}")?;
-        }
-        if !self.permitted.is_empty() {
-            write!(f, ", permitted: {}", self.permitted.join(" or "))?;
-        }
-        if let Some(id) = &self.deviation {
-            write!(f, "\n  {id}")?;
-        }
-        Ok(())
-    }
-}
-
-/// The reviewed deviations, or those of a file.
-pub(crate) fn deviations(file: Option<&Path>) -> Result<Deviations, CliError> {
-    Ok(match file {
-        Some(file) => Deviations::read(file)?,
-        None => Deviations::embedded()?,
-    })
 }
 
 /// The case files of a directory, by name.

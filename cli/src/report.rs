@@ -1,19 +1,13 @@
 //! `vmcs report`, and what `vmcs diff` says at its end: the results of campaigns, for people.
 
-pub(crate) mod chart;
-mod findings;
-pub(crate) mod html;
-pub(crate) mod input;
-pub(crate) mod sections;
-pub(crate) mod summary;
-pub(crate) mod terminal;
-
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use vmcs_fuzz::deviations::Deviations;
+use vmcs_report::run::{self, Run};
+use vmcs_report::{html, terminal};
 
 use crate::error::{CliError, Status};
-use input::Run;
 
 /// Show the results of campaigns: as a page for a browser, or as tables
 ///
@@ -34,14 +28,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let deviations = match &args.deviations {
-        Some(file) => Deviations::read(file)?,
-        None => Deviations::embedded()?,
-    };
-    let runs = input::read_all(&args.files)?;
+    let deviations = Deviations::read_or_embedded(args.deviations.as_deref())?;
+    let runs = run::read_all(&args.files)?;
     match &args.output {
         Some(file) => write(file, &runs, &deviations)?,
-        None => terminal::print(&runs)?,
+        None => terminal::write(&mut io::stdout().lock(), &runs)?,
     }
     Ok(Status::found(runs.iter().any(|run| run.report.disagreed > 0)))
 }
@@ -49,8 +40,8 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 /// Writes results to a file: as a page if its name ends in `.html`, else as JSON.
 pub(crate) fn write(file: &Path, runs: &[Run], deviations: &Deviations) -> Result<(), CliError> {
     if file.extension().is_some_and(|extension| extension == "html") {
-        html::write(file, runs, deviations)
+        fs::write(file, html::page(runs, deviations)).map_err(|error| CliError::file(file, &error))
     } else {
-        input::write(file, &runs)
+        Ok(run::write_json(file, &runs)?)
     }
 }

@@ -1,22 +1,16 @@
 //! `vmcs targets`: which machines can be asked, and getting another one.
 
-use std::io;
-use std::io::IsTerminal;
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
-
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use vmcs_hw::bochs::debian::{self, Existing, InstallError, Step};
-use vmcs_hw::bochs::{self, BochsInstall};
-use vmcs_hw::recording;
+use vmcs_case::recording;
+use vmcs_debian::Existing;
+use vmcs_hw::bochs;
+use vmcs_hw::kvm::install_kernel;
+use vmcs_hw::targets::{Present, TargetName, present};
 
-use crate::diff::stop_on_ctrl_c;
 use crate::error::{self, CliError, Status};
-use crate::kvm;
 use crate::output;
-use crate::target::default_model;
+use crate::progress::with_progress;
 
 /// List the machines that can be asked, or install one
 #[derive(clap::Args)]
@@ -24,14 +18,14 @@ use crate::target::default_model;
                         vmcs targets install kvm-on-bochs --suite bookworm")]
 pub(crate) struct Args {
     #[command(subcommand)]
-    action: Option<Action>,
+    action: Option<TargetsAction>,
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Subcommand)]
-enum Action {
+enum TargetsAction {
     /// Unpack a target for this user from Debian's packages, without root rights
     Install(Install),
 }
@@ -61,52 +55,36 @@ enum Installable {
 
 /// A line of the list.
 #[derive(Serialize)]
-struct Entry {
+struct ListedTarget {
     target: String,
     cpus: Vec<String>,
-    default_cpu: Option<String>,
+    default_cpu: Option<&'static str>,
     about: String,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     match &args.action {
         None => list(args.json),
-        Some(Action::Install(what)) => install(what),
+        Some(TargetsAction::Install(what)) => install(what),
     }
 }
 
 fn list(json: bool) -> Result<Status, CliError> {
     let mut entries = Vec::new();
-    let installs = bochs::installs()?;
-    for install in installs.iter().rev() {
-        entries.push(Entry {
-            target: format!("bochs@{}", install.version),
-            cpus: install.models()?,
-            default_cpu: Some(default_model(install.version).to_owned()),
-            about: format!("Bochs {}, {}", install.version, place(install)),
-        });
+    let mut has_bochs = false;
+    for Present { name, about, cpus, default_cpu, missing } in present()? {
+        has_bochs |= matches!(name, TargetName::Bochs(_));
+        let about = missing.map_or(about, |why| format!("not here: {}", error::one_line(&why)));
+        entries.push(ListedTarget { target: name.to_string(), cpus, default_cpu, about });
     }
-    for kernel in debian::installed_kernels()? {
-        entries.push(Entry {
-            target: format!("kvm@bochs:{}", kernel.suite),
-            cpus: Vec::new(),
-            default_cpu: None,
-            about: format!("KVM of Linux {} inside Bochs, {}", kernel.release, kernel.path.display()),
-        });
-    }
-    let (about, cpus) = match kvm::host() {
-        Ok(target) => ("KVM of this host".to_owned(), vec![target.implementation().model]),
-        Err(error) => (format!("not here: {}", error::one_line(&error)), Vec::new()),
-    };
-    entries.push(Entry { target: "kvm".to_owned(), cpus, default_cpu: None, about });
-    entries.push(Entry {
+    entries.push(ListedTarget {
         target: "emu".to_owned(),
         cpus: Vec::new(),
         default_cpu: None,
         about: "the emulator of this program; any profile of `vmcs caps list`".to_owned(),
     });
     for recording in recording::embedded()? {
-        entries.push(Entry {
+        entries.push(ListedTarget {
             target: "replay".to_owned(),
             cpus: vec![recording.header.implementation.model.clone()],
             default_cpu: None,
@@ -126,53 +104,21 @@ fn list(json: bool) -> Result<Status, CliError> {
         table.add_row([entry.target.clone(), entry.about.clone(), cpus.collect::<Vec<_>>().join(" ")]);
     }
     output::print_table(&table)?;
-    if installs.is_empty() {
+    if !has_bochs {
         eprintln!("No Bochs here: `vmcs targets install bochs --suite sid` unpacks one without root rights.");
     }
     Ok(Status::Clean)
-}
-
-/// Where a Bochs lies.
-fn place(install: &BochsInstall) -> String {
-    install.command.last().map_or_else(String::new, |program| program.display().to_string())
 }
 
 fn install(args: &Install) -> Result<Status, CliError> {
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let suite = |default| args.suite.as_deref().unwrap_or(default);
     let installed = with_progress(|progress| match args.what {
-        Installable::Bochs => debian::install(suite("sid"), existing, progress)
+        Installable::Bochs => bochs::packages::unpack(suite("sid"), existing, progress)
             .map(|root| format!("Bochs {} of {} is in {}", root.version, root.suite, root.path.display())),
-        Installable::KvmOnBochs => debian::install_kernel(suite("bookworm"), existing, progress)
+        Installable::KvmOnBochs => install_kernel(suite("bookworm"), existing, progress)
             .map(|kernel| format!("Linux {} of {} is in {}", kernel.release, kernel.suite, kernel.path.display())),
     })?;
     println!("{installed}");
     Ok(Status::Clean)
-}
-
-/// Is told what an installation does, and can break it off.
-pub(crate) type Progress<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
-
-/// Shows the progress of an installation, which Ctrl-C breaks off.
-pub(crate) fn with_progress<T>(install: impl FnOnce(Progress<'_>) -> Result<T, InstallError>) -> Result<T, CliError> {
-    let stop = stop_on_ctrl_c();
-    let bar = if io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    let style = "{msg} {wide_bar} {bytes}/{total_bytes}";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-    let result = install(&mut |step| {
-        match step {
-            Step::Wait => bar.set_message("waiting for another installation"),
-            Step::Index => bar.set_message("reading the list of packages"),
-            Step::Download { done, total } => {
-                bar.set_message("downloading");
-                bar.set_length(total);
-                bar.set_position(done);
-            }
-            Step::Unpack { package } => bar.set_message(format!("unpacking {package}")),
-            Step::Check => bar.set_message("looking at what it holds"),
-        }
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    bar.finish_and_clear();
-    Ok(result?)
 }

@@ -289,3 +289,22 @@ fn a_profile_file_is_used() {
     let ran = vmcs(&["check", "--profile", text(&profile), "--base", text(&files.path("guest.toml"))]);
     assert_eq!((ran.status, ran.out.as_str()), (0, "base: Entered\n"));
 }
+
+#[test]
+fn every_image_to_start_from_is_entered() {
+    let profile = "sapphire-rapids";
+    let refused = vmcs(&["generate", "--profile", profile, "--base", "?"]);
+    refused.refused(&["\"?\"", "expected one of plain, rich"]);
+    let names = refused.err.trim().rsplit_once("one of ").expect("a list").1;
+    let files = Files::new();
+    for name in names.split(", ") {
+        let image = vmcs(&["generate", "--profile", profile, "--base", name]);
+        let file = files.write("base.json", &image.out);
+        let judged = vmcs(&["check", "--profile", profile, "--base", text(&file)]);
+        // Of this processor a few capability MSRs are not known.
+        assert_eq!((judged.status, judged.out.contains("Entered")), (0, true), "{name}: {judged:?}");
+        // Nothing that the checks look at is left out, but for memory.
+        let explained = vmcs(&["explain", "--profile", profile, text(&file)]);
+        assert_eq!(explained.status, 0, "{name}: {explained:?}");
+    }
+}

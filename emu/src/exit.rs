@@ -1,4 +1,7 @@
-//! VM exits. SDM 28, VM Exits.
+//! VM exits: what an exit reports, and the way from the guest to the host. SDM 28, VM Exits.
+//!
+//! The emulator executes no guest, so that it cannot know when or why a guest exits. Its caller says so with a
+//! [`VmExit`]; [`LogicalProcessor::vm_exit`] does what every exit does.
 
 use core::fmt;
 
@@ -14,36 +17,38 @@ use crate::{LogicalProcessor, VmxAbort};
 /// IA32_VMX_MISC\[5\]: VM exits store IA32_EFER.LMA in “IA-32e mode guest”.
 const STORES_LMA: u64 = 1 << 5;
 
-/// What a VM exit reports. SDM 28.2, Recording VM-Exit Information and Updating VM-Entry Control Fields.
+/// What a VM exit reports, each value under the name of the VM-exit information field that it is recorded in. SDM 28.2,
+/// Recording VM-Exit Information and Updating VM-Entry Control Fields.
 ///
-/// What is `None` is undefined after the exit; the fields keep their values then, apart from those of events, whose
-/// valid bit is cleared.
+/// A value of `None` is undefined after this exit, and the field keeps what it held. The two fields that hold events
+/// are always written, because every exit at least clears their valid bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VmExit {
-    /// Exit reason.
+    /// Exit reason: the basic reason in bits 15:0, and flags such as “in enclave mode” above.
     pub reason: ExitReason,
-    /// Exit qualification.
+    /// Exit qualification: what it means depends on the reason; 0 for reasons without one.
     pub qualification: u64,
-    /// VM-exit instruction length.
+    /// VM-exit instruction length, in bytes.
     pub instruction_length: Option<u32>,
-    /// VM-exit instruction information.
+    /// VM-exit instruction information: the operands of the instruction that caused the exit.
     pub instruction_information: Option<u32>,
-    /// Guest-linear address.
+    /// Guest-linear address of the access that caused the exit.
     pub guest_linear_address: Option<u64>,
-    /// Guest-physical address.
+    /// Guest-physical address of the access that caused the exit.
     pub guest_physical_address: Option<u64>,
-    /// The event that caused the exit: VM-exit interruption information.
+    /// VM-exit interruption information: the exception, NMI or interrupt that caused the exit; not valid (bit 31 is 0)
+    /// if none did.
     pub event: InterruptionInformation,
-    /// VM-exit interruption error code.
+    /// VM-exit interruption error code: that of the event that caused the exit.
     pub event_error_code: Option<u32>,
-    /// The event that was being delivered: IDT-vectoring information.
+    /// IDT-vectoring information: the event during whose delivery the exit came; not valid if there was none.
     pub original_event: InterruptionInformation,
-    /// IDT-vectoring error code.
+    /// IDT-vectoring error code: that of the event that was being delivered.
     pub original_event_error_code: Option<u32>,
 }
 
 impl VmExit {
-    /// An exit with that basic reason and qualification, and nothing else to report.
+    /// An exit with this basic reason and this qualification, and nothing else to report.
     #[must_use]
     pub const fn new(reason: u16, qualification: u64) -> Self {
         Self {
@@ -60,8 +65,9 @@ impl VmExit {
         }
     }
 
-    /// The exit of a VMX instruction whose memory operand, if it has one, is addressed by a register of the lower
-    /// eight without a displacement. The instruction-information field is left alone.
+    /// The exit of a VMX instruction in its shortest form: a memory operand, if there is one, is addressed by one of
+    /// the lower eight registers without a displacement, so that the qualification is 0. It reports the length of that
+    /// form. The instruction information is left undefined, since the emulator does not know the registers.
     #[must_use]
     pub const fn instruction(reason: u16) -> Self {
         let length = match reason {
@@ -76,9 +82,10 @@ impl VmExit {
 /// Why [`LogicalProcessor::vm_exit`] did not lead to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitError {
-    /// The processor is not in VMX non-root operation: there is no guest to leave. Nothing has changed.
+    /// There is no guest to leave: the processor is not in VMX non-root operation, or is shut down. Nothing has
+    /// changed.
     NotInGuest,
-    /// The exit ended in a VMX abort.
+    /// The exit ended in a VMX abort, and the processor is shut down.
     Aborted(VmxAbort),
 }
 
@@ -100,11 +107,15 @@ impl From<VmxAbort> for ExitError {
 }
 
 impl LogicalProcessor {
-    /// Leaves the guest: records why, saves guest state, loads host state. The guest's registers are those that
-    /// the entry loaded and [`Self::set_register`] has changed since.
+    /// Makes the guest exit: records the exit in the current VMCS, saves guest state there, stores the MSRs of the
+    /// VM-exit MSR-store area, loads host state and the MSRs of the VM-exit MSR-load area.
+    ///
+    /// The guest's registers are those that the entry loaded, as [`Self::set_register`] and [`Self::set_msr`] have
+    /// changed them since.
     ///
     /// # Errors
-    /// There is no guest, or the exit ends in a VMX abort, after which the processor executes nothing.
+    /// [`ExitError::NotInGuest`] if there is no guest to leave; [`ExitError::Aborted`] if the exit ends in a VMX abort,
+    /// after which the processor executes no instruction.
     pub fn vm_exit(&mut self, exit: VmExit) -> Result<(), ExitError> {
         if self.cpu.vmx != VmxOperation::NonRoot || self.abort.is_some() {
             return Err(ExitError::NotInGuest);
@@ -122,6 +133,7 @@ impl LogicalProcessor {
         Ok(())
     }
 
+    /// Writes the VM-exit information fields and the two VM-entry controls that exits change.
     fn record_exit(&mut self, exit: &VmExit) {
         let lma = self.cpu.efer.contains(Efer::LMA);
         let stores_lma = self.capabilities.misc & STORES_LMA != 0;
@@ -149,6 +161,7 @@ impl LogicalProcessor {
     }
 }
 
+/// Writes a field whose value the exit defines, and leaves it alone otherwise.
 fn set_if_defined<T: FieldValue>(fields: &mut vmcs_model::Vmcs, field: Field<T>, value: Option<T>) {
     if let Some(value) = value {
         fields.set(field, value);

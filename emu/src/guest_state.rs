@@ -1,25 +1,32 @@
-//! Loading guest state from the VMCS and saving it there. SDM 27.3.2, Loading Guest State, and 28.3, Saving Guest
-//! State.
+//! How VM entries load guest state from the VMCS, and how VM exits save it there. SDM 27.3.2, Loading Guest State, and
+//! 28.3, Saving Guest State.
+//!
+//! Some registers are always loaded and saved, others if a control says so, and a third kind is saved by every exit of
+//! a processor that has the field. The lists below say which are which. Whoever compares what another processor loads
+//! and saves needs the same lists, which is why some are public.
 
 use vmcs_model::controls::{Entry, Exit, PinBased, Secondary, SecondaryExit, Tertiary};
 use vmcs_model::field;
 use vmcs_model::formats::event_type::{NMI, OTHER_EVENT, SOFTWARE_EXCEPTION, SOFTWARE_INTERRUPT};
 use vmcs_model::formats::{ActivityState, Interruptibility, InterruptionInformation, PendingDebug};
-use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
+use vmcs_model::registers::{Cr0, Cr4, Efer};
 use vmcs_model::{FieldId, VmxOperation};
 
-use crate::segments::{Name, SEGMENTS};
+use crate::exit_causes::{saved_rflags, saves_pending_debug_exceptions};
+use crate::segments::{SEGMENTS, SegmentName};
 use crate::{LogicalProcessor, VmExit};
 
-/// Bits of CR0 that neither VM entries nor VM exits load: ET, 15:6, 17, 28:19, NW and CD.
+/// Bits of CR0 that neither VM entries nor VM exits load: ET (4), 15:6, 17, 28:19, NW (29) and CD (30).
 pub(crate) const CR0_KEPT: u64 = 1 << 4 | 0xFFC0 | 1 << 17 | 0x1FF8_0000 | 1 << 29 | 1 << 30;
-/// DR7: bit 10 reads 1, bits 12, 14 and 15 read 0.
+/// Bits of DR7 that a VM entry sets whatever the field holds: 10. Those that it clears are 12, 14 and 15.
 const DR7_ONES: u64 = 1 << 10;
 const DR7_ZEROS: u64 = 1 << 12 | 1 << 14 | 1 << 15;
-/// Access rights that a usable segment register has: 7:0 and 15:12.
+/// Bits of the access rights that a VM exit saves: 7:0 and 15:12. It saves bit 16, unusable, by itself, and the others
+/// as 0.
 const SAVED_ACCESS_RIGHTS: u32 = 0xF0FF;
 
-/// Registers that are loaded and saved whatever the controls say.
+/// Registers that every entry loads and every exit saves, whatever the controls say, and as they are. CR0, RFLAGS and
+/// the segment registers are not here because some of their bits are treated specially.
 const ALWAYS: [FieldId; 11] = [
     field::GUEST_CR3.id(),
     field::GUEST_IA32_SYSENTER_CS.id(),
@@ -33,10 +40,11 @@ const ALWAYS: [FieldId; 11] = [
     field::GUEST_RSP.id(),
     field::GUEST_CR4.id(),
 ];
+/// The registers of control-flow enforcement that “load CET state” is about.
 const CET: [FieldId; 3] =
     [field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()];
-/// The state of FRED transitions that “load FRED” and “save FRED” are about.
-pub const FRED: [FieldId; 8] = [
+/// The registers of FRED transitions that “load FRED” and “save FRED” are about.
+pub const FRED_STATE: [FieldId; 8] = [
     field::GUEST_IA32_FRED_CONFIG.id(),
     field::GUEST_IA32_FRED_RSP1.id(),
     field::GUEST_IA32_FRED_RSP2.id(),
@@ -46,8 +54,10 @@ pub const FRED: [FieldId; 8] = [
     field::GUEST_IA32_FRED_SSP2.id(),
     field::GUEST_IA32_FRED_SSP3.id(),
 ];
-/// Registers that a VM-entry control loads. SDM 27.3.2.1, Loading Guest Control Registers, Debug Registers, and MSRs.
-pub const LOADED: &[(Entry, &[FieldId])] = &[
+/// Registers that a VM entry loads only if a VM-entry control is 1: the control, and the fields that stand for them.
+/// The registers of “load debug controls” are not here, because bits of DR7 are treated specially. SDM 27.3.2.1,
+/// Loading Guest Control Registers, Debug Registers, and MSRs.
+pub const LOADED_BY_CONTROL: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_IA32_PERF_GLOBAL_CTRL, &[field::GUEST_IA32_PERF_GLOBAL_CTRL.id()]),
     (Entry::LOAD_IA32_PAT, &[field::GUEST_IA32_PAT.id()]),
     (Entry::LOAD_IA32_EFER, &[field::GUEST_IA32_EFER.id()]),
@@ -57,10 +67,11 @@ pub const LOADED: &[(Entry, &[FieldId])] = &[
     (Entry::LOAD_CET_STATE, &CET),
     (Entry::LOAD_GUEST_IA32_LBR_CTL, &[field::GUEST_IA32_LBR_CTL.id()]),
     (Entry::LOAD_PKRS, &[field::GUEST_IA32_PKRS.id()]),
-    (Entry::LOAD_FRED, &FRED),
+    (Entry::LOAD_FRED, &FRED_STATE),
     (Entry::LOAD_IA32_SPEC_CTRL, &[field::GUEST_IA32_SPEC_CTRL.id()]),
 ];
-/// Registers that a VM-exit control saves.
+/// Registers that a VM exit saves only if a primary VM-exit control is 1. SDM 28.3.1, Saving Control Registers, Debug
+/// Registers, and MSRs.
 const SAVED: &[(Exit, FieldId)] = &[
     (Exit::SAVE_DEBUG_CONTROLS, field::GUEST_DR7.id()),
     (Exit::SAVE_DEBUG_CONTROLS, field::GUEST_IA32_DEBUGCTL.id()),
@@ -68,8 +79,9 @@ const SAVED: &[(Exit, FieldId)] = &[
     (Exit::SAVE_IA32_EFER, field::GUEST_IA32_EFER.id()),
     (Exit::SAVE_IA32_PERF_GLOBAL_CTRL, field::GUEST_IA32_PERF_GLOBAL_CTRL.id()),
 ];
-/// Registers that every exit saves if the processor has the field at all, which exists with the controls that load or
-/// clear the register. SDM 28.3.1, Saving Control Registers, Debug Registers, and MSRs.
+/// Registers that every exit saves if the processor has the field at all. The field exists if the processor supports a
+/// control that loads or clears the register; whether that control is 1 does not matter. SDM 28.3.1, Saving Control
+/// Registers, Debug Registers, and MSRs.
 pub const SAVED_IF_SUPPORTED: [FieldId; 9] = [
     field::GUEST_IA32_BNDCFGS.id(),
     field::GUEST_IA32_RTIT_CTL.id(),
@@ -97,12 +109,13 @@ impl LogicalProcessor {
         self.cpu.cpl = self.current_fields().get(field::GUEST_SS_ACCESS_RIGHTS).dpl();
     }
 
+    /// Loads a register from its field, as it is.
     fn load(&mut self, field: FieldId) {
         self.set_register_raw(field, self.current_fields().raw(field));
     }
 
-    /// SDM 27.3.2.1, Loading Guest Control Registers, Debug Registers, and MSRs, and 27.3.2.3, Loading Guest RIP, RSP,
-    /// RFLAGS, and SSP.
+    /// Loads what is no segment register and no non-register state. SDM 27.3.2.1, Loading Guest Control Registers,
+    /// Debug Registers, and MSRs, and 27.3.2.3, Loading Guest RIP, RSP, RFLAGS, and SSP.
     fn load_control_registers(&mut self) {
         let controls = self.entry_controls();
         let cr0 = self.current_fields().get(field::GUEST_CR0).bits();
@@ -121,15 +134,16 @@ impl LogicalProcessor {
         if self.cpu.cr0.contains(Cr0::PG) {
             self.cpu.efer.set(Efer::LME, ia32e);
         }
-        for (_, registers) in LOADED.iter().filter(|(control, _)| controls.contains(*control)) {
+        for (_, registers) in LOADED_BY_CONTROL.iter().filter(|(control, _)| controls.contains(*control)) {
             for field in *registers {
                 self.load(*field);
             }
         }
     }
 
-    /// SDM 27.3.2.2, Loading Guest Segment Registers and Descriptor-Table Registers. What an unusable register's
-    /// fields leave undefined is loaded like the rest.
+    /// Loads one segment register. Of an unusable one the SDM leaves most undefined after the entry; here it is loaded
+    /// from its fields like that of a usable one. SDM 27.3.2.2, Loading Guest Segment Registers and Descriptor-Table
+    /// Registers.
     fn load_segment(&mut self, segment: usize) {
         let segment = &SEGMENTS[segment];
         let fields = self.current_fields();
@@ -138,10 +152,10 @@ impl LogicalProcessor {
         let mut base = fields.get(segment.base);
         let mut access_rights = fields.get(segment.access_rights);
         if access_rights.unusable() {
-            if matches!(segment.name, Name::Ss | Name::Ds | Name::Es) {
+            if matches!(segment.name, SegmentName::Ss | SegmentName::Ds | SegmentName::Es) {
                 base &= 0xFFFF_FFFF;
             }
-            if segment.name == Name::Ss {
+            if segment.name == SegmentName::Ss {
                 base &= !0xF;
                 access_rights.set_default_big(true);
             }
@@ -152,8 +166,10 @@ impl LogicalProcessor {
         self.set_register(segment.access_rights, access_rights);
     }
 
-    /// SDM 27.3.2.4, Loading Page-Directory-Pointer-Table Entries, 27.3.2.5, Updating Non-Register State, and 27.7,
-    /// Special Features of VM Entry.
+    /// Loads the PDPTEs, the timers, virtual-interrupt state, interruptibility, activity state and pending debug
+    /// exceptions. An injected event ends blocking by STI and by MOV SS, makes the processor active, and drops most
+    /// pending debug exceptions. SDM 27.3.2.4, Loading Page-Directory-Pointer-Table Entries, 27.3.2.5, Updating
+    /// Non-Register State, and 27.7, Special Features of VM Entry.
     fn load_non_register_state(&mut self) {
         if self.pae_paging() {
             self.load_pdptes();
@@ -190,7 +206,8 @@ impl LogicalProcessor {
         self.registers.set(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
     }
 
-    /// VPPR becomes the greater of VTPR and the class of SVI. SDM 30.1.3, PPR Virtualization.
+    /// PPR virtualization: the virtual processor priority (VPPR, offset A0H of the virtual-APIC page) becomes the
+    /// greater of VTPR and the class of SVI. SDM 30.1.3, PPR Virtualization.
     fn virtualize_ppr(&mut self) {
         const VTPR: u64 = 0x80;
         const VPPR: u64 = 0xA0;
@@ -201,6 +218,7 @@ impl LogicalProcessor {
         self.memory.write_u32(page.wrapping_add(VPPR), vppr);
     }
 
+    /// Loads the PDPTEs of a guest with PAE paging: with EPT from the VMCS, without from the table that CR3 points to.
     fn load_pdptes(&mut self) {
         if self.secondary().contains(Secondary::ENABLE_EPT) {
             for field in PDPTES {
@@ -214,11 +232,12 @@ impl LogicalProcessor {
         }
     }
 
-    /// Paging is on, with PAE, outside IA-32e mode.
+    /// Whether the processor uses PAE paging: CR0.PG and CR4.PAE are 1, IA32_EFER.LMA is 0.
     pub(crate) fn pae_paging(&self) -> bool {
         self.cpu.cr0.contains(Cr0::PG) && self.cpu.cr4.contains(Cr4::PAE) && !self.cpu.efer.contains(Efer::LMA)
     }
 
+    /// Saves a register in its field, as it is, if the processor has the field.
     fn save(&mut self, field: FieldId) {
         let value = self.register_raw(field);
         if self.capabilities.has_field(field.info()) {
@@ -226,7 +245,7 @@ impl LogicalProcessor {
         }
     }
 
-    /// The processor's state is saved in the guest-state area of the current VMCS.
+    /// Saves the processor's state in the guest-state area of the current VMCS, as the exit wants it.
     pub(crate) fn save_guest_state(&mut self, exit: &VmExit) {
         debug_assert!(self.cpu.vmx == VmxOperation::NonRoot, "only a guest's state is saved");
         self.save(field::GUEST_CR0.id());
@@ -241,17 +260,18 @@ impl LogicalProcessor {
             self.save(field);
         }
         if self.secondary_exit().contains(SecondaryExit::SAVE_FRED) {
-            for field in FRED {
+            for field in FRED_STATE {
                 self.save(field);
             }
         }
         self.save_segments();
-        self.save_rflags(exit);
+        let rflags = saved_rflags(exit, self.cpu.rflags);
+        self.current_mut().fields.set(field::GUEST_RFLAGS, rflags);
         self.save_non_register_state(exit);
     }
 
-    /// SDM 28.3.2, Saving Segment Registers and Descriptor-Table Registers. What is undefined for an unusable register
-    /// is saved as the register holds it.
+    /// Saves the segment registers. Of an unusable one the SDM leaves most undefined; here it is saved as the register
+    /// holds it. SDM 28.3.2, Saving Segment Registers and Descriptor-Table Registers.
     fn save_segments(&mut self) {
         for segment in &SEGMENTS {
             self.save(segment.selector.id());
@@ -264,18 +284,7 @@ impl LogicalProcessor {
         }
     }
 
-    /// SDM 28.3.3, Saving RIP, RSP, RFLAGS, and SSP.
-    fn save_rflags(&mut self, exit: &VmExit) {
-        let reason = exit.reason;
-        let mut rflags = self.cpu.rflags;
-        if caused_by_instruction(reason.basic()) || reason.enclave_mode() {
-            rflags.remove(Rflags::RF);
-        } else if is_access_fault(reason.basic()) && !exit.original_event.valid() {
-            rflags.insert(Rflags::RF);
-        }
-        self.current_mut().fields.set(field::GUEST_RFLAGS, rflags);
-    }
-
+    /// Saves activity state, interruptibility, pending debug exceptions, timers, PDPTEs and virtual-interrupt state.
     /// SDM 28.3.4, Saving Non-Register State.
     fn save_non_register_state(&mut self, exit: &VmExit) {
         let reason = exit.reason;
@@ -287,8 +296,7 @@ impl LogicalProcessor {
             interruptibility.remove(Interruptibility::SMI);
         }
         self.current_mut().fields.set(field::GUEST_INTERRUPTIBILITY_STATE, interruptibility);
-        let blocked = self.cpu.mov_ss_blocking && !is_debug_exception(exit);
-        let pending = if keeps_pending_debug(reason.basic()) || blocked {
+        let pending = if saves_pending_debug_exceptions(exit, self.cpu.mov_ss_blocking) {
             self.register(field::GUEST_PENDING_DEBUG_EXCEPTIONS)
         } else {
             PendingDebug::empty()
@@ -312,29 +320,8 @@ impl LogicalProcessor {
     }
 }
 
-/// An event is injected. A pending MTF VM exit is none; FRED's SYSCALL and SYSENTER, of the same type, are. SDM 27.7,
-/// Special Features of VM Entry.
+/// Whether the entry injects an event. A pending MTF VM exit (type 7, vector 0) does not count as one; FRED's SYSCALL
+/// and SYSENTER, of the same type, do. SDM 27.7, Special Features of VM Entry.
 fn injects(event: InterruptionInformation) -> bool {
     event.valid() && !(event.event_type() == OTHER_EVENT && event.vector() == 0)
-}
-
-/// Basic exit reasons of exits that an instruction causes. SDM Appendix C, VMX Basic Exit Reasons.
-const fn caused_by_instruction(reason: u16) -> bool {
-    matches!(reason, 10..=32 | 36 | 39 | 40 | 46 | 47 | 50 | 51 | 53..=55 | 57..=61 | 63..=65 | 67 | 68)
-}
-
-/// APIC access, EPT violation and misconfiguration, page-modification log full, SPP-related event.
-const fn is_access_fault(reason: u16) -> bool {
-    matches!(reason, 44 | 48 | 49 | 62 | 66)
-}
-
-/// The exit is caused by #DB.
-fn is_debug_exception(exit: &VmExit) -> bool {
-    const DEBUG: u8 = 1;
-    exit.reason.basic() == 0 && exit.event.event_type() != NMI && exit.event.vector() == DEBUG
-}
-
-/// INIT, SMI, TPR below threshold, virtualized EOI, APIC write, monitor trap flag, bus lock.
-const fn keeps_pending_debug(reason: u16) -> bool {
-    matches!(reason, 3 | 5 | 6 | 37 | 43 | 45 | 56 | 74)
 }

@@ -1,4 +1,7 @@
-//! Loading host state. SDM 28.5, Loading Host State.
+//! How VM exits, and VM entries that fail late, load host state from the VMCS. SDM 28.5, Loading Host State.
+//!
+//! The host-state area holds little more than control registers, selectors and a few bases. Limits, access rights, DR7
+//! and RFLAGS get fixed values, which are the constants below.
 
 use vmcs_model::controls::{Exit, PinBased, SecondaryExit};
 use vmcs_model::field;
@@ -7,30 +10,36 @@ use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{FieldId, VmxOperation};
 
 use crate::guest_state::CR0_KEPT;
-use crate::segments::{Name, SEGMENTS};
+use crate::segments::{SEGMENTS, SegmentName};
 use crate::{LogicalProcessor, VmxAbort};
 
-/// CS of a 64-bit host: execute/read accessed code, L = 1, G = 1.
+/// Access rights of CS in a 64-bit host: execute/read accessed code, DPL 0, L = 1, G = 1.
 const CODE_64: AccessRights = AccessRights::from_bits(0xA09B);
-/// CS of a 32-bit host: execute/read accessed code, D = 1, G = 1.
+/// Access rights of CS in a 32-bit host: execute/read accessed code, DPL 0, D = 1, G = 1.
 const CODE_32: AccessRights = AccessRights::from_bits(0xC09B);
-/// SS, DS, ES, FS, GS: read/write accessed data, B = 1, G = 1.
+/// Access rights of usable SS, DS, ES, FS and GS: read/write accessed data, DPL 0, B = 1, G = 1.
 const DATA: AccessRights = AccessRights::from_bits(0xC093);
-/// TR: busy TSS.
+/// Access rights of TR: a busy TSS.
 const BUSY_TSS: AccessRights = AccessRights::from_bits(0x8B);
+/// Access rights of an unusable register.
 const UNUSABLE: AccessRights = AccessRights::from_bits(1 << 16);
-/// An unusable SS still has DPL 0 and B = 1.
+/// Access rights of an unusable SS, which still has DPL 0 and B = 1.
 const UNUSABLE_SS: AccessRights = AccessRights::from_bits(1 << 16 | 1 << 14);
+/// DR7 after every VM exit: no breakpoint is enabled.
 const DR7_AFTER_EXIT: u64 = 0x400;
+/// Limit of TR.
 const TSS_LIMIT: u32 = 0x67;
+/// Limit of GDTR and IDTR.
 const TABLE_LIMIT: u32 = 0xFFFF;
-/// Bits of CR0 that VM exits do not load in addition to those of [`CR0_KEPT`]: 63:32.
+/// Bits of CR0 that VM exits do not load, in addition to [`CR0_KEPT`]: 63:32.
 const CR0_UPPER: u64 = 0xFFFF_FFFF << 32;
-/// PDPTE: present, and the bits that must then be 0: 2:1 and 8:5.
+/// Bit 0 of a PDPTE says that it is present; bits 2:1 and 8:5 must then be 0, and those beyond the physical-address
+/// width.
 const PDPTE_PRESENT: u64 = 1 << 0;
 const PDPTE_RESERVED: u64 = 0x1E6;
 
-/// Registers that a VM-exit control loads: the register and the host-state field.
+/// Registers that an exit loads only if a primary VM-exit control is 1: the control, the guest-state field that stands
+/// for the register, and the host-state field that its value comes from.
 const LOADED: &[(Exit, FieldId, FieldId)] = &[
     (Exit::LOAD_IA32_PERF_GLOBAL_CTRL, field::GUEST_IA32_PERF_GLOBAL_CTRL.id(), field::HOST_IA32_PERF_GLOBAL_CTRL.id()),
     (Exit::LOAD_IA32_PAT, field::GUEST_IA32_PAT.id(), field::HOST_IA32_PAT.id()),
@@ -44,7 +53,7 @@ const LOADED: &[(Exit, FieldId, FieldId)] = &[
     ),
     (Exit::LOAD_PKRS, field::GUEST_IA32_PKRS.id(), field::HOST_IA32_PKRS.id()),
 ];
-/// Registers that a secondary VM-exit control loads.
+/// The same for secondary VM-exit controls.
 const LOADED_SECONDARY: &[(SecondaryExit, FieldId, FieldId)] = &[
     (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_CONFIG.id(), field::HOST_IA32_FRED_CONFIG.id()),
     (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_RSP1.id(), field::HOST_IA32_FRED_RSP1.id()),
@@ -56,7 +65,7 @@ const LOADED_SECONDARY: &[(SecondaryExit, FieldId, FieldId)] = &[
     (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_SSP3.id(), field::HOST_IA32_FRED_SSP3.id()),
     (SecondaryExit::LOAD_IA32_SPEC_CTRL, field::GUEST_IA32_SPEC_CTRL.id(), field::HOST_IA32_SPEC_CTRL.id()),
 ];
-/// Registers that a VM-exit control clears.
+/// Registers that an exit sets to 0 if a primary VM-exit control is 1.
 const CLEARED: &[(Exit, FieldId)] = &[
     (Exit::CLEAR_UINV, field::GUEST_UINV.id()),
     (Exit::CLEAR_IA32_BNDCFGS, field::GUEST_IA32_BNDCFGS.id()),
@@ -65,7 +74,8 @@ const CLEARED: &[(Exit, FieldId)] = &[
 ];
 
 impl LogicalProcessor {
-    /// The host state of the current VMCS becomes the processor's, which is in VMX root operation then.
+    /// The host state of the current VMCS becomes the processor's, which is in VMX root operation then, and the MSRs of
+    /// the VM-exit MSR-load area are loaded.
     pub(crate) fn load_host(&mut self) -> Result<(), VmxAbort> {
         let host_64 = self.primary_exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE);
         if self.cpu.efer.contains(Efer::LMA) && !host_64 {
@@ -91,8 +101,8 @@ impl LogicalProcessor {
         if self.load_host_msrs() { Ok(()) } else { Err(self.shut_down(VmxAbort::LoadingHostMsrs)) }
     }
 
-    /// SDM 28.5.1, Loading Host Control Registers, Debug Registers, MSRs, and 28.5.3, Loading Host RIP, RSP, RFLAGS,
-    /// and SSP.
+    /// Loads what is no segment register. SDM 28.5.1, Loading Host Control Registers, Debug Registers, MSRs, and
+    /// 28.5.3, Loading Host RIP, RSP, RFLAGS, and SSP.
     fn load_host_registers(&mut self, host_64: bool) {
         let fields = self.current_fields().clone();
         let fixed = &self.capabilities;
@@ -133,8 +143,9 @@ impl LogicalProcessor {
         self.cpu.rflags = Rflags::FIXED1;
     }
 
-    /// SDM 28.5.2, Loading Host Segment and Descriptor-Table Registers. Unusable registers get base 0 unless the
-    /// host-state area has one.
+    /// Loads the segment registers, GDTR and IDTR. A register with a null selector becomes unusable; its base is that
+    /// of the host-state area where there is one, else 0. SDM 28.5.2, Loading Host Segment and Descriptor-Table
+    /// Registers.
     fn load_host_segments(&mut self, host_64: bool) {
         let fields = self.current_fields().clone();
         for segment in &SEGMENTS {
@@ -142,11 +153,11 @@ impl LogicalProcessor {
             let base = segment.host_base.map_or(0, |field| self.sign_extend(fields.get(field)));
             let null = selector == Selector::new();
             let (limit, access_rights) = match segment.name {
-                Name::Cs => (u32::MAX, if host_64 { CODE_64 } else { CODE_32 }),
-                Name::Tr => (TSS_LIMIT, BUSY_TSS),
-                Name::Ldtr => (0, UNUSABLE),
-                Name::Ss if null && host_64 => (u32::MAX, UNUSABLE_SS),
-                Name::Es | Name::Ds | Name::Fs | Name::Gs if null => (u32::MAX, UNUSABLE),
+                SegmentName::Cs => (u32::MAX, if host_64 { CODE_64 } else { CODE_32 }),
+                SegmentName::Tr => (TSS_LIMIT, BUSY_TSS),
+                SegmentName::Ldtr => (0, UNUSABLE),
+                SegmentName::Ss if null && host_64 => (u32::MAX, UNUSABLE_SS),
+                SegmentName::Es | SegmentName::Ds | SegmentName::Fs | SegmentName::Gs if null => (u32::MAX, UNUSABLE),
                 _ => (u32::MAX, DATA),
             };
             self.set_register(segment.selector, selector);
@@ -162,8 +173,8 @@ impl LogicalProcessor {
         self.set_register(field::GUEST_IDTR_LIMIT, TABLE_LIMIT);
     }
 
-    /// Whether the host's PDPTEs are good; they are loaded then. SDM 28.5.4, Checking and Loading Host
-    /// Page-Directory-Pointer-Table Entries.
+    /// Loads the PDPTEs of a host with PAE paging if they are valid, and says whether they are. SDM 28.5.4, Checking
+    /// and Loading Host Page-Directory-Pointer-Table Entries.
     fn load_host_pdptes(&mut self) -> bool {
         let table = self.register(field::GUEST_CR3) & 0xFFFF_FFE0;
         let reserved = PDPTE_RESERVED | self.capabilities.physical_reserved;
@@ -178,17 +189,19 @@ impl LogicalProcessor {
         true
     }
 
-    /// Bits above the linear-address width are copies of the highest bit within it.
+    /// The address with the bits above the linear-address width made copies of the highest bit within it, as exits load
+    /// it.
     fn sign_extend(&self, address: u64) -> u64 {
         let unused = 64 - self.capabilities.linear_bits;
-        if self.capabilities.intel_64() {
+        if self.capabilities.may_have_intel_64() {
             ((address << unused).cast_signed() >> unused).cast_unsigned()
         } else {
             address
         }
     }
 
-    /// The processor stops. SDM 28.7, VMX Aborts.
+    /// Shuts the processor down after a VMX abort, and writes the abort indicator to byte 4 of the VMCS region. SDM
+    /// 28.7, VMX Aborts.
     pub(crate) fn shut_down(&mut self, abort: VmxAbort) -> VmxAbort {
         const INDICATOR: u64 = 4;
         self.memory.write_u32(self.cpu.vmcs_pointer.wrapping_add(INDICATOR), abort.indicator());

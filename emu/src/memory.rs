@@ -1,4 +1,4 @@
-//! Physical memory.
+//! Physical memory, which the emulator reads regions, bitmaps and MSR areas from.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -9,13 +9,15 @@ use vmcs_model::ReadMemory;
 const PAGE_BYTES: usize = 4096;
 const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 
-/// Sparse physical memory, little-endian. Pages come into being when they are written; a copy shares them until then.
+/// Physical memory of which only the pages that were written take room. Values are little-endian. A copy shares its
+/// pages with the original until either writes to them.
 ///
-/// What was never written reads as the background byte, 0 at first. Beyond the physical-address width, and
-/// from [`Memory::set_end`] on, there is nothing: it reads as all ones, and writes are lost. The checks of a VM entry take
-/// what devices answer ([`Memory::set_devices`]) for unknown.
+/// What was never written reads as the background byte, which is 0 unless [`Self::set_background`] changes it. Beyond
+/// the physical-address width, and from [`Self::set_end`] on, there is nothing: it reads as all ones, and writes are
+/// lost. Where devices answer ([`Self::set_devices`]), instructions read what the pages hold, but the checks of a VM
+/// entry take the contents for unknown.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct PhysicalMemory {
     pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
     background: u8,
     beyond: u64,
@@ -23,39 +25,40 @@ pub struct Memory {
     devices: &'static [Range<u64>],
 }
 
-impl Memory {
-    /// Empty memory; bits of `beyond` are those that no address can have.
+impl PhysicalMemory {
+    /// Memory in which nothing was written. `beyond` has the bits that an address beyond the physical-address width
+    /// sets.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
         Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX, devices: &[] }
     }
 
-    /// Sets what memory that was never written reads as. Real machines often answer with FFH.
+    /// Sets the byte that memory which was never written reads as. Pages that exist already keep what they hold.
     pub fn set_background(&mut self, byte: u8) {
         self.background = byte;
     }
 
-    /// Ends memory at `end`: from there on there is nothing.
+    /// Says that memory ends at the physical address `end`: from there on there is nothing.
     pub fn set_end(&mut self, end: u64) {
         self.end = end;
     }
 
-    /// Says where devices and ROMs answer.
+    /// Says at which physical addresses devices and ROMs answer, so that nobody knows what a read there gives.
     pub fn set_devices(&mut self, devices: &'static [Range<u64>]) {
         self.devices = devices;
     }
 
-    /// Whether a device answers at `address`.
+    /// Whether a device or a ROM answers at `address`.
     fn is_device(&self, address: u64) -> bool {
         self.devices.iter().any(|range| range.contains(&address))
     }
 
-    /// Whether nothing answers at `address`.
+    /// Whether there is nothing at `address`.
     fn is_nowhere(&self, address: u64) -> bool {
         address & self.beyond != 0 || address >= self.end
     }
 
-    /// The bytes from `address` on; they wrap around at the end of the 64-bit address space.
+    /// Reads the bytes from `address` on. Addresses wrap around at the end of the 64-bit address space.
     pub fn read_bytes(&self, address: u64, into: &mut [u8]) {
         let mut address = address;
         for byte in into {
@@ -64,7 +67,7 @@ impl Memory {
         }
     }
 
-    /// The byte at `address`.
+    /// Reads the byte at `address`.
     #[must_use]
     pub fn read_u8(&self, address: u64) -> u8 {
         if self.is_nowhere(address) {
@@ -73,39 +76,39 @@ impl Memory {
         self.pages.get(&(address >> PAGE_SHIFT)).map_or(self.background, |page| page[offset(address)])
     }
 
-    /// The dword at `address`, aligned or not.
+    /// Reads the dword at `address`, aligned or not.
     #[must_use]
     pub fn read_u32(&self, address: u64) -> u32 {
         u32::from_le_bytes(self.read(address))
     }
 
-    /// The qword at `address`, aligned or not.
+    /// Reads the qword at `address`, aligned or not.
     #[must_use]
     pub fn read_u64(&self, address: u64) -> u64 {
         u64::from_le_bytes(self.read(address))
     }
 
-    /// Writes one byte.
+    /// Writes one byte at `address`.
     pub fn write_u8(&mut self, address: u64, value: u8) {
         self.write_bytes(address, &[value]);
     }
 
-    /// Writes two bytes.
+    /// Writes two bytes at `address`, aligned or not.
     pub fn write_u16(&mut self, address: u64, value: u16) {
         self.write_bytes(address, &value.to_le_bytes());
     }
 
-    /// Writes four bytes.
+    /// Writes four bytes at `address`, aligned or not.
     pub fn write_u32(&mut self, address: u64, value: u32) {
         self.write_bytes(address, &value.to_le_bytes());
     }
 
-    /// Writes eight bytes.
+    /// Writes eight bytes at `address`, aligned or not.
     pub fn write_u64(&mut self, address: u64, value: u64) {
         self.write_bytes(address, &value.to_le_bytes());
     }
 
-    /// Writes `bytes` from `address` on; they wrap around at the end of the 64-bit address space.
+    /// Writes `bytes` from `address` on. Addresses wrap around at the end of the 64-bit address space.
     pub fn write_bytes(&mut self, address: u64, bytes: &[u8]) {
         let mut address = address;
         let mut rest = bytes;
@@ -138,7 +141,7 @@ impl Memory {
     }
 }
 
-impl ReadMemory for Memory {
+impl ReadMemory for PhysicalMemory {
     fn read_u32(&self, address: u64) -> Option<u32> {
         (!self.is_device(address)).then(|| self.read_u32(address))
     }
@@ -157,11 +160,11 @@ const fn offset(address: u64) -> usize {
 mod tests {
     use vmcs_model::ReadMemory;
 
-    use super::Memory;
+    use super::PhysicalMemory;
 
     #[test]
     fn what_was_never_written_reads_as_the_background() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         assert_eq!(memory.read_u64(0x1234), 0);
         memory.set_background(0xFF);
         assert_eq!(memory.read_u32(0x1234), u32::MAX);
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn values_are_little_endian_and_cross_pages() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         memory.write_u64(0x1FFC, 0x1122_3344_5566_7788);
         assert_eq!(memory.read_u8(0x1FFC), 0x88);
         assert_eq!(memory.read_u32(0x2000), 0x1122_3344);
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_devices_answer_is_not_known() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         memory.set_devices(&[0xA_0000..0xB_0000, 0xB_0000..0xC_0000]);
         assert_eq!(ReadMemory::read_u64(&memory, 0x9_FFF8), Some(0));
         assert_eq!(ReadMemory::read_u64(&memory, 0xA_0000), None);
@@ -192,7 +195,7 @@ mod tests {
 
     #[test]
     fn beyond_the_width_there_is_nothing() {
-        let mut memory = Memory::new(u64::MAX << 36);
+        let mut memory = PhysicalMemory::new(u64::MAX << 36);
         memory.write_u32(1 << 36, 7);
         assert_eq!(memory.read_u32(1 << 36), u32::MAX);
         memory.write_u64((1 << 36) - 4, 0x7777_7777_1111_1111);

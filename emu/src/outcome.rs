@@ -1,33 +1,34 @@
-//! How an instruction can end other than by success.
+//! How an instruction ends: the ways to fail, the ways that a VM entry goes once it does not fail, and VMX aborts.
 
 use core::fmt;
 
 use vmcs_model::formats::InstructionError;
 use vmcs_model::{Exception, Outcome};
 
-/// Why an instruction did not succeed. SDM 31.2, Conventions.
+/// How an instruction ended that did not succeed. SDM 31.2, Conventions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// VMfailInvalid: CF is 1, no error number is stored.
+pub enum InstructionFailure {
+    /// VMfailInvalid: CF is 1, and no error number is stored, because there is no current VMCS to store it in.
     Invalid,
-    /// VMfailValid: ZF is 1, the VM-instruction error field of the current VMCS holds the number.
+    /// VMfailValid: ZF is 1, and the VM-instruction error field of the current VMCS holds the error number.
     Valid(InstructionError),
-    /// The instruction raised an exception.
+    /// The instruction raised an exception. It is not delivered: the processor is as before the instruction.
     Fault(Exception),
-    /// The instruction caused a VM exit, which has been carried out: in VMX non-root operation one to the host-state
-    /// area, for VMCALL in VMX root operation an SMM VM exit.
+    /// The instruction caused a VM exit, and the exit has been made. In VMX non-root operation it led to the host; a
+    /// VMCALL in VMX root operation led to SMM.
     Exit {
         /// Basic exit reason.
         reason: u16,
     },
-    /// A VMX abort has shut the processor down, so that it executes no instruction. SDM 28.7, VMX Aborts.
+    /// A VMX abort has shut the processor down, now or earlier, so that it executes no instruction. SDM 28.7, VMX
+    /// Aborts.
     Shutdown,
 }
 
-impl Failure {
-    /// `#UD`.
+impl InstructionFailure {
+    /// The invalid-opcode exception, `#UD`.
     pub const UNDEFINED_OPCODE: Self = Self::Fault(Exception::UD);
-    /// `#GP(0)`.
+    /// The general-protection exception with the error code 0, `#GP(0)`.
     pub const GENERAL_PROTECTION: Self = Self::Fault(Exception::GP0);
 
     /// VMfailValid with that error number.
@@ -36,8 +37,8 @@ impl Failure {
         Self::Valid(InstructionError(error))
     }
 
-    /// What the C intrinsics return: 1 if a status is available in the VM-instruction error field, 2 if none is.
-    /// `None` where no intrinsic would return.
+    /// What a C intrinsic would return: 1 if an error number is available in the VM-instruction error field, 2 if none
+    /// is. `None` if the intrinsic would not return, because control goes elsewhere.
     #[must_use]
     pub const fn status(self) -> Option<u8> {
         match self {
@@ -47,7 +48,8 @@ impl Failure {
         }
     }
 
-    /// The same as an outcome of the model, `None` after a VMX abort.
+    /// The same as an outcome of the model; `None` for a processor that is shut down, about which the model says
+    /// nothing.
     #[must_use]
     pub const fn outcome(self) -> Option<Outcome> {
         match self {
@@ -60,7 +62,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for InstructionFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outcome() {
             Some(outcome) => outcome.fmt(f),
@@ -69,28 +71,31 @@ impl fmt::Display for Failure {
     }
 }
 
-impl core::error::Error for Failure {}
+impl core::error::Error for InstructionFailure {}
 
-/// How VMLAUNCH or VMRESUME ends once it has got beyond the checks that make the instruction fail.
+/// How VMLAUNCH or VMRESUME ends once it has passed the checks that make the instruction fail, those on controls and on
+/// host state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Entry {
-    /// The entry is complete. The processor is in VMX non-root operation, or in VMX root operation if the entry
-    /// returned from SMM to it.
+pub enum EntryResult {
+    /// The entry is complete. The processor is in VMX non-root operation, that is, in the guest; or in VMX root
+    /// operation, if the entry returned from SMM to there.
     Entered,
-    /// Guest state was being loaded, and the host state was loaded back. SDM 27.8, VM-Entry Failures During or After
-    /// Loading Guest State.
+    /// The entry failed while guest state was checked or loaded. Host state has been loaded, as by a VM exit. SDM 27.8,
+    /// VM-Entry Failures During or After Loading Guest State.
     Failed {
-        /// Basic exit reason: 33 invalid guest state, 34 MSR loading, 41 machine check.
+        /// Basic exit reason: 33 for invalid guest state, 34 for MSR loading, 41 for a machine check. Bit 31 of the
+        /// exit reason in the VMCS is 1 besides.
         reason: u16,
-        /// Exit qualification.
+        /// Exit qualification: for MSR loading the number of the entry in the area, counted from 1; for invalid guest
+        /// state 2 to 4 for three of its causes, else 0.
         qualification: u64,
     },
-    /// Loading the host state back ended in a VMX abort.
+    /// The entry failed so, and loading host state ended in a VMX abort, which has shut the processor down.
     Aborted(VmxAbort),
 }
 
-impl Entry {
-    /// The same as an outcome of the model, `None` after a VMX abort.
+impl EntryResult {
+    /// The same as an outcome of the model; `None` after a VMX abort, about which the model says nothing.
     #[must_use]
     pub const fn outcome(self) -> Option<Outcome> {
         match self {
@@ -101,22 +106,22 @@ impl Entry {
     }
 }
 
-/// A VMX abort: a VM exit met a problem that leaves the processor in shutdown. SDM 28.7, VMX Aborts.
+/// Why a VM exit ended in a VMX abort, which shuts the processor down. SDM 28.7, VMX Aborts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum VmxAbort {
-    /// Saving guest MSRs failed.
+    /// An MSR of the VM-exit MSR-store area could not be stored.
     SavingGuestMsrs = 1,
-    /// The host page-directory-pointer-table entries failed their check.
+    /// The page-directory-pointer-table entries of a host with PAE paging are not valid.
     HostPdptes = 2,
-    /// Loading host MSRs failed.
+    /// An MSR of the VM-exit MSR-load area could not be loaded.
     LoadingHostMsrs = 4,
     /// The processor was in IA-32e mode and “host address-space size” is 0.
     HostAddressSpaceSize = 6,
 }
 
 impl VmxAbort {
-    /// The VMX-abort indicator, stored at byte offset 4 of the VMCS region.
+    /// The VMX-abort indicator, which the processor stores at byte offset 4 of the VMCS region.
     #[must_use]
     pub const fn indicator(self) -> u32 {
         self as u32

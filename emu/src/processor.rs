@@ -1,33 +1,39 @@
-//! The logical processor.
+//! The logical processor: its state, ways to look at it and to set it up, and what all instructions have in common.
+//!
+//! Registers that the checks of a VM entry look at are in [`CpuState`]; the others are kept in a [`Vmcs`], each under
+//! the guest-state field that stands for it, so that entries and exits move values between fields of the same name.
 
 use alloc::collections::BTreeMap;
 
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, FieldId, FieldValue};
 use vmcs_model::formats::Interruptibility;
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{Capabilities, CpuProfile, CpuState, Field, LaunchState, Vmcs, VmxOperation};
 
 use crate::exit::VmExit;
-use crate::memory::Memory;
-use crate::outcome::{Failure, VmxAbort};
-use crate::region::Region;
+use crate::memory::PhysicalMemory;
+use crate::outcome::{InstructionFailure, VmxAbort};
+use crate::region::VmcsRegion;
 
-/// What the VMX instructions look at besides the processor's own state.
+/// What VMX instructions depend on besides the processor's registers: two MSRs that firmware sets, the dual-monitor
+/// treatment of SMIs and SMM, and modes that are no part of VMX.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
-    /// IA32_FEATURE_CONTROL (3AH): bit 0 lock, bit 1 VMXON inside, bit 2 VMXON outside SMX operation.
+    /// IA32_FEATURE_CONTROL (3AH): bit 0 locks the MSR, bit 1 allows VMXON in SMX operation, bit 2 outside SMX
+    /// operation.
     pub feature_control: u64,
-    /// IA32_SMM_MONITOR_CTL (9BH): bit 0 valid, bits 31:12 MSEG base. SDM 32.15.5, Enabling the Dual-Monitor
-    /// Treatment.
+    /// IA32_SMM_MONITOR_CTL (9BH): bit 0 says that there is an SMM-transfer monitor, bits 31:12 are the address of its
+    /// MSEG. SDM 32.15.5, Enabling the Dual-Monitor Treatment.
     pub smm_monitor_ctl: u64,
-    /// The dual-monitor treatment of SMIs and SMM is active.
+    /// Whether the dual-monitor treatment of SMIs and SMM is active.
     pub dual_monitor_active: bool,
     /// The SMM-transfer VMCS pointer, meaningful while the dual-monitor treatment is active.
     pub smm_transfer_pointer: u64,
-    /// The processor is in SMX operation.
+    /// Whether the processor is in SMX operation.
     pub smx: bool,
-    /// The processor is in A20M mode.
+    /// Whether the processor is in A20M mode, in which VMXON fails.
     pub a20m: bool,
 }
 
@@ -45,15 +51,17 @@ impl Default for Platform {
     }
 }
 
-/// A logical processor with its physical memory. The instructions are methods; the crate's documentation lists the
-/// choices made where the SDM leaves something open.
+/// A logical processor with its physical memory. The VMX instructions are its methods. The crate's documentation has an
+/// example, and lists what the processor does where the SDM leaves something open.
 #[derive(Clone, Debug)]
 pub struct LogicalProcessor {
     pub(crate) capabilities: Capabilities,
+    /// The values of the MSRs that a profile has, above all the VMX capability MSRs; 0 where they are not known.
+    pub(crate) profile_msrs: [u64; CapabilityMsr::ALL.len()],
     pub(crate) cpu: CpuState,
     pub(crate) platform: Platform,
-    pub(crate) memory: Memory,
-    pub(crate) regions: BTreeMap<u64, Region>,
+    pub(crate) memory: PhysicalMemory,
+    pub(crate) regions: BTreeMap<u64, VmcsRegion>,
     /// Registers that [`CpuState`] does not hold, each under the guest-state field that stands for it in a VMCS.
     pub(crate) registers: Vmcs,
     pub(crate) msrs: BTreeMap<u32, u64>,
@@ -61,10 +69,14 @@ pub struct LogicalProcessor {
 }
 
 impl LogicalProcessor {
-    /// A processor of that profile outside VMX operation, about to execute VMXON: 64-bit code at CPL 0, CR4.VMXE set.
+    /// A processor of that profile, ready for VMXON: outside VMX operation, in 64-bit mode at CPL 0, with CR4.VMXE 1.
+    /// IA32_FEATURE_CONTROL is as the profile says, but locked so that VMXON is allowed outside SMX operation.
     #[must_use]
     pub fn new(profile: &CpuProfile) -> Self {
         let capabilities = Capabilities::new(profile);
+        let profile_msrs = CapabilityMsr::ALL.map(|msr| profile.msr(msr).or_zero().unwrap_or(0));
+        let mut platform = Platform::default();
+        platform.feature_control |= profile_msrs[CapabilityMsr::FeatureControl as usize];
         let cpu = CpuState {
             vmx: VmxOperation::Outside,
             vmxon_pointer: NO_POINTER,
@@ -72,10 +84,11 @@ impl LogicalProcessor {
             ..CpuState::host_64()
         };
         Self {
-            memory: Memory::new(capabilities.physical_reserved),
+            memory: PhysicalMemory::new(capabilities.physical_reserved),
             capabilities,
+            profile_msrs,
             cpu,
-            platform: Platform::default(),
+            platform,
             regions: BTreeMap::new(),
             registers: Vmcs::new(),
             msrs: BTreeMap::new(),
@@ -83,75 +96,78 @@ impl LogicalProcessor {
         }
     }
 
-    /// What the processor can do.
+    /// What the processor can do, as its profile says.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// The processor's state. [`CpuState::executive`] is filled in by an instruction that needs it.
+    /// The registers and modes that the checks of a VM entry look at. [`CpuState::executive`] does not count: an entry
+    /// that returns from SMM finds it out by itself.
     #[must_use]
     pub fn cpu(&self) -> &CpuState {
         &self.cpu
     }
 
-    /// The processor's state, to be set up at will.
+    /// The registers and modes that the checks of a VM entry look at, to be set to any value.
     pub fn cpu_mut(&mut self) -> &mut CpuState {
         &mut self.cpu
     }
 
-    /// What surrounds the processor.
+    /// What VMX instructions depend on besides the registers.
     #[must_use]
     pub fn platform(&self) -> &Platform {
         &self.platform
     }
 
-    /// What surrounds the processor, to be set up at will.
+    /// What VMX instructions depend on besides the registers, to be set to any value.
     pub fn platform_mut(&mut self) -> &mut Platform {
         &mut self.platform
     }
 
     /// Physical memory.
     #[must_use]
-    pub fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &PhysicalMemory {
         &self.memory
     }
 
-    /// Physical memory, to be set up at will.
-    pub fn memory_mut(&mut self) -> &mut Memory {
+    /// Physical memory, to be written at will.
+    pub fn memory_mut(&mut self) -> &mut PhysicalMemory {
         &mut self.memory
     }
 
-    /// The VMCS at `address`, `None` if no instruction has touched it yet.
+    /// The VMCS whose region is at the physical address `address`; `None` if no instruction has used it yet.
     #[must_use]
-    pub fn region(&self, address: u64) -> Option<&Region> {
+    pub fn region(&self, address: u64) -> Option<&VmcsRegion> {
         self.regions.get(&address)
     }
 
-    /// The VMCS at `address`, to be set up at will; in particular its fields without a VMWRITE for each.
-    pub fn region_mut(&mut self, address: u64) -> &mut Region {
+    /// The VMCS whose region is at the physical address `address`, to be set to any value. This is a way to write many
+    /// fields without a VMWRITE for each.
+    pub fn region_mut(&mut self, address: u64) -> &mut VmcsRegion {
         self.regions.entry(address).or_default()
     }
 
     /// The current VMCS, if there is one.
     #[must_use]
-    pub fn current(&self) -> Option<&Region> {
+    pub fn current(&self) -> Option<&VmcsRegion> {
         self.region(self.cpu.vmcs_pointer)
     }
 
-    /// The register that a guest-state field stands for, such as `GUEST_RIP` for RIP: its live value, in a guest as in
-    /// a host.
+    /// The present value of the register that a guest-state field stands for, such as RIP for `GUEST_RIP`. It is that
+    /// of the guest while a guest runs, and that of the host otherwise; the field of the VMCS is another thing.
     #[must_use]
     pub fn register<T: FieldValue>(&self, field: Field<T>) -> T {
         T::from_raw(self.register_raw(field.id()))
     }
 
-    /// Sets the register that a guest-state field stands for. This is how a guest changes its state before it exits.
+    /// Sets the register that a guest-state field stands for. Since no guest is executed, this is how a guest changes
+    /// its state before it exits.
     pub fn set_register<T: FieldValue>(&mut self, field: Field<T>, value: T) {
         self.set_register_raw(field.id(), value.to_raw());
     }
 
-    /// The VMX abort that has shut the processor down.
+    /// The VMX abort that has shut the processor down; `None` if it runs.
     #[must_use]
     pub fn abort(&self) -> Option<VmxAbort> {
         self.abort
@@ -188,12 +204,12 @@ impl LogicalProcessor {
         }
     }
 
-    /// The processor executes 64-bit code.
+    /// Whether the processor is in 64-bit mode: IA32_EFER.LMA and CS.L are 1.
     pub(crate) fn in_64_bit_mode(&self) -> bool {
         self.cpu.efer.contains(Efer::LMA) && self.cpu.cs_l
     }
 
-    /// A register operand has 64 bits in 64-bit mode and 32 outside it.
+    /// A register operand as an instruction sees it: 64 bits in 64-bit mode, and 32 outside it.
     pub(crate) fn register_operand(&self, value: u64) -> u64 {
         if self.in_64_bit_mode() { value } else { value & 0xFFFF_FFFF }
     }
@@ -205,20 +221,21 @@ impl LogicalProcessor {
     }
 
     /// The current VMCS; an instruction comes here only if there is one.
-    pub(crate) fn current_mut(&mut self) -> &mut Region {
+    pub(crate) fn current_mut(&mut self) -> &mut VmcsRegion {
         self.regions.entry(self.cpu.vmcs_pointer).or_default()
     }
 
-    /// A 4-KByte aligned address within the physical-address width.
+    /// Whether a region can be there: the address is 4-KByte aligned and within the physical-address width.
     pub(crate) fn is_region_address(&self, address: u64) -> bool {
         address & 0xFFF == 0 && self.capabilities.address_fits(address)
     }
 
-    /// Executes an instruction that reports by VMsucceed, VMfailInvalid and VMfailValid. SDM 31.2, Conventions.
+    /// Executes an instruction that reports success by VMsucceed, that is, clears the status flags. SDM 31.2,
+    /// Conventions.
     pub(crate) fn execute<T>(
         &mut self,
-        instruction: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        instruction: impl FnOnce(&mut Self) -> Result<T, InstructionFailure>,
+    ) -> Result<T, InstructionFailure> {
         self.attempt(|cpu| {
             let value = instruction(cpu)?;
             cpu.set_status_flags(Rflags::empty());
@@ -227,41 +244,43 @@ impl LogicalProcessor {
         })
     }
 
-    /// Executes an instruction that leaves the flags alone when it succeeds.
+    /// Executes an instruction that leaves the flags alone when it succeeds, and reports its failure. A processor that
+    /// is shut down executes nothing.
     pub(crate) fn attempt<T>(
         &mut self,
-        instruction: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        instruction: impl FnOnce(&mut Self) -> Result<T, InstructionFailure>,
+    ) -> Result<T, InstructionFailure> {
         if self.abort.is_some() {
-            return Err(Failure::Shutdown);
+            return Err(InstructionFailure::Shutdown);
         }
         instruction(self).map_err(|failure| self.fail(failure))
     }
 
-    /// Makes the failure's effects; VMfailValid becomes VMfailInvalid without a current VMCS.
-    fn fail(&mut self, failure: Failure) -> Failure {
+    /// Does what a failure does, and returns it: VMfail sets flags and the VM-instruction error, a VM exit is made.
+    /// VMfailValid becomes VMfailInvalid if there is no current VMCS.
+    fn fail(&mut self, failure: InstructionFailure) -> InstructionFailure {
         match failure {
-            Failure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {
+            InstructionFailure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {
                 self.set_status_flags(Rflags::ZF);
                 self.current_mut().fields.set(field::VM_INSTRUCTION_ERROR, error);
             }
-            Failure::Valid(_) | Failure::Invalid => {
+            InstructionFailure::Valid(_) | InstructionFailure::Invalid => {
                 self.set_status_flags(Rflags::CF);
                 self.end_blocking();
-                return Failure::Invalid;
+                return InstructionFailure::Invalid;
             }
-            Failure::Exit { reason } if self.cpu.vmx == VmxOperation::NonRoot => {
+            InstructionFailure::Exit { reason } if self.cpu.vmx == VmxOperation::NonRoot => {
                 if self.vm_exit(VmExit::instruction(reason)).is_err() {
-                    return Failure::Shutdown;
+                    return InstructionFailure::Shutdown;
                 }
             }
-            Failure::Fault(_) | Failure::Exit { .. } | Failure::Shutdown => {}
+            InstructionFailure::Fault(_) | InstructionFailure::Exit { .. } | InstructionFailure::Shutdown => {}
         }
         self.end_blocking();
         failure
     }
 
-    /// Blocking by STI and by MOV SS lasts for one instruction.
+    /// Ends blocking by STI and by MOV SS, which lasts for one instruction.
     pub(crate) fn end_blocking(&mut self) {
         self.cpu.mov_ss_blocking = false;
         let blocking = self.registers.get(field::GUEST_INTERRUPTIBILITY_STATE);
@@ -269,39 +288,41 @@ impl LogicalProcessor {
         self.registers.set(field::GUEST_INTERRUPTIBILITY_STATE, blocking - ended);
     }
 
-    /// CF, PF, AF, ZF, SF and OF become those of `set`.
+    /// Clears CF, PF, AF, ZF, SF and OF except for those in `set`, which become 1.
     fn set_status_flags(&mut self, set: Rflags) {
         let status = Rflags::CF | Rflags::PF | Rflags::AF | Rflags::ZF | Rflags::SF | Rflags::OF;
         self.cpu.rflags = (self.cpu.rflags - status) | set;
     }
 
-    /// The mode in which all VMX instructions but VMXON, VMCALL and VMFUNC are defined.
-    pub(crate) fn require_vmx_mode(&self) -> Result<(), Failure> {
+    /// `#UD` unless the processor is in VMX operation and in a mode in which VMX instructions are defined. VMXON,
+    /// VMCALL and VMFUNC have other rules.
+    pub(crate) fn require_vmx_mode(&self) -> Result<(), InstructionFailure> {
         if self.cpu.vmx == VmxOperation::Outside
             || !self.cpu.cr0.contains(Cr0::PE)
             || self.cpu.rflags.contains(Rflags::VM)
             || self.cpu.compatibility_mode()
         {
-            return Err(Failure::UNDEFINED_OPCODE);
+            return Err(InstructionFailure::UNDEFINED_OPCODE);
         }
         Ok(())
     }
 
-    /// The first rows of most instructions: `#UD`, then a VM exit in VMX non-root operation, then `#GP(0)`.
-    pub(crate) fn require_root(&self, exit_reason: u16) -> Result<(), Failure> {
+    /// The tests that most instructions begin with: `#UD`, then a VM exit in VMX non-root operation, then `#GP(0)`.
+    pub(crate) fn require_root(&self, exit_reason: u16) -> Result<(), InstructionFailure> {
         self.require_vmx_mode()?;
         if self.cpu.vmx == VmxOperation::NonRoot {
-            return Err(Failure::Exit { reason: exit_reason });
+            return Err(InstructionFailure::Exit { reason: exit_reason });
         }
         self.require_cpl_0()
     }
 
     /// `#GP(0)` unless CPL is 0.
-    pub(crate) fn require_cpl_0(&self) -> Result<(), Failure> {
-        if self.cpu.cpl > 0 { Err(Failure::GENERAL_PROTECTION) } else { Ok(()) }
+    pub(crate) fn require_cpl_0(&self) -> Result<(), InstructionFailure> {
+        if self.cpu.cpl > 0 { Err(InstructionFailure::GENERAL_PROTECTION) } else { Ok(()) }
     }
 
-    /// Every VMCS ceases to be active, as VMXOFF leaves them.
+    /// Makes every VMCS inactive, as VMXOFF does. Those that are launched are marked, for a VMRESUME after another
+    /// VMXON.
     pub(crate) fn deactivate_all(&mut self) {
         for region in self.regions.values_mut() {
             region.active = false;

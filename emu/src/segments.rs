@@ -1,4 +1,5 @@
-//! The segment registers as rows of VMCS fields.
+//! The segment registers as a table of the VMCS fields that belong to each, so that entries and exits treat all eight
+//! in one loop.
 
 use vmcs_model::Field;
 use vmcs_model::field::{
@@ -13,9 +14,10 @@ use vmcs_model::field::{
 };
 use vmcs_model::formats::{AccessRights, Selector};
 
-/// A segment register: its fields in the guest-state and host-state areas.
+/// A segment register, and its fields in the guest-state and host-state areas. The host-state area has no selector of
+/// LDTR, and a base only of FS, GS and TR.
 pub(crate) struct Segment {
-    pub(crate) name: Name,
+    pub(crate) name: SegmentName,
     pub(crate) selector: Field<Selector>,
     pub(crate) base: Field<u64>,
     pub(crate) limit: Field<u32>,
@@ -24,9 +26,9 @@ pub(crate) struct Segment {
     pub(crate) host_base: Option<Field<u64>>,
 }
 
-/// Names of the segment registers.
+/// The names of the segment registers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum SegmentName {
     Es,
     Cs,
     Ss,
@@ -40,7 +42,7 @@ pub(crate) enum Name {
 macro_rules! segments {
     ($($name:ident: $selector:ident $base:ident $limit:ident $access_rights:ident, $host_selector:expr, $host_base:expr;)+) => {
         [$(Segment {
-            name: Name::$name,
+            name: SegmentName::$name,
             selector: $selector,
             base: $base,
             limit: $limit,
@@ -51,7 +53,7 @@ macro_rules! segments {
     };
 }
 
-/// The segment registers in the order of Appendix B.
+/// The segment registers in the order of SDM Appendix B, Field Encoding in VMCS.
 pub(crate) static SEGMENTS: [Segment; 8] = segments! {
     Es: GUEST_ES_SELECTOR GUEST_ES_BASE GUEST_ES_LIMIT GUEST_ES_ACCESS_RIGHTS, Some(HOST_ES_SELECTOR), None;
     Cs: GUEST_CS_SELECTOR GUEST_CS_BASE GUEST_CS_LIMIT GUEST_CS_ACCESS_RIGHTS, Some(HOST_CS_SELECTOR), None;

@@ -6,27 +6,28 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use vmcs_fuzz::coverage::{Aim, Reach, Reason, Side, reach};
-use vmcs_fuzz::machine::EmulatorTarget;
+use vmcs_case::Target;
+use vmcs_case::profile::NamedProfile;
+use vmcs_fuzz::coverage::{Aim, Side};
+use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::generate::reach::{Reach, Reason};
 use vmcs_fuzz::oracle::{Judgement, Oracle};
-use vmcs_fuzz::{Generator, Stream, World};
-use vmcs_hw::Target;
-use vmcs_hw::profile::NamedProfile;
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::CheckId;
 
 /// How long the oracle takes for so many observations.
-fn judging(world: &World, cases: u32) -> (Duration, u32) {
-    let session = world.session();
+fn judging(processor: &TestProcessor, cases: u32) -> (Duration, u32) {
+    let session = processor.session();
     let mut stream = Stream::new(Generator::Boundary, 2);
-    let cases: Vec<_> = (0..cases).map(|_| stream.next(world).case).collect();
+    let cases: Vec<_> = (0..cases).map(|_| stream.next(processor).case).collect();
     let mut observed = Vec::new();
-    let mut emulator = EmulatorTarget::new(world.profile.clone(), "same");
+    let mut emulator = EmulatorTarget::new(processor.profile.clone(), "same");
     let made = emulator.run(&session, &mut cases.iter().cloned(), &mut |_, observation| {
         observed.push(observation);
         ControlFlow::Continue(())
     });
     made.expect("the emulator answers");
-    let oracle = Oracle::new(world, &session, Vec::new());
+    let oracle = Oracle::new(processor, &session, Vec::new());
     let start = Instant::now();
     let mut disagreed = 0;
     for (case, observation) in cases.iter().zip(&observed) {
@@ -47,13 +48,13 @@ fn main() {
         NamedProfile::by_name(&name).expect("a profile that comes with vmcs-hw").clone()
     };
     let start = Instant::now();
-    let world = World::new(&profile.profile);
+    let processor = TestProcessor::new(&profile.profile);
     let mut stream = Stream::new(Generator::Boundary, 1);
-    stream.next(&world);
-    println!("{name}: {} images, ready in {:?}", world.bases.len(), start.elapsed());
+    stream.next(&processor);
+    println!("{name}: {} images, ready in {:?}", processor.bases.len(), start.elapsed());
     let (start, mut ops, mut aimed) = (Instant::now(), 0, 0);
     for _ in 0..cases {
-        let generated = stream.next(&world);
+        let generated = stream.next(&processor);
         ops += generated.case.ops.len();
         aimed += usize::from(generated.aim.is_some());
     }
@@ -63,11 +64,11 @@ fn main() {
         took.as_secs_f64() * 1e6 / n,
         ops as f64 / n
     );
-    let (took, n) = judging(&world, cases / 10);
+    let (took, n) = judging(&processor, cases / 10);
     println!("{:.2} µs to judge what the emulator made of it", took.as_secs_f64() * 1e6 / f64::from(n));
     let coverage = stream.predicted();
     let mut count = BTreeMap::<CheckId, [bool; 2]>::new();
-    for (Aim { check, side }, reach) in reach(&world) {
+    for (Aim { check, side }, reach) in processor.reach() {
         let sides = coverage.of(check);
         let cases = match side {
             Side::Violated => sides.violated(),

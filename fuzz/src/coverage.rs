@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vmcs_model::checks::{CheckId, CheckSet};
 
-use crate::World;
-pub use crate::reach::{Reach, Reason};
+use crate::as_text;
+pub use crate::generate::reach::{Reach, Reason};
 
 /// A side of a check that a case can lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,14 +23,6 @@ pub enum Side {
 impl Side {
     /// Every side.
     pub const ALL: [Self; 3] = [Self::Violated, Self::Legal, Self::GateOff];
-}
-
-/// For each side of each check whether a campaign can reach it on that processor, and why not.
-pub fn reach(world: &World) -> impl Iterator<Item = (Aim, &Reach)> {
-    let reach = &world.recipes().reach;
-    CheckId::all().zip(reach).flat_map(|(check, sides)| {
-        Side::ALL.into_iter().zip(sides).map(move |(side, reach)| (Aim { check, side }, reach))
-    })
 }
 
 /// What a case was made for.
@@ -64,10 +56,10 @@ impl Sides {
     }
 }
 
-/// Cases on each side of every check, by the check's id.
+/// Cases on each side of every check that was tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Coverage(pub BTreeMap<String, Sides>);
+pub struct Coverage(#[serde(with = "as_text::keys")] pub BTreeMap<CheckId, Sides>);
 
 impl Coverage {
     /// Counts a case that violated `violated` and was made for `aim`.
@@ -87,13 +79,13 @@ impl Coverage {
     /// The cases of one check.
     #[must_use]
     pub fn of(&self, check: CheckId) -> Sides {
-        self.0.get(check.info().id).copied().unwrap_or_default()
+        self.0.get(&check).copied().unwrap_or_default()
     }
 
     /// Adds what another campaign has tried.
     pub fn merge(&mut self, other: &Self) {
-        for (id, sides) in &other.0 {
-            let into = self.0.entry(id.clone()).or_default();
+        for (check, sides) in &other.0 {
+            let into = self.0.entry(*check).or_default();
             into.alone += sides.alone;
             into.with_others += sides.with_others;
             into.legal += sides.legal;
@@ -102,6 +94,6 @@ impl Coverage {
     }
 
     fn of_mut(&mut self, check: CheckId) -> &mut Sides {
-        self.0.entry(check.info().id.to_owned()).or_default()
+        self.0.entry(check).or_default()
     }
 }

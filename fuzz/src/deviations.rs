@@ -1,26 +1,29 @@
 //! What implementations do otherwise than the SDM, reviewed: files that say who, when, what and with which evidence.
 
-pub mod cases;
+mod id;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use vmcs_hw::Implementation;
-use vmcs_hw::number::Number;
-use vmcs_hw::program::{FieldKey, OpLine, Program, StartState};
+use vmcs_case::Implementation;
+use vmcs_case::number::Number;
+use vmcs_case::program::{FieldKey, OpLine, Program, StartState};
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
 use vmcs_model::field::{self, Area, Encoding, FieldId, FieldSet};
-use vmcs_model::{CpuProfile, ReadMemory, Vmcs};
+use vmcs_model::formats::exit_reason;
+use vmcs_model::{CpuProfile, Outcome, ReadMemory, Vmcs};
+
+use crate::as_text;
+use crate::step::{OpKind, StepEnd};
+
+pub use id::{DeviationId, DeviationIds};
 
 /// Deviations that this crate knows, by file name.
 const FILES: &[(&str, &str)] = &[
-    ("deviations/bochs.toml", include_str!("../../vmcs-hw/deviations/bochs.toml")),
-    ("deviations/kvm.toml", include_str!("../../vmcs-hw/deviations/kvm.toml")),
+    ("deviations/bochs.toml", include_str!("../deviations/bochs.toml")),
+    ("deviations/kvm.toml", include_str!("../deviations/kvm.toml")),
 ];
-
-/// What stands between the ids of deviations that account for an outcome only together.
-pub(crate) const TOGETHER: &str = " + ";
 
 /// Entries of an MSR-load area that are looked at.
 const MOST_LOADS: u64 = 64;
@@ -30,7 +33,7 @@ const MOST_LOADS: u64 = 64;
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
     /// Stable id.
-    pub id: String,
+    pub id: DeviationId,
     /// The implementation's name, such as `Bochs`.
     pub implementation: String,
     /// Its versions; all if there are none.
@@ -40,26 +43,26 @@ pub struct Deviation {
     #[serde(default)]
     pub models: Vec<String>,
     /// Checks of a VM entry that it does not make.
-    #[serde(default)]
-    pub omits: Vec<String>,
+    #[serde(default, with = "as_text::list")]
+    pub omits: Vec<CheckId>,
     /// What a VM entry ends in there although the SDM does not permit it, such as `VMfailValid(7)`.
-    #[serde(default)]
-    pub entry: Option<String>,
+    #[serde(default, with = "as_text::option")]
+    pub entry: Option<Outcome>,
     /// The instruction other than a VM entry that ends differently, such as `invvpid`.
-    #[serde(default)]
-    pub instruction: Option<String>,
+    #[serde(default, with = "as_text::option")]
+    pub instruction: Option<OpKind>,
     /// What that instruction ends in there; anything if it is not said.
-    #[serde(default)]
-    pub result: Option<String>,
+    #[serde(default, with = "as_text::option")]
+    pub result: Option<StepEnd>,
     /// What it should end in.
-    #[serde(default)]
-    pub instead_of: Option<String>,
+    #[serde(default, with = "as_text::option")]
+    pub instead_of: Option<StepEnd>,
     /// Components that it lacks although its capabilities promise them.
-    #[serde(default)]
-    pub fields_missing: Vec<String>,
+    #[serde(default, with = "as_text::list")]
+    pub fields_missing: Vec<FieldId>,
     /// Components that it has although its capabilities do not promise them.
-    #[serde(default)]
-    pub fields_extra: Vec<String>,
+    #[serde(default, with = "as_text::list")]
+    pub fields_extra: Vec<FieldId>,
     /// Fields that it writes, or writes otherwise, where the SDM says what they hold.
     #[serde(default)]
     pub fields_written: Vec<String>,
@@ -148,7 +151,7 @@ fn all_ones() -> Number {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct DeviationFile {
     #[serde(default)]
     deviation: Vec<Deviation>,
 }
@@ -178,8 +181,8 @@ pub enum DeviationError {
         /// The file.
         file: String,
         /// The deviation.
-        id: String,
-        /// Check or field.
+        id: DeviationId,
+        /// Condition or field.
         what: &'static str,
         /// The name.
         name: String,
@@ -192,7 +195,7 @@ pub enum DeviationError {
         /// The file.
         file: String,
         /// The deviation.
-        id: String,
+        id: DeviationId,
     },
 }
 
@@ -224,6 +227,14 @@ impl Deviations {
         Self::parse(&file, &text)
     }
 
+    /// Those of a file, or if there is none those that come with this crate.
+    ///
+    /// # Errors
+    /// [`DeviationError`].
+    pub fn read_or_embedded(path: Option<&Path>) -> Result<Self, DeviationError> {
+        path.map_or_else(Self::embedded, Self::read)
+    }
+
     /// Those of the text of a file; `file` is what errors name.
     ///
     /// # Errors
@@ -235,7 +246,7 @@ impl Deviations {
     /// The text of a file that holds them.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        toml::to_string(&File { deviation: self.0.clone() }).expect("every key is a string")
+        toml::to_string(&DeviationFile { deviation: self.0.clone() }).expect("every key is a string")
     }
 
     /// All of them.
@@ -249,11 +260,11 @@ impl Deviations {
     pub fn not_seen<'s>(
         &self,
         implementation: &Implementation,
-        seen: impl IntoIterator<Item = &'s String>,
-    ) -> Vec<String> {
-        let seen: BTreeSet<&str> = seen.into_iter().flat_map(|ids| ids.split(TOGETHER)).collect();
+        seen: impl IntoIterator<Item = &'s DeviationIds>,
+    ) -> Vec<DeviationId> {
+        let seen: BTreeSet<_> = seen.into_iter().flat_map(DeviationIds::iter).collect();
         let of = self.of(implementation).into_iter().filter(|deviation| !deviation.is_about_fields());
-        of.filter(|deviation| !seen.contains(&*deviation.id)).map(|deviation| deviation.id.clone()).collect()
+        of.filter(|deviation| !seen.contains(&deviation.id)).map(|deviation| deviation.id.clone()).collect()
     }
 
     /// Those that apply to `implementation`. What it leaves to the implementation below it ends as it ends there, so of
@@ -287,7 +298,8 @@ impl Deviation {
 
     /// Whether it is one in the checks on the guest-state area, or in what a guest does once it is entered.
     fn is_in_guest_state(&self) -> bool {
-        let guest_state_fails = self.entry.as_deref().is_some_and(|entry| entry.starts_with("EntryFailed(33"));
+        let guest_state_fails =
+            matches!(self.entry, Some(Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. }));
         let is_guest_state =
             |name: &String| FieldId::by_name(name).is_some_and(|field| field.info().area() == Area::GuestState);
         guest_state_fails
@@ -322,9 +334,7 @@ impl Deviation {
     #[must_use]
     pub fn shows_in(&self, profile: &CpuProfile) -> bool {
         let quirks = &profile.quirks;
-        let in_set = |names: &[String], set: &FieldSet| {
-            names.iter().filter_map(|name| FieldId::by_name(name)).any(|field| set.contains(field))
-        };
+        let in_set = |fields: &[FieldId], set: &FieldSet| fields.iter().any(|field| set.contains(*field));
         in_set(&self.fields_missing, &quirks.fields_missing) || in_set(&self.fields_extra, &quirks.fields_extra)
     }
 
@@ -332,7 +342,7 @@ impl Deviation {
     #[must_use]
     pub fn program(&self) -> Option<Program> {
         let MinimalCase { start, ops, .. } = self.case.as_ref()?;
-        let program = Program { id: self.id.clone(), start: *start, memory: Vec::new(), ops: ops.clone() };
+        let program = Program { id: self.id.to_string(), start: *start, memory: Vec::new(), ops: ops.clone() };
         (!ops.is_empty()).then_some(program)
     }
 
@@ -348,7 +358,7 @@ impl Deviation {
     /// The checks that it omits.
     #[must_use]
     pub fn omitted(&self) -> CheckSet {
-        self.omits.iter().filter_map(|id| CheckId::by_id(id)).collect()
+        self.omits.iter().copied().collect()
     }
 }
 
@@ -388,7 +398,7 @@ fn is_canonical(address: u64, width: u32) -> bool {
 }
 
 fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
-    let parsed: File = toml::from_str(text)
+    let parsed: DeviationFile = toml::from_str(text)
         .map_err(|error| DeviationError::Parse { file: file.to_owned(), message: error.to_string() })?;
     for deviation in &parsed.deviation {
         let unknown = |what, name: &str| DeviationError::Unknown {
@@ -397,12 +407,8 @@ fn parse(file: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
             what,
             name: name.to_owned(),
         };
-        if let Some(id) = deviation.omits.iter().find(|id| CheckId::by_id(id).is_none()) {
-            return Err(unknown("check", id));
-        }
-        let Deviation { fields_missing, fields_extra, fields_written, .. } = deviation;
-        let mut fields = fields_missing.iter().chain(fields_extra).chain(fields_written);
-        if let Some(name) = fields.find(|name| FieldId::by_name(name).is_none()) {
+        let mut written = deviation.fields_written.iter();
+        if let Some(name) = written.find(|name| FieldId::by_name(name).is_none()) {
             return Err(unknown("field", name));
         }
         let mut read = deviation.when.iter().chain(&deviation.when_any).flat_map(Condition::fields);
@@ -447,7 +453,7 @@ mod tests {
         let bochs = Implementation { name: "Bochs".into(), version: "2.7".into(), model: "m".into(), on: None };
         let kvm = Implementation { name: "KVM".into(), version: "6.1".into(), model: "m".into(), on: None };
         let both = Implementation { on: Some(Box::new(bochs.clone())), ..kvm.clone() };
-        let ids = |of: &Implementation| all.of(of).iter().map(|deviation| deviation.id.clone()).collect::<Vec<_>>();
+        let ids = |of: &Implementation| all.of(of).iter().map(|deviation| deviation.id.to_string()).collect::<Vec<_>>();
         assert_eq!(ids(&bochs), ["controls", "guest"]);
         assert_eq!(ids(&kvm), ["own"]);
         assert_eq!(ids(&both), ["own", "guest"]);
@@ -476,7 +482,7 @@ mod tests {
             )
         };
         assert!(parse("f", &file("")).is_ok());
-        assert!(matches!(parse("f", &file("omits = ['ctl.none']")), Err(DeviationError::Unknown { .. })));
+        assert!(matches!(parse("f", &file("omits = ['ctl.none']")), Err(DeviationError::Parse { .. })));
         assert!(matches!(parse("f", &file("fields_written = ['guest_rax']")), Err(DeviationError::Unknown { .. })));
         assert!(matches!(parse("f", &file("omit = []")), Err(DeviationError::Parse { .. })));
         for case in [

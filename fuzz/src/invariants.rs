@@ -12,18 +12,16 @@ use vmcs_model::checks::CheckSet;
 use vmcs_model::field::FieldId;
 use vmcs_model::memory::ReadMemory;
 use vmcs_model::msr::CapabilityMsr;
-use vmcs_model::partial::{PartialVmcs, unknowns};
+use vmcs_model::partial::PartialVmcs;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
-use vmcs_model::{
-    CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, ReadFields, Verdict, Vmcs, first_violation, judge,
-    judge_partial,
-};
+use vmcs_model::{CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, ReadFields, Verdict, Vmcs};
 use vmcs_wire::{Op, Start, StepResult, layout};
 
-use crate::World;
-use crate::generators::{Generator, bases};
-use crate::machine::Machine;
-use crate::rounding;
+use crate::TestProcessor;
+use crate::emulator::CaseEmulator;
+use crate::generate::Generator;
+use crate::generate::rounding;
+use crate::processor::base_images;
 
 /// Any VMCS, processor and memory: there is a verdict, and the ways of asking for it agree.
 pub fn entry(bytes: &[u8]) {
@@ -44,7 +42,7 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
         cpu: &cpu,
         capabilities: &capabilities,
     };
-    let mut vmcs = bases::plain(&capabilities);
+    let mut vmcs = base_images::plain(&capabilities);
     let mut partial = PartialVmcs::new();
     for field in FieldId::all() {
         if u.ratio(1u8, 24u8)? {
@@ -55,14 +53,14 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
         }
     }
 
-    let verdict = judge(attempt, &vmcs, &memory);
-    let first = first_violation(attempt, &vmcs, &memory);
+    let verdict = attempt.on(&vmcs, &memory).verdict();
+    let first = attempt.on(&vmcs, &memory).first_violation();
     assert_eq!(first.is_none(), verdict.violated.is_empty(), "first violation against all violations");
     assert!(first.is_none_or(|check| verdict.violated.contains(check)), "{first:?} is not among all violations");
     assert!(verdict.permitted.iter().next().is_some(), "something must happen");
     assert!(!verdict.violated.is_empty() || verdict.permits(&Outcome::Entered));
 
-    let told = judge_partial(attempt, &partial, &memory);
+    let told = attempt.on(&partial, &memory).verdict();
     for check in told.violated.iter() {
         assert!(verdict.violated.contains(check), "{check} was called violated and holds");
     }
@@ -90,7 +88,7 @@ fn rounded(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &impl ReadMemory, ver
     let entered = Some(Outcome::Entered);
     match rounding::round(attempt, vmcs, memory) {
         Some(near) => {
-            let after = judge(attempt, &near, memory);
+            let after = attempt.on(&near, memory).verdict();
             assert_eq!((after.violated, after.permitted.single()), (CheckSet::EMPTY, entered), "after rounding");
             let differs = |field: &FieldId| near.raw(*field) != vmcs.raw(*field);
             let changed = FieldId::all().find(differs);
@@ -117,10 +115,10 @@ fn incomplete(
     let attempt = EntryAttempt { capabilities: &capabilities, ..attempt };
     let holes = u.arbitrary::<u64>()?;
     let memory = Holes { memory, holes };
-    let told = judge_partial(attempt, vmcs, &memory);
+    let told = attempt.on(vmcs, &memory).verdict();
     for check in told.violated.iter() {
         assert!(verdict.violated.contains(check), "{check} was called violated and holds on a processor like that");
-        let explanation = check.explain(attempt, vmcs, &memory).to_string();
+        let explanation = attempt.on(vmcs, &memory).explain(check).to_string();
         assert!(explanation.starts_with(check.info().id), "{explanation}");
     }
     for check in verdict.violated.iter() {
@@ -128,7 +126,7 @@ fn incomplete(
         assert!(said, "{check} was called good and is violated on a processor like that");
     }
     for check in told.undecidable.iter().take(8) {
-        let unknown = unknowns(check, attempt, vmcs, &memory);
+        let unknown = attempt.on(vmcs, &memory).unknowns(check);
         assert!(!unknown.is_empty(), "{check} is undecidable for no reason");
         assert!(unknown.fields.iter().all(|field| !vmcs.knows(field)), "{check}: {unknown:?} is known");
     }
@@ -141,7 +139,7 @@ fn incomplete(
 /// A processor of which less is known.
 fn forget(u: &mut Unstructured<'_>, profile: &CpuProfile) -> Result<CpuProfile> {
     let mut known = CpuProfile::default();
-    (known.tme_activate, known.quirks) = (profile.tme_activate, profile.quirks);
+    known.quirks = profile.quirks;
     let most = u.int_in_range(0..=8u8)?;
     let mut keep = || Ok(u.int_in_range(0..=7u8)? >= most);
     for msr in CapabilityMsr::ALL {
@@ -156,8 +154,18 @@ fn forget(u: &mut Unstructured<'_>, profile: &CpuProfile) -> Result<CpuProfile> 
             known.set_cpuid(leaf, registers);
         }
     }
-    if keep()? {
-        known.perf_capabilities = profile.perf_capabilities;
+    // In a profile that contradicts itself, what is forgotten may not become known to be something else.
+    for leaf in CpuidLeaf::ALL {
+        if let (Some(registers), Some(follows)) = (profile.cpuid(leaf), known.known_cpuid(leaf))
+            && registers != follows
+        {
+            known.set_cpuid(leaf, registers);
+        }
+    }
+    for msr in CapabilityMsr::ALL {
+        if known.known_msr(msr) != MsrValue::Unknown {
+            known.set_msr(msr, profile.known_msr(msr));
+        }
     }
     Ok(known)
 }
@@ -177,7 +185,7 @@ impl<M: ReadMemory> ReadMemory for Holes<'_, M> {
 
 /// A processor whose MSRs are mostly those that hardware reports, and sometimes anything.
 fn any_profile(u: &mut Unstructured<'_>) -> Result<CpuProfile> {
-    let known = vmcs_hw::profile::NamedProfile::embedded();
+    let known = vmcs_case::profile::NamedProfile::embedded();
     let mut profile = u.choose(known)?.profile.clone();
     for msr in CapabilityMsr::ALL {
         match u.int_in_range(0..=15u8)? {
@@ -209,13 +217,13 @@ impl ReadMemory for PatternMemory {
 /// VMLAUNCH succeeds only on a VMCS whose launch state is clear, VMRESUME only on one that is launched, and VMCLEAR makes
 /// it clear again.
 pub fn program(bytes: &[u8]) {
-    let profiles = vmcs_hw::profile::NamedProfile::embedded();
+    let profiles = vmcs_case::profile::NamedProfile::embedded();
     let (choice, rest) = bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first), rest));
     let profile = &profiles[choice % profiles.len()].profile;
-    let world = World::new(profile);
-    let session = world.session();
-    let case = Generator::Programs.from_bytes(&world, rest);
-    let mut machine = Machine::new(profile, case.start);
+    let processor = TestProcessor::new(profile);
+    let session = processor.session();
+    let case = Generator::Programs.from_bytes(&processor, rest);
+    let mut machine = CaseEmulator::new(profile, case.start);
     for op in &case.ops {
         let before = machine.processor().current().map(|region| region.launch_state);
         let result = machine.step(&session, op);
@@ -239,9 +247,9 @@ pub fn program(bytes: &[u8]) {
         }
     }
     // The probe's standard regions still answer: VMCLEAR, VMPTRLD, VMRESUME is error 5 on any of them.
-    let mut fresh = Machine::new(profile, Start::VmxRoot);
+    let mut fresh = CaseEmulator::new(profile, Start::VmxRoot);
     let region = layout::VMCS_REGIONS;
-    let revision = u64::from(world.capabilities.revision());
+    let revision = u64::from(processor.capabilities.revision());
     fresh.step(&session, &Op::Store { address: region, size: 4, value: revision });
     if fresh.step(&session, &Op::Vmclear { address: region }) == StepResult::Ok
         && fresh.step(&session, &Op::Vmptrld { address: region }) == StepResult::Ok

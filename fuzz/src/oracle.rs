@@ -5,32 +5,37 @@
 //! is judged in the state that the target is in: what the fields of the VMCS hold that the target shows, and whether
 //! another entry finds the launch state that this one left.
 
+mod difference;
 mod effects;
 mod entry;
 mod exit;
 mod fields;
 mod judgement;
 mod open;
+mod reviewed;
 
 use std::sync::OnceLock;
 
-use vmcs_hw::program::entry_outcome;
-use vmcs_hw::{Case, Observation, Session};
+use vmcs_case::program::entry_outcome;
+use vmcs_case::{Case, Observation, Session};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{Encoding, FieldId};
 use vmcs_model::{Outcome, Vmcs};
 use vmcs_wire::{Op, Start, StepResult};
 
-use crate::World;
-use crate::deviations::{Deviation, TOGETHER};
-use crate::draft::REGION;
-use crate::machine::{Machine, Step};
+use crate::deviations::{Deviation, DeviationIds};
+use crate::emulator::CaseEmulator;
+use crate::processor::Processor;
+use crate::processor::memory::REGION;
+use crate::step::{OpKind, Step, StepEnd};
 use entry::Taken;
 use fields::Known;
-use judgement::describe;
 use open::{is_open, was_active_at_vmxoff};
+use reviewed::Reviewed;
 
-pub use judgement::{Disagreement, Explanation, Judged, Judgement, mnemonic};
+pub use difference::{Difference, Disagreement, Since, WrongField};
+pub(crate) use difference::{DisagreementError, DisagreementText};
+pub use judgement::{About, ExplanationText, Judged, Judgement, LeftOpen, ParseAboutError, ParseLeftOpenError};
 
 /// Operations with which image cases begin.
 const IMAGE_STEPS: usize = 4;
@@ -48,16 +53,16 @@ fn usual_begin(revision: u32, image: u16) -> [Op; IMAGE_STEPS] {
 /// A machine in the middle of a case, and what is known of its current VMCS.
 #[derive(Clone, Debug)]
 struct Begun {
-    machine: Machine,
+    machine: CaseEmulator,
     known: Known,
 }
 
 /// Judges observations of one target.
 #[derive(Debug)]
 pub struct Oracle<'a> {
-    world: &'a World,
+    processor: &'a Processor,
     session: &'a Session,
-    deviations: Vec<&'a Deviation>,
+    reviewed: Reviewed<'a>,
     /// What an [`Op::Observe`] shows that looks at the information fields alone, and one that looks at the state, too.
     looks: [Vec<Option<FieldId>>; 2],
     /// For each image a machine that has written it to a VMCS, as image cases begin; made when it is first needed.
@@ -65,12 +70,12 @@ pub struct Oracle<'a> {
 }
 
 impl<'a> Oracle<'a> {
-    /// For observations of cases of `world` and `session` on a target that has those deviations.
+    /// For observations of cases of `processor` and `session` on a target that has those deviations.
     #[must_use]
-    pub fn new(world: &'a World, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
+    pub fn new(processor: &'a Processor, session: &'a Session, deviations: Vec<&'a Deviation>) -> Self {
         let prepared = session.images.iter().map(|_| OnceLock::new()).collect();
         let looks = [false, true].map(|state| session.fields_observed(state).map(|e| Encoding(e).field()).collect());
-        Self { world, session, deviations, looks, prepared }
+        Self { processor, session, reviewed: Reviewed(deviations), looks, prepared }
     }
 
     /// Judges one observation.
@@ -83,15 +88,15 @@ impl<'a> Oracle<'a> {
             only_fields: true,
             explanations: Vec::new(),
         };
-        let mut accounted = Vec::new();
+        let mut accounted = DeviationIds::NONE;
         let judgement = self.walk(case, observation, &mut judged, &mut accounted);
         judged.only_fields = judgement == Judgement::Agree;
         judged.judgement = match judgement {
             Judgement::Agree if accounted.is_empty() => Judgement::Agree,
-            Judgement::Agree => Judgement::Deviates(accounted.join(TOGETHER)),
-            Judgement::Deviates(ids) if !accounted.contains(&ids) => {
-                accounted.push(ids);
-                Judgement::Deviates(accounted.join(TOGETHER))
+            Judgement::Agree => Judgement::Deviates(accounted),
+            Judgement::Deviates(ids) => {
+                ids.iter().for_each(|id| accounted.add(id.clone()));
+                Judgement::Deviates(accounted)
             }
             judgement => judgement,
         };
@@ -105,11 +110,13 @@ impl<'a> Oracle<'a> {
         case: &Case,
         observation: &Observation,
         judged: &mut Judged,
-        accounted: &mut Vec<String>,
+        accounted: &mut DeviationIds,
     ) -> Judgement {
         let (Begun { mut machine, mut known }, done) = match self.prepared(case, observation) {
             Some((begun, done)) => (begun.clone(), done),
-            None => (Begun { machine: Machine::new(&self.world.profile, case.start), known: Known::NOTHING }, 0),
+            None => {
+                (Begun { machine: CaseEmulator::new(&self.processor.profile, case.start), known: Known::NOTHING }, 0)
+            }
         };
         let is_look = |op: &Op| matches!(op, Op::Observe { .. });
         let last_look = case.ops.iter().rposition(is_look).unwrap_or(case.ops.len());
@@ -120,17 +127,17 @@ impl<'a> Oracle<'a> {
                     judged.violated = judged.violated.union(&verdict.violated);
                     judged.outcome = observed.and_then(entry_outcome);
                 }
-                match self.entry(&machine, op, &verdict, observed, &observation.end) {
+                match self.reviewed.entry(&machine, op, &verdict, observed, &observation.end) {
                     // After the last operation nobody looks at the machine.
                     Ok(_) if step + 1 == case.ops.len() => {}
                     Ok(taken) => follow(&mut machine, &mut known, op, &taken),
                     Err(Judgement::Disagree(_)) if was_active_at_vmxoff(&case.ops[..step]) => {
-                        return Judgement::Unspecified("the VMCS was active when VMX operation was left");
+                        return Judgement::Unspecified(LeftOpen::ActiveAtVmxoff);
                     }
                     Err(judgement) => {
                         if matches!(judgement, Judgement::Disagree(_)) {
                             let explain = |check: CheckId| {
-                                Some(Explanation { check: check.to_string(), text: machine.explain(op, check)? })
+                                Some(ExplanationText { about: About::Check(check), text: machine.explain(op, check)? })
                             };
                             judged.explanations = verdict.violated.iter().filter_map(explain).collect();
                         }
@@ -140,17 +147,17 @@ impl<'a> Oracle<'a> {
                 continue;
             }
             let Some(observed) = observed else {
-                return Judgement::Unspecified("the machine went down before");
+                return Judgement::Unspecified(LeftOpen::DownBefore);
             };
             if matches!(op, Op::Time { .. }) {
                 // Nor is it followed how often its entries were executed.
-                return Judgement::Unspecified("no rule says how long an entry takes");
+                return Judgement::Unspecified(LeftOpen::Duration);
             }
             if let (Op::Observe { state }, StepResult::Fields(values)) = (op, observed)
                 && let Some(shown) = self.shown(*state, values)
             {
-                match self.fields(&mut machine, &mut known, shown) {
-                    Ok(ids) => ids.into_iter().for_each(|id| add_once(accounted, id)),
+                match self.reviewed.fields(&mut machine, &mut known, shown) {
+                    Ok(ids) => ids.iter().for_each(|id| accounted.add(id.clone())),
                     Err(wrong) => {
                         let (disagreement, explanation) = *wrong;
                         judged.explanations = vec![explanation];
@@ -186,13 +193,14 @@ impl<'a> Oracle<'a> {
         else {
             return None;
         };
-        let usual = usual_begin(self.world.capabilities.revision(), *image);
+        let usual = usual_begin(self.processor.capabilities.revision(), *image);
         let done = observation.steps.get(..IMAGE_STEPS)?;
         if case.start != Start::VmxRoot || *begin != usual || done.iter().any(|step| *step != StepResult::Ok) {
             return None;
         }
         let make = || {
-            let mut begun = Begun { machine: Machine::new(&self.world.profile, Start::VmxRoot), known: Known::NOTHING };
+            let mut begun =
+                Begun { machine: CaseEmulator::new(&self.processor.profile, Start::VmxRoot), known: Known::NOTHING };
             let mut succeeds = |op| {
                 let result = begun.machine.step(self.session, op);
                 begun.known.note(op, &result, &self.session.images);
@@ -206,35 +214,22 @@ impl<'a> Oracle<'a> {
 
     /// The judgement on an instruction that ended differently.
     fn instruction(&self, op: &Op, expected: &Step, observed: &Step, step: usize) -> Judgement {
-        let (expected, observed) = (describe(expected), describe(observed));
-        let matching = self.deviations.iter().find(|deviation| {
-            deviation.instruction.as_deref() == Some(mnemonic(op))
-                && deviation.result.as_ref().is_none_or(|result| *result == observed)
-                && deviation.instead_of.as_ref() == Some(&expected)
+        let (expected, observed) = (StepEnd::of(expected), StepEnd::of(observed));
+        let matching = self.reviewed.0.iter().find(|deviation| {
+            deviation.instruction == Some(OpKind::of(op))
+                && deviation.result.is_none_or(|result| result == observed)
+                && deviation.instead_of == Some(expected)
         });
+        let difference = Difference::End { observed, permitted: vec![expected], violated: CheckSet::EMPTY };
         match matching {
-            Some(deviation) => Judgement::Deviates(deviation.id.clone()),
-            None => Judgement::Disagree(Disagreement { step, permitted: vec![expected], observed, violated: vec![] }),
+            Some(deviation) => Judgement::Deviates(deviation.id.clone().into()),
+            None => Judgement::Disagree(Disagreement { step, difference }),
         }
-    }
-
-    /// The `wanted` deviations whose conditions the current VMCS meets.
-    fn applicable<'b>(
-        &'b self,
-        machine: &'b Machine,
-        wanted: impl Fn(&&'a Deviation) -> bool + 'b,
-    ) -> impl Iterator<Item = &'a Deviation> + 'b {
-        let (current, memory) = (machine.processor().current(), machine.processor().memory());
-        self.deviations
-            .iter()
-            .copied()
-            .filter(wanted)
-            .filter(move |deviation| current.is_some_and(|region| deviation.applies(&region.fields, memory)))
     }
 }
 
 /// Takes the machine where the target went.
-fn follow(machine: &mut Machine, known: &mut Known, op: &Op, taken: &Taken) {
+fn follow(machine: &mut CaseEmulator, known: &mut Known, op: &Op, taken: &Taken) {
     let Taken { outcome, reason, qualification } = *taken;
     let entered = match (outcome, machine.processor().current()) {
         (Outcome::Entered, Some(region)) => region.fields.clone(),
@@ -242,10 +237,4 @@ fn follow(machine: &mut Machine, known: &mut Known, op: &Op, taken: &Taken) {
     };
     machine.follow(op, outcome, reason, qualification);
     known.note_entry(machine, &entered, outcome, reason);
-}
-
-fn add_once(ids: &mut Vec<String>, id: String) {
-    if !ids.contains(&id) {
-        ids.push(id);
-    }
 }

@@ -2,16 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::campaign::{self, Cases, Setting};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, Observation, Session, Target};
+use vmcs_fuzz::campaign::{self, CampaignSetting, Cases};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::EmulatorTarget;
-use vmcs_fuzz::{Generator, Stream, World};
+use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, Observation, Session, Target};
 
-/// A Bochs of each version that is here, and its world.
-fn targets() -> Vec<(BochsTarget, World)> {
+/// A Bochs of each version that is here, and its processor.
+fn targets() -> Vec<(BochsTarget, TestProcessor)> {
     let installs = bochs::installs().expect("an installed Bochs is usable");
     if installs.is_empty() {
         println!("skipped: there is no Bochs here");
@@ -22,7 +22,7 @@ fn targets() -> Vec<(BochsTarget, World)> {
             let mut target = BochsTarget::new(install, "corei7_skylake_x").expect("every Bochs has this model");
             let report = target.capture().expect("the probe reports");
             let profile = NamedProfile::captured("Bochs", "test", &report).profile;
-            (target, World::new(&profile))
+            (target, TestProcessor::new(&profile))
         })
         .collect()
 }
@@ -41,21 +41,21 @@ fn observe(target: &mut dyn Target, session: &Session, cases: &[Case]) -> Vec<Ob
 /// Every result of every step, values included. What Bochs is known to do otherwise is entering with a shadow VMCS.
 #[test]
 fn programs_give_the_same_results_as_on_the_emulator() {
-    for (mut bochs, world) in targets() {
-        let session = world.session();
+    for (mut bochs, processor) in targets() {
+        let session = processor.session();
         let name = bochs.implementation().to_string();
-        let cases: Vec<_> = (0..2200).map(|index| Generator::Programs.case(&world, 7, index)).collect();
+        let cases: Vec<_> = (0..2200).map(|index| Generator::Programs.case(&processor, 7, index)).collect();
         let real = observe(&mut bochs, &session, &cases);
-        let emulated = observe(&mut EmulatorTarget::new(world.profile.clone(), "same"), &session, &cases);
+        let emulated = observe(&mut EmulatorTarget::new(processor.profile.clone(), "same"), &session, &cases);
         let mut same = 0;
         for ((case, real), emulated) in cases.iter().zip(&real).zip(&emulated) {
             let survived = real.end == End::Completed;
             // Reasons and qualifications of exits that a real guest makes are its own.
-            let text = |o: &Observation| o.steps.iter().map(vmcs_hw::program::result_text).collect::<Vec<_>>();
+            let text = |o: &Observation| o.steps.iter().map(vmcs_case::program::result_text).collect::<Vec<_>>();
             if text(real) == text(emulated) {
                 same += 1;
             } else if survived {
-                let oracle = vmcs_fuzz::oracle::Oracle::new(&world, &session, vec![]);
+                let oracle = vmcs_fuzz::oracle::Oracle::new(&processor, &session, vec![]);
                 let judged = oracle.judge(case, real);
                 let only_shadow = judged.violated.iter().any(|check| check.to_string() == "pre.shadow-vmcs");
                 assert!(only_shadow, "{name}: {case:?}\n{real:?}\n{emulated:?}");
@@ -69,21 +69,23 @@ fn programs_give_the_same_results_as_on_the_emulator() {
 #[test]
 fn entries_write_what_they_should() {
     let deviations = Deviations::embedded().unwrap();
-    for (mut bochs, world) in targets() {
-        let session = world.session();
+    for (mut bochs, processor) in targets() {
+        let session = processor.session();
         let mut report = |deviations: &Deviations| {
-            let setting = Setting { world: &world, session: &session, deviations };
+            let setting = CampaignSetting { processor: &processor, session: &session, deviations };
             let cases = Cases::Generated { stream: &mut Stream::new(Generator::Boundary, 3), count: 1500 };
             campaign::run(&mut bochs, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap()
         };
         let reviewed = report(&deviations);
         assert_eq!(reviewed.disagreed, 0, "{:#?}", reviewed.findings.first());
-        let writes = reviewed.deviations.iter().find(|(ids, _)| ids.contains("bochs-failed-entry-writes-information"));
+        let writes =
+            reviewed.deviations.iter().find(|(ids, _)| ids.contains(&"bochs-failed-entry-writes-information".into()));
         assert!(writes.is_some_and(|(_, count)| *count > 5), "{:?}", reviewed.deviations);
         let without: Vec<_> =
             deviations.iter().filter(|deviation| deviation.fields_written.is_empty()).cloned().collect();
         let found = report(&without.into_iter().collect());
-        let written = |finding: &campaign::Finding| finding.disagreement.observed.starts_with("after the failed entry");
+        let written =
+            |finding: &campaign::Finding| finding.disagreement.observed().starts_with("after the failed entry");
         assert!(found.findings.iter().any(written), "{:#?}", found.findings.first());
     }
 }
@@ -91,9 +93,9 @@ fn entries_write_what_they_should() {
 #[test]
 fn a_campaign_finds_no_disagreement_and_the_same_twice() {
     let deviations = Deviations::embedded().unwrap();
-    for (mut bochs, world) in targets() {
-        let session = world.session();
-        let setting = Setting { world: &world, session: &session, deviations: &deviations };
+    for (mut bochs, processor) in targets() {
+        let session = processor.session();
+        let setting = CampaignSetting { processor: &processor, session: &session, deviations: &deviations };
         let mut report = || {
             let cases = Cases::Generated { stream: &mut Stream::new(Generator::Controls, 3), count: 3000 };
             campaign::run(&mut bochs, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap()

@@ -1,15 +1,16 @@
 //! The generator `boundary`: its cases lie where it says, it reaches what can be reached, and it goes on where it stopped.
 
-use vmcs_fuzz::coverage::{Aim, Reach, Side, reach};
-use vmcs_fuzz::machine::Machine;
-use vmcs_fuzz::{Generator, Stream, World};
-use vmcs_hw::profile::{Confidence, NamedProfile};
+use vmcs_case::profile::{Confidence, NamedProfile};
+use vmcs_fuzz::coverage::{Aim, Side};
+use vmcs_fuzz::emulator::CaseEmulator;
+use vmcs_fuzz::generate::reach::Reach;
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::CheckId;
 use vmcs_model::profile::CpuidLeaf;
 use vmcs_model::{CpuState, EntryAttempt, EntryInstruction};
 
-fn world(name: &str) -> World {
-    World::new(&NamedProfile::by_name(name).expect("the profile comes with vmcs-hw").profile)
+fn processor(name: &str) -> TestProcessor {
+    TestProcessor::new(&NamedProfile::by_name(name).expect("the profile comes with vmcs-hw").profile)
 }
 
 /// Processors of different ages.
@@ -18,48 +19,48 @@ const PROFILES: [&str; 4] =
 
 #[test]
 fn a_stream_depends_on_its_seed_and_goes_on_where_it_was_written_down() {
-    let world = world("Sapphire Rapids");
+    let processor = processor("Sapphire Rapids");
     let mut stream = Stream::new(Generator::Boundary, 11);
-    let first: Vec<_> = (0..300).map(|_| stream.next(&world).case).collect();
+    let first: Vec<_> = (0..300).map(|_| stream.next(&processor).case).collect();
     let text = serde_json::to_string(&stream).expect("a stream can be written");
     let mut resumed: Stream = serde_json::from_str(&text).expect("and read");
     assert_eq!(resumed, stream);
-    let rest: Vec<_> = (0..300).map(|_| stream.next(&world).case).collect();
-    assert!((0..300).all(|n| resumed.next(&world).case == rest[n]));
+    let rest: Vec<_> = (0..300).map(|_| stream.next(&processor).case).collect();
+    assert!((0..300).all(|n| resumed.next(&processor).case == rest[n]));
     assert_eq!(resumed, stream);
 
     let mut again = Stream::new(Generator::Boundary, 11);
-    assert!(first.iter().chain(&rest).all(|case| again.next(&world).case == *case));
+    assert!(first.iter().chain(&rest).all(|case| again.next(&processor).case == *case));
     let mut other = Stream::new(Generator::Boundary, 12);
-    let same = first.iter().filter(|case| other.next(&world).case == **case).count();
+    let same = first.iter().filter(|case| other.next(&processor).case == **case).count();
     assert!(same < 30, "{same} of 300 cases are the same with another seed");
     assert!(serde_json::from_str::<Stream>(&text.replacen("ctl.", "no.", 1)).is_err(), "a check that does not exist");
 }
 
 /// What the emulator, step by step, comes to at the entry that a case is about: the last operation, or the last one before
 /// it looks at what that entry has done.
-fn lies_on(world: &World, case: &vmcs_hw::Case, aim: Aim) -> bool {
-    let session = world.session();
-    let mut machine = Machine::new(&world.profile, case.start);
+fn lies_on(processor: &TestProcessor, case: &vmcs_case::Case, aim: Aim) -> bool {
+    let session = processor.session();
+    let mut machine = CaseEmulator::new(&processor.profile, case.start);
     let look = case.ops.iter().position(|op| matches!(op, vmcs_wire::Op::Observe { .. }));
     let (last, before) = case.ops[..look.unwrap_or(case.ops.len())].split_last().expect("a case enters");
     for op in before {
         machine.step(&session, op);
     }
     let verdict = machine.verdict(last).expect("the last operation is the entry");
-    let processor = machine.processor();
+    let emulated = machine.processor();
     let none = vmcs_model::Vmcs::new();
-    let current = processor.current();
-    let cpu = CpuState { ..processor.cpu().clone() };
+    let current = emulated.current();
+    let cpu = CpuState { ..emulated.cpu().clone() };
     let attempt = EntryAttempt {
-        instruction: Machine::entry_instruction(last).unwrap_or(EntryInstruction::Vmlaunch),
+        instruction: CaseEmulator::entry_instruction(last).unwrap_or(EntryInstruction::Vmlaunch),
         launch_state: current.map_or_else(Default::default, |region| region.launch_state),
         shadow: current.is_some_and(|region| region.shadow),
         cpu: &cpu,
-        capabilities: &world.capabilities,
+        capabilities: &processor.capabilities,
     };
     let fields = current.map_or(&none, |region| &region.fields);
-    let in_force = aim.check.in_force(attempt, fields, processor.memory());
+    let in_force = attempt.on(fields, emulated.memory()).in_force(aim.check);
     match aim.side {
         Side::Violated => verdict.violated.contains(aim.check),
         Side::Legal => !verdict.violated.contains(aim.check) && in_force,
@@ -70,14 +71,14 @@ fn lies_on(world: &World, case: &vmcs_hw::Case, aim: Aim) -> bool {
 #[test]
 fn every_case_lies_on_the_side_that_it_claims() {
     for name in PROFILES {
-        let world = world(name);
+        let processor = processor(name);
         let mut stream = Stream::new(Generator::Boundary, 5);
         let mut claimed = 0;
         for n in 0..2500 {
-            let generated = stream.next(&world);
+            let generated = stream.next(&processor);
             if let Some(aim) = generated.aim {
                 claimed += 1;
-                assert!(lies_on(&world, &generated.case, aim), "{name}: case {n}, {aim:?}: {:?}", generated.case);
+                assert!(lies_on(&processor, &generated.case, aim), "{name}: case {n}, {aim:?}: {:?}", generated.case);
             }
         }
         assert!(claimed > 2000, "{name}: {claimed} of 2500 cases have an aim");
@@ -85,11 +86,12 @@ fn every_case_lies_on_the_side_that_it_claims() {
 }
 
 /// The coverage of both sides after so many cases, in percent, and what is missing.
-fn covered(world: &World, cases: u32) -> (usize, Vec<CheckId>) {
+fn covered(processor: &TestProcessor, cases: u32) -> (usize, Vec<CheckId>) {
     let mut stream = Stream::new(Generator::Boundary, 1);
-    (0..cases).for_each(|_| drop(stream.next(world)));
+    (0..cases).for_each(|_| drop(stream.next(processor)));
     let coverage = stream.predicted();
-    let can = |check, side| reach(world).any(|(aim, reach)| aim == Aim { check, side } && *reach == Reach::Reachable);
+    let can =
+        |check, side| processor.reach().any(|(aim, reach)| aim == Aim { check, side } && *reach == Reach::Reachable);
     let reachable: Vec<_> =
         CheckId::all().filter(|check| can(*check, Side::Violated) && can(*check, Side::Legal)).collect();
     let missing: Vec<_> = reachable
@@ -103,11 +105,11 @@ fn covered(world: &World, cases: u32) -> (usize, Vec<CheckId>) {
 #[test]
 fn both_sides_of_the_checks_are_covered_on_every_kind_of_processor() {
     let exact = NamedProfile::embedded().iter().filter(|named| named.confidence == Some(Confidence::Exact));
-    let knows_cpuid = |world: &World| world.capabilities.cpuid(CpuidLeaf::Features) != [0; 4];
-    let worlds = exact.step_by(16).map(|named| (named.name.as_str(), World::new(&named.profile)));
+    let knows_cpuid = |processor: &TestProcessor| processor.capabilities.cpuid(CpuidLeaf::Features) != [0; 4];
+    let worlds = exact.step_by(16).map(|named| (named.name.as_str(), TestProcessor::new(&named.profile)));
     let mut tried = 0;
-    for (name, world) in worlds.filter(|(_, world)| knows_cpuid(world)) {
-        let (percent, missing) = covered(&world, 10_000);
+    for (name, processor) in worlds.filter(|(_, processor)| knows_cpuid(processor)) {
+        let (percent, missing) = covered(&processor, 10_000);
         assert!(percent >= 95, "{name}: {percent} %, missing: {missing:?}");
         tried += 1;
     }
@@ -118,11 +120,11 @@ fn both_sides_of_the_checks_are_covered_on_every_kind_of_processor() {
 #[test]
 fn nothing_that_is_called_unreachable_is_reached() {
     for name in PROFILES {
-        let world = world(name);
+        let processor = processor(name);
         let mut stream = Stream::new(Generator::Boundary, 2);
-        (0..8000).for_each(|_| drop(stream.next(&world)));
+        (0..8000).for_each(|_| drop(stream.next(&processor)));
         let coverage = stream.predicted();
-        for (Aim { check, side }, reach) in reach(&world) {
+        for (Aim { check, side }, reach) in processor.reach() {
             let sides = coverage.of(check);
             let cases = match side {
                 Side::Violated => sides.alone,

@@ -6,31 +6,32 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
 use vmcs_fuzz::campaign::{
-    self, Budget, Campaign, Cases, Outcome, Report, Setting, Shard, StateDirectory, Subject, drive,
+    self, Budget, Campaign, CampaignOutcome, CampaignReport, CampaignSetting, Cases, Shard, StateDirectory, Subject,
+    drive,
 };
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::EmulatorTarget;
-use vmcs_fuzz::{Generator, Stream, World};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
+use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
 
 /// More than two chunks, and not a multiple of one.
 const CASES: u64 = 2 * 1024 + 300;
 
 /// Two processors.
-fn worlds() -> Vec<(String, World)> {
+fn worlds() -> Vec<(String, TestProcessor)> {
     let names = ["sapphire-rapids", "penryn-yorkfield"];
-    names.map(|name| (name.to_owned(), World::new(&NamedProfile::by_name(name).unwrap().profile))).into()
+    names.map(|name| (name.to_owned(), TestProcessor::new(&NamedProfile::by_name(name).unwrap().profile))).into()
 }
 
 /// The emulator with a fault: it says 8 where it should say 7. After so many cases it dies.
-struct Machine {
+struct MortalMachine {
     emulator: EmulatorTarget,
     lives: Arc<AtomicU64>,
 }
 
-impl Target for Machine {
+impl Target for MortalMachine {
     fn implementation(&self) -> Implementation {
         self.emulator.implementation()
     }
@@ -81,22 +82,25 @@ impl Default for Run<'_> {
 }
 
 impl Run<'_> {
-    fn go(&self) -> Result<Outcome, String> {
+    fn go(&self) -> Result<CampaignOutcome, String> {
         let worlds = worlds();
-        let sessions: Vec<_> = worlds.iter().map(|(_, world)| world.session()).collect();
+        let sessions: Vec<_> = worlds.iter().map(|(_, processor)| processor.session()).collect();
         let deviations = Deviations::default();
         let lives = Arc::new(AtomicU64::new(self.lives));
         let open = |index: usize| -> Result<Box<dyn Target>, TargetError> {
-            let (name, world): &(String, World) = &worlds[index];
-            Ok(Box::new(Machine {
-                emulator: EmulatorTarget::new(world.profile.clone(), name.clone()),
+            let (name, processor): &(String, TestProcessor) = &worlds[index];
+            Ok(Box::new(MortalMachine {
+                emulator: EmulatorTarget::new(processor.profile.clone(), name.clone()),
                 lives: Arc::clone(&lives),
             }))
         };
         let mut subjects = Vec::new();
-        for ((name, world), session) in worlds.iter().zip(&sessions) {
-            let implementation = EmulatorTarget::new(world.profile.clone(), name.clone()).implementation();
-            subjects.push(Subject { implementation, setting: Setting { world, session, deviations: &deviations } });
+        for ((name, processor), session) in worlds.iter().zip(&sessions) {
+            let implementation = EmulatorTarget::new(processor.profile.clone(), name.clone()).implementation();
+            subjects.push(Subject {
+                implementation,
+                setting: CampaignSetting { processor, session, deviations: &deviations },
+            });
         }
         let state = self.state.map(|path| StateDirectory::open(path).map_err(|error| error.to_string())).transpose()?;
         let (stop, seen) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -120,7 +124,7 @@ impl Run<'_> {
         drive(&campaign).map_err(|error| error.to_string())
     }
 
-    fn reports(&self) -> Vec<Report> {
+    fn reports(&self) -> Vec<CampaignReport> {
         let outcome = self.go().unwrap();
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
         outcome.reports.into_iter().map(|(report, _)| report).collect()
@@ -128,12 +132,12 @@ impl Run<'_> {
 }
 
 /// The reports of a run that nothing happened to.
-fn whole() -> &'static [Report] {
-    static WHOLE: OnceLock<Vec<Report>> = OnceLock::new();
+fn whole() -> &'static [CampaignReport] {
+    static WHOLE: OnceLock<Vec<CampaignReport>> = OnceLock::new();
     WHOLE.get_or_init(|| Run::default().reports())
 }
 
-fn text(reports: &[Report]) -> String {
+fn text(reports: &[CampaignReport]) -> String {
     serde_json::to_string(reports).unwrap()
 }
 
@@ -196,11 +200,13 @@ fn a_target_that_dies_is_given_up_and_what_it_did_is_kept() {
 
 #[test]
 fn also_in_a_campaign_on_one_target_alone() {
-    let (name, world) = worlds().remove(0);
-    let mut target =
-        Machine { emulator: EmulatorTarget::new(world.profile.clone(), name), lives: Arc::new(AtomicU64::new(100)) };
-    let (session, deviations) = (world.session(), Deviations::default());
-    let setting = Setting { world: &world, session: &session, deviations: &deviations };
+    let (name, processor) = worlds().remove(0);
+    let mut target = MortalMachine {
+        emulator: EmulatorTarget::new(processor.profile.clone(), name),
+        lives: Arc::new(AtomicU64::new(100)),
+    };
+    let (session, deviations) = (processor.session(), Deviations::default());
+    let setting = CampaignSetting { processor: &processor, session: &session, deviations: &deviations };
     let cases = Cases::Generated { stream: &mut Stream::new(Generator::Controls, 5), count: CASES };
     let broken = campaign::run(&mut target, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(broken.to_string(), "the probe gave up: it is tired");
@@ -228,7 +234,7 @@ fn shards_have_cases_of_their_own_and_add_up() {
     let part = |shard: &str| Run { shard: shard.parse().unwrap(), ..Run::default() }.reports();
     let (first, second) = (part("1/2"), part("2/2"));
     assert_ne!(first[0].findings[0].program.ops, second[0].findings[0].program.ops);
-    let merged = Report::merge(second.iter().chain(&first).cloned()).unwrap();
+    let merged = CampaignReport::merge(second.iter().chain(&first).cloned()).unwrap();
     assert_eq!(merged.len(), 2);
     for ((first, second), merged) in first.iter().zip(&second).zip(&merged) {
         assert_eq!(merged.cases, 2 * CASES);
@@ -237,17 +243,19 @@ fn shards_have_cases_of_their_own_and_add_up() {
         assert_eq!(merged.findings[0], first.findings[0]);
         assert_eq!(merged.missing_shards().count(), 0);
         for (check, sides) in &merged.coverage.0 {
-            let sum = |report: &Report| report.coverage.0.get(check).copied().unwrap_or_default().alone;
+            let sum = |report: &CampaignReport| report.coverage.0.get(check).copied().unwrap_or_default().alone;
             assert_eq!(sides.alone, sum(first) + sum(second));
         }
     }
-    let refused = |reports: [&Report; 2]| Report::merge(reports.map(Report::clone)).unwrap_err().to_string();
+    let refused = |reports: [&CampaignReport; 2]| {
+        CampaignReport::merge(reports.map(CampaignReport::clone)).unwrap_err().to_string()
+    };
     assert!(refused([&first[0], &first[0]]).contains("part 1/2"), "{}", refused([&first[0], &first[0]]));
     assert!(refused([&first[0], &merged[0]]).contains("twice"));
     assert!(refused([&first[0], &part("1/3")[0]]).contains("number of parts 2, another 3"));
-    let other = Report { seed: 6, ..second[0].clone() };
+    let other = CampaignReport { seed: 6, ..second[0].clone() };
     assert!(refused([&first[0], &other]).contains("seed 5, another 6"));
-    let other = Report { basis: second[1].basis.clone(), ..second[0].clone() };
+    let other = CampaignReport { basis: second[1].basis.clone(), ..second[0].clone() };
     assert!(refused([&first[0], &other]).contains("another profile"));
 }
 

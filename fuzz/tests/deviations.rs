@@ -3,26 +3,18 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::World;
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Implementation, Target};
+use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::deviations::{Deviation, Deviations};
 use vmcs_fuzz::oracle::Oracle;
-use vmcs_hw::bochs::debian::installed_kernels;
-use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::kvm::KvmOnBochs;
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Implementation, Target};
+use vmcs_hw::metal::MetalOptions;
+use vmcs_hw::targets::Machine;
 
 /// That machine, if it is here.
 fn open(place: &Implementation) -> Option<Box<dyn Target>> {
-    let installs = bochs::installs().expect("an installed Bochs is usable");
-    let bochs = place.on.as_deref().unwrap_or(place);
-    let install = installs.into_iter().find(|install| install.version.to_string() == bochs.version)?;
-    if place.on.is_none() {
-        return Some(Box::new(BochsTarget::new(install, &place.model).expect("this Bochs has the model")));
-    }
-    let kernels = installed_kernels().expect("the cache directory is readable");
-    let kernel = kernels.into_iter().find(|kernel| kernel.version() == place.version)?;
-    Some(Box::new(KvmOnBochs::new(&kernel, install, &place.model).expect("this Bochs has the model")))
+    let machine = Machine::of(place).ok()?;
+    Some(machine.open(&MetalOptions::default()).expect("it has the CPU model"))
 }
 
 #[test]
@@ -40,19 +32,21 @@ fn every_minimal_case_still_shows_its_deviation_and_no_other() {
             continue;
         };
         let report = target.capture().expect("the probe reports");
-        let world = World::new(&NamedProfile::captured("Bochs", "test", &report).profile);
-        let session = world.session();
+        let processor = TestProcessor::new(&NamedProfile::captured("Bochs", "test", &report).profile);
+        let session = processor.session();
         let here = target.implementation();
-        let oracle = Oracle::new(&world, &session, deviations.of(&here));
+        let oracle = Oracle::new(&processor, &session, deviations.of(&here));
         let (about_fields, with_program): (Vec<_>, Vec<_>) = of_machine.into_iter().partition(|d| d.is_about_fields());
         for deviation in about_fields {
-            if !deviation.shows_in(&world.profile) {
+            if !deviation.shows_in(&processor.profile) {
                 stale += &format!("{here}: {}\n", deviation.id);
             }
         }
         let case = |deviation: &&Deviation| {
             let program = deviation.program().expect("it has a program");
-            program.to_case(world.capabilities.revision(), &world.image_names()).expect("the program is valid here")
+            program
+                .to_case(processor.capabilities.revision(), &processor.image_names())
+                .expect("the program is valid here")
         };
         let cases: Vec<_> = with_program.iter().map(case).collect();
         target

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::machine::EmulatorTarget;
-use vmcs_hw::latency::Scenario;
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::program::entry_outcome;
-use vmcs_hw::{Op, Session, StepResult, Target, Timed};
+use vmcs_case::latency::Scenario;
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::program::entry_outcome;
+use vmcs_case::{Op, Session, StepResult, Target, Timed};
+use vmcs_fuzz::emulator::EmulatorTarget;
 use vmcs_model::Capabilities;
 
 #[test]
@@ -35,7 +35,7 @@ fn every_measured_entry_ends_as_it_should() {
             })
             .collect();
         let mut emulator = EmulatorTarget::new(processor.profile.clone(), processor.name.clone());
-        let observe = &mut |index: usize, observation: vmcs_hw::Observation| {
+        let observe = &mut |index: usize, observation: vmcs_case::Observation| {
             let (scenario, context): (&Scenario, _) = (scenarios[index], &processor.name);
             let [setup @ .., last] = &observation.steps[..] else { panic!("{context}: no steps") };
             let fine = |step: &StepResult<_>| matches!(step, StepResult::Ok | StepResult::Exit { reason: 18 | 52, .. });

@@ -3,17 +3,21 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::campaign::{self, Cases, Report, Setting};
-use vmcs_fuzz::case_file::CaseFile;
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
+use vmcs_fuzz::campaign::{self, CampaignReport, CampaignSetting, Cases};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_fuzz::machine::{EmulatorTarget, Machine, Step};
+use vmcs_fuzz::emulator::{CaseEmulator, EmulatorTarget};
+use vmcs_fuzz::findings::case_file::CaseFile;
+use vmcs_fuzz::findings::minimise;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
-use vmcs_fuzz::{Generator, Stream, World, minimise};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, Implementation, Observation, ProbeReport, Session, Target, TargetError};
+use vmcs_fuzz::step::{OpKind, Step};
+use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::ExitReason;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_wire::{Op, StepResult};
 
 /// What an emulator does wrong.
@@ -33,24 +37,24 @@ enum Fault {
 
 /// An emulator with a fault.
 struct Faulty {
-    world: World,
+    processor: TestProcessor,
     fault: Fault,
     /// Runs and cases that it was asked for.
     asked: (usize, usize),
 }
 
 impl Faulty {
-    fn new(world: &World, fault: Fault) -> Self {
-        Self { world: world.clone(), fault, asked: (0, 0) }
+    fn new(processor: &TestProcessor, fault: Fault) -> Self {
+        Self { processor: processor.clone(), fault, asked: (0, 0) }
     }
 
-    fn is_set(machine: &Machine, field: FieldId, bit: u64) -> bool {
+    fn is_set(machine: &CaseEmulator, field: FieldId, bit: u64) -> bool {
         machine.processor().current().is_some_and(|region| region.fields.raw(field) & bit != 0)
     }
 
-    fn step(&self, machine: &mut Machine, session: &Session, op: &Op) -> Option<Step> {
+    fn step(&self, machine: &mut CaseEmulator, session: &Session, op: &Op) -> Option<Step> {
         if let Fault::Dies(field, bit) = self.fault
-            && Machine::entry_instruction(op).is_some()
+            && CaseEmulator::entry_instruction(op).is_some()
             && Self::is_set(machine, field, bit)
         {
             return None;
@@ -89,7 +93,7 @@ impl Target for Faulty {
     }
 
     fn capture(&mut self) -> Result<ProbeReport, TargetError> {
-        EmulatorTarget::new(self.world.profile.clone(), "faulty").capture()
+        EmulatorTarget::new(self.processor.profile.clone(), "faulty").capture()
     }
 
     fn run(
@@ -101,7 +105,7 @@ impl Target for Faulty {
         self.asked.0 += 1;
         for (index, case) in cases.enumerate() {
             self.asked.1 += 1;
-            let mut machine = Machine::new(&self.world.profile, case.start);
+            let mut machine = CaseEmulator::new(&self.processor.profile, case.start);
             let mut steps = Vec::new();
             let mut end = End::Completed;
             for op in &case.ops {
@@ -121,16 +125,29 @@ impl Target for Faulty {
     }
 }
 
-fn world() -> World {
-    World::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile)
+/// A processor of which everything is known.
+fn processor() -> TestProcessor {
+    let mut profile = NamedProfile::by_name("Sapphire Rapids").unwrap().profile.clone();
+    for msr in CapabilityMsr::ALL.into_iter().filter(|msr| profile.msr(*msr) == MsrValue::Unknown).collect::<Vec<_>>() {
+        profile.set_msr(msr, MsrValue::Value(0));
+    }
+    for leaf in CpuidLeaf::ALL.into_iter().filter(|leaf| profile.known_cpuid(*leaf).is_none()).collect::<Vec<_>>() {
+        profile.set_cpuid(leaf, [0; 4]);
+    }
+    TestProcessor::new(&profile)
 }
 
 /// A campaign on the emulator with that fault, and its findings.
-fn found(world: &World, fault: Fault, generator: Generator, count: u64) -> (Report, Vec<CaseFile>, Faulty) {
-    let session = world.session();
+fn found(
+    processor: &TestProcessor,
+    fault: Fault,
+    generator: Generator,
+    count: u64,
+) -> (CampaignReport, Vec<CaseFile>, Faulty) {
+    let session = processor.session();
     let deviations = Deviations::default();
-    let setting = Setting { world, session: &session, deviations: &deviations };
-    let mut target = Faulty::new(world, fault);
+    let setting = CampaignSetting { processor, session: &session, deviations: &deviations };
+    let mut target = Faulty::new(processor, fault);
     let mut stream = Stream::new(generator, 1);
     let cases = Cases::Generated { stream: &mut stream, count };
     let report = campaign::run(&mut target, setting, cases, None, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -139,23 +156,23 @@ fn found(world: &World, fault: Fault, generator: Generator, count: u64) -> (Repo
     assert_eq!(files.iter().map(|file| file.count).sum::<u64>(), report.findings.len() as u64);
     for file in &files {
         assert!(file.minimal, "{file:#?}");
-        let case = case_of(world, file);
-        let judgement = judge(&mut target, world, &case);
-        assert_eq!(judgement, Judgement::Disagree(file.disagreement()), "a minimal case still disagrees");
+        let case = case_of(processor, file);
+        let judgement = judge(&mut target, processor, &case);
+        assert_eq!(judgement, Judgement::Disagree(file.disagreement.clone()), "a minimal case still disagrees");
     }
     (report, files, target)
 }
 
-fn case_of(world: &World, file: &CaseFile) -> Case {
-    file.program.to_case(world.capabilities.revision(), &world.image_names()).unwrap()
+fn case_of(processor: &TestProcessor, file: &CaseFile) -> Case {
+    file.program.to_case(processor.capabilities.revision(), &processor.image_names()).unwrap()
 }
 
-fn judge(target: &mut Faulty, world: &World, case: &Case) -> Judgement {
-    let session = world.session();
+fn judge(target: &mut Faulty, processor: &TestProcessor, case: &Case) -> Judgement {
+    let session = processor.session();
     let mut judgement = None;
     target
         .run(&session, &mut std::iter::once(case.clone()), &mut |_, observation| {
-            judgement = Some(Oracle::new(world, &session, vec![]).judge(case, &observation).judgement);
+            judgement = Some(Oracle::new(processor, &session, vec![]).judge(case, &observation).judgement);
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -166,31 +183,39 @@ fn writes(case: &Case) -> usize {
     case.ops.iter().filter(|op| matches!(op, Op::Vmwrite { .. })).count()
 }
 
-fn causes(files: &[CaseFile]) -> Vec<(&str, u64, String)> {
-    files.iter().map(|file| (&file.cause[..], file.count, serde_json::to_string(&file.program).unwrap())).collect()
+/// The ids of the checks that a finding violates.
+fn violated(file: &CaseFile) -> Vec<&'static str> {
+    file.disagreement.violated().iter().map(|check| check.info().id).collect()
+}
+
+fn causes(files: &[CaseFile]) -> Vec<(String, u64, String)> {
+    files
+        .iter()
+        .map(|file| (file.cause().to_string(), file.count, serde_json::to_string(&file.program).unwrap()))
+        .collect()
 }
 
 #[test]
 fn an_omitted_check_is_one_finding_of_few_fields_and_bits() {
-    let world = world();
+    let processor = processor();
     for (id, generator) in [
         ("ctl.inject.nmi-vector", Generator::Controls),
         ("host.sel.rpl-ti", Generator::State),
         ("guest.rflags.if-extint", Generator::Images),
         ("guest.efer.reserved", Generator::Images),
     ] {
-        let (report, files, target) = found(&world, Fault::Omits(id), generator, 1500);
+        let (report, files, target) = found(&processor, Fault::Omits(id), generator, 1500);
         assert!(report.disagreed > 0, "{id} is not met");
         let [file] = &files[..] else { panic!("{id}: {:#?}", causes(&files)) };
-        assert_eq!(file.violated, [id]);
-        assert_eq!(file.observed, "Entered");
+        assert_eq!(violated(file), [id]);
+        assert_eq!(file.disagreement.observed(), "Entered");
         assert!(file.changes.len() <= 3, "{file:#?}");
         let bits: u32 = file.changes.iter().map(|change| (change.from.0 ^ change.to.0).count_ones()).sum();
         assert!(bits <= 4, "{file:#?}");
-        assert!(file.model.iter().any(|text| text.contains(id)), "{file:#?}");
+        assert!(file.model.iter().any(|reason| reason.text().contains(id)), "{file:#?}");
         assert!(file.machine.contains("entered"), "{file:#?}");
         let originals = report.findings.iter().map(|f| f.program.ops.len()).max().unwrap();
-        assert!(case_of(&world, file).ops.len() <= originals.max(8), "{file:#?}");
+        assert!(case_of(&processor, file).ops.len() <= originals.max(8), "{file:#?}");
         // All candidates of a round go in one run.
         assert!(target.asked.0 < 60, "{id}: {:?}", target.asked);
     }
@@ -198,11 +223,11 @@ fn an_omitted_check_is_one_finding_of_few_fields_and_bits() {
 
 #[test]
 fn a_check_that_there_is_not_is_found_by_the_fields_that_matter() {
-    let world = world();
+    let processor = processor();
     let field = field::GUEST_IA32_SYSENTER_CS.id();
-    let (_, files, _) = found(&world, Fault::Refuses(field, 1 << 7), Generator::State, 6000);
+    let (_, files, _) = found(&processor, Fault::Refuses(field, 1 << 7), Generator::State, 6000);
     let [file] = &files[..] else { panic!("{:#?}", causes(&files)) };
-    assert_eq!(file.cause, "vmlaunch EntryFailed(33, 0) instead of Entered: guest_ia32_sysenter_cs");
+    assert_eq!(file.cause().to_string(), "vmlaunch EntryFailed(33, 0) instead of Entered: guest_ia32_sysenter_cs");
     assert_eq!(file.changes.len(), 1);
     assert_eq!(file.changes[0].from.0 ^ file.changes[0].to.0, 1 << 7);
     assert_eq!(file.base.as_deref(), Some("plain"));
@@ -211,48 +236,52 @@ fn a_check_that_there_is_not_is_found_by_the_fields_that_matter() {
 
 #[test]
 fn a_wrong_error_number_stays_one() {
-    let world = world();
-    let (_, files, _) = found(&world, Fault::HostIsControl, Generator::State, 500);
+    let processor = processor();
+    let (_, files, _) = found(&processor, Fault::HostIsControl, Generator::State, 500);
     assert!(!files.is_empty());
-    let causes: BTreeSet<_> = files.iter().map(|file| &file.cause).collect();
+    let causes: BTreeSet<_> = files.iter().map(|file| file.cause().to_string()).collect();
     assert_eq!(causes.len(), files.len(), "one of each cause");
     for file in &files {
-        assert_eq!((&file.observed[..], &file.permitted[..]), ("VMfailValid(7)", &["VMfailValid(8)".to_owned()][..]));
-        assert!(file.violated.len() == 1 && file.violated[0].starts_with("host."), "{file:#?}");
-        assert!(writes(&case_of(&world, file)) <= 2, "{file:#?}");
+        assert_eq!(file.disagreement.observed(), "VMfailValid(7)");
+        assert_eq!(file.disagreement.permitted(), ["VMfailValid(8)"]);
+        assert!(matches!(&violated(file)[..], [id] if id.starts_with("host.")), "{file:#?}");
+        assert!(writes(&case_of(&processor, file)) <= 2, "{file:#?}");
     }
 }
 
 #[test]
 fn instructions_are_left_out_of_programs() {
-    let world = world();
+    let processor = processor();
     let field = field::VM_INSTRUCTION_ERROR.id();
-    let (report, files, _) = found(&world, Fault::Forgets(field, 1 << 2), Generator::Programs, 300);
+    let (report, files, _) = found(&processor, Fault::Forgets(field, 1 << 2), Generator::Programs, 300);
     assert!(report.disagreed > 5);
     let shortest = files.iter().map(|file| file.program.ops.len()).min().unwrap();
     // A region, VMCLEAR, VMPTRLD, an instruction that fails, VMREAD.
     assert!(shortest <= 5, "{files:#?}");
-    assert!(files.iter().all(|file| file.instruction == "vmread" && file.program.ops.len() <= 7), "{files:#?}");
+    assert!(
+        files.iter().all(|file| file.instruction == Some(OpKind::Vmread) && file.program.ops.len() <= 7),
+        "{files:#?}"
+    );
 }
 
 #[test]
 fn what_takes_the_machine_down_costs_few_machines() {
-    let world = world();
-    let session = world.session();
+    let processor = processor();
+    let session = processor.session();
     let deviations = Deviations::default();
-    let setting = Setting { world: &world, session: &session, deviations: &deviations };
+    let setting = CampaignSetting { processor: &processor, session: &session, deviations: &deviations };
     // It dies where the entry has to fail, so that it is a disagreement.
     let field = field::VM_ENTRY_INSTRUCTION_LENGTH.id();
     let vpid = field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id();
     let write = |field: FieldId, value| Op::Vmwrite { encoding: u64::from(field.info().encoding.0), value };
-    let base = Generator::Controls.case(&world, 1, 0);
+    let base = Generator::Controls.case(&processor, 1, 0);
     let mut ops: Vec<_> = base.ops.into_iter().filter(|op| !matches!(op, Op::Vmwrite { .. })).collect();
     let launch = ops.pop().unwrap();
     ops.extend([write(vpid, u64::MAX), write(field, 0xFF), write(field::GUEST_RIP.id(), u64::MAX), launch]);
     let case = Case { ops, ..base };
-    let mut target = Faulty::new(&world, Fault::Dies(field, 1 << 5));
-    let Judgement::Disagree(disagreement) = judge(&mut target, &world, &case) else { panic!("it dies") };
-    assert_eq!(disagreement.observed, "hung");
+    let mut target = Faulty::new(&processor, Fault::Dies(field, 1 << 5));
+    let Judgement::Disagree(disagreement) = judge(&mut target, &processor, &case) else { panic!("it dies") };
+    assert_eq!(disagreement.observed(), "hung");
     let mut lost = 0;
     let mut counting = Counting { target: &mut target, lost: &mut lost };
     let goal = minimise::Goal::disagreement(&case, &disagreement);
@@ -294,12 +323,12 @@ impl Target for Counting<'_> {
 /// What does not show again is said to be so, and stays as it was.
 #[test]
 fn a_finding_that_does_not_show_again_is_kept() {
-    let world = world();
-    let (report, ..) = found(&world, Fault::Omits("ctl.inject.nmi-vector"), Generator::Controls, 1000);
-    let session = world.session();
+    let processor = processor();
+    let (report, ..) = found(&processor, Fault::Omits("ctl.inject.nmi-vector"), Generator::Controls, 1000);
+    let session = processor.session();
     let deviations = Deviations::default();
-    let setting = Setting { world: &world, session: &session, deviations: &deviations };
-    let mut sound = EmulatorTarget::new(world.profile.clone(), "sound");
+    let setting = CampaignSetting { processor: &processor, session: &session, deviations: &deviations };
+    let mut sound = EmulatorTarget::new(processor.profile.clone(), "sound");
     let files = minimise::findings(&mut sound, setting, &report).unwrap();
     assert!(!files.is_empty() && files.iter().all(|file| !file.minimal));
     let again = minimise::findings(&mut sound, setting, &report).unwrap();

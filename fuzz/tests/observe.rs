@@ -2,16 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::machine::EmulatorTarget;
-use vmcs_fuzz::oracle::{Disagreement, Judgement, Oracle};
-use vmcs_fuzz::{Stream, World};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, Observation, Session, Target};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, Observation, Session, Target};
+use vmcs_fuzz::deviations::DeviationId;
+use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::oracle::{Judgement, LeftOpen, Oracle};
+use vmcs_fuzz::{Stream, TestProcessor};
 use vmcs_model::field::{self, FieldId};
 use vmcs_wire::{Op, StepResult, layout};
 
 struct Scene {
-    world: World,
+    processor: TestProcessor,
     session: Session,
 }
 
@@ -22,14 +23,14 @@ const VMCS: u64 = layout::VMCS_REGIONS;
 
 impl Scene {
     fn new() -> Self {
-        let world = World::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile);
-        let session = world.session();
-        Self { world, session }
+        let processor = TestProcessor::new(&NamedProfile::by_name("Sapphire Rapids").unwrap().profile);
+        let session = processor.session();
+        Self { processor, session }
     }
 
     /// The plain image with these fields changed, known information fields, and `then`.
     fn case(&self, changes: &[(FieldId, u64)], then: &[Op]) -> Case {
-        let revision = u64::from(self.world.capabilities.revision());
+        let revision = u64::from(self.processor.capabilities.revision());
         let mut ops = vec![
             Op::Store { address: VMCS, size: 4, value: revision },
             Op::Vmclear { address: VMCS },
@@ -41,7 +42,7 @@ impl Scene {
             value: *value,
         };
         ops.extend(changes.iter().map(write));
-        ops.push(Op::WriteImage { image: self.world.stale_image().expect("it can be written") });
+        ops.push(Op::WriteImage { image: self.processor.stale_image().expect("it can be written") });
         ops.extend(then);
         Case { ops, ..Case::default() }
     }
@@ -49,7 +50,7 @@ impl Scene {
     /// What a target does that does everything right.
     fn truth(&self, case: &Case) -> Observation {
         let mut observed = None;
-        let mut emulator = EmulatorTarget::new(self.world.profile.clone(), "same");
+        let mut emulator = EmulatorTarget::new(self.processor.profile.clone(), "same");
         emulator
             .run(&self.session, &mut std::iter::once(case.clone()), &mut |_, observation| {
                 observed = Some(observation);
@@ -60,7 +61,7 @@ impl Scene {
     }
 
     fn judge(&self, case: &Case, observation: &Observation) -> Judgement {
-        Oracle::new(&self.world, &self.session, vec![]).judge(case, observation).judgement
+        Oracle::new(&self.processor, &self.session, vec![]).judge(case, observation).judgement
     }
 
     /// The judgement on a case in which a field has another value than it should.
@@ -77,7 +78,7 @@ impl Scene {
 
 fn texts(judgement: Judgement) -> (String, Vec<String>) {
     match judgement {
-        Judgement::Disagree(Disagreement { observed, permitted, .. }) => (observed, permitted),
+        Judgement::Disagree(found) => (found.observed(), found.permitted()),
         other => panic!("{other:?}"),
     }
 }
@@ -130,7 +131,8 @@ fn a_refused_entry_that_writes_any_field_is_found() {
 fn is_judged(scene: &Scene, changes: &[(FieldId, u64)], field: FieldId, bit: u32) -> bool {
     match scene.falsified(&scene.case(changes, &[LAUNCH, LOOK]), field, 1 << bit) {
         Judgement::Agree => false,
-        Judgement::Disagree(Disagreement { observed, .. }) => {
+        Judgement::Disagree(found) => {
+            let observed = found.observed();
             assert!(observed.starts_with(&format!("after the exit {field:?} is ")), "{observed}");
             true
         }
@@ -207,7 +209,7 @@ fn what_an_event_does_in_the_guest_is_open() {
 fn a_field_that_nobody_wrote_is_open_until_it_is_looked_at() {
     let scene = Scene::new();
     let mut case = scene.case(&NO_RFLAGS, &[LAUNCH, LOOK]);
-    case.ops.retain(|op| *op != Op::WriteImage { image: scene.world.stale_image().unwrap() });
+    case.ops.retain(|op| *op != Op::WriteImage { image: scene.processor.stale_image().unwrap() });
     assert_eq!(scene.falsified(&case, field::GUEST_LINEAR_ADDRESS.id(), 1), Judgement::Agree);
     let entry = case.ops.len() - 2;
     case.ops.insert(entry, LOOK);
@@ -232,9 +234,9 @@ fn a_reviewed_field_is_a_deviation_and_the_case_goes_on() {
     let look = case.ops.len() - 2;
     let StepResult::Fields(values) = &mut lie.steps[look] else { panic!("the case looks") };
     values[rip] ^= 1;
-    let oracle = Oracle::new(&scene.world, &scene.session, deviations.iter().collect());
+    let oracle = Oracle::new(&scene.processor, &scene.session, deviations.iter().collect());
     let judged = oracle.judge(&case, &lie);
-    assert_eq!(judged.judgement, Judgement::Deviates("writes".to_owned()));
+    assert_eq!(judged.judgement, Judgement::Deviates(DeviationId::from("writes").into()));
     assert!(judged.only_fields && judged.violated.len() == 1);
     assert_eq!(judged.outcome.map(|outcome| outcome.to_string()), Some("EntryFailed(33, 0)".to_owned()));
     *lie.steps.last_mut().unwrap() = StepResult::FailValid(4);
@@ -248,7 +250,7 @@ fn cases_of_a_campaign_look_at_what_their_entries_did() {
     let mut stream = Stream::new(vmcs_fuzz::Generator::Boundary, 3);
     let (mut looks, mut deep, mut probes) = (0, 0, 0);
     for _ in 0..800 {
-        let case = stream.next(&scene.world).case;
+        let case = stream.next(&scene.processor).case;
         let look = case.ops.iter().position(|op| matches!(op, Op::Observe { .. }));
         let judgement = scene.judge(&case, &scene.truth(&case));
         assert_eq!(judgement, Judgement::Agree, "{case:?}");
@@ -269,5 +271,5 @@ fn a_machine_that_went_down_at_the_entry_has_nothing_to_show() {
     let mut observation = scene.truth(&case);
     observation.steps.truncate(case.ops.len() - 3);
     observation.end = End::Hung;
-    assert_eq!(scene.judge(&case, &observation), Judgement::Unspecified("the machine hung after an entry"));
+    assert_eq!(scene.judge(&case, &observation), Judgement::Unspecified(LeftOpen::Hung));
 }

@@ -2,17 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use vmcs_fuzz::World;
-use vmcs_fuzz::campaign::{self, Cases, Setting};
+use vmcs_case::recording::{self, Recording};
+use vmcs_fuzz::TestProcessor;
+use vmcs_fuzz::campaign::{self, CampaignSetting, Cases};
 use vmcs_fuzz::deviations::Deviations;
-use vmcs_hw::recording::{self, Recording};
 
-fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::Report {
-    let world = World::new(&recording.header.profile.profile);
+fn replay(mut recording: Recording, deviations: &Deviations) -> campaign::CampaignReport {
+    let processor = TestProcessor::new(&recording.header.profile.profile);
     let session = recording.session();
     let (generator, seed) = (recording.header.generator.clone(), recording.header.seed);
     let mut cases = recording.cases.iter().map(|(case, _)| case.clone()).collect::<Vec<_>>().into_iter();
-    let setting = Setting { world: &world, session: &session, deviations };
+    let setting = CampaignSetting { processor: &processor, session: &session, deviations };
     campaign::run(&mut recording, setting, Cases::Listed { generator, seed, cases: &mut cases }, None, &mut |_| {
         ControlFlow::Continue(())
     })
@@ -53,9 +53,9 @@ fn deviations_are_disagreements_unless_they_are_reviewed() {
 #[test]
 fn recorded_profiles_make_the_recorded_images() {
     for recording in recording::embedded().unwrap() {
-        let world = World::new(&recording.header.profile.profile);
+        let processor = TestProcessor::new(&recording.header.profile.profile);
         // Further images come behind those that the recordings were made with.
-        let (now, then) = (world.session().images, recording.session().images);
+        let (now, then) = (processor.session().images, recording.session().images);
         assert_eq!(now.get(..then.len()), Some(&then[..]), "{}", recording.header.implementation);
     }
 }

@@ -3,17 +3,17 @@
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
-use vmcs_fuzz::World;
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Target};
+use vmcs_fuzz::TestProcessor;
 use vmcs_fuzz::deviations::Deviations;
+use vmcs_fuzz::generate::rounding::round;
 use vmcs_fuzz::oracle::{Judgement, Oracle};
-use vmcs_fuzz::rounding::round;
 use vmcs_golden::Sparse;
 use vmcs_hw::bochs::{self, BochsTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Target};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::memory::ZeroMemory;
-use vmcs_model::{CpuState, Vmcs, violations};
+use vmcs_model::{CpuState, Vmcs};
 use vmcs_wire::{Op, Start, layout};
 
 /// An image with some fields changed at random; which and how many, the bits of `mask` say.
@@ -37,14 +37,14 @@ proptest! {
         values in prop::collection::vec(any::<u64>(), 16),
     ) {
         let profiles: Vec<_> = NamedProfile::embedded().iter().collect();
-        let world = World::new(&profiles[profile.index(profiles.len())].profile);
-        prop_assume!(world.capabilities.intel_64());
+        let processor = TestProcessor::new(&profiles[profile.index(profiles.len())].profile);
+        prop_assume!(processor.capabilities.intel_64());
         let cpu = CpuState::host_64();
-        let attempt = world.launch(&cpu);
+        let attempt = processor.launch(&cpu);
         let mask = if sparse { mask & mask.rotate_left(11) & mask.rotate_left(23) } else { mask };
-        let vmcs = disturbed(&world.bases[0].vmcs, mask, &values);
+        let vmcs = disturbed(&processor.bases[0].vmcs, mask, &values);
         let rounded = round(attempt, &vmcs, &ZeroMemory).expect("the plain guest is valid");
-        prop_assert!(violations(attempt, &rounded, &ZeroMemory).is_empty());
+        prop_assert!(attempt.on(&rounded, &ZeroMemory).violations().is_empty());
         prop_assert_eq!(round(attempt, &rounded, &ZeroMemory), Some(rounded));
     }
 }
@@ -52,10 +52,10 @@ proptest! {
 /// A wrong bit is all that is taken back, and not the rest of the image.
 #[test]
 fn as_little_is_changed_as_can_be() {
-    let world = World::new(&NamedProfile::by_name("Sapphire Rapids").expect("it is embedded").profile);
+    let processor = TestProcessor::new(&NamedProfile::by_name("Sapphire Rapids").expect("it is embedded").profile);
     let cpu = CpuState::host_64();
-    let attempt = world.launch(&cpu);
-    for base in world.bases.iter().filter(|base| base.memory.is_empty()) {
+    let attempt = processor.launch(&cpu);
+    for base in processor.bases.iter().filter(|base| base.memory.is_empty()) {
         let mut wrong = base.vmcs.clone();
         wrong.set(field::GUEST_CR4, wrong.get(field::GUEST_CR4) ^ vmcs_model::registers::Cr4::VMXE);
         wrong.set(field::HOST_IA32_SYSENTER_ESP, 1 << 62);
@@ -98,11 +98,11 @@ fn rounded_images_enter_on_bochs() {
     for install in installs {
         let mut target = BochsTarget::new(install, "corei7_skylake_x").expect("every Bochs has this model");
         let report = target.capture().expect("the probe reports");
-        let world = World::new(&NamedProfile::captured("Bochs", "test", &report).profile);
+        let processor = TestProcessor::new(&NamedProfile::captured("Bochs", "test", &report).profile);
         let cpu = CpuState { vmcs_pointer: layout::VMCS_REGIONS, ..CpuState::host_64() };
         let mut memory = Sparse::default();
         layout::PAGING_ENTRIES.into_iter().for_each(|(address, entry)| memory.write_u64(address, entry));
-        let base = &world.bases[0].vmcs;
+        let base = &processor.bases[0].vmcs;
         let mut random = 0x9E37_79B9_7F4A_7C15u64;
         let mut next = || {
             random ^= random << 13;
@@ -116,12 +116,12 @@ fn rounded_images_enter_on_bochs() {
                 let values: Vec<_> = (0..16).map(|_| next()).collect();
                 let mut vmcs = disturbed(base, mask, &values);
                 FieldId::all().filter(|f| keeps_the_machine(*f)).for_each(|f| vmcs.set_raw(f, base.raw(f)));
-                let rounded = round(world.launch(&cpu), &vmcs, &memory).expect("the plain guest is valid");
-                launch(&world, base, &rounded)
+                let rounded = round(processor.launch(&cpu), &vmcs, &memory).expect("the plain guest is valid");
+                launch(&processor, base, &rounded)
             })
             .collect();
-        let (session, implementation) = (world.session(), target.implementation());
-        let oracle = Oracle::new(&world, &session, deviations.of(&implementation));
+        let (session, implementation) = (processor.session(), target.implementation());
+        let oracle = Oracle::new(&processor, &session, deviations.of(&implementation));
         let (mut entered, mut refused) = (0, 0);
         let ran = target.run(&session, &mut cases.iter().cloned(), &mut |n, observation| {
             let judged = oracle.judge(&cases[n], &observation);
@@ -139,16 +139,16 @@ fn rounded_images_enter_on_bochs() {
 }
 
 /// The case that enters the image.
-fn launch(world: &World, base: &Vmcs, vmcs: &Vmcs) -> Case {
+fn launch(processor: &TestProcessor, base: &Vmcs, vmcs: &Vmcs) -> Case {
     const REGION: u64 = layout::VMCS_REGIONS;
     let mut ops = vec![
-        Op::Store { address: REGION, size: 4, value: world.capabilities.revision().into() },
+        Op::Store { address: REGION, size: 4, value: processor.capabilities.revision().into() },
         Op::Vmclear { address: REGION },
         Op::Vmptrld { address: REGION },
         Op::WriteImage { image: 0 },
     ];
     let is_input = |f: &FieldId| f.info().area() != field::Area::ExitInformation;
-    let changed = world.fields.iter().copied().filter(is_input).filter(|f| vmcs.raw(*f) != base.raw(*f));
+    let changed = processor.fields.iter().copied().filter(is_input).filter(|f| vmcs.raw(*f) != base.raw(*f));
     ops.extend(changed.map(|f| Op::Vmwrite { encoding: f.info().encoding.0.into(), value: vmcs.raw(f) }));
     ops.push(Op::Vmlaunch { after_mov_ss: false });
     Case { start: Start::VmxRoot, ops, ..Case::default() }

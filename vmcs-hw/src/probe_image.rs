@@ -4,7 +4,31 @@ use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
 use vmcs_wire::layout::PROBE;
 
-use crate::error::TargetError;
+use vmcs_case::TargetError;
+
+/// A program that is embedded in this crate is missing or is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbeddedError {
+    /// The probe is built on x86-64 Linux only, and this program was not.
+    #[error("this program was built on a host that cannot build the probe (it takes x86-64 Linux)")]
+    NoProbe,
+    /// The embedded probe is not what the ROM's maker expects.
+    #[error("the embedded probe cannot be made into a ROM: {0}")]
+    BadProbe(&'static str),
+    /// The first process of a Linux in Bochs is built where there is a static C library, and this program was not.
+    #[error(
+        "this program was built without the part that runs under KVM inside Bochs: building that takes x86-64 Linux and a \
+         static C library (Debian: `apt-get install libc6-dev`)"
+    )]
+    NoInit,
+}
+
+impl From<EmbeddedError> for TargetError {
+    fn from(error: EmbeddedError) -> Self {
+        Self::Machine(Box::new(error))
+    }
+}
 
 /// The probe's ELF image; empty when the build host could not build it.
 static ELF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmcs-probe.elf"));
@@ -22,21 +46,21 @@ const STUB_PARAMETERS: usize = 0x20;
 /// The probe's ELF image, which loaders that read ELF can start.
 ///
 /// # Errors
-/// [`TargetError::NoProbe`].
-pub fn elf() -> Result<&'static [u8], TargetError> {
-    if ELF.is_empty() { Err(TargetError::NoProbe) } else { Ok(ELF) }
+/// [`EmbeddedError::NoProbe`].
+pub fn elf() -> Result<&'static [u8], EmbeddedError> {
+    if ELF.is_empty() { Err(EmbeddedError::NoProbe) } else { Ok(ELF) }
 }
 
 /// What of the probe lies in memory, from [`PROBE`] on, and its 32-bit entry point.
 ///
 /// # Errors
-/// [`TargetError::NoProbe`], [`TargetError::BadProbe`].
-pub fn payload() -> Result<(Vec<u8>, u64), TargetError> {
+/// [`EmbeddedError::NoProbe`], [`EmbeddedError::BadProbe`].
+pub fn payload() -> Result<(Vec<u8>, u64), EmbeddedError> {
     payload_of(elf()?)
 }
 
-fn payload_of(elf: &[u8]) -> Result<(Vec<u8>, u64), TargetError> {
-    let bad = TargetError::BadProbe;
+fn payload_of(elf: &[u8]) -> Result<(Vec<u8>, u64), EmbeddedError> {
+    let bad = EmbeddedError::BadProbe;
     let file = parse(elf)?;
     let endian = file.endian();
     let mut payload = Vec::new();
@@ -57,30 +81,30 @@ fn payload_of(elf: &[u8]) -> Result<(Vec<u8>, u64), TargetError> {
     Ok((payload, file.entry()))
 }
 
-fn parse(elf: &[u8]) -> Result<ElfFile64<'_, Endianness>, TargetError> {
-    ElfFile64::parse(elf).map_err(|_| TargetError::BadProbe("it is not an ELF64 file"))
+fn parse(elf: &[u8]) -> Result<ElfFile64<'_, Endianness>, EmbeddedError> {
+    ElfFile64::parse(elf).map_err(|_| EmbeddedError::BadProbe("it is not an ELF64 file"))
 }
 
 /// A section of `size` bytes that is not loaded: the end of a ROM.
-fn stub<'a>(elf: &'a [u8], name: &str, size: usize) -> Result<&'a [u8], TargetError> {
+fn stub<'a>(elf: &'a [u8], name: &str, size: usize) -> Result<&'a [u8], EmbeddedError> {
     let stub = parse(elf)?.section_by_name(name).and_then(|section| section.data().ok());
-    stub.filter(|stub| stub.len() == size).ok_or(TargetError::BadProbe("a boot stub has not its size"))
+    stub.filter(|stub| stub.len() == size).ok_or(EmbeddedError::BadProbe("a boot stub has not its size"))
 }
 
 /// A system ROM that starts the probe at reset: the payload, and in the last 256 bytes the stub that copies it to
 /// its place.
 ///
 /// # Errors
-/// [`TargetError::NoProbe`], [`TargetError::BadProbe`].
-pub fn rom() -> Result<Vec<u8>, TargetError> {
+/// [`EmbeddedError::NoProbe`], [`EmbeddedError::BadProbe`].
+pub fn rom() -> Result<Vec<u8>, EmbeddedError> {
     rom_of(elf()?)
 }
 
-fn rom_of(elf: &[u8]) -> Result<Vec<u8>, TargetError> {
+fn rom_of(elf: &[u8]) -> Result<Vec<u8>, EmbeddedError> {
     let (payload, entry) = payload_of(elf)?;
     let stub = stub(elf, ".rom_stub", STUB)?;
     let size = ROM_SIZES.into_iter().find(|size| payload.len() + STUB <= *size);
-    let size = size.ok_or(TargetError::BadProbe("it does not fit into a ROM"))?;
+    let size = size.ok_or(EmbeddedError::BadProbe("it does not fit into a ROM"))?;
     let parameters = [(1 << 32) - size as u64, payload.len() as u64 / 4, entry];
     finish(payload, size, stub, &parameters)
 }
@@ -89,19 +113,19 @@ fn rom_of(elf: &[u8]) -> Result<Vec<u8>, TargetError> {
 /// in 32-bit mode, with its boot parameters at `target`.
 ///
 /// # Errors
-/// [`TargetError::NoProbe`], [`TargetError::BadProbe`].
-pub(crate) fn linux_rom(target: u64, sectors: u64, entry: u64) -> Result<Vec<u8>, TargetError> {
+/// [`EmbeddedError::NoProbe`], [`EmbeddedError::BadProbe`].
+pub(crate) fn linux_rom(target: u64, sectors: u64, entry: u64) -> Result<Vec<u8>, EmbeddedError> {
     let stub = stub(elf()?, ".linux_rom", LINUX_STUB)?;
     finish(Vec::new(), ROM_SIZES[0], stub, &[target, sectors, target, entry])
 }
 
 /// Fills a ROM up to `size`, with the stub at its end and numbers in the stub.
-fn finish(mut rom: Vec<u8>, size: usize, stub: &[u8], parameters: &[u64]) -> Result<Vec<u8>, TargetError> {
+fn finish(mut rom: Vec<u8>, size: usize, stub: &[u8], parameters: &[u64]) -> Result<Vec<u8>, EmbeddedError> {
     rom.resize(size - stub.len(), 0);
     rom.extend_from_slice(stub);
     for (index, number) in parameters.iter().enumerate() {
         let number =
-            u32::try_from(*number).map_err(|_| TargetError::BadProbe("an address does not fit into 32 bits"))?;
+            u32::try_from(*number).map_err(|_| EmbeddedError::BadProbe("an address does not fit into 32 bits"))?;
         let place = size - STUB_PARAMETERS + 4 * index;
         rom[place..place + 4].copy_from_slice(&number.to_le_bytes());
     }
@@ -138,6 +162,6 @@ mod tests {
 
     #[test]
     fn what_is_no_probe_is_refused() {
-        assert!(matches!(rom_of(b"not an ELF file"), Err(TargetError::BadProbe(_))));
+        assert!(matches!(rom_of(b"not an ELF file"), Err(EmbeddedError::BadProbe(_))));
     }
 }

@@ -5,8 +5,8 @@ mod support;
 use std::ops::ControlFlow;
 
 use support::{REGION, base_image, bochs, exit_reason, last, launch, load, msr, revision, run, session, steps};
-use vmcs_hw::bochs::{BochsInstall, BochsTarget};
-use vmcs_hw::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, TargetError, layout};
+use vmcs_case::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, TargetError, layout};
+use vmcs_hw::bochs::{BochsError, BochsInstall, BochsTarget};
 
 const MODEL: &str = "corei7_skylake_x";
 const LAUNCH: Op = Op::Vmlaunch { after_mov_ss: false };
@@ -328,7 +328,7 @@ fn no_cases_are_no_run() {
 fn what_cannot_run_is_an_error() {
     let Some(install) = bochs() else { return };
     let error = BochsTarget::new(install.clone(), "8086").expect_err("there is no such model");
-    assert!(matches!(error, TargetError::UnknownModel { .. }), "{error}");
+    assert!(matches!(error.machine(), Some(BochsError::UnknownModel { .. })), "{error}");
 
     let mut without_vmx = BochsTarget::new(install.clone(), "athlon64_clawhammer").expect("the model exists");
     let error = without_vmx.capture().expect_err("the model has no VMX");

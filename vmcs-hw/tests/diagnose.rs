@@ -3,8 +3,8 @@
 mod support;
 
 use support::{base_image, bochs, load, run, session};
+use vmcs_case::{Case, NO_VIOLATION, Op, Start, StepResult, Target, layout};
 use vmcs_hw::bochs::BochsTarget;
-use vmcs_hw::{Case, NO_VIOLATION, Op, Start, StepResult, Target, layout};
 use vmcs_model::checks::CheckId;
 use vmcs_model::field::{
     GUEST_RFLAGS, GUEST_TR_ACCESS_RIGHTS, HOST_CR4, PIN_BASED_VM_EXECUTION_CONTROLS, VM_ENTRY_MSR_LOAD_ADDRESS,

@@ -3,8 +3,8 @@
 mod support;
 
 use support::{base_image, bochs, launch, run, session};
+use vmcs_case::{Case, End, ProbeReport, StepResult, Target};
 use vmcs_hw::bochs::BochsTarget;
-use vmcs_hw::{Case, End, ProbeReport, StepResult, Target};
 
 /// Near-valid cases that break one or two fields of the base image, from a fixed seed.
 fn mutations(report: &ProbeReport, count: usize) -> Vec<Case> {

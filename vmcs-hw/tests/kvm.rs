@@ -3,24 +3,26 @@
 
 mod support;
 
-use support::{bochs, exit_reason, last, launch, msr, run, session};
-use vmcs_hw::bochs::debian::installed_kernels;
-use vmcs_hw::kvm::KvmOnBochs;
-use vmcs_hw::latency::{Report, RowResult, Scenario, Unit, sample};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, StepResult, Target, layout};
+use support::{exit_reason, last, launch, msr, run, session};
+use vmcs_case::latency::{LatencyReport, LatencyResult, Scenario, Unit, sample};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, StepResult, Target, layout};
+use vmcs_hw::metal::MetalOptions;
+use vmcs_hw::targets::TargetName;
 use vmcs_model::Capabilities;
 
 const MODEL: &str = "corei7_skylake_x";
 
-/// KVM of the first kernel that is installed. Prints why there is none.
-fn target() -> Option<KvmOnBochs> {
-    let install = bochs()?;
-    let Some(kernel) = installed_kernels().expect("the cache directory is readable").into_iter().next() else {
-        println!("skipped: there is no kernel for KVM inside Bochs (`vmcs targets install kvm-on-bochs`)");
-        return None;
-    };
-    Some(KvmOnBochs::new(&kernel, install, MODEL).expect("the kernel can be started"))
+/// KVM of the newest kernel that is installed. Prints why there is none.
+fn target() -> Option<Box<dyn Target>> {
+    let name: TargetName = "kvm@bochs".parse().expect("a name");
+    match name.machine(Some(MODEL)) {
+        Ok(machine) => Some(machine.open(&MetalOptions::default()).expect("the kernel can be started")),
+        Err(error) => {
+            println!("skipped: {error} (`vmcs targets install kvm-on-bochs`)");
+            None
+        }
+    }
 }
 
 #[test]
@@ -42,7 +44,7 @@ fn a_batch_is_answered_whatever_its_cases_do() {
     hangs.iter().for_each(|&index| cases[index] = launch(&report, &[(0x4826, 1)]));
     crashes.iter().for_each(|&index| cases[index] = launch(&report, &[(0x6C02, layout::SCRATCH)]));
     failures.iter().for_each(|&index| cases[index] = launch(&report, &[(0x400A, 5)]));
-    let observations = run(&mut target, &session, cases);
+    let observations = run(target.as_mut(), &session, cases);
     for (index, observation) in observations.iter().enumerate() {
         match &observation.end {
             End::Completed if failures.contains(&index) => {
@@ -66,13 +68,13 @@ fn kvm_takes_longer_the_more_msrs_there_are() {
     let report = target.capture().expect("the probe answers");
     let capabilities = Capabilities::new(&NamedProfile::captured("KVM", "test", &report).profile);
     let scenarios: Vec<_> = Scenario::all().iter().collect();
-    let samples = sample(&mut target, &capabilities, &scenarios, 50).expect("it measures");
-    let report = Report::new(target.implementation(), 50, &scenarios, &samples);
+    let samples = sample(target.as_mut(), &capabilities, &scenarios, 50).expect("it measures");
+    let report = LatencyReport::new(target.implementation(), 50, &scenarios, &samples);
     assert_eq!(report.unit, Unit::EmulatedInstructions);
     let fastest = |name: &str| {
         let row = report.rows.iter().find(|row| row.name == name).expect("it is in the table");
         match &row.result {
-            RowResult::Measured(distribution) => distribution.min,
+            LatencyResult::Measured(distribution) => distribution.min,
             other => panic!("{name}: {other:?}"),
         }
     };
@@ -83,5 +85,5 @@ fn kvm_takes_longer_the_more_msrs_there_are() {
     // KVM sees without the processor what it refuses, and no current VMCS first.
     let classes = ["vmlaunch-no-vmcs", "vmlaunch-control", "vmlaunch-guest", "vmlaunch-msr-64"].map(fastest);
     assert!(classes.is_sorted(), "{classes:?}");
-    assert!(!report.rows.iter().any(|row| matches!(row.result, RowResult::Failed(_))), "{report:?}");
+    assert!(!report.rows.iter().any(|row| matches!(row.result, LatencyResult::Failed(_))), "{report:?}");
 }

@@ -3,10 +3,10 @@
 mod support;
 
 use support::{bochs, load, run, session};
+use vmcs_case::latency::{Sampled, Samples, Scenario, sample};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, Ending, Op, ProbeReport, Start, StepResult, Target, Timed, layout};
 use vmcs_hw::bochs::BochsTarget;
-use vmcs_hw::latency::{Sampled, Samples, Scenario, sample};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, Ending, Op, ProbeReport, Start, StepResult, Target, Timed, layout};
 use vmcs_model::field::{GUEST_RIP, VMCS_LINK_POINTER};
 use vmcs_model::{Capabilities, Outcome};
 

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use machines::{BochsMachine, Firmware, Medium, QemuMachine, Wire};
 use support::{base_image, bochs, exit_reason, launch, run, session};
 use tempfile::TempDir;
+use vmcs_case::latency::{Sampled, Scenario, sample};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::{Case, End, ProbeReport, StepResult, Target, TargetError, layout};
 use vmcs_hw::bochs::{BochsInstall, BochsTarget};
-use vmcs_hw::latency::{Sampled, Scenario, sample};
 use vmcs_hw::metal::iso::{self, IsoOptions};
 use vmcs_hw::metal::tools::Tools;
 use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::{Case, End, ProbeReport, StepResult, Target, TargetError, layout};
 use vmcs_model::Capabilities;
 
 const MODEL: &str = "corei7_skylake_x";

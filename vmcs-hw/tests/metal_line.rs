@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use vmcs_hw::metal::{LineName, MetalOptions, MetalTarget};
-use vmcs_hw::{Case, End, Observation, Op, Session, StepResult, Target, TargetError};
+use vmcs_case::{Case, End, Observation, Op, Session, StepResult, Target, TargetError};
+use vmcs_hw::metal::{LineName, MetalError, MetalOptions, MetalTarget};
 use vmcs_wire::batch::BatchHeader;
 use vmcs_wire::codec::{Reader, Writer};
-use vmcs_wire::line::{Interrupted, Line, Port};
+use vmcs_wire::line::{Interrupted, Port, SerialLine};
 use vmcs_wire::serial::{AnswerPart, Greeting, Request, VERSION};
 
 /// The machine's end of a line.
@@ -54,7 +54,7 @@ fn machine<T: Read + Write + AsFd>(mut device: Device<T>, greeting: &[u8], reset
     let mut patient = || ControlFlow::Continue(());
     let mut restarts = 0;
     loop {
-        let mut line = Line::probe(device, greeting);
+        let mut line = SerialLine::probe(device, greeting);
         let mut buffer = [0; 1024];
         while reset.load(Ordering::Relaxed) == restarts {
             let length = match line.receive(&mut buffer, &mut || match reset.load(Ordering::Relaxed) == restarts {
@@ -152,7 +152,10 @@ fn what_a_machine_says_of_itself_can_be_a_refusal() {
     let error = refusal(greeting(VERSION, false, "the processor has no VMX"));
     assert_eq!(error.to_string(), "the probe gave up: the processor has no VMX");
     let error = refusal(greeting(VERSION + 1, true, "a processor"));
-    assert!(matches!(error, TargetError::ProbeVersion { found, .. } if found == VERSION + 1), "{error}");
+    assert!(
+        matches!(error.machine(), Some(MetalError::ProbeVersion { found, .. }) if *found == VERSION + 1),
+        "{error}"
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use support::{base_image, bochs, exit_reason, launch, session};
+use vmcs_case::{End, Observation, StepResult, Target};
 use vmcs_hw::bochs::BochsTarget;
-use vmcs_hw::{End, Observation, StepResult, Target};
 
 /// Seconds of CPU time of all children that have been waited for.
 fn children_cpu_seconds() -> Option<f64> {

@@ -13,11 +13,11 @@ extern crate std;
 use core::fmt;
 
 use vmcs_model::capabilities::Capabilities;
-use vmcs_model::cpu::{CpuState, LaunchState};
+use vmcs_model::cpu::CpuState;
 use vmcs_model::field::{self, Encoding};
 use vmcs_model::formats::{ExitReason, InstructionError};
 use vmcs_model::vmcs::FieldReader;
-use vmcs_model::{EntryAttempt, EntryInstruction, FieldValue, ReadMemory, violations};
+use vmcs_model::{EntryAttempt, FieldValue, ReadMemory};
 
 /// How the hypervisor noticed.
 #[derive(Clone, Copy)]
@@ -52,17 +52,11 @@ fn explain_failed_entry(
         let error = InstructionError::from_raw(vmread(field::VM_INSTRUCTION_ERROR.encoding()));
         writeln!(serial, "VM entry failed: {error}")?;
     }
-    let attempt = EntryAttempt {
-        instruction: EntryInstruction::Vmlaunch,
-        launch_state: LaunchState::Clear,
-        shadow: false,
-        cpu,
-        capabilities,
-    };
     let vmcs = FieldReader(|field: field::FieldId| vmread(field.info().encoding));
-    let violated = violations(attempt, &vmcs, memory);
+    let entry = EntryAttempt::vmlaunch(cpu, capabilities).on(&vmcs, memory);
+    let violated = entry.violations();
     for check in violated.iter() {
-        writeln!(serial, "{}", check.explain(attempt, &vmcs, memory))?;
+        writeln!(serial, "{}", entry.explain(check))?;
     }
     if violated.is_empty() {
         writeln!(serial, "no check of the model is violated: is the processor the one that it was told of?")?;

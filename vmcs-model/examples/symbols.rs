@@ -23,27 +23,27 @@ impl ReadMemory for Memory<'_> {
 /// Every violation.
 #[must_use]
 pub fn violations(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &Memory<'_>) -> CheckSet {
-    vmcs_model::violations(attempt, vmcs, memory)
+    attempt.on(vmcs, memory).violations()
 }
 
 /// The first violation.
 #[must_use]
 pub fn first_violation(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &Memory<'_>) -> Option<CheckId> {
-    vmcs_model::first_violation(attempt, vmcs, memory)
+    attempt.on(vmcs, memory).first_violation()
 }
 
 /// How many of the images violate a check.
 #[must_use]
 pub fn violations_batch(attempt: EntryAttempt<'_>, images: &[&Vmcs], memory: &Memory<'_>) -> usize {
     let mut invalid = 0;
-    vmcs_model::violations_batch(attempt, images, memory, |_, violated| invalid += usize::from(!violated.is_empty()));
+    attempt.violations_batch(images, memory, |_, violated| invalid += usize::from(!violated.is_empty()));
     invalid
 }
 
 /// Every violation of what VMREAD returns, or another function.
 #[must_use]
 pub fn read_violations(attempt: EntryAttempt<'_>, read: fn(FieldId) -> u64, memory: &Memory<'_>) -> CheckSet {
-    vmcs_model::violations(attempt, &FieldReader(read), memory)
+    attempt.on(&FieldReader(read), memory).violations()
 }
 
 /// The first violation of it.
@@ -53,17 +53,17 @@ pub fn first_read_violation(
     read: fn(FieldId) -> u64,
     memory: &Memory<'_>,
 ) -> Option<CheckId> {
-    vmcs_model::first_violation(attempt, &FieldReader(read), memory)
+    attempt.on(&FieldReader(read), memory).first_violation()
 }
 
 /// The verdict on an image.
 #[must_use]
-pub fn judge(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &Memory<'_>) -> Verdict {
-    vmcs_model::judge(attempt, vmcs, memory)
+pub fn verdict(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &Memory<'_>) -> Verdict {
+    attempt.on(vmcs, memory).verdict()
 }
 
 /// The verdict on an image of which only a part is known.
 #[must_use]
-pub fn judge_partial(attempt: EntryAttempt<'_>, vmcs: &PartialVmcs, memory: &Memory<'_>) -> Verdict {
-    vmcs_model::judge_partial(attempt, vmcs, memory)
+pub fn verdict_on_a_part(attempt: EntryAttempt<'_>, vmcs: &PartialVmcs, memory: &Memory<'_>) -> Verdict {
+    attempt.on(vmcs, memory).verdict()
 }

@@ -12,28 +12,65 @@ const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 const CODE: u16 = 0x08;
 const DATA: u16 = 0x10;
 const TASK: u16 = 0x18;
-const TASK_BASE: u64 = 0x9_1000;
+
+/// Where things lie that the image points to. No check looks at what lies there; whoever executes the entry has to put
+/// something there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Page tables, CR3 of host and guest: a physical address, a multiple of 4096 below 4 GiB.
+    pub page_tables: u64,
+    /// GDT of host and guest.
+    pub gdt: u64,
+    /// TSS of host and guest.
+    pub tss: u64,
+    /// IDT of host and guest.
+    pub idt: u64,
+    /// RIP and RSP of the host.
+    pub host: (u64, u64),
+    /// RIP and RSP of the guest.
+    pub guest: (u64, u64),
+}
+
+impl Default for Addresses {
+    /// Addresses in the first 2 MiB, made up: page tables at 80000H, GDT at 90000H, TSS at 91000H, IDT at 92000H; the host
+    /// at 101000H with RSP 98000H, the guest at 101800H with RSP 9A000H.
+    fn default() -> Self {
+        Self {
+            page_tables: 0x8_0000,
+            gdt: 0x9_0000,
+            tss: 0x9_1000,
+            idt: 0x9_2000,
+            host: (0x10_1000, 0x9_8000),
+            guest: (0x10_1800, 0x9_A000),
+        }
+    }
+}
 
 /// The smallest valid image of a 64-bit guest and a 64-bit host on that processor: no control beyond those it demands,
 /// but for the address-space sizes, IA32_EFER and IA32_PAT where it can load and save them, and a VMX-preemption timer
 /// that expires at once. On a processor without Intel 64, guest and host are 32-bit.
 ///
-/// Guest and host share their page tables (80000H), GDT (90000H), TSS (91000H) and IDT (92000H). The host starts at
-/// 101000H with RSP 98000H, the guest at 101800H with RSP 9A000H. No check looks at what lies there.
+/// It points to the addresses of [`Addresses::default`]; [`plain_64bit_at`] takes others.
 ///
 /// ```
 /// use vmcs_model::{Capabilities, CpuProfile, baseline};
 ///
 /// let capabilities = Capabilities::new(&CpuProfile::default());
 /// let vmcs = baseline::plain_64bit(&capabilities);
-/// assert_eq!(vmcs.get(vmcs_model::field::GUEST_RIP), 0x10_1800);
+/// assert_eq!(vmcs.get(vmcs_model::field::GUEST_RIP), baseline::Addresses::default().guest.0);
 /// ```
 #[must_use]
 pub fn plain_64bit(capabilities: &Capabilities) -> Vmcs {
+    plain_64bit_at(capabilities, &Addresses::default())
+}
+
+/// [`plain_64bit`] with other addresses.
+#[must_use]
+pub fn plain_64bit_at(capabilities: &Capabilities, at: &Addresses) -> Vmcs {
     let mut vmcs = Vmcs::new();
     let wide = controls(&mut vmcs, capabilities);
-    host(&mut vmcs, capabilities, wide);
-    guest(&mut vmcs, capabilities, wide);
+    host(&mut vmcs, capabilities, at, wide);
+    guest(&mut vmcs, capabilities, at, wide);
     vmcs
 }
 
@@ -63,9 +100,9 @@ fn cr4(has: &Capabilities) -> Cr4 {
     Cr4::from_bits_retain(has.cr4.nearest(0x2620))
 }
 
-fn host(vmcs: &mut Vmcs, has: &Capabilities, wide: bool) {
+fn host(vmcs: &mut Vmcs, has: &Capabilities, at: &Addresses, wide: bool) {
     vmcs.set(field::HOST_CR0, cr0(has));
-    vmcs.set(field::HOST_CR3, 0x8_0000);
+    vmcs.set(field::HOST_CR3, at.page_tables);
     vmcs.set(field::HOST_CR4, cr4(has));
     vmcs.set(field::HOST_CS_SELECTOR, Selector::from_bits(CODE));
     for data in [
@@ -78,11 +115,11 @@ fn host(vmcs: &mut Vmcs, has: &Capabilities, wide: bool) {
         vmcs.set(data, Selector::from_bits(DATA));
     }
     vmcs.set(field::HOST_TR_SELECTOR, Selector::from_bits(TASK));
-    vmcs.set(field::HOST_TR_BASE, TASK_BASE);
-    vmcs.set(field::HOST_GDTR_BASE, 0x9_0000);
-    vmcs.set(field::HOST_IDTR_BASE, 0x9_2000);
-    vmcs.set(field::HOST_RSP, 0x9_8000);
-    vmcs.set(field::HOST_RIP, 0x10_1000);
+    vmcs.set(field::HOST_TR_BASE, at.tss);
+    vmcs.set(field::HOST_GDTR_BASE, at.gdt);
+    vmcs.set(field::HOST_IDTR_BASE, at.idt);
+    vmcs.set(field::HOST_RSP, at.host.1);
+    vmcs.set(field::HOST_RIP, at.host.0);
     vmcs.set(field::HOST_IA32_PAT, PAT_RESET);
     vmcs.set(field::HOST_IA32_EFER, efer(wide));
 }
@@ -94,7 +131,7 @@ fn efer(wide: bool) -> Efer {
 /// A segment register of the guest: its fields.
 type Segment = (Field<Selector>, Field<u64>, Field<u32>, Field<AccessRights>);
 
-fn guest(vmcs: &mut Vmcs, has: &Capabilities, wide: bool) {
+fn guest(vmcs: &mut Vmcs, has: &Capabilities, at: &Addresses, wide: bool) {
     // Flat, accessed: read/write data, and 64-bit or 32-bit code.
     const DATA_RIGHTS: u32 = 0xC093;
     let code_rights = if wide { 0xA09B } else { 0xC09B };
@@ -119,19 +156,19 @@ fn guest(vmcs: &mut Vmcs, has: &Capabilities, wide: bool) {
     for segment in data {
         set(segment, DATA, 0, u32::MAX, DATA_RIGHTS);
     }
-    set(task, TASK, TASK_BASE, 0x67, 0x8B);
+    set(task, TASK, at.tss, 0x67, 0x8B);
     vmcs.set(field::GUEST_LDTR_ACCESS_RIGHTS, AccessRights::new().with_unusable(true));
     vmcs.set(field::GUEST_CR0, cr0(has));
-    vmcs.set(field::GUEST_CR3, 0x8_0000);
+    vmcs.set(field::GUEST_CR3, at.page_tables);
     // PAE paging would make a 32-bit guest depend on memory.
     vmcs.set(field::GUEST_CR4, if wide { cr4(has) } else { cr4(has) - Cr4::PAE });
-    vmcs.set(field::GUEST_GDTR_BASE, 0x9_0000);
+    vmcs.set(field::GUEST_GDTR_BASE, at.gdt);
     vmcs.set(field::GUEST_GDTR_LIMIT, 0x27);
-    vmcs.set(field::GUEST_IDTR_BASE, 0x9_2000);
+    vmcs.set(field::GUEST_IDTR_BASE, at.idt);
     vmcs.set(field::GUEST_IDTR_LIMIT, 0xFFF);
     vmcs.set(field::GUEST_DR7, 0x400);
-    vmcs.set(field::GUEST_RSP, 0x9_A000);
-    vmcs.set(field::GUEST_RIP, 0x10_1800);
+    vmcs.set(field::GUEST_RSP, at.guest.1);
+    vmcs.set(field::GUEST_RIP, at.guest.0);
     vmcs.set(field::GUEST_RFLAGS, Rflags::FIXED1);
     vmcs.set(field::GUEST_IA32_PAT, PAT_RESET);
     vmcs.set(field::GUEST_IA32_EFER, efer(wide));

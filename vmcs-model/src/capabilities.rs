@@ -6,7 +6,7 @@ use crate::field::FieldInfo;
 use crate::formats::Eptp;
 use crate::msr::{CapabilityBit, CapabilityMsr, Source};
 use crate::profile::{CpuProfile, CpuidLeaf, MsrValue, Quirks};
-pub use reserved::Reserved;
+pub use reserved::{Reserved, ReservedBits};
 
 /// The settings of a control word that a processor allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,27 +57,24 @@ impl Allowed {
 /// A register with fixed bits: IA32_VMX_CR0_FIXED0/1 and IA32_VMX_CR4_FIXED0/1. SDM A.7 and A.8.
 pub type FixedBits = Allowed;
 
-/// A set of facts, one bit each: capability MSRs by [`CapabilityMsr`], then CPUID leaves by [`CpuidLeaf`].
+/// A set of facts about a processor: values of MSRs ([`CapabilityMsr`]) and of CPUID leaves ([`CpuidLeaf`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts(u64);
 
 impl Facts {
-    /// The fact that an MSR's value is.
+    /// The value of one MSR.
     #[must_use]
     pub const fn msr(msr: CapabilityMsr) -> Self {
         Self(1 << msr as u64)
     }
 
-    /// The fact that IA32_PERF_CAPABILITIES is.
-    pub const PERF_CAPABILITIES: Self = Self(1 << 63);
-
-    /// The fact that a CPUID leaf is.
+    /// The value of one CPUID leaf.
     #[must_use]
     pub const fn cpuid(leaf: CpuidLeaf) -> Self {
         Self(1 << (CapabilityMsr::ALL.len() as u64 + leaf as u64))
     }
 
-    /// Both sets.
+    /// The union of this set and `other`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -95,7 +92,7 @@ impl Facts {
         Self(self.0 & other.0)
     }
 
-    /// The capability MSRs of the set.
+    /// The MSRs of the set.
     pub fn msrs(self) -> impl Iterator<Item = CapabilityMsr> {
         CapabilityMsr::ALL.into_iter().filter(move |msr| self.intersects(Self::msr(*msr)))
     }
@@ -105,10 +102,10 @@ impl Facts {
         CpuidLeaf::ALL.into_iter().filter(move |leaf| self.intersects(Self::cpuid(*leaf)))
     }
 
-    /// Whether IA32_PERF_CAPABILITIES is in the set.
+    /// Whether the set has no fact.
     #[must_use]
-    pub const fn perf_capabilities(self) -> bool {
-        self.intersects(Self::PERF_CAPABILITIES)
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Whether the sets share a fact.
@@ -147,17 +144,22 @@ pub struct Capabilities {
     pub misc: u64,
     /// IA32_VMX_EPT_VPID_CAP.
     pub ept_vpid: u64,
+    /// IA32_FEATURE_CONTROL.
+    pub(crate) feature_control: u64,
     /// Bits that a physical address in the VMCS must not set: 63:MAXPHYADDR, reduced by TME, or 63:32 where
     /// IA32_VMX_BASIC\[48\] is 1. SDM 27.2.1, Checks on VMX Controls.
     pub address_reserved: u64,
-    /// Bits 63:MAXPHYADDR as enumerated by CPUID, TME notwithstanding.
+    /// Bits of which facts that are not known decide whether they belong to [`Self::address_reserved`].
+    pub(crate) address_open: u64,
+    /// Bits 63:MAXPHYADDR as enumerated by CPUID, TME notwithstanding. All processors have at most 52 bits.
     pub physical_reserved: u64,
-    /// Bits of the widest linear address: 48, or 57 with LA57; 32 without Intel 64.
+    /// Bits of the widest linear address: 48, or 57 with LA57; 32 without Intel 64. Where it is not known, the widest
+    /// that is possible.
     pub linear_bits: u32,
-    /// Half of the linear addresses of that width.
-    linear_half: u64,
-    /// Bits above a linear address; none without Intel 64.
-    linear_upper: u64,
+    /// Linear addresses of that width.
+    linear: LinearAddresses,
+    /// Linear addresses of the narrowest width that is possible; differs where something is not known.
+    linear_narrowest: LinearAddresses,
     /// Bits that registers reserve.
     pub reserved: Reserved,
     /// CPUID leaves that gate single checks, all zero where unknown.
@@ -168,14 +170,45 @@ pub struct Capabilities {
     pub quirks: Quirks,
 }
 
+/// The linear addresses of one width.
+#[derive(Clone, Copy, Debug)]
+struct LinearAddresses {
+    /// Half of them.
+    half: u64,
+    /// Bits above a linear address; none without Intel 64.
+    upper: u64,
+}
+
+impl LinearAddresses {
+    const fn new(bits: u32, intel_64: bool) -> Self {
+        Self { half: 1 << (bits - 1), upper: if intel_64 { u64::MAX << bits } else { 0 } }
+    }
+}
+
+/// The fewest and the most physical-address bits of a processor, and the most bits that memory encryption takes of them.
+const PHYSICAL_BITS: (u32, u32) = (32, 52);
+const MOST_KEY_BITS: u32 = 15;
+
+/// The physical-address width by leaf 80000008H. Without the leaf it is 36. SDM Vol. 3A, 4.1.4 (Enumeration of Paging
+/// Features by CPUID).
+const fn physical_bits(widths: u32) -> u32 {
+    let (fewest, most) = PHYSICAL_BITS;
+    match widths & 0xFF {
+        0 => 36,
+        bits if bits < fewest => fewest,
+        bits if bits > most => most,
+        bits => bits,
+    }
+}
+
 impl Capabilities {
-    /// Derives the capabilities. Facts that the profile does not hold count as absent and stand in
-    /// [`Self::unknown`].
+    /// Derives the capabilities. Facts that the profile does not hold count as absent and stand in [`Self::unknown`], so
+    /// that a check which depends on them is undecidable.
     #[must_use]
     pub fn new(profile: &CpuProfile) -> Self {
         let mut unknown = Facts::default();
         let mut msr = |msr: CapabilityMsr| {
-            profile.msr(msr).or_zero().unwrap_or_else(|| {
+            profile.known_msr(msr).or_zero().unwrap_or_else(|| {
                 unknown = unknown.and(Facts::msr(msr));
                 0
             })
@@ -183,15 +216,27 @@ impl Capabilities {
         let basic = msr(CapabilityMsr::Basic);
         let true_controls = basic & 1 << 55 != 0;
         let mut word = |default: CapabilityMsr, precise: CapabilityMsr| {
-            Allowed::word(if true_controls { msr(precise) } else { msr(default) })
+            let allowed = msr(if true_controls { precise } else { default });
+            // What the other MSR allows the processor allows in any case. SDM A.2, Reserved Controls and Default Settings.
+            let narrower = profile.msr(default).or_zero().unwrap_or(0);
+            let known = !true_controls || profile.msr(precise) != MsrValue::Unknown;
+            Allowed::word(if known { allowed } else { narrower })
         };
         let pin = word(CapabilityMsr::Pinbased, CapabilityMsr::TruePinbased);
         let primary = word(CapabilityMsr::Procbased, CapabilityMsr::TrueProcbased);
         let exit = word(CapabilityMsr::Exit, CapabilityMsr::TrueExit);
         let entry = word(CapabilityMsr::Entry, CapabilityMsr::TrueEntry);
         let misc = msr(CapabilityMsr::Misc);
-        let cr0 = FixedBits { ones: msr(CapabilityMsr::Cr0Fixed0), may: msr(CapabilityMsr::Cr0Fixed1) };
-        let cr4 = FixedBits { ones: msr(CapabilityMsr::Cr4Fixed0), may: msr(CapabilityMsr::Cr4Fixed1) };
+        let mut fixed = |ones: CapabilityMsr, may: CapabilityMsr| {
+            let known = profile.msr(may) != MsrValue::Unknown;
+            // A bit of which it is not known whether it may be 1 is not refused.
+            FixedBits { ones: msr(ones), may: msr(may) | if known { 0 } else { u64::MAX } }
+        };
+        let cr0 = fixed(CapabilityMsr::Cr0Fixed0, CapabilityMsr::Cr0Fixed1);
+        let cr4 = fixed(CapabilityMsr::Cr4Fixed0, CapabilityMsr::Cr4Fixed1);
+        let feature_control = msr(CapabilityMsr::FeatureControl);
+        let perf_capabilities = msr(CapabilityMsr::PerfCapabilities);
+        let tme_activate = msr(CapabilityMsr::TmeActivate);
         // An MSR that exists only if some bit is 1 is absent, not unknown, where that bit is 0. SDM A.3, A.4, A.11.
         // Where the bit is not known, neither is the MSR, unless it is known to be absent.
         let read = |msr: CapabilityMsr| profile.msr(msr) != MsrValue::Unknown;
@@ -218,44 +263,52 @@ impl Capabilities {
             (Allowed::allowed_1(tertiary), Allowed::allowed_1(secondary_exit), Allowed::allowed_1(vm_functions));
         let mut cpuid = [[0; 4]; CpuidLeaf::ALL.len()];
         for (registers, leaf) in cpuid.iter_mut().zip(CpuidLeaf::ALL) {
-            match profile.cpuid(leaf) {
+            match profile.known_cpuid(leaf) {
                 Some(known) => *registers = known,
                 None => unknown = unknown.and(Facts::cpuid(leaf)),
             }
         }
+
+        // Widths: the fewest and the most bits that the known facts permit.
+        let lacks = |facts: Facts| unknown.intersects(facts);
         let [widths, ..] = cpuid[CpuidLeaf::AddressWidths as usize];
-        // Without the leaf the width is 36. SDM Vol. 3A, 4.1.4 (Enumeration of Paging Features by CPUID).
-        let physical_bits = match widths & 0xFF {
-            0 => 36,
-            // No processor has fewer than 32.
-            bits => bits.clamp(32, 52),
+        let (fewest, most) = if lacks(Facts::cpuid(CpuidLeaf::AddressWidths)) {
+            PHYSICAL_BITS
+        } else {
+            (physical_bits(widths), physical_bits(widths))
         };
-        let key_bits = if profile.tme_activate & 1 != 0 { (profile.tme_activate >> 36 & 0xF) as u32 } else { 0 };
-        let physical_reserved = u64::MAX << physical_bits;
-        let address_bits = if basic & 1 << 48 != 0 { 32 } else { physical_bits.saturating_sub(key_bits).max(32) };
-        let intel_64 = cpuid[CpuidLeaf::ExtendedFeatures as usize][3] & 1 << 29 != 0;
-        let linear_bits = match (widths >> 8 & 0xFF, intel_64) {
-            (_, false) => 32,
-            (0, true) => 48,
-            (bits, true) => bits.clamp(48, 57),
+        let key_bits = if tme_activate & 1 != 0 { (tme_activate >> 36 & 0xF) as u32 } else { 0 };
+        let most_key_bits = if lacks(Facts::msr(CapabilityMsr::TmeActivate)) { MOST_KEY_BITS } else { key_bits };
+        let with_keys = ReservedBits::above(
+            most.saturating_sub(key_bits).max(PHYSICAL_BITS.0),
+            fewest.saturating_sub(most_key_bits).max(PHYSICAL_BITS.0),
+        );
+        let address = if basic & 1 << 48 != 0 {
+            ReservedBits::above(32, 32)
+        } else if lacks(Facts::msr(CapabilityMsr::Basic)) {
+            ReservedBits::above(most, 32)
+        } else {
+            with_keys
         };
-        if matches!(profile.perf_capabilities, MsrValue::Unknown) {
-            unknown = unknown.and(Facts::PERF_CAPABILITIES);
-        }
-        // A sub-leaf beyond those that its leaf announces is absent, not unknown.
-        let facts = |leaf: CpuidLeaf| Facts::cpuid(leaf);
-        if !unknown.intersects(facts(CpuidLeaf::Extended0)) {
-            let [last, ..] = cpuid[CpuidLeaf::Extended0 as usize];
-            let beyond_1 = if last < 1 { facts(CpuidLeaf::Extended1) } else { Facts::default() };
-            let beyond_2 = if last < 2 { facts(CpuidLeaf::Extended2) } else { Facts::default() };
-            unknown = unknown.without(beyond_1.and(beyond_2));
-        }
-        if !unknown.intersects(facts(CpuidLeaf::PerformanceExtended))
-            && cpuid[CpuidLeaf::PerformanceExtended as usize][0] & 1 << 1 == 0
-        {
-            unknown = unknown.without(facts(CpuidLeaf::PerformanceCounters));
-        }
-        let reserved = Reserved::new(&cpuid, profile.perf_capabilities, physical_reserved, key_bits);
+        let intel_64 = if lacks(Facts::cpuid(CpuidLeaf::ExtendedFeatures)) {
+            None
+        } else {
+            Some(cpuid[CpuidLeaf::ExtendedFeatures as usize][3] & 1 << 29 != 0)
+        };
+        let (narrowest, widest) = match (intel_64, widths >> 8 & 0xFF) {
+            (Some(false), _) => (32, 32),
+            _ if lacks(Facts::cpuid(CpuidLeaf::AddressWidths)) => (48, 57),
+            (_, 0) => (48, 48),
+            (_, bits) => (bits.clamp(48, 57), bits.clamp(48, 57)),
+        };
+        let known = reserved::Known {
+            cpuid: &cpuid,
+            perf_capabilities,
+            unknown,
+            intel_64,
+            physical: ReservedBits::above(most, fewest),
+            physical_with_keys: with_keys,
+        };
         Self {
             pin,
             primary,
@@ -270,16 +323,27 @@ impl Capabilities {
             basic,
             misc,
             ept_vpid,
-            address_reserved: u64::MAX << address_bits,
-            physical_reserved,
-            linear_bits,
-            linear_half: 1 << (linear_bits - 1),
-            linear_upper: if intel_64 { u64::MAX << linear_bits } else { 0 },
-            reserved,
+            feature_control,
+            address_reserved: address.certain,
+            address_open: address.open,
+            physical_reserved: u64::MAX << most,
+            linear_bits: widest,
+            // Not certainly Intel 64: no address is certainly not canonical, and any may not be.
+            linear: LinearAddresses::new(widest, intel_64 == Some(true)),
+            linear_narrowest: LinearAddresses::new(narrowest, intel_64 != Some(false)),
+            reserved: Reserved::new(&known),
             cpuid,
             unknown,
             quirks: profile.quirks,
         }
+    }
+
+    /// Whether everything is known that a check of an entry without MSR-load area depends on. Then a check of a complete
+    /// image is undecidable only where the SDM leaves open what the processor does.
+    #[must_use]
+    #[inline]
+    pub const fn complete(&self) -> bool {
+        self.unknown.without(Facts::msr(CapabilityMsr::FeatureControl)).is_empty()
     }
 
     /// The VMCS revision identifier, IA32_VMX_BASIC\[30:0\].
@@ -332,10 +396,16 @@ impl Capabilities {
         self.cpuid[leaf as usize].get(register).is_some_and(|value| value & mask != 0)
     }
 
-    /// Intel 64: CPUID.80000001H:EDX\[29\].
+    /// Intel 64: CPUID.80000001H:EDX\[29\]. False where that is not known.
     #[must_use]
     pub const fn intel_64(&self) -> bool {
         self.cpuid(CpuidLeaf::ExtendedFeatures)[3] & 1 << 29 != 0
+    }
+
+    /// Intel 64 is there, or it is not known whether it is.
+    #[must_use]
+    pub const fn may_have_intel_64(&self) -> bool {
+        self.intel_64() || self.unknown.intersects(Facts::cpuid(CpuidLeaf::ExtendedFeatures))
     }
 
     /// SGX: CPUID.(07H,0):EBX\[2\].
@@ -380,14 +450,16 @@ impl Capabilities {
         self.secondary.may & 1 << 14 != 0
     }
 
-    /// Whether a physical address lies within the width that the VMX instructions accept.
+    /// Whether a physical address lies within the width that the VMX instructions accept; true also where what is known of
+    /// the processor does not decide it.
     #[must_use]
+    #[inline]
     pub const fn address_fits(&self, address: u64) -> bool {
         address & self.address_reserved == 0
     }
 
     /// Whether a linear address is canonical for the widest linear addresses that the processor supports: its bits from
-    /// the highest of a linear address on are all equal.
+    /// the highest of a linear address on are all equal. True also where what is known of the processor does not decide it.
     #[must_use]
     #[inline]
     pub const fn canonical(&self, address: u64) -> bool {
@@ -398,16 +470,28 @@ impl Capabilities {
     #[inline]
     pub(crate) const fn not_canonical(&self, address: u64) -> u64 {
         // Half of the canonical addresses lie at the bottom, half at the top: moved by half, they are 0 and up.
-        address.wrapping_add(self.linear_half) & self.linear_upper
+        address.wrapping_add(self.linear.half) & self.linear.upper
+    }
+
+    /// Whether a linear address is canonical whatever the facts that are not known.
+    pub(crate) const fn canonical_in_any_case(&self, address: u64) -> bool {
+        address.wrapping_add(self.linear_narrowest.half) & self.linear_narrowest.upper == 0
     }
 
     /// Whether bits 63:N of a linear address are all equal, N being the widest linear address that the processor
-    /// supports. True of every canonical address, and of some that differ in bit N-1.
+    /// supports. True of every canonical address, and of some that differ in bit N-1; true also where what is known of
+    /// the processor does not decide it.
     #[must_use]
     #[inline]
     pub const fn upper_identical(&self, address: u64) -> bool {
-        let upper = address & self.linear_upper;
-        upper == 0 || upper == self.linear_upper
+        let upper = address & self.linear.upper;
+        upper == 0 || upper == self.linear.upper
+    }
+
+    /// [`Self::upper_identical`] whatever the facts that are not known.
+    pub(crate) const fn upper_identical_in_any_case(&self, address: u64) -> bool {
+        let upper = address & self.linear_narrowest.upper;
+        upper == 0 || upper == self.linear_narrowest.upper
     }
 
     /// The memory types an EPTP may name: bit n set for type n. IA32_VMX_EPT_VPID_CAP\[8\] and \[14\].

@@ -35,7 +35,7 @@ pub use guest_rip::GuestRipCheck;
 pub use guest_segments::GuestSegmentCheck;
 pub use host_registers::HostRegisterCheck;
 pub use host_segments::HostSegmentCheck;
-pub use id::{CHECK_COUNT, CheckId, CheckSet};
+pub use id::{CHECK_COUNT, CheckId, CheckSet, UnknownCheck};
 pub use msr_load::MsrLoadCheck;
 pub(crate) use msr_load::{AfterEntries, EntryFate, MsrLoads, msr_failure};
 pub use msr_rules::{Exists, MSR_RULES, MsrRule, Register, Takes, msr_rule};
@@ -47,7 +47,6 @@ use core::ops::ControlFlow;
 
 use crate::field::FieldId;
 use crate::outcome::{Exception, Outcome};
-use crate::partial::Unknowns;
 
 /// The stage of a VM entry that a check belongs to. Stages follow one another; within one that is not
 /// [`Phase::Basic`], a processor may check in any order. SDM 27, VM Entries.
@@ -126,7 +125,8 @@ pub struct CheckInfo {
     pub sdm: &'static str,
     /// Title of the section.
     pub title: &'static str,
-    /// Fields that the rule reads.
+    /// Fields that the rule reads and that put it in force, those first that it is about. Control words that only put it in
+    /// force are left to [`Self::gate`].
     pub fields: &'static [FieldId],
     /// How the entry ends if it does not hold.
     pub failure: Failure,
@@ -166,35 +166,15 @@ impl Sink for CheckSet {
     }
 }
 
-/// Tells `sink` of a violated check. Out of line, so that a valid image meets branches that are not taken.
-#[cold]
-#[inline(never)]
-fn report<S: Sink>(sink: &mut S, check: CheckId) -> ControlFlow<S::Break> {
-    sink.violated(check)
-}
-
-/// Checks judged on an image of which not everything is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PartialChecks {
-    /// Checks that do not hold, whatever the unknown values are.
-    pub violated: CheckSet,
-    /// Checks that depend on values that are not known.
-    pub undecidable: CheckSet,
-    /// The check of which [`Self::because`] is asked.
-    pub(crate) asked: Option<CheckId>,
-    /// The unknown things because of which that check is undecidable.
-    pub(crate) because: Unknowns,
-}
-
-/// `gate`, which is seldom open: what it guards is put out of the way.
-#[inline]
-const fn seldom(gate: bool) -> bool {
+/// `condition`, which is seldom true: what depends on it is put out of the way.
+#[inline(always)]
+const fn seldom(condition: bool) -> bool {
     #[cold]
     const fn cold() {}
-    if gate {
+    if condition {
         cold();
     }
-    gate
+    condition
 }
 
 /// Bits 11:0 are 0.
@@ -227,18 +207,19 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 /// }
 /// ```
 ///
-/// It emits the enum of the checks, their [`CheckInfo`]s, and three functions: `run` over any reader and [`Sink`],
-/// `run_partial`, which tells what holds whatever the unknown values are, and `in_force`, the guard of one row.
+/// It emits the enum of the checks, their [`CheckInfo`]s, and three functions: `run` over any reader and [`Sink`], and for
+/// one row `in_force`, its guard, and `predicate`.
 ///
 /// `unless` is optional, and there for speed alone: where the filter is true, none of the rows that follow (of the
 /// section, or of the group) is violated, which the filter finds in fewer steps than the rows, most often because the
-/// image is an ordinary one. Where it is false nothing is said. `run_partial` looks at the rows only.
+/// image is an ordinary one. Where it is false nothing is said. Filters count where everything is known; a reader that
+/// knows only a part is judged by the rows alone.
 macro_rules! checks {
     (
         $(#[doc = $doc:literal])+
         pub enum $section:ident, $phase:ident, sdm $number:literal $title:literal, fails $default:expr, |$c:ident|
         $(unless $filter:expr,)?
-        $($(when $guard:expr, $gate:literal => {
+        $($([$often:ident])? $(when $guard:expr, $gate:literal => {
             $($(#[doc = $rule:literal])+ $name:ident $id:literal [$($field:ident),*] $(-> $failure:expr)? => $holds:expr;)+
         })+)then+
     ) => {
@@ -270,10 +251,10 @@ macro_rules! checks {
                 $c: &$crate::context::EntryContext<'_, R, M>,
                 sink: &mut S,
             ) -> core::ops::ControlFlow<S::Break> {
-                $(if $filter {
+                $(if !R::PARTIAL && $filter {
                     return core::ops::ControlFlow::Continue(());
                 })?
-                $(if $($guard)|+ {
+                $(if $($crate::checks::$often)? ($($guard)|+) {
                     $(if $guard && !($($holds)&&+) {
                         return Self::report($c, sink);
                     })+
@@ -307,13 +288,14 @@ macro_rules! checks {
                 }
             }
 
-            /// Judges every check of the section over a reader that knows only a part.
-            pub(crate) fn run_partial<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory>(
-                $c: &$crate::context::EntryContext<'_, $crate::partial::Watch<'_, R>, M>,
-                into: &mut $crate::checks::PartialChecks,
-            ) {
-                $($(let guard = $c.watch(|| $guard);
-                $(into.judge(Self::$name.into(), guard, || $c.watch(|| $holds));)+)+)+
+            /// Whether what the rule demands is the case, in force or not.
+            pub(crate) fn predicate<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory>(
+                self,
+                $c: &$crate::context::EntryContext<'_, R, M>,
+            ) -> bool {
+                match self {
+                    $($($(Self::$name => $holds,)+)+)+
+                }
             }
         }
 

@@ -2,21 +2,21 @@
 
 use core::cell::Cell;
 
-use crate::capabilities::{Allowed, Capabilities, Facts};
+use crate::capabilities::{Allowed, Capabilities, Facts, Reserved, ReservedBits};
 use crate::checks::MsrLoads;
 use crate::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary};
 use crate::cpu::{CpuState, LaunchState};
 use crate::field::{
-    self, EXECUTIVE_VMCS_POINTER, Field, FieldId, FieldValue, PIN_BASED_VM_EXECUTION_CONTROLS,
+    EXECUTIVE_VMCS_POINTER, Field, FieldId, FieldValue, PIN_BASED_VM_EXECUTION_CONTROLS,
     PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, PRIMARY_VM_EXIT_CONTROLS,
     SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, SECONDARY_VM_EXIT_CONTROLS,
     TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, VM_ENTRY_CONTROLS, VM_ENTRY_INTERRUPTION_INFORMATION,
 };
-use crate::formats::{InterruptionInformation, PendingDebug};
+use crate::formats::InterruptionInformation;
 use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
-use crate::registers::{Cr4, DEBUGCTL_UNCORE_PMI, Efer, Rflags};
+use crate::verdict::VmEntry;
 use crate::vmcs::{ReadFields, Unknown};
 
 /// The instruction that asks for a VM entry.
@@ -43,6 +43,59 @@ pub struct EntryAttempt<'a> {
     pub capabilities: &'a Capabilities,
 }
 
+impl<'a> EntryAttempt<'a> {
+    /// VMLAUNCH with a current VMCS whose launch state is clear.
+    #[must_use]
+    pub const fn vmlaunch(cpu: &'a CpuState, capabilities: &'a Capabilities) -> Self {
+        Self {
+            instruction: EntryInstruction::Vmlaunch,
+            launch_state: LaunchState::Clear,
+            shadow: false,
+            cpu,
+            capabilities,
+        }
+    }
+
+    /// VMRESUME with a current VMCS whose launch state is launched.
+    #[must_use]
+    pub const fn vmresume(cpu: &'a CpuState, capabilities: &'a Capabilities) -> Self {
+        Self {
+            instruction: EntryInstruction::Vmresume,
+            launch_state: LaunchState::Launched,
+            shadow: false,
+            cpu,
+            capabilities,
+        }
+    }
+
+    /// The instruction with a launch state that suits it: [`Self::vmlaunch`] or [`Self::vmresume`].
+    #[must_use]
+    pub const fn by(instruction: EntryInstruction, cpu: &'a CpuState, capabilities: &'a Capabilities) -> Self {
+        match instruction {
+            EntryInstruction::Vmlaunch => Self::vmlaunch(cpu, capabilities),
+            EntryInstruction::Vmresume => Self::vmresume(cpu, capabilities),
+        }
+    }
+
+    /// The same attempt with a VMCS of that launch state.
+    #[must_use]
+    pub const fn with_launch_state(self, launch_state: LaunchState) -> Self {
+        Self { launch_state, ..self }
+    }
+
+    /// The same attempt with a shadow VMCS, or with an ordinary one.
+    #[must_use]
+    pub const fn with_shadow(self, shadow: bool) -> Self {
+        Self { shadow, ..self }
+    }
+
+    /// The attempt on that VMCS, with that memory.
+    #[must_use]
+    pub const fn on<R, M>(self, vmcs: &'a R, memory: &'a M) -> VmEntry<'a, R, M> {
+        VmEntry { attempt: self, vmcs, memory }
+    }
+}
+
 /// An attempt at a VM entry together with the VMCS and the memory it reads; what the rows of the checks call `c`.
 ///
 /// Control words that are not activated read as 0. Whatever is read through this type reports unknown values to a
@@ -59,6 +112,8 @@ pub struct EntryContext<'a, R, M> {
     secondary_exit: SecondaryExit,
     entry: Entry,
     event: InterruptionInformation,
+    /// Something was met that is not known, or that the SDM leaves open.
+    pub(crate) met: Cell<bool>,
     /// What the MSR-load area breaks, once that is judged.
     pub(crate) msr_loads: Cell<Option<MsrLoads>>,
 }
@@ -96,6 +151,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             },
             entry,
             event: read(vmcs, VM_ENTRY_INTERRUPTION_INFORMATION),
+            met: Cell::new(false),
             msr_loads: Cell::new(None),
         }
     }
@@ -191,7 +247,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn capabilities(&self, facts: Facts) -> &'a Capabilities {
         if R::PARTIAL && self.attempt.capabilities.unknown.intersects(facts) {
-            self.vmcs.met_unknown(Unknown::Facts(facts.common(self.attempt.capabilities.unknown)));
+            self.met_unknown(Unknown::Facts(facts.common(self.attempt.capabilities.unknown)));
         }
         self.attempt.capabilities
     }
@@ -206,6 +262,12 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn cpuid(&self, leaf: CpuidLeaf) -> &'a Capabilities {
         self.capabilities(Facts::cpuid(leaf))
+    }
+
+    /// The bits that registers reserve; [`Self::clear_of`] compares a value with them.
+    #[inline]
+    pub(crate) fn reserved(&self) -> &'a Reserved {
+        &self.attempt.capabilities.reserved
     }
 
     /// The allowed settings of the pin-based VM-execution controls.
@@ -285,7 +347,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             return false;
         }
         if !self.returns_to_root() {
-            self.vmcs.met_unknown(Unknown::ExecutiveVmcs);
+            self.met_unknown(Unknown::ExecutiveVmcs);
         }
         true
     }
@@ -306,26 +368,28 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Whether a physical address lies within the width allowed in the VMCS. SDM 27.2.1, Checks on VMX Controls.
     #[inline]
     pub fn address_fits(&self, address: u64) -> bool {
-        const FACTS: Facts = Facts::msr(CapabilityMsr::Basic).and(Facts::cpuid(CpuidLeaf::AddressWidths));
-        if R::PARTIAL && address >> 32 == 0 && self.attempt.capabilities.unknown.intersects(FACTS) {
-            return true; // Whatever the processor.
-        }
-        self.capabilities(FACTS).address_fits(address)
+        let has = self.attempt.capabilities;
+        self.clear_of(address, ReservedBits { certain: has.address_reserved, open: has.address_open }, ADDRESS_WIDTH)
     }
 
     /// Whether a linear address is canonical for the processor.
     #[inline]
     pub fn canonical(&self, address: u64) -> bool {
-        if R::PARTIAL && (address << 16).cast_signed() >> 16 == address.cast_signed() {
-            return true; // Whatever the processor.
+        let has = self.attempt.capabilities;
+        let canonical = has.canonical(address);
+        if R::PARTIAL && canonical && !has.canonical_in_any_case(address) {
+            self.capabilities(LINEAR_WIDTH);
         }
-        self.capabilities(LINEAR_WIDTH).canonical(address)
+        canonical
     }
 
     /// Whether all of those linear addresses are canonical.
     #[inline]
     pub(crate) fn all_canonical<const N: usize>(&self, addresses: [Field<u64>; N]) -> bool {
-        let has = self.capabilities(LINEAR_WIDTH);
+        if R::PARTIAL {
+            return addresses.into_iter().all(|address| self.canonical(self.get(address)));
+        }
+        let has = self.attempt.capabilities;
         addresses.into_iter().fold(0, |any, address| any | has.not_canonical(self.get(address))) == 0
     }
 
@@ -333,33 +397,29 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// canonicality: bit N-1 may differ.
     #[inline]
     pub fn upper_identical(&self, address: u64) -> bool {
-        if R::PARTIAL && (address << 15).cast_signed() >> 15 == address.cast_signed() {
-            return true; // Whatever the processor.
+        let has = self.attempt.capabilities;
+        let identical = has.upper_identical(address);
+        if R::PARTIAL && identical && !has.upper_identical_in_any_case(address) {
+            self.capabilities(LINEAR_WIDTH);
         }
-        self.capabilities(LINEAR_WIDTH).upper_identical(address)
+        identical
     }
 
-    /// Whether `value` has no bit that the processor reserves, as `mask` says from `facts`. Bits outside of `defined`
-    /// are reserved by every processor, so that they count even where `facts` are not known.
+    /// Whether `value` has no bit that the processor reserves, as `bits` says from `facts`.
     #[inline]
-    pub(crate) fn reserved_clear(
-        &self,
-        value: u64,
-        defined: u64,
-        facts: Facts,
-        mask: impl FnOnce(&Capabilities) -> u64,
-    ) -> bool {
-        if R::PARTIAL && (value == 0 || value & !defined != 0) {
-            return value == 0;
+    pub(crate) fn clear_of(&self, value: u64, bits: ReservedBits, facts: Facts) -> bool {
+        let clear = value & bits.certain == 0;
+        if R::PARTIAL && clear && value & bits.open != 0 {
+            self.capabilities(facts);
         }
-        value & mask(self.capabilities(facts)) == 0
+        clear
     }
 
     /// The aligned dword at a physical address.
     #[inline]
     pub fn read_u32(&self, address: u64) -> u32 {
         self.memory.read_u32(address).unwrap_or_else(|| {
-            self.vmcs.met_unknown(Unknown::Memory(address));
+            self.met_unknown(Unknown::Memory(address));
             u32::MAX
         })
     }
@@ -368,7 +428,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn read_u64(&self, address: u64) -> u64 {
         self.memory.read_u64(address).unwrap_or_else(|| {
-            self.vmcs.met_unknown(Unknown::Memory(address));
+            self.met_unknown(Unknown::Memory(address));
             u64::MAX
         })
     }
@@ -388,6 +448,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Something that the check depends on is not known.
     #[inline]
     pub fn met_unknown(&self, what: Unknown) {
+        self.met.set(true);
         self.vmcs.met_unknown(what);
     }
 
@@ -395,26 +456,14 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// so that a check over complete values does not count as violated.
     #[inline]
     pub(crate) fn open_question(&self) -> bool {
-        self.vmcs.met_unknown(Unknown::Open);
+        self.met_unknown(Unknown::Open);
         true
-    }
-
-    /// Whether the image touches on anything that the SDM leaves open, so that some check may be undecidable although
-    /// everything is known. May err towards true.
-    pub(crate) fn may_leave_open(&self) -> bool {
-        let cpu = self.cpu();
-        self.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0
-            || self.get(field::GUEST_IA32_DEBUGCTL) & DEBUGCTL_UNCORE_PMI != 0
-            || self.get(field::GUEST_PENDING_DEBUG_EXCEPTIONS).contains(PendingDebug::BLD)
-            || (self.get(field::GUEST_RFLAGS).contains(Rflags::TF) && !self.entry.contains(Entry::LOAD_DEBUG_CONTROLS))
-            || (cpu.cr4.contains(Cr4::PAE) && !cpu.efer.contains(Efer::LMA))
-            || cpu.smm
     }
 
     #[inline]
     fn used(&self, field: FieldId) {
         if R::PARTIAL && !self.vmcs.knows(field) {
-            self.vmcs.met_unknown(Unknown::Field(field));
+            self.met_unknown(Unknown::Field(field));
         }
     }
 
@@ -431,6 +480,8 @@ fn read<R: ReadFields, T: FieldValue>(vmcs: &R, field: Field<T>) -> T {
     T::from_raw(vmcs.read(field.id()))
 }
 
+/// What the width of physical addresses in the VMCS depends on.
+const ADDRESS_WIDTH: Facts = Facts::msr(CapabilityMsr::Basic).and(Reserved::PHYSICAL_FACTS);
 /// What the width of linear addresses depends on.
 const LINEAR_WIDTH: Facts = Facts::cpuid(CpuidLeaf::ExtendedFeatures).and(Facts::cpuid(CpuidLeaf::AddressWidths));
 

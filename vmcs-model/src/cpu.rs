@@ -73,8 +73,8 @@ pub struct CpuState {
 }
 
 impl CpuState {
-    /// A 64-bit host at CPL 0 in VMX root operation, with the control registers that a host-state area commonly
-    /// holds.
+    /// A 64-bit host at CPL 0 in VMX root operation, with the control registers that a host-state area commonly holds and
+    /// made-up pointers: VMXON region at 10000H, current VMCS at 11000H.
     #[must_use]
     pub const fn host_64() -> Self {
         Self {

@@ -1,21 +1,18 @@
 //! Why a check is violated, in a few lines for a person: the rule, what the fields hold, and what would be legal.
 
+mod limit;
 mod names;
+mod repair;
 
 use core::fmt;
 
-use crate::capabilities::{Allowed, Capabilities, Facts};
-use crate::checks::{CheckId, CheckInfo, CheckSet};
+use crate::checks::{CheckId, CheckInfo};
 use crate::context::EntryAttempt;
-use crate::controls::{Primary, Secondary};
-use crate::field::{self, FieldId, FieldValue};
-use crate::memory::ReadMemory;
-use crate::msr::CapabilityMsr;
-use crate::partial::judge_known;
-use crate::registers::Cr0;
-use crate::verdict::violations;
-use crate::vmcs::ReadFields;
+use crate::field::FieldId;
+use crate::vmcs::{AnyFields, ReadFields};
+pub use limit::{Limit, Setting, allowed_settings};
 pub use names::{Bits, Meaning, bit_name};
+pub use repair::Repair;
 
 /// The explanation of a violated check; `Display` writes it, without a final newline.
 ///
@@ -27,62 +24,17 @@ pub use names::{Bits, Meaning, bit_name};
 ///   legal, for example: pin_based_vm_execution_controls = 0x16
 /// ```
 #[derive(Clone, Copy)]
-pub struct Explanation<'a, R, M> {
+pub struct Explanation<'a> {
     check: CheckId,
     attempt: EntryAttempt<'a>,
-    vmcs: &'a R,
-    memory: &'a M,
+    vmcs: &'a dyn AnyFields,
 }
 
-impl CheckId {
-    /// Explains why the check does not hold for that entry.
-    #[must_use]
-    pub fn explain<'a, R: ReadFields, M: ReadMemory>(
-        self,
-        attempt: EntryAttempt<'a>,
-        vmcs: &'a R,
-        memory: &'a M,
-    ) -> Explanation<'a, R, M> {
-        Explanation { check: self, attempt, vmcs, memory }
+impl<'a> Explanation<'a> {
+    pub(crate) fn new<R: ReadFields>(check: CheckId, attempt: EntryAttempt<'a>, vmcs: &'a R) -> Self {
+        Self { check, attempt, vmcs }
     }
-}
 
-/// The change of one field that makes a check hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repair {
-    /// The field.
-    pub field: FieldId,
-    /// What it holds.
-    pub old: u64,
-    /// What it could hold.
-    pub new: u64,
-}
-
-/// Which settings of a bit a capability MSR allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// Bits of the mask must be 1 (“allowed-0 settings” of the SDM).
-    MustBe1,
-    /// Bits outside of the mask must be 0 (“allowed-1 settings” of the SDM).
-    MayBe1,
-}
-
-/// What a capability MSR says about the bits of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// The field.
-    pub field: FieldId,
-    /// The capability MSR.
-    pub msr: CapabilityMsr,
-    /// How the mask is meant.
-    pub setting: Setting,
-    /// The mask.
-    pub mask: u64,
-    /// Bits of the field that are not as they must be.
-    pub wrong: u64,
-}
-
-impl<'a, R: ReadFields, M: ReadMemory> Explanation<'a, R, M> {
     /// The check.
     #[must_use]
     pub const fn check(&self) -> CheckId {
@@ -96,112 +48,13 @@ impl<'a, R: ReadFields, M: ReadMemory> Explanation<'a, R, M> {
     }
 
     /// The fields that the rule reads and what they hold, `None` where that is not known.
-    pub fn fields(&self) -> impl Iterator<Item = (FieldId, Option<u64>)> + use<'a, R, M> {
+    pub fn fields(&self) -> impl Iterator<Item = (FieldId, Option<u64>)> + use<'a> {
         let vmcs = self.vmcs;
         self.check.info().fields.iter().map(|field| (*field, vmcs.knows(*field).then(|| vmcs.read(*field))))
     }
-
-    /// What a capability MSR says, if it is one that the rule compares a field with.
-    #[must_use]
-    pub fn limit(&self) -> Option<Limit> {
-        let CheckInfo { id, fields, .. } = self.check.info();
-        let field = *fields.first()?;
-        let caps = self.attempt.capabilities;
-        let (allowed, ones, may) = allowed(caps, field)?;
-        let setting = if id.ends_with("allowed0") || id.ends_with("fixed0") {
-            Setting::MustBe1
-        } else if id.ends_with("allowed1") || id.ends_with("fixed1") || id.ends_with("reserved-bits") {
-            Setting::MayBe1
-        } else {
-            return None;
-        };
-        let value = self.vmcs.read(field);
-        let (msr, mask, wrong) = match setting {
-            Setting::MustBe1 => (ones, allowed.ones, allowed.missing(value)),
-            Setting::MayBe1 => (may, allowed.may, allowed.forbidden(value)),
-        };
-        let wrong = wrong & !self.unchecked(field);
-        (self.vmcs.knows(field) && wrong != 0 && !caps.unknown.intersects(Facts::msr(msr))).then_some(Limit {
-            field,
-            msr,
-            setting,
-            mask,
-            wrong,
-        })
-    }
-
-    /// Bits of CR0 that the rules on fixed bits leave out.
-    fn unchecked(&self, field: FieldId) -> u64 {
-        let secondary = field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS;
-        let primary = self.vmcs.read(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id());
-        let unrestricted = Primary::from_raw(primary).contains(Primary::ACTIVATE_SECONDARY_CONTROLS)
-            && Secondary::from_raw(self.vmcs.read(secondary.id())).contains(Secondary::UNRESTRICTED_GUEST);
-        let caching = Cr0::NW | Cr0::CD;
-        if field == field::HOST_CR0.id() || field == field::GUEST_CR0.id() && !unrestricted {
-            caching.bits()
-        } else if field == field::GUEST_CR0.id() {
-            (caching | Cr0::PE | Cr0::PG).bits()
-        } else {
-            0
-        }
-    }
-
-    /// A small change of one of the fields that the rule reads that makes the check hold: one bit, rather one that has a
-    /// name, or one of the usual corrections (an address cut to pages or to the physical-address width, a control word
-    /// with the allowed settings, a canonical address, 0). Rather one that makes no other check fail.
-    #[must_use]
-    pub fn repair(&self) -> Option<Repair> {
-        let before = self.not_held(self.vmcs);
-        let fields = self.check.info().fields;
-        let mut second_best = None;
-        for field in fields.iter().copied().filter(|field| self.vmcs.knows(*field)) {
-            let old = self.vmcs.read(field);
-            let bits = 0..field.info().width().bits();
-            let named = bits.clone().filter(|bit| bit_name(field, *bit).is_some());
-            let unnamed = bits.filter(|bit| bit_name(field, *bit).is_none());
-            let single = named.chain(unnamed).map(|bit| old ^ 1 << bit);
-            for new in single.chain(self.usual(field, old)) {
-                let after = self.not_held(&Changed { vmcs: self.vmcs, field, value: new });
-                if after.contains(self.check) {
-                    continue;
-                }
-                let repair = Repair { field, old, new };
-                if after.iter().all(|check| before.contains(check)) {
-                    return Some(repair);
-                }
-                second_best.get_or_insert(repair);
-            }
-        }
-        second_best
-    }
-
-    /// The usual corrections of a field, those that change few bits first.
-    fn usual(&self, field: FieldId, old: u64) -> [u64; 8] {
-        let caps = self.attempt.capabilities;
-        let shift = 64 - caps.linear_bits.clamp(1, 64);
-        #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "the sign is what is extended")]
-        let canonical = ((old << shift) as i64 >> shift) as u64;
-        let word = allowed(caps, field).map_or(old, |(allowed, ..)| allowed.nearest(old));
-        let page = old & !0xFFF;
-        let fitting = old & !caps.address_reserved;
-        let mut news = [word, page, fitting, page & fitting, canonical, old & 0xFFFF_FFFF, old & 0xFFFF, 0]
-            .map(|new| new & field.info().width().mask());
-        news.sort_unstable_by_key(|new| (old ^ new).count_ones());
-        news
-    }
-
-    /// The checks that are not certain to hold for `vmcs`.
-    fn not_held<C: ReadFields>(&self, vmcs: &C) -> CheckSet {
-        if C::PARTIAL || self.attempt.capabilities.unknown != Facts::default() {
-            let (violated, undecidable) = judge_known(self.attempt, vmcs, self.memory);
-            violated.union(&undecidable)
-        } else {
-            violations(self.attempt, vmcs, self.memory)
-        }
-    }
 }
 
-impl<R: ReadFields, M: ReadMemory> fmt::Display for Explanation<'_, R, M> {
+impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let CheckInfo { id, rule, gate, sdm, title, failure, .. } = self.check.info();
         write!(f, "{id}: {}", failure.outcome)?;
@@ -255,86 +108,6 @@ impl fmt::Display for InParentheses {
         fmt::Write::write_fmt(&mut out, format_args!("{}", self.0))?;
         if out.open { out.f.write_str(")") } else { Ok(()) }
     }
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, msr, setting, mask, wrong } = *self;
-        let verb = if wrong.count_ones() == 1 { "is" } else { "are" };
-        let (is, must, name) = match setting {
-            Setting::MustBe1 => (0, 1, "allowed-0"),
-            Setting::MayBe1 => (1, 0, "allowed-1"),
-        };
-        write!(f, "{} {verb} {is} and must be {must}: ", Bits { field, mask: wrong })?;
-        if matches!(
-            msr,
-            CapabilityMsr::Cr0Fixed0 | CapabilityMsr::Cr0Fixed1 | CapabilityMsr::Cr4Fixed0 | CapabilityMsr::Cr4Fixed1
-        ) {
-            return write!(f, "{} is {mask:#x}", msr.name());
-        }
-        write!(f, "the {name} mask of {} is {mask:#x}", msr.name())
-    }
-}
-
-impl fmt::Display for Repair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, old, new } = *self;
-        let changed = old ^ new;
-        if changed.is_power_of_two() {
-            let verb = if new & changed != 0 { "set" } else { "clear" };
-            write!(f, "{verb} {}", Bits { field, mask: changed })?;
-        } else {
-            f.write_str("legal, for example")?;
-        }
-        write!(f, ": {} = {new:#x}", field.info().name)
-    }
-}
-
-/// A VMCS with one field changed.
-struct Changed<'a, R> {
-    vmcs: &'a R,
-    field: FieldId,
-    value: u64,
-}
-
-impl<R: ReadFields> ReadFields for Changed<'_, R> {
-    const PARTIAL: bool = R::PARTIAL;
-
-    fn read(&self, field: FieldId) -> u64 {
-        if field == self.field { self.value } else { self.vmcs.read(field) }
-    }
-
-    fn knows(&self, field: FieldId) -> bool {
-        field == self.field || self.vmcs.knows(field)
-    }
-}
-
-/// The settings that a processor allows in a field, with the MSRs that say which bits must be 1 and which may.
-fn allowed(caps: &Capabilities, word: FieldId) -> Option<(Allowed, CapabilityMsr, CapabilityMsr)> {
-    use CapabilityMsr::{
-        Cr0Fixed0, Cr0Fixed1, Cr4Fixed0, Cr4Fixed1, Entry, Exit, Exit2, Pinbased, Procbased, Procbased2, Procbased3,
-        TrueEntry, TrueExit, TruePinbased, TrueProcbased, Vmfunc,
-    };
-    let one = |allowed: Allowed, msr: CapabilityMsr| (allowed, msr, msr);
-    let precise = |allowed: Allowed, default: CapabilityMsr, precise: CapabilityMsr| {
-        one(allowed, if caps.basic & 1 << 55 != 0 { precise } else { default })
-    };
-    [
-        (field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), precise(caps.pin, Pinbased, TruePinbased)),
-        (field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), precise(caps.primary, Procbased, TrueProcbased)),
-        (field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), one(caps.secondary, Procbased2)),
-        (field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), one(caps.tertiary, Procbased3)),
-        (field::PRIMARY_VM_EXIT_CONTROLS.id(), precise(caps.exit, Exit, TrueExit)),
-        (field::SECONDARY_VM_EXIT_CONTROLS.id(), one(caps.secondary_exit, Exit2)),
-        (field::VM_ENTRY_CONTROLS.id(), precise(caps.entry, Entry, TrueEntry)),
-        (field::VM_FUNCTION_CONTROLS.id(), one(caps.vm_functions, Vmfunc)),
-        (field::GUEST_CR0.id(), (caps.cr0, Cr0Fixed0, Cr0Fixed1)),
-        (field::HOST_CR0.id(), (caps.cr0, Cr0Fixed0, Cr0Fixed1)),
-        (field::GUEST_CR4.id(), (caps.cr4, Cr4Fixed0, Cr4Fixed1)),
-        (field::HOST_CR4.id(), (caps.cr4, Cr4Fixed0, Cr4Fixed1)),
-    ]
-    .into_iter()
-    .find_map(|(id, allowed)| (id == word).then_some(allowed))
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 //!
 //! SDM Vol. 3C, 25.11.2 (VMREAD, VMWRITE, and Encodings of VMCS Fields) and Appendix B (Field Encoding in VMCS).
 
+mod names;
 mod table;
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::str::FromStr;
 
 use crate::msr::CapabilityBit;
 pub use table::*;
@@ -166,14 +168,33 @@ impl FieldId {
     pub const fn info(self) -> &'static FieldInfo {
         &FIELDS[self.0 as usize]
     }
+}
 
-    /// The component of that canonical name or alias, any case.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        FIELDS
-            .iter()
-            .find(|f| f.name.eq_ignore_ascii_case(name) || f.aliases.iter().any(|a| a.eq_ignore_ascii_case(name)))
-            .map(|f| f.id)
+impl fmt::Display for FieldId {
+    /// Writes the name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.info().name)
+    }
+}
+
+/// A text that is no component's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownField;
+
+impl fmt::Display for UnknownField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no such field")
+    }
+}
+
+impl core::error::Error for UnknownField {}
+
+impl FromStr for FieldId {
+    type Err = UnknownField;
+
+    /// As [`FieldId::by_name`].
+    fn from_str(name: &str) -> Result<Self, UnknownField> {
+        Self::by_name(name).ok_or(UnknownField)
     }
 }
 

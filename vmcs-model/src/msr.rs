@@ -1,9 +1,14 @@
-//! The VMX capability MSRs, and single bits of them that decide what exists.
+//! The MSRs that say what a processor can do, and single bits of them that decide what exists.
 
 /// The first VMX capability MSR, IA32_VMX_BASIC.
 pub const IA32_VMX_BASIC: u32 = 0x480;
 
-/// The VMX capability MSRs, 480H-493H. SDM Vol. 3D, Appendix A (VMX Capability Reporting Facility).
+/// The MSRs that a check of a VM entry depends on: the VMX capability MSRs, 480H-493H, and three others. SDM Vol. 3D,
+/// Appendix A (VMX Capability Reporting Facility), and Vol. 4 (Model-Specific Registers).
+///
+/// This is the one list of them. The probe reads these, profile files hold these, and a [`Facts`] set has a bit for each.
+///
+/// [`Facts`]: crate::capabilities::Facts
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum CapabilityMsr {
@@ -47,11 +52,18 @@ pub enum CapabilityMsr {
     Procbased3,
     /// IA32_VMX_EXIT_CTLS2, 493H.
     Exit2,
+    /// IA32_FEATURE_CONTROL, 3AH. Bit 17 says whether IA32_SGXLEPUBKEYHASH0-3 can be written.
+    FeatureControl,
+    /// IA32_PERF_CAPABILITIES, 345H. Bits 12 and 15 say whether FREEZE_WHILE_SMM and PERF_METRICS exist.
+    PerfCapabilities,
+    /// IA32_TME_ACTIVATE, 982H. Bits 39:36 say how many bits of the physical address are key
+    /// identifiers, which reduce its width.
+    TmeActivate,
 }
 
 impl CapabilityMsr {
-    /// All of them, by number.
-    pub const ALL: [Self; 20] = [
+    /// All of them: the VMX capability MSRs by number, then the others.
+    pub const ALL: [Self; 23] = [
         Self::Basic,
         Self::Pinbased,
         Self::Procbased,
@@ -72,18 +84,26 @@ impl CapabilityMsr {
         Self::Vmfunc,
         Self::Procbased3,
         Self::Exit2,
+        Self::FeatureControl,
+        Self::PerfCapabilities,
+        Self::TmeActivate,
     ];
 
     /// The MSR's number.
     #[must_use]
     pub const fn number(self) -> u32 {
-        IA32_VMX_BASIC + self as u32
+        match self {
+            Self::FeatureControl => 0x3A,
+            Self::PerfCapabilities => 0x345,
+            Self::TmeActivate => 0x982,
+            vmx => IA32_VMX_BASIC + vmx as u32,
+        }
     }
 
     /// The MSR of that number.
     #[must_use]
     pub fn by_number(number: u32) -> Option<Self> {
-        Self::ALL.get(number.checked_sub(IA32_VMX_BASIC)? as usize).copied()
+        Self::ALL.into_iter().find(|msr| msr.number() == number)
     }
 
     /// The SDM's name.
@@ -110,6 +130,9 @@ impl CapabilityMsr {
             Self::Vmfunc => "IA32_VMX_VMFUNC",
             Self::Procbased3 => "IA32_VMX_PROCBASED_CTLS3",
             Self::Exit2 => "IA32_VMX_EXIT_CTLS2",
+            Self::FeatureControl => "IA32_FEATURE_CONTROL",
+            Self::PerfCapabilities => "IA32_PERF_CAPABILITIES",
+            Self::TmeActivate => "IA32_TME_ACTIVATE",
         }
     }
 }

@@ -6,11 +6,10 @@
 use core::cell::Cell;
 
 use crate::capabilities::Facts;
-use crate::checks::{CheckId, CheckSet, PartialChecks};
-use crate::context::{EntryAttempt, EntryContext};
+use crate::checks::CheckId;
+use crate::context::EntryContext;
 use crate::field::{FieldId, FieldSet};
 use crate::memory::ReadMemory;
-use crate::verdict::judge_into;
 use crate::vmcs::{ReadFields, Unknown, Vmcs};
 
 /// A VMCS of which only some fields are known.
@@ -37,6 +36,13 @@ impl PartialVmcs {
     #[must_use]
     pub fn raw(&self, field: FieldId) -> Option<u64> {
         self.knows(field).then(|| self.values.raw(field))
+    }
+}
+
+impl From<Vmcs> for PartialVmcs {
+    /// Every field is known.
+    fn from(values: Vmcs) -> Self {
+        Self { values, known: FieldId::all().collect() }
     }
 }
 
@@ -100,32 +106,35 @@ impl Unknowns {
 pub struct Watch<'a, R> {
     reader: &'a R,
     met: Cell<Unknowns>,
-    any: Cell<bool>,
 }
 
 impl<'a, R> Watch<'a, R> {
     /// Watches `reader`.
     pub fn new(reader: &'a R) -> Self {
-        Self { reader, met: Cell::default(), any: Cell::new(false) }
+        Self { reader, met: Cell::default() }
     }
 }
 
 impl<R: ReadFields> ReadFields for Watch<'_, R> {
     const PARTIAL: bool = true;
 
+    // The checks read fields that the compiler knows: in line, a field is an address.
+    #[inline(always)]
     fn read(&self, field: FieldId) -> u64 {
         self.reader.read(field)
     }
 
+    #[inline(always)]
     fn knows(&self, field: FieldId) -> bool {
         self.reader.knows(field)
     }
 
+    #[cold]
+    #[inline(never)]
     fn met_unknown(&self, what: Unknown) {
         let mut met = self.met.get();
         met.insert(what);
         self.met.set(met);
-        self.any.set(true);
     }
 }
 
@@ -137,6 +146,9 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
+    /// True, and nothing unknown met.
+    pub(crate) const HOLDS: Self = Self { value: true, met: None };
+
     /// The truth of the condition, `None` if it met something unknown.
     pub(crate) fn truth(self) -> Option<bool> {
         self.met.is_none().then_some(self.value)
@@ -146,64 +158,36 @@ impl Watched {
     pub(crate) fn met(self) -> Unknowns {
         self.met.unwrap_or_default()
     }
+
+    /// Whether this condition or another one is the case. True if either is, whatever the other one met.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self.truth(), other.truth()) {
+            (Some(true), _) | (_, Some(true)) => Self::HOLDS,
+            (Some(false), _) => other,
+            (_, Some(false)) => self,
+            (None, None) => Self { value: false, met: Some(self.met().union(other.met())) },
+        }
+    }
+
+    fn not(self) -> Self {
+        Self { value: !self.value, ..self }
+    }
 }
 
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, Watch<'_, R>, M> {
     /// Evaluates `condition` and watches what it meets.
     pub(crate) fn watch(&self, condition: impl FnOnce() -> bool) -> Watched {
         let watch = self.reader();
-        if watch.any.replace(false) {
+        if self.met.replace(false) {
             watch.met.set(Unknowns::default());
         }
         let value = condition();
-        Watched { value, met: watch.any.get().then(|| watch.met.get()) }
+        Watched { value, met: self.met.get().then(|| watch.met.get()) }
     }
-}
 
-/// The unknown things because of which `check` cannot be decided, none if it can.
-pub fn unknowns<R: ReadFields, M: ReadMemory>(
-    check: CheckId,
-    attempt: EntryAttempt<'_>,
-    vmcs: &R,
-    memory: &M,
-) -> Unknowns {
-    let mut checks = PartialChecks { asked: Some(check), ..PartialChecks::default() };
-    let watch = Watch::new(vmcs);
-    judge_into(&EntryContext::new(attempt, &watch, memory), &mut checks);
-    if !checks.undecidable.contains(check) {
-        return Unknowns::default();
-    }
-    checks.because
-}
-
-/// The checks that are violated, and those that cannot be decided.
-pub(crate) fn judge_known<R: ReadFields, M: ReadMemory>(
-    attempt: EntryAttempt<'_>,
-    vmcs: &R,
-    memory: &M,
-) -> (CheckSet, CheckSet) {
-    let mut checks = PartialChecks::default();
-    let watch = Watch::new(vmcs);
-    judge_into(&EntryContext::new(attempt, &watch, memory), &mut checks);
-    (checks.violated, checks.undecidable)
-}
-
-impl PartialChecks {
-    /// Files `check` under what its guard and predicate say.
-    pub(crate) fn judge(&mut self, check: CheckId, guard: Watched, holds: impl FnOnce() -> Watched) {
-        if guard.truth() == Some(false) {
-            return;
-        }
-        let holds = holds();
-        match (guard.truth(), holds.truth()) {
-            (_, Some(true)) => {}
-            (Some(true), Some(false)) => self.violated.insert(check),
-            _ => {
-                self.undecidable.insert(check);
-                if self.asked == Some(check) {
-                    self.because = guard.met().union(holds.met());
-                }
-            }
-        }
+    /// Whether a row is not in force or holds.
+    pub(crate) fn watch_row(&self, check: CheckId) -> Watched {
+        let off = self.watch(|| check.in_force(self)).not();
+        if off.truth() == Some(true) { off } else { off.or(self.watch(|| check.predicate(self))) }
     }
 }

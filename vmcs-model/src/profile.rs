@@ -27,10 +27,16 @@ impl MsrValue {
     }
 }
 
-/// The CPUID leaves that checks of a VM entry depend on.
+/// The CPUID leaves that checks of a VM entry depend on, and the two that say which leaves there are.
+///
+/// This is the one list of them. The probe reads these, profile files hold these, and a [`Facts`] set has a bit for each.
+///
+/// [`Facts`]: crate::capabilities::Facts
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum CpuidLeaf {
+    /// 0H: EAX is the highest basic leaf. What lies above it, below 80000000H, does not exist.
+    Highest,
     /// 01H: feature flags.
     Features,
     /// 07H.0: structured extended features.
@@ -55,6 +61,8 @@ pub enum CpuidLeaf {
     PerformanceExtended,
     /// 23H.1: bitmaps of the performance counters.
     PerformanceCounters,
+    /// 80000000H: EAX is the highest extended leaf. What lies above it does not exist.
+    HighestExtended,
     /// 80000001H: extended feature flags.
     ExtendedFeatures,
     /// 80000008H: address widths.
@@ -63,7 +71,8 @@ pub enum CpuidLeaf {
 
 impl CpuidLeaf {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
+        Self::Highest,
         Self::Features,
         Self::Extended0,
         Self::Extended1,
@@ -76,6 +85,7 @@ impl CpuidLeaf {
         Self::LastBranch,
         Self::PerformanceExtended,
         Self::PerformanceCounters,
+        Self::HighestExtended,
         Self::ExtendedFeatures,
         Self::AddressWidths,
     ];
@@ -84,6 +94,7 @@ impl CpuidLeaf {
     #[must_use]
     pub const fn query(self) -> (u32, u32) {
         match self {
+            Self::Highest => (0x0, 0),
             Self::Features => (0x1, 0),
             Self::Extended0 => (0x7, 0),
             Self::Extended1 => (0x7, 1),
@@ -96,6 +107,7 @@ impl CpuidLeaf {
             Self::LastBranch => (0x1C, 0),
             Self::PerformanceExtended => (0x23, 0),
             Self::PerformanceCounters => (0x23, 1),
+            Self::HighestExtended => (0x8000_0000, 0),
             Self::ExtendedFeatures => (0x8000_0001, 0),
             Self::AddressWidths => (0x8000_0008, 0),
         }
@@ -127,34 +139,134 @@ pub struct Quirks {
 pub struct CpuProfile {
     msrs: [MsrValue; CapabilityMsr::ALL.len()],
     cpuid: [Option<CpuidRegisters>; CpuidLeaf::ALL.len()],
-    /// IA32_TME_ACTIVATE (982H), which can reduce the physical-address width. Absent unless set.
-    pub tme_activate: u64,
-    /// IA32_PERF_CAPABILITIES (345H): whether FREEZE_WHILE_SMM and PERF_METRICS exist.
-    pub perf_capabilities: MsrValue,
     /// Differences without a capability bit.
     pub quirks: Quirks,
 }
 
 impl CpuProfile {
-    /// What is known of that MSR.
+    /// What was read of that MSR.
     #[must_use]
     pub const fn msr(&self, msr: CapabilityMsr) -> MsrValue {
         self.msrs[msr as usize]
     }
 
-    /// Sets that MSR.
+    /// Sets what was read of that MSR.
     pub const fn set_msr(&mut self, msr: CapabilityMsr, value: MsrValue) {
         self.msrs[msr as usize] = value;
     }
 
-    /// That CPUID leaf, `None` if it is unknown.
+    /// What was read of that CPUID leaf, `None` if nobody read it.
     #[must_use]
     pub const fn cpuid(&self, leaf: CpuidLeaf) -> Option<CpuidRegisters> {
         self.cpuid[leaf as usize]
     }
 
-    /// Sets that CPUID leaf. A leaf above the processor's highest is all zero.
+    /// Sets what was read of that CPUID leaf.
     pub const fn set_cpuid(&mut self, leaf: CpuidLeaf, registers: CpuidRegisters) {
         self.cpuid[leaf as usize] = Some(registers);
+    }
+
+    /// Forgets what was read of that CPUID leaf.
+    pub const fn forget_cpuid(&mut self, leaf: CpuidLeaf) {
+        self.cpuid[leaf as usize] = None;
+    }
+
+    /// What is known of that MSR: what was read, or that it does not exist because CPUID says so.
+    #[must_use]
+    pub fn known_msr(&self, msr: CapabilityMsr) -> MsrValue {
+        let read = self.msr(msr);
+        // Register and bit of the leaf that announces the MSR.
+        let announced = match msr {
+            CapabilityMsr::PerfCapabilities => (CpuidLeaf::Features, 2, 15),
+            CapabilityMsr::TmeActivate => (CpuidLeaf::Extended0, 2, 13),
+            _ => return read,
+        };
+        let (leaf, register, bit): (_, usize, u32) = announced;
+        match self.known_cpuid(leaf).and_then(|registers| registers.get(register).copied()) {
+            Some(register) if read == MsrValue::Unknown && register >> bit & 1 == 0 => MsrValue::Absent,
+            _ => read,
+        }
+    }
+
+    /// What is known of that CPUID leaf: what was read, or all zero because another leaf says that it does not exist;
+    /// `None` if it is not known.
+    ///
+    /// Leaves 0H and 80000000H say which leaf is the highest, leaves 07H, 14H and 23H which sub-leaves there are. A
+    /// processor answers a query above its highest basic leaf with that leaf; what counts is that it has no such features.
+    #[must_use]
+    pub fn known_cpuid(&self, leaf: CpuidLeaf) -> Option<CpuidRegisters> {
+        let read = |leaf: CpuidLeaf| self.cpuid[leaf as usize];
+        if let Some(registers) = read(leaf) {
+            return Some(registers);
+        }
+        let number = leaf.query().0;
+        let highest =
+            if number < CpuidLeaf::HighestExtended.query().0 { CpuidLeaf::Highest } else { CpuidLeaf::HighestExtended };
+        let beyond_highest = read(highest).is_some_and(|[highest, ..]| number > highest);
+        let main = |main: CpuidLeaf| self.known_cpuid(main).map(|[eax, ..]| eax);
+        let beyond_sub_leaves = match leaf {
+            CpuidLeaf::Extended1 => main(CpuidLeaf::Extended0).is_some_and(|last| last < 1),
+            CpuidLeaf::Extended2 => main(CpuidLeaf::Extended0).is_some_and(|last| last < 2),
+            CpuidLeaf::Trace1 => main(CpuidLeaf::Trace0).is_some_and(|last| last < 1),
+            CpuidLeaf::PerformanceCounters => main(CpuidLeaf::PerformanceExtended).is_some_and(|map| map >> 1 & 1 == 0),
+            _ => false,
+        };
+        (beyond_highest || beyond_sub_leaves).then_some([0; 4])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn msrs_and_leaves_are_found_by_what_they_are_asked_by() {
+        for msr in CapabilityMsr::ALL {
+            assert_eq!(CapabilityMsr::by_number(msr.number()), Some(msr));
+            assert_eq!(CapabilityMsr::ALL[msr as usize], msr);
+        }
+        for leaf in CpuidLeaf::ALL {
+            let (number, sub_leaf) = leaf.query();
+            assert_eq!(CpuidLeaf::by_query(number, sub_leaf), Some(leaf));
+            assert_eq!(CpuidLeaf::ALL[leaf as usize], leaf);
+        }
+    }
+
+    #[test]
+    fn a_leaf_above_the_highest_one_is_known_to_be_zero() {
+        let mut profile = CpuProfile::default();
+        assert_eq!(profile.known_cpuid(CpuidLeaf::LastBranch), None);
+        profile.set_cpuid(CpuidLeaf::Highest, [0x16, 0, 0, 0]);
+        assert_eq!(profile.known_cpuid(CpuidLeaf::LastBranch), Some([0; 4]));
+        assert_eq!(profile.known_cpuid(CpuidLeaf::PerformanceCounters), Some([0; 4]));
+        assert_eq!(profile.known_cpuid(CpuidLeaf::Trace1), None);
+        assert_eq!(profile.known_cpuid(CpuidLeaf::AddressWidths), None);
+        profile.set_cpuid(CpuidLeaf::HighestExtended, [0x8000_0004, 0, 0, 0]);
+        assert_eq!(profile.known_cpuid(CpuidLeaf::AddressWidths), Some([0; 4]));
+        assert_eq!(profile.known_cpuid(CpuidLeaf::ExtendedFeatures), None);
+    }
+
+    #[test]
+    fn a_sub_leaf_that_its_leaf_does_not_announce_is_known_to_be_zero() {
+        let mut profile = CpuProfile::default();
+        profile.set_cpuid(CpuidLeaf::Extended0, [1, 0, 0, 0]);
+        assert_eq!(profile.known_cpuid(CpuidLeaf::Extended1), None);
+        assert_eq!(profile.known_cpuid(CpuidLeaf::Extended2), Some([0; 4]));
+        profile.set_cpuid(CpuidLeaf::Trace0, [0; 4]);
+        assert_eq!(profile.known_cpuid(CpuidLeaf::Trace1), Some([0; 4]));
+    }
+
+    #[test]
+    fn an_msr_that_cpuid_does_not_announce_is_known_to_be_absent() {
+        let mut profile = CpuProfile::default();
+        assert_eq!(profile.known_msr(CapabilityMsr::PerfCapabilities), MsrValue::Unknown);
+        profile.set_cpuid(CpuidLeaf::Features, [0; 4]);
+        assert_eq!(profile.known_msr(CapabilityMsr::PerfCapabilities), MsrValue::Absent);
+        profile.set_cpuid(CpuidLeaf::Features, [0, 0, 1 << 15, 0]);
+        assert_eq!(profile.known_msr(CapabilityMsr::PerfCapabilities), MsrValue::Unknown);
+        profile.set_cpuid(CpuidLeaf::Extended0, [0; 4]);
+        assert_eq!(profile.known_msr(CapabilityMsr::TmeActivate), MsrValue::Absent);
+        profile.set_msr(CapabilityMsr::TmeActivate, MsrValue::Value(1));
+        assert_eq!(profile.known_msr(CapabilityMsr::TmeActivate), MsrValue::Value(1));
     }
 }

@@ -7,13 +7,14 @@ use crate::checks::{
     AddressSpaceCheck, AfterEntries, BasicCheck, CheckId, CheckSet, EntryControlCheck, EntryFate,
     ExecutionControlCheck, ExitControlCheck, FirstViolation, GuestDescriptorTableCheck, GuestNonRegisterCheck,
     GuestRegisterCheck, GuestRipCheck, GuestSegmentCheck, HostRegisterCheck, HostSegmentCheck, MsrLoadCheck,
-    PartialChecks, PdpteCheck, Phase, Sink, SmmCheck, msr_failure,
+    PdpteCheck, Phase, Sink, SmmCheck, msr_failure,
 };
 use crate::context::{EntryAttempt, EntryContext, EntryInstruction};
+use crate::explain::Explanation;
 use crate::formats::exit_reason;
 use crate::memory::ReadMemory;
 use crate::outcome::Outcome;
-use crate::partial::Watch;
+use crate::partial::{Unknowns, Watch, Watched};
 use crate::vmcs::ReadFields;
 
 /// The checks of an entry and what may come of it.
@@ -104,129 +105,216 @@ impl Permitted {
     }
 }
 
-/// The first check that the entry violates, in the SDM's order.
-#[inline]
-pub fn first_violation<R: ReadFields, M: ReadMemory>(
-    attempt: EntryAttempt<'_>,
-    vmcs: &R,
-    memory: &M,
-) -> Option<CheckId> {
-    let context = EntryContext::new(attempt, vmcs, memory);
-    match run(&context, &mut FirstViolation) {
-        ControlFlow::Break(check) => Some(check),
-        ControlFlow::Continue(()) => None,
-    }
-}
-
-/// Every check that the entry violates.
-#[inline]
-pub fn violations<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &R, memory: &M) -> CheckSet {
-    let mut violated = CheckSet::EMPTY;
-    let context = EntryContext::new(attempt, vmcs, memory);
-    let done: ControlFlow<Infallible> = run(&context, &mut violated);
-    match done {
-        ControlFlow::Continue(()) => violated,
-    }
-}
-
-/// Tells `each` of every check that each of many images violates, in their order.
+/// One attempt at a VM entry with the VMCS and the memory that it finds: what is asked for a verdict.
 ///
-/// Images that lie anywhere in memory are brought near several at a time before they are judged: their cache misses
-/// overlap, which those of one image after the other do not.
-pub fn violations_batch<'a, R: ReadFields, M: ReadMemory>(
-    attempt: EntryAttempt<'_>,
-    images: &[&'a R],
-    memory: &M,
-    mut each: impl FnMut(&'a R, CheckSet),
-) {
-    /// As many images as a first-level cache holds, what is read of each, with room to spare.
-    const NEAR: usize = 32;
-    for near in images.chunks(NEAR) {
-        near.iter().for_each(|image| image.touch());
-        near.iter().for_each(|image| each(image, violations(attempt, *image, memory)));
+/// It does not matter how much is known. Where a field, a fact about the processor or a piece of memory that a check
+/// depends on is not known, the check is neither violated nor held but undecidable, and the verdict says so.
+///
+/// ```
+/// use vmcs_model::memory::UnknownMemory;
+/// use vmcs_model::partial::PartialVmcs;
+/// use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, field};
+///
+/// // Of the processor nothing is known, of the VMCS one field.
+/// let capabilities = Capabilities::new(&CpuProfile::default());
+/// let mut vmcs = PartialVmcs::new();
+/// vmcs.set_raw(field::GUEST_RFLAGS.id(), 0);
+/// let cpu = CpuState::host_64();
+/// let entry = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &UnknownMemory);
+/// let verdict = entry.verdict();
+/// let violated: Vec<_> = verdict.violated.iter().map(|check| check.info().id).collect();
+/// assert_eq!(violated, ["guest.rflags.bit1"]);
+/// assert!(verdict.undecidable.len() > 100);
+/// ```
+pub struct VmEntry<'a, R, M> {
+    /// The instruction, and the processor that executes it.
+    pub attempt: EntryAttempt<'a>,
+    /// The current VMCS.
+    pub vmcs: &'a R,
+    /// Physical memory.
+    pub memory: &'a M,
+}
+
+impl<R, M> Clone for VmEntry<'_, R, M> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-/// The verdict on an entry of which everything is known.
-pub fn judge<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &R, memory: &M) -> Verdict {
-    let context = EntryContext::new(attempt, vmcs, memory);
-    let mut violated = CheckSet::EMPTY;
-    let ControlFlow::Continue(()) = run(&context, &mut violated);
-    let undecidable = if context.may_leave_open() {
-        let verdict = judge_partial(attempt, vmcs, memory);
-        verdict.undecidable.iter().filter(|check| !violated.contains(*check)).collect()
-    } else {
-        CheckSet::EMPTY
-    };
-    Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
-}
+impl<R, M> Copy for VmEntry<'_, R, M> {}
 
-/// The verdict on an entry by a processor that does not make the checks `omitted`.
-pub fn judge_omitting<R: ReadFields, M: ReadMemory>(
-    attempt: EntryAttempt<'_>,
-    vmcs: &R,
-    memory: &M,
-    omitted: &CheckSet,
-) -> Verdict {
-    let context = EntryContext::new(attempt, vmcs, memory);
-    let Verdict { violated, undecidable, .. } = judge(attempt, vmcs, memory);
-    let made = |set: CheckSet| -> CheckSet { set.iter().filter(|check| !omitted.contains(*check)).collect() };
-    let mut permitted = permitted(&context, &made(violated), &made(undecidable));
-    // Which entry of an MSR-load area fails next is not worked out: the area may as well pass.
-    let loads_msrs = |check: CheckId| check.info().phase == Phase::MsrLoading && omitted.contains(check);
-    if violated.iter().any(loads_msrs)
-        && permitted.iter().any(|o| matches!(o, Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. }))
-    {
-        permitted.insert(Outcome::Entered);
+impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
+    /// The first check that the entry violates for certain, in the SDM's order.
+    #[must_use]
+    #[inline]
+    pub fn first_violation(&self) -> Option<CheckId> {
+        if !self.all_known() {
+            return self.violations_of_a_part().iter().next();
+        }
+        let context = self.context();
+        match run(&context, &mut FirstViolation) {
+            _ if context.met.get() => self.violations_of_a_part().iter().next(),
+            ControlFlow::Break(check) => Some(check),
+            ControlFlow::Continue(()) => None,
+        }
     }
-    Verdict { violated: made(violated), undecidable: made(undecidable), permitted }
-}
 
-/// The verdict on an entry of which some fields, capabilities or memory are not known.
-pub fn judge_partial<R: ReadFields, M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &R, memory: &M) -> Verdict {
-    let watch = Watch::new(vmcs);
-    let context = EntryContext::new(attempt, &watch, memory);
-    let mut checks = PartialChecks::default();
-    judge_into(&context, &mut checks);
-    let PartialChecks { violated, undecidable, .. } = checks;
-    Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
-}
+    /// Every check that the entry violates for certain.
+    #[must_use]
+    #[inline]
+    pub fn violations(&self) -> CheckSet {
+        if !self.all_known() {
+            return self.violations_of_a_part();
+        }
+        let context = self.context();
+        let violated = self.violations_of_the_whole(&context);
+        if context.met.get() { self.violations_of_a_part() } else { violated }
+    }
 
-/// Judges every check of the entry over a reader that knows only a part.
-pub(crate) fn judge_into<R: ReadFields, M: ReadMemory>(
-    context: &EntryContext<'_, Watch<'_, R>, M>,
-    checks: &mut PartialChecks,
-) {
-    BasicCheck::run_partial(context, checks);
-    if has_vmcs(context.attempt()) {
-        let returns = context.watch(|| context.returns_from_smm());
-        match returns.truth() {
-            Some(true) => {}
-            Some(false) => ExecutionControlCheck::run_partial(context, checks),
-            None => {
-                // The controls are this VMCS's or the executive VMCS's: violations here may not count.
-                let mut own = PartialChecks { asked: checks.asked, ..PartialChecks::default() };
-                ExecutionControlCheck::run_partial(context, &mut own);
-                if checks.asked.is_some_and(|asked| own.violated.contains(asked) || own.undecidable.contains(asked)) {
-                    checks.because = own.because.union(returns.met());
-                }
-                checks.undecidable =
-                    checks.undecidable.iter().chain(own.violated.iter()).chain(own.undecidable.iter()).collect();
+    /// The checks that the entry violates, those that cannot be decided, and every outcome that the architecture permits.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let context = self.context();
+        let Decision { violated, undecidable } = self.decide(&context);
+        Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
+    }
+
+    /// The verdict on the entry by a processor that does not make the checks `omitted`.
+    #[must_use]
+    pub fn verdict_omitting(&self, omitted: &CheckSet) -> Verdict {
+        let context = self.context();
+        let Decision { violated, undecidable } = self.decide(&context);
+        let made = |set: CheckSet| -> CheckSet { set.iter().filter(|check| !omitted.contains(*check)).collect() };
+        let mut permitted = permitted(&context, &made(violated), &made(undecidable));
+        // Which entry of an MSR-load area fails next is not worked out: the area may as well pass.
+        let loads_msrs = |check: CheckId| check.info().phase == Phase::MsrLoading && omitted.contains(check);
+        if violated.iter().any(loads_msrs)
+            && permitted.iter().any(|o| matches!(o, Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. }))
+        {
+            permitted.insert(Outcome::Entered);
+        }
+        Verdict { violated: made(violated), undecidable: made(undecidable), permitted }
+    }
+
+    /// The unknown things because of which `check` cannot be decided, none if it can.
+    #[must_use]
+    pub fn unknowns(&self, check: CheckId) -> Unknowns {
+        let watch = Watch::new(self.vmcs);
+        judge_row(&EntryContext::new(self.attempt, &watch, self.memory), check).met()
+    }
+
+    /// Whether what puts `check` in force ([`CheckInfo::gate`](crate::checks::CheckInfo::gate)) is the case.
+    #[must_use]
+    pub fn in_force(&self, check: CheckId) -> bool {
+        check.in_force(&self.context())
+    }
+
+    /// Why the entry violates `check`, for a person. No memory is read for it.
+    #[must_use]
+    pub fn explain(&self, check: CheckId) -> Explanation<'a> {
+        Explanation::new(check, self.attempt, self.vmcs)
+    }
+
+    fn context(&self) -> EntryContext<'a, R, M> {
+        EntryContext::new(self.attempt, self.vmcs, self.memory)
+    }
+
+    /// Every field and every fact about the processor is known. What else may not be known, memory and what the SDM leaves
+    /// open, tells when it is met.
+    #[inline]
+    fn all_known(&self) -> bool {
+        !R::PARTIAL && self.attempt.capabilities.complete()
+    }
+
+    #[inline]
+    fn violations_of_the_whole(&self, context: &EntryContext<'_, R, M>) -> CheckSet {
+        let mut violated = CheckSet::EMPTY;
+        let ControlFlow::<Infallible>::Continue(()) = run(context, &mut violated);
+        violated
+    }
+
+    #[cold]
+    fn violations_of_a_part(&self) -> CheckSet {
+        self.decide_of_a_part().violated
+    }
+
+    fn decide(&self, context: &EntryContext<'_, R, M>) -> Decision {
+        if !self.all_known() {
+            return self.decide_of_a_part();
+        }
+        let violated = self.violations_of_the_whole(context);
+        if context.met.get() { self.decide_by_rows() } else { Decision { violated, undecidable: CheckSet::EMPTY } }
+    }
+
+    /// All checks in one go, as if everything were known; only if one of them met something unknown, row by row.
+    #[cold]
+    pub(crate) fn decide_of_a_part(&self) -> Decision {
+        let watch = Watch::new(self.vmcs);
+        let mut violated = CheckSet::EMPTY;
+        let context = EntryContext::new(self.attempt, &watch, self.memory);
+        let ControlFlow::<Infallible>::Continue(()) = run(&context, &mut violated);
+        if context.met.get() { self.decide_by_rows() } else { Decision { violated, undecidable: CheckSet::EMPTY } }
+    }
+
+    #[cold]
+    fn decide_by_rows(&self) -> Decision {
+        let watch = Watch::new(self.vmcs);
+        let context = EntryContext::new(self.attempt, &watch, self.memory);
+        let mut decision = Decision::default();
+        for check in CheckId::all() {
+            match judge_row(&context, check).truth() {
+                Some(true) => {}
+                Some(false) => decision.violated.insert(check),
+                None => decision.undecidable.insert(check),
             }
         }
-        ExitControlCheck::run_partial(context, checks);
-        EntryControlCheck::run_partial(context, checks);
-        SmmCheck::run_partial(context, checks);
-        HostRegisterCheck::run_partial(context, checks);
-        HostSegmentCheck::run_partial(context, checks);
-        AddressSpaceCheck::run_partial(context, checks);
-        GuestRegisterCheck::run_partial(context, checks);
-        GuestSegmentCheck::run_partial(context, checks);
-        GuestDescriptorTableCheck::run_partial(context, checks);
-        GuestRipCheck::run_partial(context, checks);
-        GuestNonRegisterCheck::run_partial(context, checks);
-        PdpteCheck::run_partial(context, checks);
-        MsrLoadCheck::run_partial(context, checks);
+        decision
+    }
+}
+
+/// What is decided of the checks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Decision {
+    pub(crate) violated: CheckSet,
+    pub(crate) undecidable: CheckSet,
+}
+
+/// Whether the entry passes one check, and what of it is not known.
+pub(crate) fn judge_row<R: ReadFields, M: ReadMemory>(
+    context: &EntryContext<'_, Watch<'_, R>, M>,
+    check: CheckId,
+) -> Watched {
+    let passes = match check {
+        CheckId::BasicCheck(_) => return context.watch_row(check),
+        _ if !has_vmcs(context.attempt()) => return Watched::HOLDS,
+        // An entry that returns from SMM goes by the controls of the executive VMCS, not by those of this one.
+        CheckId::ExecutionControlCheck(_) => context.watch(|| context.returns_from_smm()),
+        _ => return context.watch_row(check),
+    };
+    match passes.truth() {
+        Some(true) => Watched::HOLDS,
+        Some(false) => context.watch_row(check),
+        None => passes.or(context.watch_row(check)),
+    }
+}
+
+impl<'a> EntryAttempt<'a> {
+    /// Tells `each` of every check that the attempt violates for certain on each of many images, in their order.
+    ///
+    /// Images that lie anywhere in memory are brought near several at a time before they are judged: their cache misses
+    /// overlap, which those of one image after the other do not.
+    pub fn violations_batch<'i, R: ReadFields, M: ReadMemory>(
+        self,
+        images: &[&'i R],
+        memory: &M,
+        mut each: impl FnMut(&'i R, CheckSet),
+    ) {
+        /// As many images as a first-level cache holds, what is read of each, with room to spare.
+        const NEAR: usize = 32;
+        for near in images.chunks(NEAR) {
+            near.iter().for_each(|image| image.touch());
+            near.iter().for_each(|image| each(image, VmEntry { attempt: self, vmcs: *image, memory }.violations()));
+        }
     }
 }
 

@@ -4,23 +4,27 @@ mod layout;
 
 use crate::capabilities::Facts;
 use crate::field::{FIELDS, Field, FieldId, FieldValue};
-use layout::{FAR, NEAR, Part, Place};
+use layout::{DWORDS, Place, QWORDS};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The fields of one VMCS, densely stored; all zero at first.
 ///
 /// A value never has bits above its field's width.
+// In this order, because the near qwords come last and the near dwords first, so that they lie side by side.
 #[derive(Clone, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Vmcs {
-    near: Part<{ NEAR.qwords }, { NEAR.dwords }, { NEAR.words }>,
-    far: Part<{ FAR.qwords }, { FAR.dwords }, { FAR.words }>,
+    qwords: [u64; QWORDS.all],
+    dwords: [u32; DWORDS.all],
 }
 
 impl Vmcs {
     /// All fields 0.
     #[must_use]
     pub const fn new() -> Self {
-        Self { near: Part::new(), far: Part::new() }
+        Self { qwords: [0; QWORDS.all], dwords: [0; DWORDS.all] }
     }
 
     /// The value of `field`.
@@ -40,18 +44,21 @@ impl Vmcs {
     #[must_use]
     #[inline]
     pub fn raw(&self, field: FieldId) -> u64 {
+        // Every place is within its array; `get` says so without a panic path.
         match Place::of(field) {
-            Place::Near(slot) => self.near.get(slot),
-            Place::Far(slot) => self.far.get(slot),
+            Place::Qword(i) => self.qwords.get(usize::from(i)).map_or(0, |qword| *qword),
+            Place::Dword(i) | Place::Word(i) => self.dwords.get(usize::from(i)).map_or(0, |dword| u64::from(*dword)),
         }
     }
 
     /// Sets the raw bits of a component; bits above its width are dropped.
     #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the bits above the width are dropped")]
     pub fn set_raw(&mut self, field: FieldId, value: u64) {
         match Place::of(field) {
-            Place::Near(slot) => self.near.set(slot, value),
-            Place::Far(slot) => self.far.set(slot, value),
+            Place::Qword(i) => self.qwords[usize::from(i)] = value,
+            Place::Dword(i) => self.dwords[usize::from(i)] = value as u32,
+            Place::Word(i) => self.dwords[usize::from(i)] = u32::from(value as u16),
         }
     }
 
@@ -112,6 +119,22 @@ pub trait ReadFields {
     fn met_unknown(&self, _what: Unknown) {}
 }
 
+/// A reader behind a pointer, so that code which need not be fast exists once and not for each type of reader.
+pub(crate) trait AnyFields {
+    fn read(&self, field: FieldId) -> u64;
+    fn knows(&self, field: FieldId) -> bool;
+}
+
+impl<R: ReadFields> AnyFields for R {
+    fn read(&self, field: FieldId) -> u64 {
+        ReadFields::read(self, field)
+    }
+
+    fn knows(&self, field: FieldId) -> bool {
+        ReadFields::knows(self, field)
+    }
+}
+
 impl ReadFields for Vmcs {
     #[inline]
     fn read(&self, field: FieldId) -> u64 {
@@ -120,7 +143,10 @@ impl ReadFields for Vmcs {
 
     #[inline]
     fn touch(&self) {
-        self.near.touch();
+        // A value of each line that holds near fields.
+        let qwords = self.qwords[QWORDS.near()].iter().step_by(LINE / 8).fold(0, |any, qword| any | qword);
+        let dwords = self.dwords[DWORDS.near()].iter().step_by(LINE / 4).fold(0, |any, dword| any | dword);
+        core::hint::black_box(qwords | u64::from(dwords));
     }
 }
 

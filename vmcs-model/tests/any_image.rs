@@ -3,10 +3,7 @@
 use vmcs_golden::{Sparse, profiles};
 use vmcs_model::memory::UnknownMemory;
 use vmcs_model::partial::PartialVmcs;
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, EntryInstruction, FieldId, LaunchState, ReadMemory, Vmcs, baseline,
-    first_violation, judge, judge_partial, violations,
-};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, FieldId, ReadMemory, Vmcs, baseline};
 
 /// xorshift64*.
 struct Random(u64);
@@ -69,17 +66,11 @@ fn verdicts_agree_with_each_other() {
             if random.below(8) == 0 {
                 cpu.efer = vmcs_model::registers::Efer::empty();
             }
-            let attempt = EntryAttempt {
-                instruction: EntryInstruction::Vmlaunch,
-                launch_state: LaunchState::Clear,
-                shadow: false,
-                cpu: &cpu,
-                capabilities: &capabilities,
-            };
+            let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
             let memory = Noise(round);
-            let all = violations(attempt, &vmcs, &memory);
-            assert_eq!(first_violation(attempt, &vmcs, &memory), all.iter().next());
-            let verdict = judge(attempt, &vmcs, &memory);
+            let all = attempt.on(&vmcs, &memory).violations();
+            assert_eq!(attempt.on(&vmcs, &memory).first_violation(), all.iter().next());
+            let verdict = attempt.on(&vmcs, &memory).verdict();
             assert_eq!(verdict.violated, all);
             assert!(verdict.permitted.iter().next().is_some());
 
@@ -91,9 +82,9 @@ fn verdicts_agree_with_each_other() {
             }
             let forgot_memory = random.below(2) == 0;
             let partial = if forgot_memory {
-                judge_partial(attempt, &some, &UnknownMemory)
+                attempt.on(&some, &UnknownMemory).verdict()
             } else {
-                judge_partial(attempt, &some, &memory)
+                attempt.on(&some, &memory).verdict()
             };
             for check in partial.violated.iter() {
                 assert!(
@@ -118,19 +109,13 @@ fn verdicts_agree_with_each_other() {
 fn nothing_known_permits_everything_that_can_be() {
     let capabilities = Capabilities::new(&vmcs_model::CpuProfile::default());
     let cpu = CpuState::host_64();
-    let attempt = EntryAttempt {
-        instruction: EntryInstruction::Vmlaunch,
-        launch_state: LaunchState::Clear,
-        shadow: false,
-        cpu: &cpu,
-        capabilities: &capabilities,
-    };
-    let verdict = judge_partial(attempt, &PartialVmcs::new(), &UnknownMemory);
+    let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
+    let verdict = attempt.on(&PartialVmcs::new(), &UnknownMemory).verdict();
     assert!(verdict.violated.is_empty(), "{:?}", verdict.violated);
     let full = Capabilities::new(&profiles::full());
     let known = EntryAttempt { capabilities: &full, ..attempt };
     for vmcs in [baseline::plain_64bit(&full), Vmcs::new()] {
-        for outcome in judge(known, &vmcs, &Sparse::default()).permitted.iter() {
+        for outcome in known.on(&vmcs, &Sparse::default()).verdict().permitted.iter() {
             assert!(verdict.permits(&outcome), "{outcome}");
         }
     }

@@ -5,10 +5,8 @@ use vmcs_model::checks::{CheckSet, MSR_RULES};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary};
 use vmcs_model::field::{self, FIELDS, Field, FieldValue};
 use vmcs_model::formats::{AccessRights, Eptp, InterruptionInformation};
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, ReadMemory, Vmcs, baseline, judge_partial,
-    violations,
-};
+use vmcs_model::partial::PartialVmcs;
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, ReadMemory, Vmcs, baseline};
 
 const AREA: u64 = 0xA_0000;
 const ENTRIES: usize = 3;
@@ -138,15 +136,9 @@ fn filters_hide_nothing() {
             let memory = Area::new(&mut random);
             let smm = random.one_in(16);
             let cpu = CpuState { smm, ..CpuState::host_64() };
-            let attempt = EntryAttempt {
-                instruction: EntryInstruction::Vmlaunch,
-                launch_state: LaunchState::Clear,
-                shadow: false,
-                cpu: &cpu,
-                capabilities: &capabilities,
-            };
-            let found = violations(attempt, &vmcs, &memory);
-            let rows = judge_partial(attempt, &vmcs, &memory);
+            let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
+            let found = attempt.on(&vmcs, &memory).violations();
+            let rows = attempt.on(&PartialVmcs::from(vmcs.clone()), &memory).verdict();
             let contradicts = |a: &CheckSet, b: &CheckSet| a.iter().find(|check| !b.contains(*check));
             assert_eq!(
                 contradicts(&rows.violated, &found),

@@ -5,11 +5,9 @@ use vmcs_golden::corpus::{self, Expected, Scene};
 use vmcs_golden::{Sparse, profiles};
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::controls::PinBased;
+use vmcs_model::partial::PartialVmcs;
 use vmcs_model::registers::{Cr4, Efer};
-use vmcs_model::{
-    Capabilities, CpuState, EntryAttempt, EntryInstruction, LaunchState, Outcome, baseline, field, first_violation,
-    judge, judge_partial, violations,
-};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, baseline, field};
 
 /// Checks that cannot be violated alone, and those that come with them.
 const NEVER_ALONE: &[(&str, &str)] = &[
@@ -34,10 +32,10 @@ fn judged(scene: &Scene) -> (CheckSet, Expected) {
     let capabilities = Capabilities::new(&profiles::by_name(scene.profile()));
     let stage = scene.on(&capabilities);
     let attempt = stage.attempt(&capabilities);
-    let verdict = judge(attempt, &stage.vmcs, &stage.memory);
-    assert_eq!(violations(attempt, &stage.vmcs, &stage.memory), verdict.violated);
-    assert_eq!(first_violation(attempt, &stage.vmcs, &stage.memory), verdict.violated.iter().next());
-    let partial = judge_partial(attempt, &stage.vmcs, &stage.memory);
+    let verdict = attempt.on(&stage.vmcs, &stage.memory).verdict();
+    assert_eq!(attempt.on(&stage.vmcs, &stage.memory).violations(), verdict.violated);
+    assert_eq!(attempt.on(&stage.vmcs, &stage.memory).first_violation(), verdict.violated.iter().next());
+    let partial = attempt.on(&PartialVmcs::from(stage.vmcs.clone()), &stage.memory).verdict();
     assert_eq!((partial.violated, partial.undecidable), (verdict.violated, verdict.undecidable));
     (verdict.violated, Expected::of(&verdict))
 }
@@ -103,14 +101,8 @@ fn the_baseline_is_valid_everywhere() {
             cpu.efer = Efer::empty();
             cpu.cr4 -= Cr4::PAE;
         }
-        let attempt = EntryAttempt {
-            instruction: EntryInstruction::Vmlaunch,
-            launch_state: LaunchState::Clear,
-            shadow: false,
-            cpu: &cpu,
-            capabilities: &capabilities,
-        };
-        let verdict = judge(attempt, &vmcs, &Sparse::default());
+        let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
+        let verdict = attempt.on(&vmcs, &Sparse::default()).verdict();
         assert_eq!(verdict.permitted.single(), Some(Outcome::Entered), "{name}: {verdict:?}");
         assert!(verdict.violated.is_empty() && verdict.undecidable.is_empty());
         let timer = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS).contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER);

@@ -5,7 +5,7 @@ use vmcs_golden::profiles;
 use vmcs_model::checks::{NOT_CHECKS, NotACheckKind};
 use vmcs_model::controls::Primary;
 use vmcs_model::msr::{CapabilityBit, Source};
-use vmcs_model::{Capabilities, FieldId, Outcome, field, judge};
+use vmcs_model::{Capabilities, FieldId, Outcome, field};
 
 /// The line of `golden/lines/unchecked.txt` that is about these fields.
 fn line_about(id: &str, fields: &[FieldId]) -> corpus::Line {
@@ -69,7 +69,7 @@ fn any_value_is_valid() {
             for (field, value) in changes {
                 stage.vmcs.set_raw(*field, *value);
             }
-            let verdict = judge(stage.attempt(&capabilities), &stage.vmcs, &stage.memory);
+            let verdict = stage.attempt(&capabilities).on(&stage.vmcs, &stage.memory).verdict();
             assert_eq!(verdict.permitted.single(), Some(Outcome::Entered), "{} {changes:x?}: {verdict:?}", rule.id);
         };
         for (n, value) in (0..).zip(values()) {

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
-use vmcs_fuzz::deviations::cases::{self, Examples};
-use vmcs_fuzz::deviations::{Deviation, Deviations, MinimalCase};
+use vmcs_fuzz::deviations::{Deviation, DeviationId, Deviations, MinimalCase};
+use vmcs_fuzz::findings::deviation_cases::{self, Examples};
 use vmcs_fuzz::{Generator, Stream};
 use vmcs_hw::bochs::{self, BochsInstall};
+use vmcs_hw::targets::{Machine, default_model};
+use vmcs_machines::MachineChoice;
 
 use crate::error::{CliError, Status};
-use crate::live::Live;
-use crate::target::{TargetArgs, TargetSpec, default_model};
+use crate::target;
 
 /// The seed of the campaigns.
 const SEED: u64 = 1;
@@ -24,7 +25,7 @@ const GENERATORS: [Generator; 4] = [Generator::Controls, Generator::State, Gener
 /// made as small as it gets; only a deviation without one is looked for.
 pub(super) fn run(file: &Path, count: u64) -> Result<Status, CliError> {
     let deviations = Deviations::read(file)?;
-    let mut found: BTreeMap<String, MinimalCase> = BTreeMap::new();
+    let mut found: BTreeMap<DeviationId, MinimalCase> = BTreeMap::new();
     for install in bochs::installs()? {
         for model in models(&install, &deviations) {
             let missing = |deviation: &&Deviation| !found.contains_key(&deviation.id);
@@ -65,9 +66,8 @@ fn on_machine(
     deviations: &Deviations,
     wanted: &[Deviation],
     count: u64,
-) -> Result<BTreeMap<String, MinimalCase>, CliError> {
+) -> Result<BTreeMap<DeviationId, MinimalCase>, CliError> {
     let version = install.version.to_string();
-    let target = Some(TargetSpec::Bochs(Some(version.clone())));
     let here = |case: &MinimalCase| case.version == version && case.model == model;
     let applies = |deviation: &&Deviation| {
         (deviation.versions.is_empty() || deviation.versions.contains(&version))
@@ -78,45 +78,46 @@ fn on_machine(
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut live = Live::open(&TargetArgs { target, cpu: Some(model.to_owned()) })?;
+    let machine = Machine::Bochs { install: install.clone(), model: model.to_owned() };
+    let mut machine = target::tested(&MachineChoice::Hardware(machine))?;
     let mut found = BTreeMap::new();
     let mut examples = Examples::new();
     let mut without = BTreeSet::new();
     for deviation in wanted {
         if deviation.is_about_fields() {
-            if deviation.shows_in(&live.world.profile) {
+            if deviation.shows_in(&machine.processor.profile) {
                 let (version, model) = (version.clone(), model.to_owned());
                 let case = MinimalCase { version, model, on: None, start: Default::default(), ops: Vec::new() };
                 found.insert(deviation.id.clone(), case);
             }
         } else if let Some(program) = deviation.program() {
-            let case = live.case(&program).map_err(|error| CliError::Usage(format!("{}: {error}", deviation.id)))?;
+            let case = machine.case(&program).map_err(|error| CliError::Usage(format!("{}: {error}", deviation.id)))?;
             examples.insert(deviation.id.clone(), vec![case]);
         } else {
             without.insert(deviation.id.clone());
         }
     }
-    let (target, setting) = live.setting(deviations);
+    let (target, setting) = machine.setting(deviations);
     for generator in GENERATORS {
         if !without.is_empty() {
             let mut stream = Stream::new(generator, SEED);
-            cases::look_for(target, setting, &without, &mut stream, count, &mut examples)?;
+            deviation_cases::look_for(target, setting, &without, &mut stream, count, &mut examples)?;
         }
     }
-    found.extend(cases::smallest(target, setting, &examples)?);
-    eprintln!("Bochs {version} {model}: {}", found.keys().cloned().collect::<Vec<_>>().join(", "));
+    found.extend(deviation_cases::smallest(target, setting, &examples)?);
+    eprintln!("Bochs {version} {model}: {}", found.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     Ok(found)
 }
 
 /// Writes the cases into the file, which keeps everything else.
-fn write(file: &Path, found: &BTreeMap<String, MinimalCase>) -> Result<(), CliError> {
+fn write(file: &Path, found: &BTreeMap<DeviationId, MinimalCase>) -> Result<(), CliError> {
     let wrong = |message: String| CliError::File { file: file.to_owned(), message };
     let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
     let tables = document.get_mut("deviation").and_then(Item::as_array_of_tables_mut);
     for table in tables.into_iter().flat_map(|tables| tables.iter_mut()) {
-        let id = table.get("id").and_then(Item::as_str);
-        if let Some(case) = id.and_then(|id| found.get(id)) {
+        let id = table.get("id").and_then(Item::as_str).map(DeviationId::from);
+        if let Some(case) = id.and_then(|id| found.get(&id)) {
             table.insert("case", Item::Table(table_of(case)?));
         }
     }

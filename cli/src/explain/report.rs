@@ -5,20 +5,25 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use vmcs_hw::number::Number;
-use vmcs_hw::profile::NamedProfile;
-use vmcs_model::checks::{CheckId, Failure, Phase};
+use vmcs_case::number::Number;
+use vmcs_model::Outcome;
+use vmcs_model::checks::{CheckId, Failure};
 use vmcs_model::explain::{Limit, Repair, Setting};
-use vmcs_model::formats::exit_reason;
 use vmcs_model::partial::Unknowns;
-use vmcs_model::{Capabilities, EntryAttempt, Outcome, judge_partial};
+use vmcs_texts::diagnosis::{Diagnosis, Guess, Note, Settled};
 
-use super::Findings;
 use crate::output::json_pretty;
+
+/// What there is to say.
+pub(super) struct Findings<'a> {
+    pub(super) diagnosis: Diagnosis<'a>,
+    /// A profile was named.
+    pub(super) profiled: bool,
+}
 
 /// The answer for programs.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ExplainAnswer<'a> {
     format: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reported: Option<String>,
@@ -42,7 +47,7 @@ struct Violated {
     fields: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     capability: Option<Capability>,
-    repair: Option<Change>,
+    repair: Option<RepairAnswer>,
 }
 
 /// What a capability MSR says.
@@ -55,7 +60,7 @@ struct Capability {
 }
 
 #[derive(Serialize)]
-struct Change {
+struct RepairAnswer {
     field: &'static str,
     old: Number,
     new: Number,
@@ -70,12 +75,12 @@ struct Undecidable {
 
 /// Prints one JSON value.
 pub(super) fn json(findings: &Findings<'_>) -> io::Result<()> {
-    let verdict = &findings.verdict;
+    let verdict = findings.diagnosis.verdict();
     let undecidable =
-        |check: CheckId| Undecidable { id: check.info().id, unknown: names(&findings.unknowns(check), true) };
-    json_pretty(&Answer {
-        format: findings.dump.format,
-        reported: findings.dump.reported.map(|reported| reported.outcome.to_string()),
+        |check: CheckId| Undecidable { id: check.info().id, unknown: names(&findings.diagnosis.unknowns(check), true) };
+    json_pretty(&ExplainAnswer {
+        format: findings.diagnosis.entry().dump.format,
+        reported: findings.diagnosis.entry().dump.reported.map(|reported| reported.outcome.to_string()),
         permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
         msr_failures_from: verdict.permitted.msr_failures_from(),
         violated: verdict.violated.iter().map(|check| violated(findings, check)).collect(),
@@ -86,7 +91,7 @@ pub(super) fn json(findings: &Findings<'_>) -> io::Result<()> {
 
 fn violated(findings: &Findings<'_>, check: CheckId) -> Violated {
     let info = check.info();
-    let explanation = check.explain(findings.attempt, findings.vmcs(), findings.memory);
+    let explanation = findings.diagnosis.explain(check);
     let value = |value: Option<u64>| value.map_or(Value::Null, |value| Number(value).to_string().into());
     Violated {
         id: info.id,
@@ -107,7 +112,7 @@ fn violated(findings: &Findings<'_>, check: CheckId) -> Violated {
         }),
         repair: explanation.repair().map(|repair| {
             let Repair { field, old, new } = repair;
-            Change { field: field.info().name, old: Number(old), new: Number(new), text: repair.to_string() }
+            RepairAnswer { field: field.info().name, old: Number(old), new: Number(new), text: repair.to_string() }
         }),
     }
 }
@@ -126,9 +131,6 @@ fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
             let (leaf, subleaf) = leaf.query();
             format!("CPUID.{leaf:02X}H.{subleaf}")
         }));
-        if unknown.facts.perf_capabilities() {
-            names.push("IA32_PERF_CAPABILITIES".to_owned());
-        }
     } else if unknown.facts != Default::default() {
         names.push("the processor (name it with --profile)".to_owned());
     }
@@ -150,66 +152,27 @@ fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
 
 /// What there is to know of the dump, and how the report of it fits the checks.
 fn notes(findings: &Findings<'_>) -> Vec<String> {
-    let mut notes = findings.dump.notes.clone();
-    let Some(reported) = findings.dump.reported else { return notes };
-    let verdict = &findings.verdict;
-    let leads_there = |check: &CheckId| outcomes(&check.info().failure).any(|outcome| reported.is(outcome));
-    if !verdict.violated.iter().any(|check| leads_there(&check)) {
-        let candidates = verdict.undecidable.iter().filter(|check| leads_there(check)).count();
-        notes.push(if candidates > 0 {
-            format!(
-                "{} is not explained by what is known: its cause is one of {candidates} undecidable checks{}",
-                reported.outcome,
-                guess(findings, leads_there).unwrap_or_default(),
-            )
-        } else {
-            format!("{} is not explained by any check over these values", reported.outcome)
-        });
-    }
-    for check in verdict.violated.iter().filter(|check| settled(reported.outcome, check.info().phase) == Some(true)) {
-        notes.push(format!(
-            "{check} is violated by these values, but the processor got past it: something here is not what the VMCS held"
-        ));
-    }
-    notes
-}
-
-/// Which check would explain the report on a processor that is known.
-fn guess(findings: &Findings<'_>, leads_there: impl Fn(&CheckId) -> bool) -> Option<String> {
-    if findings.profiled {
-        return None;
-    }
-    let profiles = NamedProfile::embedded();
-    let mut explaining: BTreeMap<CheckId, usize> = BTreeMap::new();
-    for profile in profiles {
-        let capabilities = Capabilities::new(&profile.profile);
-        let attempt = EntryAttempt { capabilities: &capabilities, ..findings.attempt };
-        let verdict = judge_partial(attempt, findings.vmcs(), findings.memory);
-        let mut checks = verdict.violated.iter().filter(&leads_there);
-        if let (Some(check), None) = (checks.next(), checks.next()) {
-            *explaining.entry(check).or_default() += 1;
-        }
-    }
-    let (check, count) = explaining.into_iter().max_by_key(|(_, count)| *count)?;
-    Some(format!(
-        "; {check} would explain it on {count} of the {} processors that `vmcs caps list` knows, so name yours with --profile",
-        profiles.len()
-    ))
-}
-
-/// What an outcome says of the checks of a phase: they passed, or (`false`) they were not made.
-fn settled(outcome: Outcome, phase: Phase) -> Option<bool> {
-    let reached = match outcome {
-        Outcome::FailValid(_) => Phase::ControlsAndHost,
-        Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. } => Phase::GuestState,
-        Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. } => Phase::MsrLoading,
-        _ => return None,
+    let Findings { diagnosis, profiled } = findings;
+    let dump = &diagnosis.entry().dump;
+    let reported = dump.reported.map_or_else(String::new, |reported| reported.outcome.to_string());
+    let guess = || {
+        let Guess { check, processors, of } = diagnosis.guess().filter(|_| !profiled)?;
+        Some(format!(
+            "; {check} would explain it on {processors} of the {of} processors that `vmcs caps list` knows, so name yours with \
+             --profile"
+        ))
     };
-    match phase.cmp(&reached) {
-        std::cmp::Ordering::Less => Some(true),
-        std::cmp::Ordering::Equal => None,
-        std::cmp::Ordering::Greater => Some(false),
-    }
+    let text = |note: Note| match note {
+        Note::CauseUndecidable(candidates) => format!(
+            "{reported} is not explained by what is known: its cause is one of {candidates} undecidable checks{}",
+            guess().unwrap_or_default(),
+        ),
+        Note::Unexplained => format!("{reported} is not explained by any check over these values"),
+        Note::GotPast(check) => format!(
+            "{check} is violated by these values, but the processor got past it: something here is not what the VMCS held"
+        ),
+    };
+    dump.notes.iter().cloned().chain(diagnosis.notes().into_iter().map(text)).collect()
 }
 
 /// Checks of a group that are listed.
@@ -220,7 +183,7 @@ const GROUPS: usize = 16;
 /// Prints the answer for people.
 pub(super) fn text(findings: &Findings<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let Findings { dump, verdict, .. } = findings;
+    let (dump, verdict) = (&findings.diagnosis.entry().dump, findings.diagnosis.verdict());
     let total = vmcs_model::field::FIELDS.len();
     let fields = if dump.known() == 1 { "field" } else { "fields" };
     writeln!(out, "{}: {} of {total} {fields} known", dump.format, dump.known())?;
@@ -238,7 +201,7 @@ pub(super) fn text(findings: &Findings<'_>) -> io::Result<()> {
         writeln!(out, "\nViolated:")?;
     }
     for check in verdict.violated.iter() {
-        let explanation = check.explain(findings.attempt, findings.vmcs(), findings.memory).to_string();
+        let explanation = findings.diagnosis.explain(check).to_string();
         writeln!(out, "  {}", explanation.replace('\n', "\n  "))?;
     }
     undecidable(findings, &mut out)?;
@@ -254,19 +217,18 @@ pub(super) fn text(findings: &Findings<'_>) -> io::Result<()> {
 
 /// Prints what cannot be decided, by what is missing.
 fn undecidable(findings: &Findings<'_>, out: &mut impl Write) -> io::Result<()> {
-    let undecidable = &findings.verdict.undecidable;
+    let undecidable = &findings.diagnosis.verdict().undecidable;
     if undecidable.is_empty() {
         return Ok(());
     }
     let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let (mut passed, mut not_reached) = (0, 0);
     for check in undecidable.iter() {
-        let outcome = findings.dump.reported.map(|reported| reported.outcome);
-        match outcome.and_then(|outcome| settled(outcome, check.info().phase)) {
-            Some(true) => passed += 1,
-            Some(false) => not_reached += 1,
+        match findings.diagnosis.settled(check) {
+            Some(Settled::Passed) => passed += 1,
+            Some(Settled::NotReached) => not_reached += 1,
             None => {
-                let missing = names(&findings.unknowns(check), findings.profiled).join(", ");
+                let missing = names(&findings.diagnosis.unknowns(check), findings.profiled).join(", ");
                 groups.entry(missing).or_default().push(check.info().id);
             }
         }

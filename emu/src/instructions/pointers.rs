@@ -1,25 +1,27 @@
-//! VMCLEAR, VMPTRLD and VMPTRST.
+//! VMCLEAR, VMPTRLD and VMPTRST, which change or store the current-VMCS pointer.
 
 use vmcs_model::LaunchState;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::formats::{RegionHeader, exit_reason};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
 impl LogicalProcessor {
-    /// VMCLEAR: make the VMCS at `address` inactive and clear. Its fields keep their values; its revision identifier
+    /// Executes VMCLEAR, which makes the VMCS at the physical address `address` inactive and its launch state clear. If
+    /// it was current, there is no current VMCS afterwards. Its fields keep their values, and its revision identifier
     /// does not matter. SDM 31.3, VMCLEAR Clear Virtual-Machine Control Structure.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfail(2), VMfail(3).
-    pub fn vmclear(&mut self, address: u64) -> Result<(), Failure> {
+    /// `#UD`, a VM exit, `#GP(0)`, VMfail(2) if the address is not aligned or too wide, VMfail(3) if it is that of the
+    /// VMXON region.
+    pub fn vmclear(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMCLEAR)?;
             if !cpu.is_region_address(address) {
-                return Err(Failure::valid(2));
+                return Err(InstructionFailure::valid(2));
             }
             if address == cpu.cpu.vmxon_pointer {
-                return Err(Failure::valid(3));
+                return Err(InstructionFailure::valid(3));
             }
             let region = cpu.region_mut(address);
             region.launch_state = LaunchState::Clear;
@@ -31,25 +33,27 @@ impl LogicalProcessor {
         })
     }
 
-    /// VMPTRLD: make the VMCS at `address` active and current. SDM 31.3, VMPTRLD Load Pointer to Virtual-Machine
-    /// Control Structure.
+    /// Executes VMPTRLD, which makes the VMCS at the physical address `address` active and current. If it fails, the
+    /// current VMCS stays the same. SDM 31.3, VMPTRLD Load Pointer to Virtual-Machine Control Structure.
     ///
     /// # Errors
-    /// `#UD`, a VM exit, `#GP(0)`, VMfail(9), VMfail(10), VMfail(11). The current VMCS stays the same.
-    pub fn vmptrld(&mut self, address: u64) -> Result<(), Failure> {
+    /// `#UD`, a VM exit, `#GP(0)`, VMfail(9) if the address is not aligned or too wide, VMfail(10) if it is that of the
+    /// VMXON region, VMfail(11) if the region has another revision identifier or is a shadow VMCS that the processor
+    /// does not support.
+    pub fn vmptrld(&mut self, address: u64) -> Result<(), InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMPTRLD)?;
             if !cpu.is_region_address(address) {
-                return Err(Failure::valid(9));
+                return Err(InstructionFailure::valid(9));
             }
             if address == cpu.cpu.vmxon_pointer {
-                return Err(Failure::valid(10));
+                return Err(InstructionFailure::valid(10));
             }
             let header = RegionHeader::from_bits(cpu.memory.read_u32(address));
             if header.revision() != cpu.capabilities.revision()
                 || (header.shadow() && !cpu.capabilities.vmcs_shadowing())
             {
-                return Err(Failure::valid(11));
+                return Err(InstructionFailure::valid(11));
             }
             let region = cpu.region_mut(address);
             region.active = true;
@@ -59,12 +63,12 @@ impl LogicalProcessor {
         })
     }
 
-    /// VMPTRST: the current-VMCS pointer, FFFFFFFF_FFFFFFFFH if there is no current VMCS. SDM 31.3, VMPTRST Store
-    /// Pointer to Virtual-Machine Control Structure.
+    /// Executes VMPTRST, and returns the current-VMCS pointer: FFFFFFFF_FFFFFFFFH if there is no current VMCS. SDM
+    /// 31.3, VMPTRST Store Pointer to Virtual-Machine Control Structure.
     ///
     /// # Errors
     /// `#UD`, a VM exit, `#GP(0)`.
-    pub fn vmptrst(&mut self) -> Result<u64, Failure> {
+    pub fn vmptrst(&mut self) -> Result<u64, InstructionFailure> {
         self.execute(|cpu| {
             cpu.require_root(exit_reason::VMPTRST)?;
             Ok(cpu.cpu.vmcs_pointer)

@@ -1,4 +1,7 @@
-//! VMCALL in VMX root operation, the way into the dual-monitor treatment of SMIs and SMM.
+//! VMCALL.
+//!
+//! In a guest it is a call to the monitor, that is, a VM exit. In VMX root operation it is the way into the
+//! dual-monitor treatment of SMIs and SMM, which most of this file is about.
 
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, FieldValue};
@@ -6,7 +9,7 @@ use vmcs_model::formats::{ExitReason, exit_reason};
 use vmcs_model::registers::Rflags;
 use vmcs_model::{LaunchState, VmxOperation};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
 /// IA32_VMX_BASIC\[49\]: the dual-monitor treatment is supported.
 const DUAL_MONITOR: u64 = 1 << 49;
@@ -18,38 +21,41 @@ const MSEG_BASE: u64 = 0xFFFF_F000;
 const MONITOR_IA32E: u32 = 1 << 0;
 
 impl LogicalProcessor {
-    /// VMCALL. It never succeeds: it ends in a VM exit to the monitor, in an SMM VM exit, or fails. SDM 31.3, VMCALL
-    /// Call to VM Monitor, and 32.15.6, Activating the Dual-Monitor Treatment.
+    /// Executes VMCALL. It never succeeds: from a guest it is a VM exit to the monitor, from VMX root operation an SMM
+    /// VM exit to the SMM-transfer monitor, and otherwise it fails. SDM 31.3, VMCALL Call to VM Monitor, and 32.15.6,
+    /// Activating the Dual-Monitor Treatment.
     ///
     /// An SMM VM exit leaves the processor in SMM with the SMM-transfer VMCS current and the exit recorded there. The
-    /// monitor's own state, which comes from its MSEG header, is not modelled.
+    /// state that the SMM-transfer monitor starts with, which comes from its MSEG header, is not modelled.
     ///
     /// # Errors
-    /// Always: `#UD`, a VM exit, `#GP(0)`, VMfail(1), VMfailInvalid, VMfailValid(19), (20), (22), (24), an SMM VM exit.
-    pub fn vmcall(&mut self) -> Result<(), Failure> {
+    /// Always: `#UD`, a VM exit, `#GP(0)`, VMfail(1) if there is no SMM-transfer monitor to call, VMfailInvalid without
+    /// a current VMCS, an SMM VM exit, or VMfailValid with 19 (the launch state is not clear), 20 (VM-exit controls),
+    /// 22 (MSEG revision identifier) or 24 (SMM-monitor features).
+    pub fn vmcall(&mut self) -> Result<(), InstructionFailure> {
         self.execute(|cpu| Err(cpu.execute_vmcall()))
     }
 
-    fn execute_vmcall(&mut self) -> Failure {
+    fn execute_vmcall(&mut self) -> InstructionFailure {
         match self.cpu.vmx {
-            VmxOperation::Outside => return Failure::UNDEFINED_OPCODE,
+            VmxOperation::Outside => return InstructionFailure::UNDEFINED_OPCODE,
             // Before every test of mode and CPL.
             VmxOperation::NonRoot => {
-                return Failure::Exit { reason: exit_reason::VMCALL };
+                return InstructionFailure::Exit { reason: exit_reason::VMCALL };
             }
             VmxOperation::Root => {}
         }
         if self.cpu.rflags.contains(Rflags::VM) || self.cpu.compatibility_mode() {
-            return Failure::UNDEFINED_OPCODE;
+            return InstructionFailure::UNDEFINED_OPCODE;
         }
         if self.cpu.cpl > 0 || self.cpu.seam {
-            return Failure::GENERAL_PROTECTION;
+            return InstructionFailure::GENERAL_PROTECTION;
         }
         if self.cpu.smm
             || self.capabilities.basic & DUAL_MONITOR == 0
             || self.platform.smm_monitor_ctl & MONITOR_VALID == 0
         {
-            return Failure::valid(1);
+            return InstructionFailure::valid(1);
         }
         if self.platform.dual_monitor_active {
             return self.exit_to_smm_monitor(self.platform.smm_transfer_pointer);
@@ -60,34 +66,34 @@ impl LogicalProcessor {
         self.exit_to_smm_monitor(self.cpu.vmcs_pointer)
     }
 
-    /// What must hold for VMCALL to activate the dual-monitor treatment. SDM 32.15.6.1, Initial Checks, and
+    /// Tests what must hold for VMCALL to activate the dual-monitor treatment. SDM 32.15.6.1, Initial Checks, and
     /// 32.15.6.2, Updating the Current-VMCS and Executive-VMCS Pointers.
-    fn check_activation(&self) -> Result<(), Failure> {
+    fn check_activation(&self) -> Result<(), InstructionFailure> {
         if self.cpu.vmcs_pointer == NO_POINTER {
-            return Err(Failure::Invalid);
+            return Err(InstructionFailure::Invalid);
         }
         if self.current().is_some_and(|region| region.launch_state != LaunchState::Clear) {
-            return Err(Failure::valid(19));
+            return Err(InstructionFailure::valid(19));
         }
         if !self.exit_controls_valid() {
-            return Err(Failure::valid(20));
+            return Err(InstructionFailure::valid(20));
         }
         let mseg = self.platform.smm_monitor_ctl & MSEG_BASE;
         if u64::from(self.memory.read_u32(mseg)) != self.capabilities.misc >> 32 {
-            return Err(Failure::valid(22));
+            return Err(InstructionFailure::valid(22));
         }
         let features = self.memory.read_u32(mseg + 4);
         let ia32e = features & MONITOR_IA32E != 0;
         if features & !MONITOR_IA32E != 0
             || (!ia32e && self.in_64_bit_mode())
-            || (ia32e && !self.capabilities.intel_64())
+            || (ia32e && !self.capabilities.may_have_intel_64())
         {
-            return Err(Failure::valid(24));
+            return Err(InstructionFailure::valid(24));
         }
         Ok(())
     }
 
-    /// The VM-exit controls respect their reserved bits.
+    /// Whether the VM-exit controls of the current VMCS have no reserved bit wrong.
     fn exit_controls_valid(&self) -> bool {
         let primary = self.primary_exit().to_raw();
         let secondary = self.secondary_exit().to_raw();
@@ -96,8 +102,8 @@ impl LogicalProcessor {
             && self.capabilities.secondary_exit.forbidden(secondary) == 0
     }
 
-    /// An SMM VM exit from VMX root operation. SDM 32.15.2, SMM VM Exits.
-    fn exit_to_smm_monitor(&mut self, transfer_pointer: u64) -> Failure {
+    /// Makes an SMM VM exit from VMX root operation, to the VMCS at `transfer_pointer`. SDM 32.15.2, SMM VM Exits.
+    fn exit_to_smm_monitor(&mut self, transfer_pointer: u64) -> InstructionFailure {
         self.platform.dual_monitor_active = true;
         self.platform.smm_transfer_pointer = transfer_pointer;
         self.cpu.vmcs_pointer = transfer_pointer;
@@ -108,6 +114,6 @@ impl LogicalProcessor {
         fields.set(field::EXECUTIVE_VMCS_POINTER, vmxon_pointer);
         fields.set(field::EXIT_REASON, reason);
         fields.set(field::EXIT_QUALIFICATION, 0);
-        Failure::Exit { reason: exit_reason::VMCALL }
+        InstructionFailure::Exit { reason: exit_reason::VMCALL }
     }
 }

@@ -1,34 +1,36 @@
-//! VMFUNC: EPTP switching.
+//! VMFUNC, with its one function: EPTP switching.
 
 use vmcs_model::VmxOperation;
 use vmcs_model::controls::{Secondary, VmFunctions};
 use vmcs_model::field;
 use vmcs_model::formats::{Eptp, exit_reason};
 
-use crate::{Failure, LogicalProcessor};
+use crate::{InstructionFailure, LogicalProcessor};
 
-/// VM function 0.
+/// The number of the VM function EPTP switching.
 const EPTP_SWITCHING: u32 = 0;
-/// Entries of the EPTP list.
+/// How many entries an EPTP list has.
 const EPTP_LIST_ENTRIES: u32 = 512;
 
 impl LogicalProcessor {
-    /// VMFUNC: invoke VM function `eax`. No CPL is required, and no flag changes. SDM 31.3, VMFUNC Invoke VM Function,
-    /// and 26.5.6, VM Functions.
+    /// Executes VMFUNC, with which a guest invokes the VM function `eax` without a VM exit. For EPTP switching (0),
+    /// `ecx` is the index into the EPTP list. It works at every CPL and changes no flag. SDM 31.3, VMFUNC Invoke VM
+    /// Function, and 26.5.6, VM Functions.
     ///
     /// # Errors
-    /// `#UD`, a VM exit.
-    pub fn vmfunc(&mut self, eax: u32, ecx: u32) -> Result<(), Failure> {
+    /// `#UD` outside a guest, without “enable VM functions” and for numbers above 63; a VM exit if the function is not
+    /// enabled or the EPTP cannot be switched to.
+    pub fn vmfunc(&mut self, eax: u32, ecx: u32) -> Result<(), InstructionFailure> {
         self.attempt(|cpu| {
             if cpu.cpu.vmx != VmxOperation::NonRoot
                 || !cpu.secondary().contains(Secondary::ENABLE_VM_FUNCTIONS)
                 || eax >= u64::BITS
             {
-                return Err(Failure::UNDEFINED_OPCODE);
+                return Err(InstructionFailure::UNDEFINED_OPCODE);
             }
             let enabled = cpu.current_fields().get(field::VM_FUNCTION_CONTROLS);
             if !enabled.intersects(VmFunctions::from_bits_retain(1 << eax)) || eax != EPTP_SWITCHING {
-                return Err(Failure::Exit { reason: exit_reason::VMFUNC });
+                return Err(InstructionFailure::Exit { reason: exit_reason::VMFUNC });
             }
             cpu.switch_eptp(ecx)?;
             cpu.end_blocking();
@@ -36,9 +38,9 @@ impl LogicalProcessor {
         })
     }
 
-    /// SDM 26.5.6.3, EPTP Switching.
-    fn switch_eptp(&mut self, ecx: u32) -> Result<(), Failure> {
-        let exit = Failure::Exit { reason: exit_reason::VMFUNC };
+    /// Makes entry `ecx` of the EPTP list the EPT pointer. SDM 26.5.6.3, EPTP Switching.
+    fn switch_eptp(&mut self, ecx: u32) -> Result<(), InstructionFailure> {
+        let exit = InstructionFailure::Exit { reason: exit_reason::VMFUNC };
         if ecx >= EPTP_LIST_ENTRIES {
             return Err(exit);
         }

@@ -1,6 +1,6 @@
 //! VMLAUNCH and VMRESUME.
 
-use vmcs_emu::{Entry, Failure, LogicalProcessor};
+use vmcs_emu::{EntryResult, InstructionFailure, LogicalProcessor};
 use vmcs_model::controls::{Entry as EntryControls, PinBased};
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{
@@ -16,14 +16,14 @@ use crate::support::{OTHER, REVISION, SHADOW, VMCS, VMXON_REGION, ready, root, s
 /// Success, or the way in which the instruction fails; failed entries (rows 14 and 15) are in `failures`.
 fn vmlaunch(cpu: &mut LogicalProcessor) -> Outcome {
     match cpu.vmlaunch()? {
-        Entry::Entered => Ok(0),
+        EntryResult::Entered => Ok(0),
         other => panic!("{other:?}"),
     }
 }
 
 fn vmresume(cpu: &mut LogicalProcessor) -> Outcome {
     match cpu.vmresume()? {
-        Entry::Entered => Ok(0),
+        EntryResult::Entered => Ok(0),
         other => panic!("{other:?}"),
     }
 }
@@ -80,7 +80,7 @@ fn deactivating(mut cpu: LogicalProcessor) -> LogicalProcessor {
     cpu
 }
 
-fn with_executive(mut cpu: LogicalProcessor, change: impl FnOnce(&mut vmcs_emu::Region)) -> LogicalProcessor {
+fn with_executive(mut cpu: LogicalProcessor, change: impl FnOnce(&mut vmcs_emu::VmcsRegion)) -> LogicalProcessor {
     change(cpu.region_mut(OTHER));
     cpu
 }
@@ -136,7 +136,7 @@ fn vmresume_rows() {
     check(rows);
 }
 
-fn no_pin_controls(region: &mut vmcs_emu::Region) {
+fn no_pin_controls(region: &mut vmcs_emu::VmcsRegion) {
     region.fields.set(PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::empty());
 }
 
@@ -192,6 +192,6 @@ fn an_entry_can_follow_another_processor() {
     let verdict = cpu.verdict(instruction);
     assert!(verdict.permits(&seven) && verdict.permits(&eight));
     assert_eq!(cpu.decide(instruction), seven);
-    assert_eq!(cpu.enter_as(instruction, eight), Err(Failure::valid(8)));
+    assert_eq!(cpu.enter_as(instruction, eight), Err(InstructionFailure::valid(8)));
     assert_eq!(cpu.vmread(0x4400), Ok(8));
 }

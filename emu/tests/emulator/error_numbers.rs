@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vmcs_emu::{Failure, LogicalProcessor};
+use vmcs_emu::{InstructionFailure, LogicalProcessor};
 use vmcs_model::LaunchState;
 use vmcs_model::controls::{Entry, Exit, PinBased};
 use vmcs_model::field::{
@@ -14,7 +14,7 @@ use vmcs_model::msr::CapabilityMsr;
 
 use crate::support::{MSEG, OTHER, VMCS, VMXON_REGION, get, profile_with, ready_of, set};
 
-type Case = (u32, fn(&mut LogicalProcessor) -> Option<Failure>);
+type Case = (u32, fn(&mut LogicalProcessor) -> Option<InstructionFailure>);
 
 fn in_smm(cpu: &mut LogicalProcessor) {
     cpu.cpu_mut().smm = true;
@@ -114,10 +114,10 @@ fn every_error_number_is_produced() {
     let read_only = profile_with(CapabilityMsr::Misc, |misc| misc & !(1 << 29));
     for (number, provoke) in CASES {
         let mut cpu = ready_of(&read_only);
-        assert_eq!(provoke(&mut cpu), Some(Failure::valid(*number)));
+        assert_eq!(provoke(&mut cpu), Some(InstructionFailure::valid(*number)));
         cpu.cpu_mut().smm = false;
         assert_eq!(cpu.vmread(0x4400), Ok(u64::from(*number)), "the VM-instruction error field");
-        assert_eq!(Failure::valid(*number).status(), Some(1));
+        assert_eq!(InstructionFailure::valid(*number).status(), Some(1));
     }
     let produced: BTreeSet<u32> = CASES.iter().map(|(number, _)| *number).collect();
     let assigned: BTreeSet<u32> = InstructionError::MEANINGS.iter().map(|(number, _)| *number).collect();

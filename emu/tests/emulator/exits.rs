@@ -1,9 +1,10 @@
 //! What VM exits record, save and load. SDM 28, VM Exits.
 
-use vmcs_emu::{Entry, ExitError, Failure, VmExit};
+use vmcs_emu::{EntryResult, ExitError, InstructionFailure, VmExit};
 use vmcs_model::VmxOperation;
 use vmcs_model::controls::{self, Exit};
 use vmcs_model::field::*;
+use vmcs_model::formats::event_type::{EXTERNAL_INTERRUPT, HARDWARE_EXCEPTION, NMI, SOFTWARE_EXCEPTION};
 use vmcs_model::formats::{ExitReason, Interruptibility, InterruptionInformation, PendingDebug};
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr4, Efer, Rflags};
@@ -18,8 +19,6 @@ const EXCEPTION: u16 = 0;
 const EPT_VIOLATION: u16 = 48;
 
 const PREEMPTION_TIMER: u16 = 52;
-
-const TPR_BELOW_THRESHOLD: u16 = 43;
 
 #[test]
 fn an_exit_without_a_change_writes_only_what_it_must() {
@@ -82,7 +81,7 @@ fn misc_bit_5_stores_lma_in_the_entry_controls() {
     for (misc_5, stored) in [(true, false), (false, true)] {
         let profile = profile_with(CapabilityMsr::Misc, |misc| misc & !(1 << 5) | u64::from(misc_5) << 5);
         let mut cpu = ready_of(&profile);
-        assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
+        assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
         cpu.cpu_mut().efer.remove(Efer::LMA);
         leave(&mut cpu);
         assert_eq!(get(&cpu, VM_ENTRY_CONTROLS).contains(controls::Entry::IA_32E_MODE_GUEST), stored);
@@ -93,33 +92,88 @@ fn misc_bit_5_stores_lma_in_the_entry_controls() {
 fn mov_ss_blocking_goes_in_and_out() {
     let mut cpu = guest_with(|vmcs| vmcs.set(GUEST_INTERRUPTIBILITY_STATE, Interruptibility::MOV_SS));
     assert!(cpu.cpu().mov_ss_blocking);
-    assert_eq!(cpu.vmptrst(), Err(Failure::Exit { reason: 22 }));
+    assert_eq!(cpu.vmptrst(), Err(InstructionFailure::Exit { reason: 22 }));
     assert_eq!(get(&cpu, GUEST_INTERRUPTIBILITY_STATE), Interruptibility::MOV_SS);
     assert!(!cpu.cpu().mov_ss_blocking);
 }
 
+/// The guest leaves with RF as `rf` says; whether RF is saved as 1.
+fn saves_rf(exit: VmExit, rf: bool) -> bool {
+    let mut cpu = guest();
+    cpu.cpu_mut().rflags.set(Rflags::RF, rf);
+    assert_eq!(cpu.vm_exit(exit), Ok(()));
+    let saved = get(&cpu, GUEST_RFLAGS);
+    assert_eq!(saved - Rflags::RF, Rflags::FIXED1);
+    saved.contains(Rflags::RF)
+}
+
+/// Every instruction of Appendix C, and those that only some editions list: 70, 80, 81, 84, 85.
 #[test]
-fn rf_is_saved_by_the_kind_of_exit() {
-    for (reason, before, saved) in [
-        (HLT, Rflags::RF, Rflags::empty()),
-        (EPT_VIOLATION, Rflags::empty(), Rflags::RF),
-        (PREEMPTION_TIMER, Rflags::RF, Rflags::RF),
-        (PREEMPTION_TIMER, Rflags::empty(), Rflags::empty()),
+fn exits_by_instructions_save_rf_as_0() {
+    let instructions = [
+        10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 36, 39, 40, 46, 47,
+        50, 51, 53, 54, 55, 57, 58, 59, 60, 61, 63, 64, 65, 67, 68, 69, 70, 72, 73, 76, 77, 78, 79, 80, 81, 84, 85,
+    ];
+    for reason in 1..90 {
+        let accesses = [44, 48, 49, 62, 66].contains(&reason);
+        assert_eq!(saves_rf(VmExit::new(reason, 0), false), accesses, "{reason}");
+        assert_eq!(saves_rf(VmExit::new(reason, 0), true), !instructions.contains(&reason), "{reason}");
+    }
+}
+
+fn event(event_type: u8, vector: u8) -> InterruptionInformation {
+    InterruptionInformation::new().with_vector(vector).with_event_type(event_type).with_valid(true)
+}
+
+/// As the delivery of the event would have pushed it.
+#[test]
+fn exits_by_faults_save_rf_as_1() {
+    const GENERAL_DETECT: u64 = 1 << 13;
+    for (information, qualification, saved) in [
+        (event(HARDWARE_EXCEPTION, 6), 0, true),
+        (event(HARDWARE_EXCEPTION, 14), 0x1234, true),
+        (event(HARDWARE_EXCEPTION, 21), 0, true),
+        (event(HARDWARE_EXCEPTION, 1), 1, false),
+        (event(HARDWARE_EXCEPTION, 1), GENERAL_DETECT, true),
+        (event(HARDWARE_EXCEPTION, 18), 0, false),
+        (event(SOFTWARE_EXCEPTION, 3), 0, false),
+        (event(NMI, 2), 0, false),
     ] {
-        let mut cpu = guest();
-        cpu.cpu_mut().rflags |= before;
-        assert_eq!(cpu.vm_exit(VmExit::new(reason, 0)), Ok(()));
-        assert_eq!(get(&cpu, GUEST_RFLAGS), Rflags::FIXED1 | saved, "{reason}");
+        let exit = VmExit { event: information, ..VmExit::new(EXCEPTION, qualification) };
+        assert_eq!(saves_rf(exit, false), saved, "{information:?}");
+        assert!(saves_rf(exit, true), "{information:?}");
+    }
+    for (original, saved) in [(event(HARDWARE_EXCEPTION, 13), true), (event(EXTERNAL_INTERRUPT, 13), false)] {
+        let exit = VmExit { original_event: original, ..VmExit::new(EPT_VIOLATION, 0) };
+        assert_eq!(saves_rf(exit, false), saved, "during the delivery of {original:?}");
     }
 }
 
 #[test]
 fn pending_debug_exceptions_are_cleared_by_most_exits() {
-    for (reason, kept) in [(HLT, false), (TPR_BELOW_THRESHOLD, true)] {
-        let mut cpu = guest_with(|vmcs| vmcs.set(GUEST_PENDING_DEBUG_EXCEPTIONS, PendingDebug::B0));
-        assert_eq!(cpu.vm_exit(VmExit::new(reason, 0)), Ok(()));
-        assert_eq!(!get(&cpu, GUEST_PENDING_DEBUG_EXCEPTIONS).is_empty(), kept);
+    const ASYNCHRONOUS: u64 = 1 << 16;
+    let by = |information| VmExit { event: information, ..VmExit::new(EXCEPTION, 0) };
+    let saved = |exit, blocking| {
+        let mut cpu = guest_with(|vmcs| {
+            vmcs.set(GUEST_PENDING_DEBUG_EXCEPTIONS, PendingDebug::B0);
+            vmcs.set(GUEST_INTERRUPTIBILITY_STATE, blocking);
+        });
+        assert_eq!(cpu.vm_exit(exit), Ok(()));
+        !get(&cpu, GUEST_PENDING_DEBUG_EXCEPTIONS).is_empty()
+    };
+    let (open, mov_ss) = (Interruptibility::empty(), Interruptibility::MOV_SS);
+    for reason in 1..90 {
+        let kept = [3, 5, 6, 37, 43, 45, 56, 74].contains(&reason);
+        assert_eq!(saved(VmExit::new(reason, 0), open), kept, "{reason}");
+        assert!(saved(VmExit::new(reason, 0), mov_ss), "{reason}");
+        let access = [44, 48, 62, 66].contains(&reason);
+        assert_eq!(saved(VmExit::new(reason, ASYNCHRONOUS), open), kept || access, "{reason}");
     }
+    for (vector, kept, kept_under_mov_ss) in [(18, true, true), (1, false, false), (14, false, true)] {
+        let exit = by(event(HARDWARE_EXCEPTION, vector));
+        assert_eq!((saved(exit, open), saved(exit, mov_ss)), (kept, kept_under_mov_ss), "vector {vector}");
+    }
+    assert!(!saved(by(event(NMI, 2)), open));
 }
 
 #[test]

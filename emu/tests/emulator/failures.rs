@@ -1,15 +1,18 @@
 //! Failed VM entries, MSR areas and VMX aborts. SDM 27.8, VM-Entry Failures During or After Loading Guest State, and
 //! 28.7, VMX Aborts.
 
-use vmcs_emu::{Entry, ExitError, Failure, LogicalProcessor, VmExit, VmxAbort};
+use vmcs_emu::{EntryResult, ExitError, InstructionFailure, LogicalProcessor, VmExit, VmxAbort};
 use vmcs_model::controls::{self, Exit};
 use vmcs_model::field::*;
 use vmcs_model::formats::InterruptionInformation;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::MsrValue;
 use vmcs_model::registers::{Cr4, Efer, Rflags};
 use vmcs_model::{LaunchState, Vmcs, VmxOperation};
 
 use crate::support::{
-    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, ready, set, with_entry_control,
+    HLT, HOST_RIP_VALUE, PAGE, VMCS, changed, fields, get, guest, guest_with, leave, profile, ready, ready_of, set,
+    with_entry_control,
 };
 
 /// An entry that fails for a reserved bit of the guest's CR4.
@@ -25,7 +28,7 @@ fn failing() -> LogicalProcessor {
 fn entry_14_a_failed_entry_writes_reason_and_qualification_only() {
     let mut cpu = failing();
     let before = fields(&cpu);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 33, qualification: 0 }));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Failed { reason: 33, qualification: 0 }));
     assert_eq!(get(&cpu, EXIT_REASON).into_bits(), 1 << 31 | 33);
     assert!(get(&cpu, VM_ENTRY_INTERRUPTION_INFORMATION).valid());
     assert_eq!(changed(&before, &fields(&cpu)), [EXIT_REASON.id()]);
@@ -33,14 +36,14 @@ fn entry_14_a_failed_entry_writes_reason_and_qualification_only() {
     assert_eq!((cpu.cpu().vmx, cpu.cpu().rflags), (VmxOperation::Root, Rflags::FIXED1));
     assert_eq!(cpu.register(GUEST_RIP), HOST_RIP_VALUE);
     set(&mut cpu, GUEST_CR4, Cr4::from_bits_retain(0x2620));
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered), "the launch state is still clear");
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered), "the launch state is still clear");
 }
 
 #[test]
 fn entry_14_the_link_pointer_has_qualification_4() {
     let mut cpu = ready();
     set(&mut cpu, VMCS_LINK_POINTER, 1);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 33, qualification: 4 }));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Failed { reason: 33, qualification: 4 }));
     assert_eq!(get(&cpu, EXIT_QUALIFICATION), 4);
 }
 
@@ -64,13 +67,13 @@ fn entry_15_msr_loading_reports_the_entry_that_failed() {
     area(&mut cpu, 0, KERNEL_GS_BASE.into(), 0x1234);
     area(&mut cpu, 1, FS_BASE, 0);
     let before = fields(&cpu);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Failed { reason: 34, qualification: 2 }));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Failed { reason: 34, qualification: 2 }));
     assert_eq!(cpu.msr(KERNEL_GS_BASE), 0x1234, "the first entry stays loaded");
     assert_eq!(cpu.register(GUEST_IA32_PAT), 0x0706, "no control of the exit reloads it");
     assert_eq!(cpu.register(GUEST_RIP), HOST_RIP_VALUE);
     assert_eq!(changed(&before, &fields(&cpu)), [EXIT_REASON.id(), EXIT_QUALIFICATION.id()]);
     area(&mut cpu, 1, 0x174, 0x10);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
     assert_eq!((cpu.msr(KERNEL_GS_BASE), cpu.register(GUEST_IA32_SYSENTER_CS)), (0x1234, 0x10));
 }
 
@@ -92,6 +95,32 @@ fn exits_store_and_load_msrs() {
     assert_eq!(cpu.msr(KERNEL_GS_BASE), 0x5678);
 }
 
+/// The MSRs of a profile hold what it says, IA32_FEATURE_CONTROL besides what VMXON needs, and the notification vector
+/// is part of IA32_UINTR_MISC.
+#[test]
+fn every_register_that_is_an_msr_is_read_and_written_as_one() {
+    const FEATURE_CONTROL: u32 = 0x3A;
+    const UINTR_MISC: u32 = 0x988;
+    let mut profile = profile();
+    profile.set_msr(CapabilityMsr::PerfCapabilities, MsrValue::Value(0x33C5));
+    profile.set_msr(CapabilityMsr::TmeActivate, MsrValue::Absent);
+    profile.set_msr(CapabilityMsr::FeatureControl, MsrValue::Value(0x2_0001));
+    let mut cpu = ready_of(&profile);
+    for msr in CapabilityMsr::ALL {
+        let expected = match (msr, profile.msr(msr)) {
+            (CapabilityMsr::FeatureControl, _) => 0x2_0005,
+            (_, value) => value.or_zero().expect("the profile has every MSR"),
+        };
+        assert_eq!(cpu.msr(msr.number()), expected, "{msr:?}");
+    }
+    cpu.set_msr(FEATURE_CONTROL, 0);
+    assert_eq!((cpu.msr(FEATURE_CONTROL), cpu.platform().feature_control), (0, 0));
+    cpu.set_msr(UINTR_MISC, 0xAB_1234_5678);
+    assert_eq!((cpu.register(GUEST_UINV), cpu.msr(UINTR_MISC)), (0xAB, 0xAB_1234_5678));
+    cpu.set_register(GUEST_UINV, 0x21);
+    assert_eq!(cpu.msr(UINTR_MISC), 0x21_1234_5678);
+}
+
 #[test]
 fn vmx_aborts_shut_the_processor_down() {
     type Prepare = fn(&mut Vmcs);
@@ -106,14 +135,18 @@ fn vmx_aborts_shut_the_processor_down() {
         }),
     ];
     for (abort, prepare) in cases {
-        let smm_only = if abort == VmxAbort::SavingGuestMsrs { 0x9E } else { 0x9B };
-        for bad in [0x802, smm_only, 1 << 32] {
+        let bad: &[u64] = match abort {
+            // IA32_SMBASE is read in SMM only, the others never.
+            VmxAbort::SavingGuestMsrs => &[0x802, 0x9E, 1 << 32, 0x49, 0x79, 0x10B, 0x4000_0000, 0x4000_00FF],
+            _ => &[0x802, 0x9B, 1 << 32],
+        };
+        for bad in bad.iter().copied() {
             let mut cpu = guest_with(prepare);
             area(&mut cpu, 0, bad, 0);
             assert_eq!(cpu.vm_exit(VmExit::new(HLT, 0)), Err(ExitError::Aborted(abort)), "{bad:#x}");
             assert_eq!(cpu.memory().read_u32(VMCS + 4), abort.indicator());
             assert_eq!(cpu.abort(), Some(abort));
-            assert_eq!(cpu.vmptrst(), Err(Failure::Shutdown));
+            assert_eq!(cpu.vmptrst(), Err(InstructionFailure::Shutdown));
             assert_eq!(cpu.vm_exit(VmExit::new(HLT, 0)), Err(ExitError::NotInGuest));
         }
     }

@@ -30,7 +30,7 @@ fn shadowing() -> LogicalProcessor {
     linked(&mut cpu.region_mut(VMCS).fields);
     cpu.memory_mut().write_u32(OTHER, REVISION | SHADOW);
     cpu.region_mut(OTHER).fields.set(GUEST_RIP, VALUE);
-    assert_eq!(cpu.vmlaunch(), Ok(vmcs_emu::Entry::Entered));
+    assert_eq!(cpu.vmlaunch(), Ok(vmcs_emu::EntryResult::Entered));
     cpu
 }
 
@@ -206,6 +206,6 @@ fn every_field_can_be_written_and_read_where_it_exists() {
 #[test]
 fn a_link_pointer_of_all_ones_is_no_vmcs() {
     let mut cpu = guest_with(|vmcs| assert_eq!(vmcs.get(VMCS_LINK_POINTER), NOWHERE));
-    assert_eq!(cpu.vmread(RIP), Err(vmcs_emu::Failure::Invalid));
+    assert_eq!(cpu.vmread(RIP), Err(vmcs_emu::InstructionFailure::Invalid));
     assert_eq!(get(&cpu, VM_INSTRUCTION_ERROR).0, 0);
 }

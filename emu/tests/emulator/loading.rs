@@ -1,6 +1,6 @@
 //! What VM entries load. SDM 27.3.2, Loading Guest State.
 
-use vmcs_emu::Entry;
+use vmcs_emu::EntryResult;
 use vmcs_model::controls::{self, Exit, Primary, Secondary};
 use vmcs_model::field::*;
 use vmcs_model::formats::{ActivityState, Interruptibility, InterruptionInformation, PendingDebug};
@@ -27,7 +27,7 @@ fn load_cr0_keeps_et_nw_cd() {
     let mut cpu = ready();
     cpu.cpu_mut().cr0.insert(Cr0::CD);
     set(&mut cpu, GUEST_CR0, Cr0::from_bits_retain(0x8001_0023) | Cr0::NW | Cr0::CD);
-    assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
     assert_eq!(cpu.cpu().cr0, Cr0::from_bits_retain(0x8001_0033) | Cr0::CD);
     leave(&mut cpu);
     assert_eq!(get(&cpu, GUEST_CR0), Cr0::from_bits_retain(0x8001_0033) | Cr0::CD, "the real bits are saved");
@@ -95,7 +95,7 @@ fn pdptes_of_a_pae_guest_come_from_the_vmcs_under_ept_and_from_memory_without() 
         if !ept {
             vmcs.set(SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, Secondary::empty());
         }
-        assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
+        assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
         assert!(!cpu.cpu().efer.contains(Efer::LMA));
         assert_eq!(cpu.register(GUEST_PDPTE1), if ept { 0x9001 } else { 0x8001 });
         leave(&mut cpu);
@@ -117,7 +117,7 @@ fn load_vid_virtualizes_the_ppr() {
         vmcs.set(SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, secondary | Secondary::VIRTUAL_INTERRUPT_DELIVERY);
         vmcs.set(VIRTUAL_APIC_ADDRESS, PAGE);
         vmcs.set(GUEST_INTERRUPT_STATUS, svi << 8);
-        assert_eq!(cpu.vmlaunch(), Ok(Entry::Entered));
+        assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
         assert_eq!(cpu.memory().read_u32(PAGE + 0xA0), vppr);
     }
 }

@@ -12,5 +12,6 @@ mod modes;
 mod operation;
 mod pointers;
 mod rows;
+mod shipped_profiles;
 mod support;
 mod vmcall_vmfunc;

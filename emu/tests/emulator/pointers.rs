@@ -33,7 +33,9 @@ fn width_32() -> LogicalProcessor {
 }
 
 fn width_48() -> LogicalProcessor {
-    ready_of(&profile_and(|profile| profile.tme_activate = 1 | 4 << 36))
+    ready_of(&profile_and(|profile| {
+        profile.set_msr(CapabilityMsr::TmeActivate, vmcs_model::profile::MsrValue::Value(1 | 4 << 36));
+    }))
 }
 
 fn header(value: u32) -> LogicalProcessor {

@@ -1,6 +1,6 @@
 //! Tables of outcomes.
 
-use vmcs_emu::{Failure, LogicalProcessor};
+use vmcs_emu::{InstructionFailure, LogicalProcessor};
 use vmcs_model::field::{EXIT_REASON, VM_INSTRUCTION_ERROR};
 use vmcs_model::formats::InstructionError;
 use vmcs_model::registers::Rflags;
@@ -10,23 +10,23 @@ use crate::support::profile;
 
 /// The number and condition of the row, the state, the instruction, the outcome.
 pub(crate) type Row = (&'static str, fn() -> LogicalProcessor, fn(&mut LogicalProcessor) -> Outcome, Outcome);
-pub(crate) type Outcome = Result<u64, Failure>;
+pub(crate) type Outcome = Result<u64, InstructionFailure>;
 
 pub(crate) const SUCCEEDS: Outcome = Ok(0);
-pub(crate) const UD: Outcome = Err(Failure::UNDEFINED_OPCODE);
-pub(crate) const GP: Outcome = Err(Failure::GENERAL_PROTECTION);
-pub(crate) const INVALID: Outcome = Err(Failure::Invalid);
+pub(crate) const UD: Outcome = Err(InstructionFailure::UNDEFINED_OPCODE);
+pub(crate) const GP: Outcome = Err(InstructionFailure::GENERAL_PROTECTION);
+pub(crate) const INVALID: Outcome = Err(InstructionFailure::Invalid);
 
 pub(crate) const fn valid(error: u32) -> Outcome {
-    Err(Failure::valid(error))
+    Err(InstructionFailure::valid(error))
 }
 
 pub(crate) const fn exits(reason: u16) -> Outcome {
-    Err(Failure::Exit { reason })
+    Err(InstructionFailure::Exit { reason })
 }
 
 /// Success without a value as an [`Outcome`].
-pub(crate) fn done(result: Result<(), Failure>) -> Outcome {
+pub(crate) fn done(result: Result<(), InstructionFailure>) -> Outcome {
     result.map(|()| 0)
 }
 
@@ -66,19 +66,19 @@ pub(crate) fn check(rows: &[Row]) {
             let unchanged = error.is_none_or(|error| error == OLD_ERROR);
             match expected {
                 Ok(_) => assert_eq!((status, unchanged), (Rflags::empty(), true), "{name}"),
-                Err(Failure::Invalid) => {
+                Err(InstructionFailure::Invalid) => {
                     assert_eq!((status, unchanged), (Rflags::CF, true), "{name}");
                 }
-                Err(Failure::Valid(number)) => {
+                Err(InstructionFailure::Valid(number)) => {
                     assert_eq!((status, error), (Rflags::ZF, Some(*number)), "{name}");
                 }
-                Err(Failure::Fault(_)) => assert_eq!((after, unchanged), (&before, true), "{name}"),
-                Err(Failure::Exit { reason }) if before.vmx == VmxOperation::NonRoot => {
+                Err(InstructionFailure::Fault(_)) => assert_eq!((after, unchanged), (&before, true), "{name}"),
+                Err(InstructionFailure::Exit { reason }) if before.vmx == VmxOperation::NonRoot => {
                     assert_eq!((after.vmx, after.rflags), (VmxOperation::Root, Rflags::FIXED1), "{name}");
                     let recorded = cpu.current().map(|region| region.fields.get(EXIT_REASON).into_bits());
                     assert_eq!((recorded, unchanged), (Some(u32::from(*reason)), true), "{name}");
                 }
-                Err(Failure::Exit { .. } | Failure::Shutdown) => assert!(unchanged, "{name}"),
+                Err(InstructionFailure::Exit { .. } | InstructionFailure::Shutdown) => assert!(unchanged, "{name}"),
             }
         }
     }

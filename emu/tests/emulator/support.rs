@@ -1,6 +1,6 @@
 //! A processor with every VMX feature that the tests need, and a VMCS that enters.
 
-use vmcs_emu::{Entry, LogicalProcessor, VmExit};
+use vmcs_emu::{EntryResult, LogicalProcessor, VmExit};
 use vmcs_model::controls::{self, Exit, PinBased, Primary, Secondary};
 use vmcs_model::field::*;
 use vmcs_model::formats::AccessRights;
@@ -123,7 +123,7 @@ pub(crate) fn guest_with(change: impl FnOnce(&mut Vmcs)) -> LogicalProcessor {
     change(&mut cpu.region_mut(VMCS).fields);
     assert_eq!(
         cpu.vmlaunch(),
-        Ok(Entry::Entered),
+        Ok(EntryResult::Entered),
         "{:?}",
         cpu.verdict(vmcs_model::EntryInstruction::Vmlaunch).violated
     );

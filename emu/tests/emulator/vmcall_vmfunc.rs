@@ -143,7 +143,7 @@ fn vmcall_12_activates_the_dual_monitor_treatment() {
     assert_eq!(cpu.platform().smm_transfer_pointer, VMCS);
     assert_eq!(get(&cpu, EXIT_REASON).into_bits(), 1 << 29 | 18);
     assert_eq!(get(&cpu, EXECUTIVE_VMCS_POINTER), VMXON_REGION);
-    assert_eq!(cpu.vmxoff(), Err(vmcs_emu::Failure::valid(23)));
+    assert_eq!(cpu.vmxoff(), Err(vmcs_emu::InstructionFailure::valid(23)));
 }
 
 fn listed(entries: &[u64]) -> LogicalProcessor {

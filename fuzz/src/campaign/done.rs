@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Report;
+use super::CampaignReport;
 
 /// Cases of a stream that belong together: reports are put together at its multiples only, so that they are the same
 /// however many machines were at work.
@@ -13,14 +13,14 @@ pub(super) const CHUNK: u64 = 1024;
 /// A run of cases that were observed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Piece {
+pub(super) struct ObservedCases {
     /// The number of the first case.
     pub(super) first: u64,
     /// What came of it and those after it.
-    pub(super) report: Report,
+    pub(super) report: CampaignReport,
 }
 
-impl Piece {
+impl ObservedCases {
     fn end(&self) -> u64 {
         self.first + self.report.cases
     }
@@ -29,9 +29,9 @@ impl Piece {
 /// All cases before one number, and pieces behind it.
 #[derive(Clone, Debug)]
 pub(super) struct Done {
-    start: Report,
+    start: CampaignReport,
     /// By the number of the first case.
-    pieces: BTreeMap<u64, Piece>,
+    pieces: BTreeMap<u64, ObservedCases>,
     /// So many disagreements end the campaign.
     most: Option<u64>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Done {
 impl Done {
     /// `start` is about the first cases of the stream, `pieces` about later ones in their order. `None` if a case is in
     /// two of them.
-    pub(super) fn new(start: Report, pieces: Vec<Piece>) -> Option<Self> {
+    pub(super) fn new(start: CampaignReport, pieces: Vec<ObservedCases>) -> Option<Self> {
         let mut done = Self { start, pieces: BTreeMap::new(), most: None };
         let mut end = done.start.cases;
         for piece in &pieces {
@@ -60,7 +60,7 @@ impl Done {
     }
 
     /// Adds a piece of cases that were not there yet.
-    pub(super) fn add(&mut self, piece: Piece) {
+    pub(super) fn add(&mut self, piece: ObservedCases) {
         if !self.enough() {
             self.pieces.insert(piece.first, piece);
             self.join();
@@ -100,14 +100,14 @@ impl Done {
     }
 
     /// The report on what was observed.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> CampaignReport {
         let mut report = self.start.clone();
         self.pieces.values().for_each(|piece| report.append(piece.report.clone()));
         report
     }
 
     /// What [`Done::new`] takes.
-    pub(super) fn parts(&self) -> (&Report, Vec<&Piece>) {
+    pub(super) fn parts(&self) -> (&CampaignReport, Vec<&ObservedCases>) {
         (&self.start, self.pieces.values().collect())
     }
 }

@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vmcs_hw::{Implementation, Target, TargetError};
+use vmcs_case::{Implementation, Target, TargetError};
 
-use super::done::{CHUNK, Done, Piece};
+use super::done::{CHUNK, Done, ObservedCases};
 use super::plan::{Plan, Turn};
-use super::state::Header;
-use super::{Basis, CampaignError, Report, Setting, Shard, StateDirectory};
+use super::state::StateHeader;
+use super::{Basis, CampaignError, CampaignReport, CampaignSetting, Shard, StateDirectory};
+use crate::campaign::timeline::{Sample, Timeline};
 use crate::oracle::Oracle;
-use crate::timeline::{Sample, Timeline};
 use crate::{Generated, Generator, Stream};
 
 /// Time between two savings of the state.
@@ -61,7 +61,7 @@ pub struct Subject<'a> {
     /// Which.
     pub implementation: Implementation,
     /// What its cases are executed in and judged by.
-    pub setting: Setting<'a>,
+    pub setting: CampaignSetting<'a>,
 }
 
 /// When a campaign ends: with the first of these.
@@ -77,9 +77,9 @@ pub struct Budget {
 
 /// What a campaign came to.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CampaignOutcome {
     /// What was found on each processor, and how that went.
-    pub reports: Vec<(Report, Timeline)>,
+    pub reports: Vec<(CampaignReport, Timeline)>,
     /// Why it ended before its time. The reports hold what was observed until then.
     pub failure: Option<CampaignError>,
 }
@@ -90,19 +90,19 @@ struct Shared<'a> {
     campaign: &'a Campaign<'a>,
     plan: &'a Plan<'a>,
     /// The report of no cases on each processor.
-    empty: &'a [Report],
+    empty: &'a [CampaignReport],
 }
 
 /// What a worker tells.
 enum Message {
     /// Cases were observed, with so much CPU time of the target.
-    Piece(usize, Box<Piece>, Duration),
+    Piece(usize, Box<ObservedCases>, Duration),
     /// A target was given up.
     GivenUp(usize, TargetError),
 }
 
 /// What is known of one processor.
-struct Progress {
+struct ProcessorProgress {
     done: Done,
     timeline: Timeline,
     /// Where the timeline began when this run of the campaign did.
@@ -119,18 +119,18 @@ struct Progress {
 ///
 /// # Errors
 /// [`CampaignError::State`] when the state is another campaign's or cannot be read or written. What fails later is in
-/// [`Outcome::failure`].
-pub fn drive(campaign: &Campaign<'_>) -> Result<Outcome, CampaignError> {
+/// [`CampaignOutcome::failure`].
+pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> {
     let Campaign { subjects, generator, seed, shard, budget, .. } = *campaign;
     let stream = Stream::part(generator, seed, shard);
     let fresh = |subject: &Subject<'_>| {
         // The parts of a campaign have one basis.
         let basis = Basis::new(&subject.implementation, subject.setting, Some(Stream::new(generator, seed)));
-        Report::new(subject.implementation.clone(), generator.name().to_owned(), seed, shard, basis)
+        CampaignReport::new(subject.implementation.clone(), generator.name().to_owned(), seed, shard, basis)
     };
-    let fresh: Vec<Report> = subjects.iter().map(fresh).collect();
+    let fresh: Vec<CampaignReport> = subjects.iter().map(fresh).collect();
     let mut saved = match campaign.state {
-        Some(state) => state.begin(&Header::new(generator, seed, shard, fresh.iter()))?,
+        Some(state) => state.begin(&StateHeader::new(generator, seed, shard, fresh.iter()))?,
         None => Vec::new(),
     };
     saved.resize_with(subjects.len(), || None);
@@ -146,14 +146,14 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<Outcome, CampaignError> {
         done.end_after(budget.findings);
         let before = timeline.end();
         streams.push(at);
-        progress.push(Progress { done, timeline, before, cpu: Duration::ZERO, changed: true });
+        progress.push(ProcessorProgress { done, timeline, before, cpu: Duration::ZERO, changed: true });
     }
     for (index, progress) in progress.iter().enumerate() {
         (campaign.watch)(index, progress.done.cases());
     }
 
     let planned = subjects.iter().zip(&progress).zip(streams);
-    let planned = planned.map(|((subject, progress), stream)| (subject.setting.world, &progress.done, stream));
+    let planned = planned.map(|((subject, progress), stream)| (subject.setting.processor, &progress.done, stream));
     let jobs = campaign.jobs.get();
     let plan = Plan::new(planned.collect(), budget.cases, jobs);
     let shared = Shared { campaign, plan: &plan, empty: &fresh };
@@ -183,7 +183,7 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<Outcome, CampaignError> {
         report.interrupted = stopped && !complete;
         (report, progress.timeline)
     });
-    Ok(Outcome { reports: reports.collect(), failure })
+    Ok(CampaignOutcome { reports: reports.collect(), failure })
 }
 
 /// Generates turns until nothing more is wanted.
@@ -245,23 +245,23 @@ fn execute(
 ) -> (usize, Result<(), TargetError>) {
     let Shared { campaign, plan, empty } = shared;
     let Subject { implementation, setting } = &campaign.subjects[subject];
-    let Setting { world, session, deviations } = *setting;
-    let oracle = Oracle::new(world, session, deviations.of(implementation));
+    let CampaignSetting { processor, session, deviations } = *setting;
+    let oracle = Oracle::new(processor, session, deviations.of(implementation));
     let clock = target.cpu_clock().unwrap_or_default();
     let mut before = clock.now();
-    let mut tell = |piece: Piece| {
+    let mut tell = |piece: ObservedCases| {
         let now = clock.now();
         let used = now.saturating_sub(std::mem::replace(&mut before, now));
         // A collector that is gone wants nothing more.
         let _ = send.send(Message::Piece(subject, Box::new(piece), used));
     };
-    let mut piece: Option<Piece> = None;
+    let mut piece: Option<ObservedCases> = None;
     let mut observed = 0;
     let mut told = 0;
     let mut all = cases.iter().map(|(_, generated)| generated.case.clone());
     let result = target.run(session, &mut all, &mut |index, observation| {
         let (number, generated) = &cases[index];
-        let current = piece.get_or_insert_with(|| Piece { first: *number, report: empty[subject].clone() });
+        let current = piece.get_or_insert_with(|| ObservedCases { first: *number, report: empty[subject].clone() });
         current.report.add(|| campaign.shard.case(*number), &oracle, generated, &observation);
         observed = index + 1;
         told += 1;
@@ -283,7 +283,11 @@ fn execute(
 }
 
 /// Puts together what the workers tell until all of them have ended. Why the campaign ended before its time, if it did.
-fn collect(shared: Shared<'_>, progress: &mut [Progress], messages: &Receiver<Message>) -> Option<CampaignError> {
+fn collect(
+    shared: Shared<'_>,
+    progress: &mut [ProcessorProgress],
+    messages: &Receiver<Message>,
+) -> Option<CampaignError> {
     let Shared { campaign, plan, .. } = shared;
     let began = Instant::now();
     let mut saved = began;
@@ -322,7 +326,7 @@ fn collect(shared: Shared<'_>, progress: &mut [Progress], messages: &Receiver<Me
 }
 
 /// Saves what has changed.
-fn save(shared: Shared<'_>, progress: &mut [Progress]) -> Result<(), CampaignError> {
+fn save(shared: Shared<'_>, progress: &mut [ProcessorProgress]) -> Result<(), CampaignError> {
     let Shared { campaign, plan, .. } = shared;
     for (subject, progress) in progress.iter_mut().enumerate() {
         if progress.changed {
@@ -336,7 +340,7 @@ fn save(shared: Shared<'_>, progress: &mut [Progress]) -> Result<(), CampaignErr
     Ok(())
 }
 
-impl Progress {
+impl ProcessorProgress {
     /// Notes how far it is, so long after the campaign went on.
     fn note(&mut self, elapsed: Duration) {
         self.changed = true;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::done::{CHUNK, Done};
-use crate::{Generated, Stream, World};
+use crate::{Generated, Stream, TestProcessor};
 
 /// Most cases of a turn: Bochs executes them in one boot, which costs as much as some hundred cases.
 const TURN: u64 = 32 * CHUNK;
@@ -21,7 +21,7 @@ pub(super) struct Turn {
 /// The streams of all processors. Each is generated in its order, by one thread at a time.
 pub(super) struct Plan<'a> {
     lanes: Mutex<Vec<Lane>>,
-    worlds: Vec<&'a World>,
+    worlds: Vec<&'a TestProcessor>,
     /// By processor: nothing more is wanted.
     ended: Vec<AtomicBool>,
     /// Nothing more is wanted at all.
@@ -65,11 +65,11 @@ impl Runs {
 }
 
 impl<'a> Plan<'a> {
-    /// For each processor its world, what is done, and a stream that is not behind it; `cases` are wanted of each.
-    pub(super) fn new(subjects: Vec<(&'a World, &Done, Stream)>, cases: Option<u64>, jobs: usize) -> Self {
-        let worlds = subjects.iter().map(|(world, ..)| *world).collect();
+    /// For each processor what cases need to know of it, what is done, and a stream that is not behind it; `cases` are wanted of each.
+    pub(super) fn new(subjects: Vec<(&'a TestProcessor, &Done, Stream)>, cases: Option<u64>, jobs: usize) -> Self {
+        let worlds = subjects.iter().map(|(processor, ..)| *processor).collect();
         let ended = subjects.iter().map(|(_, done, _)| AtomicBool::new(done.enough())).collect();
-        let lane = |(_, done, stream): (&World, &Done, Stream)| Lane {
+        let lane = |(_, done, stream): (&TestProcessor, &Done, Stream)| Lane {
             position: stream.position(),
             end: cases.unwrap_or(u64::MAX),
             done: Runs { start: done.start(), later: done.later() },

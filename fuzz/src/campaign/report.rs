@@ -3,22 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::program::{OpLine, Program, StartState};
-use vmcs_hw::{Case, End, Implementation, Observation};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::program::{OpLine, Program, StartState};
+use vmcs_case::{Case, End, Implementation, Observation};
+use vmcs_model::Outcome;
+use vmcs_model::checks::CheckId;
 use vmcs_wire::Start;
 
-use super::{Setting, Shard};
+use super::{CampaignSetting, Shard};
 use crate::coverage::Coverage;
-use crate::oracle::{Disagreement, Explanation, Judgement, Oracle};
-use crate::{Generated, Stream};
+use crate::deviations::DeviationIds;
+use crate::oracle::{Disagreement, ExplanationText, Judgement, LeftOpen, Oracle};
+use crate::{Generated, Stream, as_text};
 
 /// Findings that a report holds in full; further ones are counted.
 const MOST_FINDINGS: usize = 100;
 
 /// What a campaign found on one processor. It depends on nothing but the cases and the target's answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct CampaignReport {
     /// Who was asked.
     pub implementation: Implementation,
     /// What made the cases.
@@ -36,11 +39,14 @@ pub struct Report {
     /// Cases in which every step ended as the architecture says.
     pub agreed: u64,
     /// Cases that the architecture does not decide, by reason.
-    pub unspecified: BTreeMap<String, u64>,
+    #[serde(with = "as_text::keys")]
+    pub unspecified: BTreeMap<LeftOpen, u64>,
     /// The first case for each of these reasons.
-    pub unspecified_examples: BTreeMap<String, Program>,
+    #[serde(with = "as_text::keys")]
+    pub unspecified_examples: BTreeMap<LeftOpen, Program>,
     /// Cases that a reviewed deviation accounts for, by deviation.
-    pub deviations: BTreeMap<String, u64>,
+    #[serde(with = "as_text::keys")]
+    pub deviations: BTreeMap<DeviationIds, u64>,
     /// Cases that disagree.
     pub disagreed: u64,
     /// The first of them.
@@ -50,9 +56,11 @@ pub struct Report {
     /// Cases that hung it.
     pub hung: u64,
     /// Outcomes of the VM entry that each case is about: the last one, but for those that only help to look.
-    pub outcomes: BTreeMap<String, u64>,
+    #[serde(with = "as_text::keys")]
+    pub outcomes: BTreeMap<Outcome, u64>,
     /// Checks that entries violated, and in how many cases.
-    pub checks: BTreeMap<String, u64>,
+    #[serde(with = "as_text::keys")]
+    pub checks: BTreeMap<CheckId, u64>,
     /// The sides of the checks on which the target's entries ended as they should.
     pub coverage: Coverage,
     /// The campaign was interrupted.
@@ -67,7 +75,7 @@ pub struct Finding {
     pub disagreement: Disagreement,
     /// Why the model says that the violated checks do not hold.
     #[serde(default)]
-    pub explanations: Vec<Explanation>,
+    pub explanations: Vec<ExplanationText>,
     /// The case, as `vmcs run` reads it.
     pub program: Program,
 }
@@ -91,9 +99,9 @@ impl Basis {
     const SAMPLE: usize = 64;
 
     /// The basis of a campaign on `implementation`.
-    pub(super) fn new(implementation: &Implementation, setting: Setting<'_>, stream: Option<Stream>) -> Self {
+    pub(super) fn new(implementation: &Implementation, setting: CampaignSetting<'_>, stream: Option<Stream>) -> Self {
         let sample = |mut stream: Stream| {
-            let cases = (0..Self::SAMPLE).map(|_| program_of(String::new(), &stream.next(setting.world).case));
+            let cases = (0..Self::SAMPLE).map(|_| program_of(String::new(), &stream.next(setting.processor).case));
             checksum(&cases.collect::<Vec<_>>())
         };
         Self {
@@ -102,7 +110,7 @@ impl Basis {
                 name: implementation.to_string(),
                 source: "read out of the target".to_owned(),
                 confidence: None,
-                profile: setting.world.profile.clone(),
+                profile: setting.processor.profile.clone(),
             },
             deviations: checksum(&setting.deviations.of(implementation)),
             stream: stream.map(sample),
@@ -148,7 +156,7 @@ pub enum MergeError {
     },
 }
 
-impl Report {
+impl CampaignReport {
     /// The report of no cases of a part of a campaign.
     pub(super) fn new(
         implementation: Implementation,
@@ -197,13 +205,10 @@ impl Report {
         }
         let judged = oracle.judge(case, observation);
         if let Some(outcome) = judged.outcome {
-            *self.outcomes.entry(outcome.to_string()).or_default() += 1;
+            *self.outcomes.entry(outcome).or_default() += 1;
         }
         for check in judged.violated.iter() {
-            match self.checks.get_mut(check.info().id) {
-                Some(count) => *count += 1,
-                None => drop(self.checks.insert(check.to_string(), 1)),
-            }
+            *self.checks.entry(check).or_default() += 1;
         }
         match judged.judgement {
             Judgement::Agree => {
@@ -211,11 +216,11 @@ impl Report {
                 self.coverage.count(&judged.violated, *aim);
             }
             Judgement::Unspecified(why) => {
-                *self.unspecified.entry(why.to_owned()).or_default() += 1;
-                self.unspecified_examples.entry(why.to_owned()).or_insert_with(|| program_of(name(), case));
+                *self.unspecified.entry(why).or_default() += 1;
+                self.unspecified_examples.entry(why).or_insert_with(|| program_of(name(), case));
             }
-            Judgement::Deviates(id) => {
-                *self.deviations.entry(id).or_default() += 1;
+            Judgement::Deviates(ids) => {
+                *self.deviations.entry(ids).or_default() += 1;
                 // What its fields hold says nothing against how the entry ended.
                 if judged.only_fields {
                     self.coverage.count(&judged.violated, *aim);
@@ -317,13 +322,14 @@ impl Report {
 
     /// Whether its counts fit together.
     pub(super) fn adds_up(&self) -> bool {
-        let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
-        self.cases == self.agreed + sum(&self.unspecified) + sum(&self.deviations) + self.disagreed
-            && self.findings.len() as u64 == self.disagreed.min(MOST_FINDINGS as u64)
+        let counted = [self.agreed, self.disagreed].into_iter();
+        let counted = counted.chain(self.unspecified.values().copied()).chain(self.deviations.values().copied());
+        self.cases == counted.sum::<u64>() && self.findings.len() as u64 == self.disagreed.min(MOST_FINDINGS as u64)
     }
 }
 
-fn add_counts(into: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
+/// Adds the counts of `from` to those of `into`.
+pub fn add_counts<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
     for (key, count) in from {
         *into.entry(key).or_default() += count;
     }

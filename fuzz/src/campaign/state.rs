@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vmcs_hw::Implementation;
+use vmcs_case::Implementation;
 
-use super::done::{Done, Piece};
-use super::{Basis, Report, Shard};
-use crate::timeline::Timeline;
+use super::done::{Done, ObservedCases};
+use super::{Basis, CampaignReport, Shard};
+use crate::campaign::timeline::Timeline;
 use crate::{Generator, Stream};
 
 /// What the files call themselves.
@@ -27,7 +27,7 @@ const LOCK: &str = "lock";
 /// What a campaign is: a state belongs to one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Header {
+pub(super) struct StateHeader {
     format: String,
     version: String,
     generator: Generator,
@@ -44,15 +44,15 @@ struct HeaderSubject {
     basis: Basis,
 }
 
-impl Header {
+impl StateHeader {
     /// For a campaign whose reports begin as `reports`.
     pub(super) fn new<'a>(
         generator: Generator,
         seed: u64,
         shard: Shard,
-        reports: impl Iterator<Item = &'a Report>,
+        reports: impl Iterator<Item = &'a CampaignReport>,
     ) -> Self {
-        let subject = |report: &Report| HeaderSubject {
+        let subject = |report: &CampaignReport| HeaderSubject {
             implementation: report.implementation.clone(),
             basis: report.basis.clone(),
         };
@@ -84,8 +84,8 @@ impl Header {
 #[derive(Serialize)]
 struct SavedRef<'a> {
     format: &'a str,
-    report: &'a Report,
-    pieces: Vec<&'a Piece>,
+    report: &'a CampaignReport,
+    pieces: Vec<&'a ObservedCases>,
     stream: &'a Stream,
     timeline: &'a Timeline,
 }
@@ -95,8 +95,8 @@ struct SavedRef<'a> {
 #[serde(deny_unknown_fields)]
 struct SavedFile {
     format: String,
-    report: Report,
-    pieces: Vec<Piece>,
+    report: CampaignReport,
+    pieces: Vec<ObservedCases>,
     stream: Stream,
     timeline: Timeline,
 }
@@ -188,7 +188,7 @@ impl StateDirectory {
     ///
     /// # Errors
     /// [`StateError::Other`], [`StateError::Damaged`], [`StateError::Io`]. Nothing of another campaign is changed.
-    pub(super) fn begin(&self, header: &Header) -> Result<Vec<Option<Saved>>, StateError> {
+    pub(super) fn begin(&self, header: &StateHeader) -> Result<Vec<Option<Saved>>, StateError> {
         let file = self.path.join(CAMPAIGN);
         match read_header(&file)? {
             None => replace(&file, header)?,
@@ -223,7 +223,7 @@ impl StateDirectory {
 ///
 /// # Errors
 /// [`StateError`].
-pub fn reports(path: &Path) -> Result<Vec<(Report, Timeline)>, StateError> {
+pub fn reports(path: &Path) -> Result<Vec<(CampaignReport, Timeline)>, StateError> {
     let header = read_header(&path.join(CAMPAIGN))?.ok_or_else(|| StateError::Empty(path.to_owned()))?;
     let mut reports = Vec::new();
     for (index, subject) in header.subjects.iter().enumerate() {
@@ -240,7 +240,7 @@ fn subject_file(directory: &Path, index: usize, implementation: &Implementation)
     directory.join(format!("{index:03}-{}.json", name.chars().map(plain).collect::<String>()))
 }
 
-fn read_header(file: &Path) -> Result<Option<Header>, StateError> {
+fn read_header(file: &Path) -> Result<Option<StateHeader>, StateError> {
     /// What every version's header has.
     #[derive(Deserialize)]
     struct Version {
@@ -262,7 +262,7 @@ fn read_saved(directory: &Path, index: usize, subject: &HeaderSubject) -> Result
     let file = subject_file(directory, index, &subject.implementation);
     let Some(text) = read(&file)? else { return Ok(None) };
     let SavedFile { format, report, pieces, stream, timeline } = parse(&file, &text)?;
-    let fits = |report: &Report| {
+    let fits = |report: &CampaignReport| {
         report.adds_up() && report.implementation == subject.implementation && report.basis == subject.basis
     };
     let all_fit = format == FORMAT && fits(&report) && pieces.iter().all(|piece| fits(&piece.report));

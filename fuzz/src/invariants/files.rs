@@ -3,22 +3,21 @@
 
 use std::path::Path;
 
-use vmcs_files::case::Case;
-use vmcs_files::dump;
-use vmcs_files::image::{Image, Syntax};
-use vmcs_hw::number::Number;
-use vmcs_hw::profile::{NamedProfile, ProfileError};
-use vmcs_hw::program::Program;
-use vmcs_hw::recording::Recording;
+use vmcs_case::number::Number;
+use vmcs_case::profile::{NamedProfile, ProfileError};
+use vmcs_case::program::Program;
+use vmcs_case::recording::Recording;
 use vmcs_model::checks::CheckId;
 use vmcs_model::field::FieldId;
 use vmcs_model::memory::ZeroMemory;
-use vmcs_model::{Capabilities, CpuProfile, CpuState, Vmcs, judge_partial};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs};
+use vmcs_texts::case::Case;
+use vmcs_texts::dump;
+use vmcs_texts::image::{Image, Syntax};
 
 use crate::campaign::program_of;
-use crate::case_file::CaseFile;
 use crate::deviations::Deviations;
-use crate::world::launch;
+use crate::findings::case_file::CaseFile;
 
 /// Lines of a text that are read as programs, cases and numbers.
 const MOST_LINES: usize = 64;
@@ -81,7 +80,7 @@ fn dumps(text: &str) {
         assert_eq!(known.count(), dump.known());
         // Nothing is known of the processor: whatever is said holds on every one.
         let capabilities = Capabilities::new(&CpuProfile::default());
-        judge_partial(launch(&capabilities, &CpuState::host_64()), &dump.vmcs, &ZeroMemory);
+        let _ = EntryAttempt::vmlaunch(&CpuState::host_64(), &capabilities).on(&dump.vmcs, &ZeroMemory).verdict();
     }
 }
 
@@ -158,7 +157,7 @@ fn case(line: &str) {
             let mut vmcs = Vmcs::new();
             case.set.apply(&mut vmcs);
             assert_fits(&vmcs);
-            vmcs_files::image::Memory::default().apply(&case.memory.0, REVISION);
+            vmcs_texts::image::Memory::default().apply(&case.memory.0, REVISION);
         }
         Err(message) => assert!(!message.is_empty()),
     }

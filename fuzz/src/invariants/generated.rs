@@ -3,21 +3,21 @@
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
-use vmcs_hw::profile::NamedProfile;
-use vmcs_hw::program::Program;
-use vmcs_hw::{End, Session, Target};
+use vmcs_case::profile::NamedProfile;
+use vmcs_case::program::Program;
+use vmcs_case::{End, Session, Target};
 
 use crate::campaign::program_of;
-use crate::machine::EmulatorTarget;
+use crate::emulator::EmulatorTarget;
 use crate::oracle::{Judgement, Oracle};
-use crate::{Generator, World};
+use crate::{Generator, TestProcessor};
 
 /// Any bytes as a case of `generator`, on any processor. The last byte says which: the case itself is what
 /// [`Generator::from_bytes`] makes of all bytes, so that a corpus can be fed to a machine.
 pub fn generated(generator: Generator, bytes: &[u8]) {
-    let (world, session) = world(bytes.last().copied().unwrap_or_default());
-    let case = generator.from_bytes(world, bytes);
-    let mut emulator = EmulatorTarget::new(world.profile.clone(), "any");
+    let (processor, session) = processor(bytes.last().copied().unwrap_or_default());
+    let case = generator.from_bytes(processor, bytes);
+    let mut emulator = EmulatorTarget::new(processor.profile.clone(), "any");
     let mut observed = None;
     let run = emulator.run(session, &mut std::iter::once(case.clone()), &mut |_, observation| {
         observed = Some(observation);
@@ -26,12 +26,12 @@ pub fn generated(generator: Generator, bytes: &[u8]) {
     run.expect("the emulator always answers");
     let observed = observed.expect("the emulator observes every case");
     assert_eq!(observed.end, End::Completed, "{case:?}");
-    let judged = Oracle::new(world, session, Vec::new()).judge(&case, &observed);
+    let judged = Oracle::new(processor, session, Vec::new()).judge(&case, &observed);
     let fine = matches!(judged.judgement, Judgement::Agree | Judgement::Unspecified(_));
     assert!(fine, "{:?} on {case:?}", judged.judgement);
 
-    let names = world.image_names();
-    let revision = world.capabilities.revision();
+    let names = processor.image_names();
+    let revision = processor.capabilities.revision();
     let program = program_of("a".to_owned(), &case).portable(revision, &names);
     let text = serde_json::to_string(&program).expect("every key is a string");
     let read: Program = serde_json::from_str(&text).expect("it was written");
@@ -39,15 +39,15 @@ pub fn generated(generator: Generator, bytes: &[u8]) {
 }
 
 /// One of the processors that come with the crates, with what its cases share. Worked out once.
-fn world(choice: u8) -> &'static (World, Session) {
-    static WORLDS: OnceLock<Vec<OnceLock<(World, Session)>>> = OnceLock::new();
+fn processor(choice: u8) -> &'static (TestProcessor, Session) {
+    static WORLDS: OnceLock<Vec<OnceLock<(TestProcessor, Session)>>> = OnceLock::new();
     let profiles = NamedProfile::embedded();
     let worlds = WORLDS.get_or_init(|| profiles.iter().map(|_| OnceLock::new()).collect());
     let index = usize::from(choice) % profiles.len();
     worlds[index].get_or_init(|| {
-        let world = World::new(&profiles[index].profile);
-        let session = world.session();
-        (world, session)
+        let processor = TestProcessor::new(&profiles[index].profile);
+        let session = processor.session();
+        (processor, session)
     })
 }
 

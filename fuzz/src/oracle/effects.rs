@@ -10,7 +10,7 @@ use vmcs_model::controls::{Entry, Exit as ExitControl, Secondary, SecondaryExit}
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::exit_reason;
 
-use super::exit::{EXCEPTION_OR_NMI, EXTERNAL_INTERRUPT, Exit};
+use super::exit::{EXCEPTION_OR_NMI, EXTERNAL_INTERRUPT, ObservedExit};
 
 /// What an exit does to some fields.
 pub(super) struct Effect {
@@ -19,7 +19,7 @@ pub(super) struct Effect {
     pub(super) sdm: &'static str,
     /// What it says.
     pub(super) rule: &'static str,
-    left: fn(&Exit<'_>, FieldId) -> Left,
+    left: fn(&ObservedExit<'_>, FieldId) -> Left,
 }
 
 /// What is known of a field after an exit.
@@ -47,7 +47,7 @@ pub(super) fn of(field: FieldId) -> Option<&'static Effect> {
 }
 
 /// What every field that exits write holds after that exit.
-pub(super) fn after<'a>(exit: &'a Exit<'a>) -> impl Iterator<Item = (FieldId, Left)> + 'a {
+pub(super) fn after<'a>(exit: &'a ObservedExit<'a>) -> impl Iterator<Item = (FieldId, Left)> + 'a {
     EFFECTS.iter().flat_map(move |effect| effect.fields.iter().map(|field| (*field, (effect.left)(exit, *field))))
 }
 
@@ -201,13 +201,13 @@ static EFFECTS: [Effect; 30] = [
         sdm: SAVING_REGISTERS,
         rule: "saved by every exit of a processor with the control that loads it",
         left: |exit, field| {
-            let mut loads = guest_state::LOADED.iter().filter(|(_, fields)| fields.contains(&field));
+            let mut loads = guest_state::LOADED_BY_CONTROL.iter().filter(|(_, fields)| fields.contains(&field));
             let loaded = loads.any(|(control, _)| exit.entry_controls().contains(*control));
             Left::known_if(exit.untouched && loaded)
         },
     },
     Effect {
-        fields: &guest_state::FRED,
+        fields: &guest_state::FRED_STATE,
         sdm: SAVING_REGISTERS,
         rule: "saved if “save FRED” is 1",
         left: |exit, _| {
@@ -397,21 +397,28 @@ static EFFECTS: [Effect; 30] = [
 ];
 
 /// A register that the exit saves if the control `save` is 1, known if the entry loaded it.
-fn saved_by(exit: &Exit<'_>, save: ExitControl, load: Entry) -> Left {
+fn saved_by(exit: &ObservedExit<'_>, save: ExitControl, load: Entry) -> Left {
     saved(exit, exit.exit_controls().contains(save), load)
 }
 
-fn saved(exit: &Exit<'_>, saves: bool, load: Entry) -> Left {
+fn saved(exit: &ObservedExit<'_>, saves: bool, load: Entry) -> Left {
     Left::known_if(!saves || exit.untouched && exit.entry_controls().contains(load))
 }
 
 /// Bits 30:14 of VM-exit interruption information.
 const EVENT_RESERVED: u64 = 0x7FFF_C000;
 
-/// External interrupt, triple fault, the windows, CPUID, HLT, VMCALL, monitor trap flag, PAUSE, TPR below threshold,
-/// VMX-preemption timer, WBINVD, XSETBV.
+/// External interrupt, triple fault, INIT, other SMI, the windows, monitor trap flag, TPR below threshold, EPT
+/// misconfiguration, VMX-preemption timer, bus lock; and the instructions CPUID, GETSEC, HLT, INVD, RDPMC, RDTSC, RSM,
+/// VMCALL, VMLAUNCH, VMRESUME, VMXOFF, MONITOR, PAUSE, RDTSCP, XSETBV, RDRAND, VMFUNC, ENCLS, RDSEED, PCONFIG, UMWAIT,
+/// TPAUSE, LOADIWKEY, ENCLV, SEAMCALL, TDCALL. RDMSR, WRMSR and WBINVD had no qualification before newer instructions
+/// came to share their reasons, and ENQCMD's is not settled.
 const fn has_no_qualification(reason: u16) -> bool {
-    matches!(reason, 1 | 2 | 7 | 8 | 10 | 12 | 18 | 37 | 40 | 43 | 52 | 54 | 55)
+    matches!(
+        reason,
+        1..=3 | 6..=8 | 10..=13 | 15..=18 | 20 | 24 | 26 | 37 | 39 | 40 | 43 | 49 | 51 | 52 | 55 | 57 | 59..=61 | 65 |
+        67..=70 | 74 | 76 | 77
+    )
 }
 
 /// Exception, task switch, APIC access, EPT violation and misconfiguration, page-modification log full, SPP-related

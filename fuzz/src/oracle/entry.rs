@@ -1,15 +1,17 @@
 //! VM entries: whether one ended in a permitted outcome, and which deviation accounts for one that did not.
 
-use vmcs_hw::End;
-use vmcs_hw::program::{entry_outcome, result_text};
-use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_case::End;
+use vmcs_case::program::entry_outcome;
+use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::ExitReason;
 use vmcs_model::{Outcome, Verdict};
 use vmcs_wire::{Op, StepResult};
 
-use super::{Judgement, Oracle};
-use crate::deviations::{Deviation, TOGETHER};
-use crate::machine::{Machine, Step};
+use super::reviewed::Reviewed;
+use super::{Disagreement, Judgement, LeftOpen};
+use crate::deviations::{Deviation, DeviationIds};
+use crate::emulator::CaseEmulator;
+use crate::step::{Step, StepEnd};
 
 /// Where an entry went, and how the guest left again.
 pub(super) struct Taken {
@@ -18,11 +20,11 @@ pub(super) struct Taken {
     pub(super) qualification: u64,
 }
 
-impl Oracle<'_> {
+impl Reviewed<'_> {
     /// Compares a VM entry; where the target went.
     pub(super) fn entry(
         &self,
-        machine: &Machine,
+        machine: &CaseEmulator,
         op: &Op,
         verdict: &Verdict,
         observed: Option<&Step>,
@@ -32,7 +34,7 @@ impl Oracle<'_> {
             return Err(self.down(machine, op, verdict, end));
         };
         let Some(outcome) = entry_outcome(step) else {
-            return Err(Judgement::disagree(verdict, result_text(step)));
+            return Err(Judgement::Disagree(Disagreement::of_entry(verdict, StepEnd::of(step))));
         };
         if !verdict.permits(&outcome) {
             return Err(self.explained(machine, op, verdict, outcome));
@@ -45,14 +47,15 @@ impl Oracle<'_> {
     }
 
     /// The machine went down at a VM entry.
-    fn down(&self, machine: &Machine, op: &Op, verdict: &Verdict, end: &End) -> Judgement {
-        let (text, open) = match end {
-            End::Completed => return Judgement::disagree(verdict, "no result".to_owned()),
-            End::Crashed { .. } => ("crashed", "the machine crashed after an entry"),
-            End::Hung => ("hung", "the machine hung after an entry"),
+    fn down(&self, machine: &CaseEmulator, op: &Op, verdict: &Verdict, end: &End) -> Judgement {
+        let disagree = || Judgement::Disagree(Disagreement::of_entry(verdict, StepEnd::of_case(end)));
+        let open = match end {
+            End::Completed => return disagree(),
+            End::Crashed { .. } => LeftOpen::Crashed,
+            End::Hung => LeftOpen::Hung,
         };
         if let Some(deviation) = self.applicable(machine, |deviation| deviation.crashes).next() {
-            return Judgement::Deviates(deviation.id.clone());
+            return Judgement::Deviates(deviation.id.clone().into());
         }
         // A guest, or host state that was loaded, can take a machine down; an instruction that fails cannot.
         let leaves = |verdict: &Verdict| {
@@ -64,19 +67,19 @@ impl Oracle<'_> {
         let applicable: Vec<_> = self.applicable(machine, |_| true).collect();
         match Self::omitting(machine, op, verdict, &applicable, &leaves) {
             Some(ids) => Judgement::Deviates(ids),
-            None => Judgement::disagree(verdict, text.to_owned()),
+            None => disagree(),
         }
     }
 
     /// The deviations that omit checks which are violated and without which the verdict is `wanted`: one alone, or else
     /// all of them together.
     fn omitting(
-        machine: &Machine,
+        machine: &CaseEmulator,
         op: &Op,
         verdict: &Verdict,
         applicable: &[&Deviation],
         wanted: &dyn Fn(&Verdict) -> bool,
-    ) -> Option<String> {
+    ) -> Option<DeviationIds> {
         let omits = |deviation: &&&Deviation| {
             deviation
                 .omitted()
@@ -86,27 +89,22 @@ impl Oracle<'_> {
         let omitting: Vec<_> = applicable.iter().filter(omits).collect();
         let is_wanted = |omitted: &CheckSet| machine.verdict_omitting(op, omitted).is_some_and(|v| wanted(&v));
         if let Some(deviation) = omitting.iter().find(|deviation| is_wanted(&deviation.omitted())) {
-            return Some(deviation.id.clone());
+            return Some(deviation.id.clone().into());
         }
-        let all = omitting.iter().flat_map(|deviation| &deviation.omits).filter_map(|id| CheckId::by_id(id)).collect();
-        let ids: Vec<_> = omitting.iter().map(|deviation| deviation.id.as_str()).collect();
-        (!omitting.is_empty() && is_wanted(&all)).then(|| ids.join(TOGETHER))
+        let all = omitting.iter().flat_map(|deviation| deviation.omits.iter().copied()).collect();
+        let ids = || omitting.iter().map(|deviation| deviation.id.clone()).collect();
+        (!omitting.is_empty() && is_wanted(&all)).then(ids)
     }
 
     /// The judgement on an outcome that is not permitted: a deviation if one accounts for it.
-    fn explained(&self, machine: &Machine, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
-        let text = observed.to_string();
-        // Where devices answer the verdict takes one answer for granted.
-        if machine.verdict_omitting(op, &CheckSet::EMPTY).is_some_and(|verdict| verdict.permits(&observed)) {
-            return Judgement::Unspecified("the entry reads what a device answers");
-        }
+    fn explained(&self, machine: &CaseEmulator, op: &Op, verdict: &Verdict, observed: Outcome) -> Judgement {
         let applicable: Vec<_> = self.applicable(machine, |_| true).collect();
         if let Some(ids) = Self::omitting(machine, op, verdict, &applicable, &|v| v.permits(&observed)) {
             return Judgement::Deviates(ids);
         }
-        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry.as_deref() == Some(&text)) {
-            return Judgement::Deviates(deviation.id.clone());
+        if let Some(deviation) = applicable.iter().find(|deviation| deviation.entry == Some(observed)) {
+            return Judgement::Deviates(deviation.id.clone().into());
         }
-        Judgement::disagree(verdict, text)
+        Judgement::Disagree(Disagreement::of_entry(verdict, observed.into()))
     }
 }

@@ -1,5 +1,6 @@
 //! A VM exit, and whether the guest had done anything before it.
 
+use vmcs_emu::exit_causes;
 use vmcs_model::Vmcs;
 use vmcs_model::controls::{Entry, Exit as ExitControl, PinBased, Primary, Secondary};
 use vmcs_model::field::{self, Field, FieldId};
@@ -9,7 +10,7 @@ use vmcs_model::registers::{Cr0, Cr4};
 use vmcs_wire::layout;
 
 /// An exit, and what the guest did before it.
-pub(super) struct Exit<'a> {
+pub(super) struct ObservedExit<'a> {
     /// The VMCS as the entry found it.
     pub(super) entered: &'a Vmcs,
     pub(super) reason: ExitReason,
@@ -37,7 +38,7 @@ const NMI_WINDOW: u16 = 8;
 const MONITOR_TRAP_FLAG: u16 = 37;
 const TPR_BELOW_THRESHOLD: u16 = 43;
 
-impl<'a> Exit<'a> {
+impl<'a> ObservedExit<'a> {
     /// An exit for `reason` from the guest of a VMCS that was entered with these fields.
     pub(super) fn new(entered: &'a Vmcs, reason: ExitReason) -> Self {
         let mut exit = Self { entered, reason, untouched: false };
@@ -92,10 +93,12 @@ impl<'a> Exit<'a> {
 
     /// Pending debug exceptions may be saved. Their bits are then partly the processor's choice.
     pub(super) fn keeps_debug_exceptions(&self) -> bool {
-        matches!(
-            self.reason.basic(),
-            EXCEPTION_OR_NMI | 3 | 5 | 6 | MONITOR_TRAP_FLAG | TPR_BELOW_THRESHOLD | 45 | 56 | 74
-        ) || self.blocks_by_mov_ss()
+        let reason = self.reason.basic();
+        // Of exceptions #MC keeps them, of accesses those that are asynchronous: which it was is not part of the reason.
+        reason == EXCEPTION_OR_NMI
+            || exit_causes::caused_by_access(reason)
+            || exit_causes::always_saves_pending_debug_exceptions(reason)
+            || self.blocks_by_mov_ss()
     }
 
     /// Whether the segment register that the field is of was entered as unusable.

@@ -7,10 +7,12 @@ use vmcs_model::formats::ExitReason;
 use vmcs_wire::{Op, StepResult};
 
 use super::effects::{self, Left};
-use super::exit::Exit;
-use super::{Disagreement, Explanation, Oracle};
-use crate::deviations::Deviation;
-use crate::machine::{Machine, Step};
+use super::exit::ObservedExit;
+use super::reviewed::Reviewed;
+use super::{About, Difference, Disagreement, ExplanationText, Since, WrongField};
+use crate::deviations::{Deviation, DeviationIds};
+use crate::emulator::CaseEmulator;
+use crate::step::Step;
 
 /// Which bits of the current VMCS's fields nobody can know; the others hold what the emulator says.
 ///
@@ -21,25 +23,7 @@ pub(super) struct Known {
     since: Since,
 }
 
-/// What was the last to change fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
-    Writes,
-    Refusal,
-    FailedEntry,
-    Exit,
-}
-
 impl Since {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Writes => "before the entry",
-            Self::Refusal => "after the refused entry",
-            Self::FailedEntry => "after the failed entry",
-            Self::Exit => "after the exit",
-        }
-    }
-
     /// Why a field should hold what is expected.
     fn reason(self, field: FieldId) -> String {
         let unchanged = |section: &str| format!("{field:?} is not written: SDM {section}.");
@@ -85,7 +69,13 @@ impl Known {
     }
 
     /// Notes what an entry has done that found the fields `entered`. `machine` has taken the same way.
-    pub(super) fn note_entry(&mut self, machine: &mut Machine, entered: &Vmcs, outcome: Outcome, reason: ExitReason) {
+    pub(super) fn note_entry(
+        &mut self,
+        machine: &mut CaseEmulator,
+        entered: &Vmcs,
+        outcome: Outcome,
+        reason: ExitReason,
+    ) {
         match outcome {
             Outcome::FailValid(_) => {
                 self.settle(field::VM_INSTRUCTION_ERROR.id());
@@ -97,7 +87,7 @@ impl Known {
                 self.since = Since::FailedEntry;
             }
             Outcome::Entered => {
-                for (field, left) in effects::after(&Exit::new(entered, reason)) {
+                for (field, left) in effects::after(&ObservedExit::new(entered, reason)) {
                     let open = match left {
                         Left::Open(open) => open,
                         Left::Value { value, open } => {
@@ -118,20 +108,20 @@ impl Known {
     }
 }
 
-impl Oracle<'_> {
+impl Reviewed<'_> {
     /// Compares fields that the target shows with those of `machine`, which then holds what the target does. The
     /// deviations that account for what is wrong, or the first field for which there is none.
     pub(super) fn fields(
         &self,
-        machine: &mut Machine,
+        machine: &mut CaseEmulator,
         known: &mut Known,
         shown: impl Iterator<Item = (FieldId, u64)> + Clone,
-    ) -> Result<Vec<String>, Box<(Disagreement, Explanation)>> {
+    ) -> Result<DeviationIds, Box<(Disagreement, ExplanationText)>> {
         let Some(current) = machine.processor().current() else {
-            return Ok(Vec::new());
+            return Ok(DeviationIds::NONE);
         };
         let since = known.since;
-        let mut accounted: Vec<String> = Vec::new();
+        let mut accounted = DeviationIds::NONE;
         let mut differing = Vec::new();
         for (field, observed) in shown.clone() {
             let expected = current.fields.raw(field);
@@ -145,8 +135,7 @@ impl Oracle<'_> {
             let name = field.info().name;
             let writes = |deviation: &&Deviation| deviation.fields_written.iter().any(|field| field == name);
             match self.applicable(machine, writes).next() {
-                Some(deviation) if accounted.contains(&deviation.id) => {}
-                Some(deviation) => accounted.push(deviation.id.clone()),
+                Some(deviation) => accounted.add(deviation.id.clone()),
                 None => return Err(Box::new(wrong(field, observed, expected, since))),
             }
         }
@@ -161,13 +150,8 @@ impl Oracle<'_> {
 }
 
 /// A field that does not hold what it should, and why it should.
-fn wrong(field: FieldId, observed: u64, expected: u64, since: Since) -> (Disagreement, Explanation) {
-    let name = field.info().name;
-    let disagreement = Disagreement {
-        step: 0,
-        permitted: vec![format!("{name} is {expected:#x}")],
-        observed: format!("{} {name} is {observed:#x}", since.text()),
-        violated: Vec::new(),
-    };
-    (disagreement, Explanation { check: name.to_owned(), text: since.reason(field) })
+fn wrong(field: FieldId, observed: u64, expected: u64, since: Since) -> (Disagreement, ExplanationText) {
+    let difference = Difference::Field(WrongField { since, field, observed, expected });
+    let explanation = ExplanationText { about: About::Field(field), text: since.reason(field) };
+    (Disagreement { step: 0, difference }, explanation)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vmcs_model::field::{self, Area, Encoding};
 use vmcs_wire::{Op, StepResult};
 
-use crate::machine::Step;
+use crate::step::Step;
 
 /// Whether the VMCS that is current after `ops` was active at a VMXOFF. Its data may be with the processor alone then, and are lost:
 /// VMCLEAR comes first (SDM 25.11.1, Software Use of Virtual-Machine Control Structures).

@@ -1,6 +1,10 @@
 //! Failures of the machinery.
 
-use crate::host::Refusal;
+use std::error::Error;
+
+use vmcs_wire::codec::DecodeError;
+
+use crate::refusal::Refusal;
 
 /// KVM did not do what a working KVM does. What a case does to the machine is never one of these.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +14,7 @@ pub enum KvmError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A request to KVM failed.
-    #[error("KVM: {action}: {source}")]
+    #[error("KVM: {action}")]
     Request {
         /// What was asked of it.
         action: &'static str,
@@ -18,17 +22,22 @@ pub enum KvmError {
         source: std::io::Error,
     },
     /// The memory of the virtual machine cannot be had.
-    #[error("the memory of the virtual machine: {0}")]
-    Memory(String),
+    #[error("the memory of the virtual machine cannot be had")]
+    Memory(#[source] Box<dyn Error + Send + Sync>),
     /// The probe ended before it took any work.
     #[error("the probe ended before it was ready: {0}")]
     DiedAtStart(String),
     /// The batch is not one.
     #[error("the batch does not decode")]
-    BadBatch,
+    BadBatch(#[source] DecodeError),
 }
 
 impl KvmError {
+    /// For `map_err`: the memory cannot be had.
+    pub(crate) fn memory(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Memory(Box::new(error))
+    }
+
     /// For `map_err`: says what was asked of KVM.
     pub(crate) fn request(action: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
         move |error| Self::Request { action, source: error.into() }

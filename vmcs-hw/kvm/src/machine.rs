@@ -7,12 +7,13 @@ use std::io;
 use kvm_bindings::{CpuId, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vmcs_driver::Stop;
 use vmcs_wire::batch::{AnswerHeader, Task};
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::layout::{ANSWER_BUFFER, BATCH_BUFFER, BOOT_MAILBOX, MEMORY_END, PROBE, SESSION_BUFFER};
 use vmcs_wire::mailbox::{DOORBELL, Opening, RING_ANSWER, RING_NEXT};
 
-use crate::watch::Watch;
+use crate::watch::StepWatch;
 use crate::{KvmError, Payload};
 
 /// Where KVM puts three pages of its own, for processors without unrestricted guest: far above the memory.
@@ -29,7 +30,7 @@ const PANIC: &str = "vmcs-probe: panic: ";
 
 /// Where the processor stands.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum MachineEvent {
     /// The probe wants a batch.
     WantsBatch,
     /// The probe has handed in an answer.
@@ -38,17 +39,8 @@ pub(crate) enum Event {
     Stopped(Stop),
 }
 
-/// What brought the machine down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// KVM, or the probe, gave up.
-    Crashed(String),
-    /// It runs for ever, or waits for ever.
-    Hung,
-}
-
 /// A virtual machine whose processor executes the probe.
-pub(crate) struct Machine {
+pub(crate) struct VirtualMachine {
     // Order of drops: the processor and the machine go before the memory that they use.
     vcpu: VcpuFd,
     _vm: VmFd,
@@ -56,7 +48,7 @@ pub(crate) struct Machine {
     console: String,
 }
 
-impl Machine {
+impl VirtualMachine {
     /// A machine that is about to start at the probe's entry, with a session.
     pub(crate) fn new(
         kvm: &Kvm,
@@ -68,7 +60,7 @@ impl Machine {
         let vm = kvm.create_vm().map_err(KvmError::request("creating a virtual machine"))?;
         vm.set_tss_address(TSS_PAGES).map_err(KvmError::request("placing the TSS"))?;
         let memory = memory(payload, task, session)?;
-        let host = memory.get_host_address(GuestAddress(0)).map_err(|error| KvmError::Memory(error.to_string()))?;
+        let host = memory.get_host_address(GuestAddress(0)).map_err(KvmError::memory)?;
         let region = kvm_userspace_memory_region {
             slot: 0,
             flags: 0,
@@ -94,14 +86,14 @@ impl Machine {
     }
 
     /// Runs the processor until something is to be done. An answer that grows counts as progress.
-    pub(crate) fn run(&mut self, watch: &mut Watch) -> Event {
+    pub(crate) fn run(&mut self, watch: &mut StepWatch) -> MachineEvent {
         let mut answered = 0;
         loop {
             match self.vcpu.run() {
                 Ok(VcpuExit::IoOut(DOORBELL, data)) if data.len() == 4 => {
                     match u32::from_le_bytes([data[0], data[1], data[2], data[3]]) {
-                        RING_NEXT => return Event::WantsBatch,
-                        RING_ANSWER => return Event::Answered,
+                        RING_NEXT => return MachineEvent::WantsBatch,
+                        RING_ANSWER => return MachineEvent::Answered,
                         _ => {}
                     }
                 }
@@ -111,7 +103,7 @@ impl Machine {
                 // Nothing is there.
                 Ok(VcpuExit::IoIn(_, data) | VcpuExit::MmioRead(_, data)) => data.fill(0xFF),
                 // Nobody would wake it.
-                Ok(VcpuExit::Hlt) => return Event::Stopped(Stop::Hung),
+                Ok(VcpuExit::Hlt) => return MachineEvent::Stopped(Stop::Hung),
                 Ok(VcpuExit::Shutdown) => {
                     return crashed("KVM_EXIT_SHUTDOWN: a triple fault or a VMX abort".to_owned());
                 }
@@ -127,7 +119,7 @@ impl Machine {
                         watch.progressed();
                     }
                     if watch.is_over() {
-                        return Event::Stopped(Stop::Hung);
+                        return MachineEvent::Stopped(Stop::Hung);
                     }
                 }
                 Err(error) => return crashed(format!("KVM_RUN failed: {}", io::Error::from(error))),
@@ -141,7 +133,7 @@ impl Machine {
         self.memory
             .write_slice(&[0; AnswerHeader::BYTES], GuestAddress(ANSWER_BUFFER))
             .and_then(|()| self.memory.write_slice(batch, GuestAddress(BATCH_BUFFER)))
-            .map_err(|error| KvmError::Memory(error.to_string()))
+            .map_err(KvmError::memory)
     }
 
     /// The answer as far as it goes; `None` if there is none to batch number `number`.
@@ -173,23 +165,22 @@ impl Machine {
 const EINTR: i32 = nix::errno::Errno::EINTR as i32;
 const EAGAIN: i32 = nix::errno::Errno::EAGAIN as i32;
 
-fn crashed(detail: String) -> Event {
-    Event::Stopped(Stop::Crashed(detail))
+fn crashed(detail: String) -> MachineEvent {
+    MachineEvent::Stopped(Stop::Crashed(detail))
 }
 
 /// Memory with the probe, the task and the session in it.
 fn memory(payload: &Payload, task: Task, session: &[u8]) -> Result<GuestMemoryMmap, KvmError> {
     let size = usize::try_from(MEMORY_END).expect("32 MiB");
-    let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), size)])
-        .map_err(|error| KvmError::Memory(error.to_string()))?;
+    let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), size)]).map_err(KvmError::memory)?;
     let mut opening = [0; Opening::BYTES];
-    let length = u32::try_from(session.len()).map_err(|_| KvmError::BadBatch)?;
+    let length = u32::try_from(session.len()).map_err(KvmError::memory)?;
     Opening { task, session: length }.encode(&mut Writer::new(&mut opening)).expect("the array has its size");
     memory
         .write_slice(&payload.bytes, GuestAddress(PROBE))
         .and_then(|()| memory.write_slice(&opening, GuestAddress(SESSION_BUFFER)))
         .and_then(|()| memory.write_slice(session, GuestAddress(SESSION_BUFFER + Opening::BYTES as u64)))
-        .map_err(|error| KvmError::Memory(error.to_string()))?;
+        .map_err(KvmError::memory)?;
     Ok(memory)
 }
 

@@ -16,13 +16,13 @@ extern "C" fn ignore(_: std::ffi::c_int) {}
 
 /// Interrupts its thread again and again, so that KVM_RUN comes back; a tick that comes just before KVM_RUN is followed
 /// by another one. It stops when it is dropped.
-pub(crate) struct Watch {
+pub(crate) struct StepWatch {
     _timer: Timer,
     since: Instant,
     patience: Duration,
 }
 
-impl Watch {
+impl StepWatch {
     /// For the calling thread.
     pub(crate) fn start(patience: Duration) -> nix::Result<Self> {
         let action = SigAction::new(SigHandler::Handler(ignore), SaFlags::empty(), SigSet::empty());

@@ -1,23 +1,24 @@
 //! Execution of case programs, and the clean state between them.
+// UNSAFETY: guests are entered.
+#![allow(unsafe_code, reason = "guests are entered")]
 
 use vmcs_model::{Capabilities, field};
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
-use vmcs_wire::layout::{ARENA, HOST_RIP, MEMORY_END, VMXON_REGION};
+use vmcs_wire::layout::{ARENA, HOST_RIP, VMXON_REGION};
 use vmcs_wire::program::{SampleWriter, encode_fields_header};
-use vmcs_wire::session::SessionView;
+use vmcs_wire::session::{MAX_AREAS, SessionView};
 use vmcs_wire::{Ending, Op, Start, StepResult, Timed};
 
 use crate::diagnose;
-use crate::memory::{self, PAGE};
+use crate::memory::{self, PAGE, Region};
+use crate::msrs::LoadedMsrs;
+use crate::rest::{Rest, encoding};
 use crate::vmx::{self, Entered, Flags};
 
-const EXIT_REASON: u64 = field::EXIT_REASON.encoding().0 as u64;
-const EXIT_QUALIFICATION: u64 = field::EXIT_QUALIFICATION.encoding().0 as u64;
-const HOST_RIP_FIELD: u64 = field::HOST_RIP.encoding().0 as u64;
+const EXIT_REASON: u64 = encoding(field::EXIT_REASON);
+const EXIT_QUALIFICATION: u64 = encoding(field::EXIT_QUALIFICATION);
+const HOST_RIP_FIELD: u64 = encoding(field::HOST_RIP);
 const NO_VMCS: u64 = u64::MAX;
-
-/// Memory of the probe, which VMXON, VMCLEAR and VMPTRLD must not take for a region.
-const PROBE_MEMORY: core::ops::Range<u64> = ARENA.end..MEMORY_END;
 
 /// End of the identity mapping.
 const MAPPED: u64 = 1 << 32;
@@ -59,16 +60,26 @@ impl Pages {
     }
 }
 
+/// The probe's own VMX regions.
+pub(crate) struct Regions {
+    /// VMCS revision identifier of the processor.
+    pub(crate) revision: u32,
+    /// The VMXON region for tidying up when the arena's is not to be used.
+    pub(crate) spare_vmxon: Region,
+    /// The guest between cases.
+    pub(crate) rest: Rest,
+}
+
 /// The processor as the cases leave it.
 pub(crate) struct Machine<'a> {
     session: SessionView<'a>,
     /// Volatile areas of the session that may have been written to: a bit each.
     written: u64,
-    /// VMCS revision identifier.
-    revision: u32,
-    spare_vmxon: u64,
+    regions: &'a mut Regions,
+    /// An entry has left something in the processor.
+    disturbed: bool,
     /// The VMXON pointer while in VMX operation.
-    vmx: Option<u64>,
+    vmx: Option<Region>,
     /// Pages to be zeroed before the next case.
     dirty: Pages,
     /// Pages whose VMCS may be active.
@@ -77,29 +88,53 @@ pub(crate) struct Machine<'a> {
     capabilities: Option<Capabilities>,
     /// An operation of the case would have harmed the probe.
     refused: bool,
+    /// The fields of the volatile areas, each once, and all bits of it that say that an area may be written to.
+    area_fields: [(u64, u64); MAX_AREAS],
+    area_field_count: usize,
+    /// The MSRs that the latest entry may have loaded.
+    msrs: LoadedMsrs,
 }
 
 impl<'a> Machine<'a> {
-    /// A machine outside VMX operation, whose arena is to be zeroed. `spare` is the VMXON region for tidying up when the
-    /// arena's is not to be used.
-    pub(crate) fn new(session: SessionView<'a>, revision: u32, spare: &'a mut [u8; 4096]) -> Self {
-        spare[..4].copy_from_slice(&revision.to_le_bytes());
-        Self {
+    /// A machine outside VMX operation, whose arena is to be zeroed.
+    pub(crate) fn new(session: SessionView<'a>, regions: &'a mut Regions) -> Self {
+        let mut machine = Self {
             session,
             written: u64::MAX,
-            revision,
-            spare_vmxon: spare.as_ptr() as u64,
+            regions,
+            disturbed: false,
             vmx: None,
             dirty: Pages::ALL,
             active: Pages::default(),
             capabilities: None,
             refused: false,
+            area_fields: [(0, 0); MAX_AREAS],
+            area_field_count: 0,
+            msrs: LoadedMsrs::NONE,
+        };
+        for area in session.volatile() {
+            let known =
+                machine.area_fields[..machine.area_field_count].iter_mut().find(|(field, _)| *field == area.field);
+            match known {
+                Some((_, mask)) => *mask |= area.mask,
+                None => {
+                    machine.area_fields[machine.area_field_count] = (area.field, area.mask);
+                    machine.area_field_count += 1;
+                }
+            }
         }
+        machine
+    }
+
+    /// VMCS revision identifier of the processor.
+    pub(crate) fn revision(&self) -> u32 {
+        self.regions.revision
     }
 
     /// Leaves VMX operation, as the next machine expects it.
     pub(crate) fn retire(mut self) {
         self.clear_active();
+        self.bring_to_rest();
         if self.vmx.is_some() {
             self.vmxoff();
         }
@@ -109,7 +144,8 @@ impl<'a> Machine<'a> {
     pub(crate) fn reset(&mut self, start: Start) {
         self.refused = false;
         self.clear_active();
-        let keep = start == Start::VmxRoot && self.vmx == Some(VMXON_REGION) && !self.dirty.contains(VMXON_REGION);
+        self.bring_to_rest();
+        let keep = start == Start::VmxRoot && self.vmx == Some(Region::VMXON) && !self.dirty.contains(VMXON_REGION);
         if self.vmx.is_some() && !keep {
             self.vmxoff();
         }
@@ -124,12 +160,12 @@ impl<'a> Machine<'a> {
         }
         match start {
             Start::VmxRoot if !keep => {
-                memory::store(VMXON_REGION, 4, self.revision.into());
-                self.vmxon(VMXON_REGION);
+                memory::store(VMXON_REGION, 4, self.regions.revision.into());
+                self.vmxon(Region::VMXON);
             }
             // Paging structures of a guest may have been looked for there, and entries marked as accessed.
-            Start::VmxRoot if memory::load(VMXON_REGION) != Some(self.revision) => {
-                memory::store(VMXON_REGION, 4, self.revision.into());
+            Start::VmxRoot if memory::load(VMXON_REGION) != Some(self.regions.revision) => {
+                memory::store(VMXON_REGION, 4, self.regions.revision.into());
             }
             Start::VmxRoot => {}
             // The page holds no revision identifier then.
@@ -137,31 +173,40 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Undoes what entries have left in the processor. No VMCS is active.
+    fn bring_to_rest(&mut self) {
+        if core::mem::take(&mut self.disturbed) {
+            if self.vmx.is_none() {
+                self.vmxon(self.regions.spare_vmxon);
+            }
+            self.regions.rest.bring();
+        }
+    }
+
     /// Makes every VMCS inactive and none current.
     fn clear_active(&mut self) {
         if let (Some(pointer), false) = (self.vmx, self.active.0 == 0) {
             // VMCLEAR refuses the VMXON region.
-            if self.active.contains(pointer) {
+            if self.active.contains(pointer.address()) {
                 self.vmxoff();
             }
         }
         if self.active.0 != 0 && self.vmx.is_none() {
-            self.vmxon(self.spare_vmxon);
+            self.vmxon(self.regions.spare_vmxon);
         }
-        for page in self.active.iter() {
-            vmx::vmclear(page);
+        for region in self.active.iter().filter_map(Region::of_case) {
+            vmx::vmclear(region);
         }
         self.active = Pages::default();
         if self.vmx.is_some() {
             // A VMCS outside of the arena.
-            let (_, current) = vmx::vmptrst();
-            if current != NO_VMCS {
+            if let Some(current) = vmx::current() {
                 vmx::vmclear(current);
             }
         }
     }
 
-    fn vmxon(&mut self, region: u64) {
+    fn vmxon(&mut self, region: Region) {
         let flags = vmx::vmxon(region);
         assert!(flags == Flags::Succeed, "VMXON fails: {:?}", flags.result());
         self.vmx = Some(region);
@@ -205,40 +250,16 @@ impl<'a> Machine<'a> {
     #[inline(always)]
     pub(crate) fn step(&mut self, op: Op, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
         let result = match op {
-            Op::Vmxon { address } | Op::Vmclear { address } | Op::Vmptrld { address }
-                if address % PAGE == 0 && PROBE_MEMORY.contains(&address) =>
-            {
-                StepResult::NotRun
-            }
-            Op::Vmxon { address } => {
-                self.dirty.insert(address);
-                let flags = vmx::vmxon(address);
-                // VMXON in VMX operation fails or faults.
-                if flags == Flags::Succeed {
-                    self.vmx = Some(address);
+            Op::Vmxon { address } | Op::Vmclear { address } | Op::Vmptrld { address } => {
+                match Region::of_case(address) {
+                    Some(region) => self.take_region(op, region).result(),
+                    None => StepResult::NotRun,
                 }
-                flags.result()
             }
             Op::Vmxoff => {
                 let flags = vmx::vmxoff();
                 if flags == Flags::Succeed {
                     self.vmx = None;
-                }
-                flags.result()
-            }
-            Op::Vmclear { address } => {
-                self.dirty.insert(address);
-                let flags = vmx::vmclear(address);
-                if flags == Flags::Succeed {
-                    self.active.remove(address);
-                }
-                flags.result()
-            }
-            Op::Vmptrld { address } => {
-                self.dirty.insert(address);
-                let flags = vmx::vmptrld(address);
-                if flags == Flags::Succeed {
-                    self.active.insert(address);
                 }
                 flags.result()
             }
@@ -249,7 +270,10 @@ impl<'a> Machine<'a> {
             Op::Vmresume { after_mov_ss } => return self.enter(true, after_mov_ss, answer),
             Op::Time { what, rounds } => {
                 self.written = u64::MAX;
+                self.disturbed = true;
+                self.msrs.read();
                 self.refused = !time(what, rounds, answer)?;
+                self.msrs.restore();
                 return Ok(());
             }
             Op::Observe { state } => return self.observe(state, answer),
@@ -267,41 +291,82 @@ impl<'a> Machine<'a> {
             }
             Op::Diagnose { resume } => {
                 let capabilities = self.capabilities.get_or_insert_with(diagnose::capabilities);
-                StepResult::Value(diagnose::first_violation(capabilities, resume, self.vmx.unwrap_or(NO_VMCS)))
+                StepResult::Value(diagnose::first_violation(
+                    capabilities,
+                    resume,
+                    self.vmx.map_or(NO_VMCS, Region::address),
+                ))
             }
         };
         self.refused = result == StepResult::NotRun;
         result.map_fields(|()| core::iter::empty()).encode(answer)
     }
 
+    /// Executes VMXON, VMCLEAR or VMPTRLD.
+    #[inline(always)]
+    fn take_region(&mut self, op: Op, region: Region) -> Flags {
+        let address = region.address();
+        self.dirty.insert(address);
+        match op {
+            Op::Vmxon { .. } => {
+                let flags = vmx::vmxon(region);
+                // VMXON in VMX operation fails or faults.
+                if flags == Flags::Succeed {
+                    self.vmx = Some(region);
+                }
+                flags
+            }
+            Op::Vmclear { .. } => {
+                let flags = vmx::vmclear(region);
+                if flags == Flags::Succeed {
+                    self.active.remove(address);
+                }
+                flags
+            }
+            _ => {
+                let flags = vmx::vmptrld(region);
+                if flags == Flags::Succeed {
+                    self.active.insert(address);
+                }
+                flags
+            }
+        }
+    }
+
     #[inline(never)]
     fn enter(&mut self, resume: bool, after_mov_ss: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
-        // An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not
-        // get control back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on
-        // HOST_RIP ask for a canonical address only, so the exit path stands in for the former without a difference.
-        let (read, host_rip) = vmx::vmread(HOST_RIP_FIELD);
-        let astray = read == Flags::Succeed && host_rip < MAPPED && host_rip != HOST_RIP;
-        if astray {
-            vmx::vmwrite(HOST_RIP_FIELD, HOST_RIP);
+        let counts =
+            vmx::value(encoding(field::VM_ENTRY_MSR_LOAD_COUNT)) | vmx::value(encoding(field::VM_EXIT_MSR_LOAD_COUNT));
+        if counts != 0 {
+            self.msrs.read();
         }
-        let entered = vmx::enter(resume, after_mov_ss);
+        let astray = if vmx::value(HOST_RIP_FIELD) == HOST_RIP { None } else { redirect_exit() };
+        // SAFETY: HOST_RIP is the exit path, or a page fault leads there. The rest of the host state and the guest are the
+        // case's: those that take the probe with them are not for cases to have, and where one overwrites the probe, its
+        // sum tells (`work::run`).
+        let entered = unsafe { vmx::enter(resume, after_mov_ss) };
         let entered = match entered {
             // Its number is in a field that the next VMWRITE may change.
             Entered::Here(flags) => Ok(flags.result()),
             Entered::ThroughHostState => Err(()),
         };
-        if astray {
+        if let Some(host_rip) = astray {
             vmx::vmwrite(HOST_RIP_FIELD, host_rip);
         }
         match entered {
             Ok(result) => result.map_fields(|()| core::iter::empty()).encode(answer)?,
             Err(()) => {
-                for (index, area) in self.session.volatile().enumerate() {
-                    self.written |= u64::from(vmx::vmread(area.field).1 & area.mask != 0) << index;
+                if counts != 0 {
+                    self.msrs.restore();
+                }
+                self.disturbed = self.disturbed || self.regions.rest.is_disturbed();
+                let fields = &self.area_fields[..self.area_field_count];
+                if fields.iter().fold(0, |set, &(field, mask)| set | vmx::value(field) & mask) != 0 {
+                    self.note_areas();
                 }
                 StepResult::Exit {
-                    reason: vmx::vmread(EXIT_REASON).1 as u32,
-                    qualification: vmx::vmread(EXIT_QUALIFICATION).1,
+                    reason: vmx::value(EXIT_REASON) as u32,
+                    qualification: vmx::value(EXIT_QUALIFICATION),
                     fields: core::iter::empty(),
                 }
                 .encode(answer)?;
@@ -312,6 +377,14 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Notes the volatile areas that an exit with the current VMCS may have written to.
+    #[inline(never)]
+    fn note_areas(&mut self) {
+        for (index, area) in self.session.volatile().enumerate() {
+            self.written |= u64::from(vmx::value(area.field) & area.mask != 0) << index;
+        }
+    }
+
     /// Writes what the lists' fields hold.
     #[inline(never)]
     fn observe(&self, state: bool, answer: &mut Writer<'_>) -> Result<(), BufferFull> {
@@ -320,11 +393,26 @@ impl<'a> Machine<'a> {
         for list in lists {
             for encoding in list {
                 // 0 for a field that does not exist.
-                answer.packed(vmx::vmread(u64::from_le_bytes(*encoding)).1)?;
+                answer.packed(vmx::value(u64::from_le_bytes(*encoding)))?;
             }
         }
         Ok(())
     }
+}
+
+/// Lets the exit path stand in for another HOST_RIP, which is returned.
+///
+/// An exit to mapped memory other than the exit path would execute whatever lies there, and the probe would not get control
+/// back. Beyond 4 GiB nothing is mapped, and the page fault leads to the exit path. The checks on HOST_RIP ask for a
+/// canonical address only, so the exit path stands in for the former without a difference.
+#[inline(never)]
+fn redirect_exit() -> Option<u64> {
+    let (read, host_rip) = vmx::vmread(HOST_RIP_FIELD);
+    let astray = read == Flags::Succeed && host_rip < MAPPED;
+    astray.then(|| {
+        vmx::vmwrite(HOST_RIP_FIELD, HOST_RIP);
+        host_rip
+    })
 }
 
 /// Measures `rounds` entries, or nothing as often. `false`: it was refused.
@@ -335,7 +423,7 @@ fn time(what: Timed, rounds: u16, answer: &mut Writer<'_>) -> Result<bool, Buffe
     if mapped {
         vmx::vmwrite(HOST_RIP_FIELD, vmx::timed_host_rip());
     }
-    let (_, current) = vmx::vmptrst();
+    let current = vmx::current();
     let first = round(what);
     let result = match first {
         Ok((ending, cycles)) => {
@@ -347,7 +435,10 @@ fn time(what: Timed, rounds: u16, answer: &mut Writer<'_>) -> Result<bool, Buffe
                     _ => break,
                 }
                 if left > 0 {
-                    if what == Timed::Vmlaunch && entered(ending) {
+                    if what == Timed::Vmlaunch
+                        && entered(ending)
+                        && let Some(current) = current
+                    {
                         vmx::vmclear(current);
                         vmx::vmptrld(current);
                     }
@@ -369,11 +460,12 @@ fn time(what: Timed, rounds: u16, answer: &mut Writer<'_>) -> Result<bool, Buffe
 
 /// One round: how it ended and the cycles it took.
 fn round(what: Timed) -> Result<(Ending, u64), StepResult<()>> {
-    let (entered, cycles) = vmx::enter_timed(what);
+    // SAFETY: as in `Machine::enter`.
+    let (entered, cycles) = unsafe { vmx::enter_timed(what) };
     let ending = match entered {
         _ if what == Timed::Nothing => Ending::Nothing,
         Entered::ThroughHostState => {
-            Ending::Exit { reason: vmx::vmread(EXIT_REASON).1 as u32, qualification: vmx::vmread(EXIT_QUALIFICATION).1 }
+            Ending::Exit { reason: vmx::value(EXIT_REASON) as u32, qualification: vmx::value(EXIT_QUALIFICATION) }
         }
         Entered::Here(flags) => match flags.result() {
             StepResult::FailInvalid => Ending::FailInvalid,

@@ -1,56 +1,25 @@
 //! Why an entry failed: the model's checks over VMREAD, on the processor itself.
 
-use core::arch::x86_64::__cpuid_count;
-
 use vmcs_model::field::{FIELD_COUNT, FIELDS};
-use vmcs_model::msr::CapabilityMsr;
-use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_model::registers::{Cr0, Cr4, Efer};
 use vmcs_model::vmcs::FieldReader;
-use vmcs_model::{
-    Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, FieldId, LaunchState, ReadMemory,
-};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, FieldId, ReadMemory};
 use vmcs_wire::{NO_VIOLATION, layout};
 
-use crate::{memory, vmx};
-
-const IA32_PERF_CAPABILITIES: u32 = 0x345;
-const IA32_TME_ACTIVATE: u32 = 0x982;
+use crate::{memory, profile, vmx};
 
 /// What this processor can do.
 #[cold]
 #[inline(never)]
 pub(crate) fn capabilities() -> Capabilities {
-    let mut profile = CpuProfile::default();
-    let read = |number| vmx::rdmsr(number).map_or(MsrValue::Absent, MsrValue::Value);
-    for msr in CapabilityMsr::ALL {
-        profile.set_msr(msr, read(msr.number()));
-    }
-    profile.perf_capabilities = read(IA32_PERF_CAPABILITIES);
-    profile.tme_activate = vmx::rdmsr(IA32_TME_ACTIVATE).unwrap_or(0);
-    for leaf in CpuidLeaf::ALL {
-        let (number, subleaf) = leaf.query();
-        let highest = __cpuid_count(number & 0x8000_0000, 0).eax;
-        let registers = if number <= highest {
-            let r = __cpuid_count(number, subleaf);
-            [r.eax, r.ebx, r.ecx, r.edx]
-        } else {
-            [0; 4]
-        };
-        profile.set_cpuid(leaf, registers);
-    }
-    Capabilities::new(&profile)
+    Capabilities::new(&profile::read())
 }
 
 /// The index of the first check that the entry which has just failed violates.
 #[cold]
 #[inline(never)]
 pub(crate) fn first_violation(capabilities: &Capabilities, resume: bool, vmxon_pointer: u64) -> u64 {
-    let (instruction, launch_state) = if resume {
-        (EntryInstruction::Vmresume, LaunchState::Launched)
-    } else {
-        (EntryInstruction::Vmlaunch, LaunchState::Clear)
-    };
+    let instruction = if resume { EntryInstruction::Vmresume } else { EntryInstruction::Vmlaunch };
     let (_, vmcs_pointer) = vmx::vmptrst();
     let cpu = CpuState {
         cr0: Cr0::from_bits_retain(layout::CR0),
@@ -60,9 +29,9 @@ pub(crate) fn first_violation(capabilities: &Capabilities, resume: bool, vmxon_p
         vmcs_pointer,
         ..CpuState::host_64()
     };
-    let attempt = EntryAttempt { instruction, launch_state, shadow: false, cpu: &cpu, capabilities };
     let vmcs = FieldReader(read);
-    vmcs_model::first_violation(attempt, &vmcs, &Ram).map_or(NO_VIOLATION, |check| check.index() as u64)
+    let entry = EntryAttempt::by(instruction, &cpu, capabilities).on(&vmcs, &Ram);
+    entry.first_violation().map_or(NO_VIOLATION, |check| check.index() as u64)
 }
 
 /// VMREAD, once: it has a place in the fixup table.
@@ -72,7 +41,7 @@ fn read(field: FieldId) -> u64 {
 }
 
 /// The encodings alone: the table of the fields has their names and more, which would be linked too.
-static ENCODINGS: [u32; FIELD_COUNT] = {
+pub(crate) static ENCODINGS: [u32; FIELD_COUNT] = {
     let mut encodings = [0; FIELD_COUNT];
     let mut i = 0;
     while i < FIELD_COUNT {

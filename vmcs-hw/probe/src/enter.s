@@ -3,6 +3,24 @@
 # vmx_enter(edi): bit 0 chooses VMRESUME, bit 1 executes it directly after MOV SS. Returns in eax:
 # bit 0 = CF, bit 1 = ZF, 4 = exception, 8 = control came back through the host-state area.
 .section .text.enter, "ax"
+# The registers that an entry does not load: a guest that gets to execute anything finds the same in all cases. In memory that
+# is 0 that is ADD to the byte at RAX, of AL.
+.macro clear_registers
+    xor eax, eax
+    xor ebx, ebx
+    xor edx, edx
+    xor esi, esi
+    xor edi, edi
+    xor ebp, ebp
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    xor r11d, r11d
+    xor r12d, r12d
+    xor r13d, r13d
+    xor r14d, r14d
+    xor r15d, r15d
+.endm
 .global vmx_enter
 vmx_enter:
     push rbp
@@ -13,23 +31,25 @@ vmx_enter:
     push r15
     mov [rip + vmx_stack], rsp
     mov byte ptr [rip + vmx_entering], 1
-    mov eax, 4
     mov ecx, {DATA}
     test edi, 2
     jnz 3f
     test edi, 1
     jnz 2f
+    clear_registers
 22: vmlaunch
     jmp 5f
-2:
+2:  clear_registers
 23: vmresume
     jmp 5f
 3:  test edi, 1
     jnz 4f
+    clear_registers
     mov ss, ecx
 24: vmlaunch
     jmp 5f
-4:  mov ss, ecx
+4:  clear_registers
+    mov ss, ecx
 25: vmresume
 5:  setc al
     setz cl
@@ -44,6 +64,9 @@ vmx_enter:
     pop rbx
     pop rbp
     ret
+    # After an exception.
+7:  mov eax, 4
+    jmp 6b
 
 # The time-stamp counter around an instruction. LFENCE before RDTSC waits for what comes before, LFENCE behind it keeps
 # back what follows (SDM Vol. 2, "RDTSC"). Bochs advances the counter by the instructions between two jumps at once, so a
@@ -110,10 +133,10 @@ vmx_timed:
 vmx_enter_end:
 
 .section .fixups, "a"
-    .quad 22b, 6b
-    .quad 23b, 6b
-    .quad 24b, 6b
-    .quad 25b, 6b
+    .quad 22b, 7b
+    .quad 23b, 7b
+    .quad 24b, 7b
+    .quad 25b, 7b
     .quad 26b, 6b
     .quad 27b, 6b
 
@@ -200,6 +223,21 @@ guest_rip:
     vmcall
     hlt
     jmp guest_rip
+
+# The guest between cases: an IRET ends blocking by NMI, and a VM exit follows.
+.global guest_rest
+guest_rest:
+    iretq
+2:  vmcall
+    hlt
+.balign 8
+.global guest_rest_stack
+guest_rest_stack:
+    .quad 2b
+    .quad {CODE}
+    .quad 2
+    .quad guest_rest_stack
+    .quad {DATA}
 
 .section .bss.enter, "aw", @nobits
 .balign 8

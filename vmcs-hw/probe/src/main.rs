@@ -2,7 +2,8 @@
 //!
 //! `boot.s` leads from a loader's 32-bit protected mode to [`main`]; `rom_stub.s` leads there from the reset vector
 //! (`linux_rom.s` leads from there to a Linux, which executes the probe under KVM), `multiboot2.s` is what a boot loader looks
-//! for. [`case`] executes programs with the instructions of [`vmx`]; `enter.s` holds VM entry and the exit path. [`work`]
+//! for. [`case`] executes programs with the instructions of [`vmx`]; `enter.s` holds VM entry and the exit path; [`rest`] sees to
+//! it that no case shows what another has left in the processor. [`work`]
 //! comes and answers go by a [`transport`](vmcs_probe::transport): the [`disk`](vmcs_probe::disk), the [`mailbox`] of a virtual
 //! machine, or, on bare [`metal`], a [`serial`] line or a file that was [`baked`] into the boot image. [`console`] is for
 //! messages to people, [`diagnose`] asks the model why an entry failed.
@@ -18,9 +19,11 @@ mod diagnose;
 mod mailbox;
 mod memory;
 mod metal;
+mod msrs;
 mod multiboot;
 mod processor;
 mod profile;
+mod rest;
 mod screen;
 mod serial;
 mod tables;
@@ -49,7 +52,7 @@ extern "C" fn main(boot: u32) -> ! {
 fn work_for(transport: &mut dyn Transport) -> ! {
     let vmx = processor::enable_vmx().unwrap_or_else(|unfit| panic!("{unfit}"));
     console::say(format_args!("ready"));
-    work::all(transport, &mut Workplace::take(), vmx.revision);
+    work::all(transport, &mut Workplace::take(vmx.revision));
     console::say(format_args!("done"));
     console::power_off()
 }

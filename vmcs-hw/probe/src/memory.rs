@@ -32,6 +32,44 @@ pub(crate) fn store(address: u64, size: u8, value: u64) -> bool {
     fits
 }
 
+/// An operand of VMXON, VMCLEAR and VMPTRLD with which they leave the probe's memory alone.
+///
+/// Once one of them has taken a region, the processor may keep data there and write to it until VMXOFF or VMCLEAR (SDM 25.11.1,
+/// Software Use of Virtual-Machine Control Structures, and 25.11.5, VMXON Region), at VMWRITE and at VM exits. So no Rust
+/// object may lie there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Region(u64);
+
+impl Region {
+    /// Memory of the probe: all of it lies behind the arena.
+    const PROBE: core::ops::Range<u64> = ARENA.end..MEMORY_END;
+
+    /// The VMXON region of cases that start in VMX root operation.
+    pub(crate) const VMXON: Self = {
+        assert!(layout::VMXON_REGION >= ARENA.start && layout::VMXON_REGION < ARENA.end);
+        Self(layout::VMXON_REGION)
+    };
+
+    /// The region at an address that a case names; `None` if it is memory of the probe. An address that is not a multiple
+    /// of 4096 is none: all three instructions refuse it (SDM 31.3, VMX Instructions).
+    pub(crate) fn of_case(address: u64) -> Option<Self> {
+        let refused = !address.is_multiple_of(PAGE);
+        (refused || !Self::PROBE.contains(&address)).then_some(Self(address))
+    }
+
+    /// A region that the probe gives away for good, with a VMCS revision identifier.
+    pub(crate) fn own(page: &'static mut [u8; PAGE as usize], revision: u32) -> Self {
+        page.fill(0);
+        page[..4].copy_from_slice(&revision.to_le_bytes());
+        Self(page.as_mut_ptr() as u64)
+    }
+
+    /// Its physical address.
+    pub(crate) fn address(self) -> u64 {
+        self.0
+    }
+}
+
 /// The aligned dword at `address`, `None` outside of the machine's RAM.
 pub(crate) fn load(address: u64) -> Option<u32> {
     let ram = address < MEMORY_END && address.is_multiple_of(4);

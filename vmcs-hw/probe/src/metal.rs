@@ -76,12 +76,12 @@ pub(crate) fn run() -> ! {
     };
     console::say(format_args!("VMX with VMCS revision {:#x}; IA32_FEATURE_CONTROL is {lock}", vmx.revision));
 
-    let mut place = Workplace::take();
+    let mut place = Workplace::take(vmx.revision);
     let requests = information.requests();
     if let Some(requests) = requests {
         let mut baked = Baked::new(requests);
         while baked.has_more() {
-            work::all(&mut baked, &mut place, vmx.revision);
+            work::all(&mut baked, &mut place);
         }
     }
     let Some(uart) = uart else {
@@ -98,7 +98,7 @@ pub(crate) fn run() -> ! {
     let greeting = greeting(true, &mut buffer, format_args!("{Name}"));
     let mut serial = Serial::new(uart, greeting, memory::MESSAGE.take());
     loop {
-        work::all(&mut serial, &mut place, vmx.revision);
+        work::all(&mut serial, &mut place);
         console::show(format_args!("a session has ended"));
     }
 }

@@ -2,10 +2,13 @@
 
 use core::arch::x86_64::__cpuid_count;
 
+use vmcs_model::CpuProfile;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_wire::StepResult;
 use vmcs_wire::codec::{BufferFull, Writer};
 use vmcs_wire::layout::VMCS_REGIONS;
-use vmcs_wire::profile::{CPUID_LEAVES, FieldReport, MSRS, encodings};
+use vmcs_wire::profile::{FieldReport, encode_leaf, encode_msr, encodings};
 use vmcs_wire::{Op, Start};
 
 use crate::case::Machine;
@@ -18,22 +21,22 @@ const UNSUPPORTED_COMPONENT: u32 = 12;
 ///
 /// # Errors
 /// [`BufferFull`].
-pub(crate) fn write(machine: &mut Machine<'_>, revision: u32, out: &mut Writer<'_>) -> Result<(), BufferFull> {
-    for msr in MSRS {
-        optional(out, vmx::rdmsr(msr).map(u64::to_le_bytes))?;
+pub(crate) fn write(machine: &mut Machine<'_>, out: &mut Writer<'_>) -> Result<(), BufferFull> {
+    let profile = read();
+    out.u16(CapabilityMsr::ALL.len() as u16)?;
+    for msr in CapabilityMsr::ALL {
+        let value = match profile.msr(msr) {
+            MsrValue::Value(value) => Some(value),
+            MsrValue::Absent | MsrValue::Unknown => None,
+        };
+        encode_msr(out, msr.number(), value)?;
     }
-    let (highest, highest_extended) = (__cpuid_count(0, 0).eax, __cpuid_count(0x8000_0000, 0).eax);
-    for (leaf, subleaf) in CPUID_LEAVES {
-        let limit = if leaf < 0x8000_0000 { highest } else { highest_extended };
-        let registers = (leaf <= limit).then(|| {
-            let r = __cpuid_count(leaf, subleaf);
-            (u128::from(r.edx) << 96 | u128::from(r.ecx) << 64 | u128::from(r.ebx) << 32 | u128::from(r.eax))
-                .to_le_bytes()
-        });
-        optional(out, registers)?;
+    out.u16(CpuidLeaf::ALL.len() as u16)?;
+    for leaf in CpuidLeaf::ALL {
+        encode_leaf(out, leaf.query(), profile.cpuid(leaf))?;
     }
 
-    make_vmcs_current(machine, revision)?;
+    make_vmcs_current(machine)?;
     let count_at = out.len();
     out.u16(0)?;
     let mut count = 0;
@@ -48,18 +51,30 @@ pub(crate) fn write(machine: &mut Machine<'_>, revision: u32, out: &mut Writer<'
     out.patch_u16(count_at, count)
 }
 
-/// A flag and, if there are any, the bytes.
-fn optional<const N: usize>(out: &mut Writer<'_>, bytes: Option<[u8; N]>) -> Result<(), BufferFull> {
-    out.u8(u8::from(bytes.is_some()))?;
-    out.bytes(bytes.as_ref().map_or(&[], <[u8; N]>::as_slice))
+/// Reads what the model asks of a processor. Leaves above the highest one are left out.
+#[cold]
+#[inline(never)]
+pub(crate) fn read() -> CpuProfile {
+    let mut profile = CpuProfile::default();
+    for msr in CapabilityMsr::ALL {
+        profile.set_msr(msr, vmx::rdmsr(msr.number()).map_or(MsrValue::Absent, MsrValue::Value));
+    }
+    for leaf in CpuidLeaf::ALL {
+        let (number, subleaf) = leaf.query();
+        if number <= __cpuid_count(number & 0x8000_0000, 0).eax {
+            let r = __cpuid_count(number, subleaf);
+            profile.set_cpuid(leaf, [r.eax, r.ebx, r.ecx, r.edx]);
+        }
+    }
+    profile
 }
 
-fn make_vmcs_current(machine: &mut Machine<'_>, revision: u32) -> Result<(), BufferFull> {
+fn make_vmcs_current(machine: &mut Machine<'_>) -> Result<(), BufferFull> {
     machine.reset(Start::VmxRoot);
     let mut results = [0; 32];
     let mut results = Writer::new(&mut results);
     for op in [
-        Op::Store { address: VMCS_REGIONS, size: 4, value: revision.into() },
+        Op::Store { address: VMCS_REGIONS, size: 4, value: machine.revision().into() },
         Op::Vmclear { address: VMCS_REGIONS },
         Op::Vmptrld { address: VMCS_REGIONS },
     ] {

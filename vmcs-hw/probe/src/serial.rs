@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use vmcs_probe::transport::Transport;
 use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, Task};
 use vmcs_wire::codec::{Reader, Writer};
-use vmcs_wire::line::{Interrupted, Line};
+use vmcs_wire::line::{Interrupted, SerialLine};
 use vmcs_wire::serial::{AnswerPart, Request};
 
 use crate::console;
@@ -14,7 +14,7 @@ use crate::uart::{SerialPort, Uart};
 
 /// The line to the host.
 pub(crate) struct Serial<'g> {
-    line: Line<'g, SerialPort>,
+    line: SerialLine<'g, SerialPort>,
     message: &'static mut [u8],
     /// Bytes that the host has of the unfinished answer.
     sent: usize,
@@ -30,7 +30,7 @@ fn patient() -> ControlFlow<()> {
 impl<'g> Serial<'g> {
     /// The line of `uart`; `message` is room for one message.
     pub(crate) fn new(uart: Uart, greeting: &'g [u8], message: &'static mut [u8]) -> Self {
-        Self { line: Line::probe(SerialPort::new(uart), greeting), message, sent: 0, started_anew: false }
+        Self { line: SerialLine::probe(SerialPort::new(uart), greeting), message, sent: 0, started_anew: false }
     }
 
     /// Tells every host that asks what the greeting says, and nothing else.

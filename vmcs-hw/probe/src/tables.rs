@@ -36,6 +36,7 @@ const TSS_DESCRIPTOR: u64 =
 
 /// Writes all tables and loads GDT, IDT and TR.
 pub(crate) fn load() {
+    sort_fixups();
     // Null, 64-bit code, data, TSS (two slots), 32-bit code; the other slots are null.
     let gdt = [0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, TSS_DESCRIPTOR, 0, 0x00CF_9B00_0000_FFFF];
     write_table(layout::GDT, gdt.into_iter().chain([0; 16]).take(16));
@@ -86,7 +87,7 @@ fn identity_tables() {
 
 unsafe extern "C" {
     static vector_stubs: u8;
-    static fixups_start: [u64; 2];
+    static mut fixups_start: [u64; 2];
     static fixups_end: [u64; 2];
 }
 
@@ -110,17 +111,41 @@ pub(crate) fn last_fault() -> (u8, Option<u32>) {
     (vector, has_code.then(|| ERROR_CODE.load(Ordering::Relaxed)))
 }
 
-/// Continues at the fixup of an instruction that may fault; any other exception is the probe's own fault.
-extern "C" fn exception(frame: &mut Frame) {
-    // SAFETY: linker.ld puts both symbols around the pairs of the section `.fixups`, which is 16-byte aligned.
-    let fixups = unsafe {
+/// Each instruction that may fault, and where it goes on then: sorted once [`sort_fixups`] has been called.
+fn fixups() -> &'static [[u64; 2]] {
+    // SAFETY: linker.ld puts both symbols around the pairs of the section `.fixups`, which is 16-byte aligned; nobody writes
+    // there but `sort_fixups`, before anything faults.
+    unsafe {
         let (start, end) = (&raw const fixups_start, &raw const fixups_end);
         core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<[u64; 2]>())
-    };
-    let Some([_, target]) = fixups.iter().find(|[instruction, _]| *instruction == frame.rip) else {
+    }
+}
+
+/// Sorts the fixups by the instructions' addresses; the linker leaves them nearly so.
+fn sort_fixups() {
+    let count = fixups().len();
+    let start = &raw mut fixups_start;
+    for end in 1..count {
+        for index in (1..=end).rev() {
+            // SAFETY: both lie among the `count` pairs, in RAM that can be written (linker.ld); no reference to them lives.
+            unsafe {
+                let (before, here) = (start.add(index - 1), start.add(index));
+                if (*before)[0] <= (*here)[0] {
+                    break;
+                }
+                before.swap(here);
+            }
+        }
+    }
+}
+
+/// Continues at the fixup of an instruction that may fault; any other exception is the probe's own fault.
+extern "C" fn exception(frame: &mut Frame) {
+    let fixups = fixups();
+    let Ok(index) = fixups.binary_search_by_key(&frame.rip, |[instruction, _]| *instruction) else {
         panic!("exception {} (error code {:#x}) at {:#x}", frame.vector, frame.error_code, frame.rip)
     };
     VECTOR.store(frame.vector as u8, Ordering::Relaxed);
     ERROR_CODE.store(frame.error_code as u32, Ordering::Relaxed);
-    frame.rip = *target;
+    frame.rip = fixups[index][1];
 }

@@ -8,6 +8,7 @@ use core::arch::asm;
 use vmcs_wire::session::{ENTRY_BYTES, OBSERVED_BYTES};
 use vmcs_wire::{StepResult, Timed};
 
+use crate::memory::Region;
 use crate::tables::last_fault;
 
 /// Encoding of the VM-instruction error field.
@@ -71,9 +72,10 @@ macro_rules! execute {
 }
 
 /// VMXON.
-pub(crate) fn vmxon(address: u64) -> Flags {
-    // SAFETY: the operand is a local; the region belongs to the arena or the probe (`run` refuses others); faults are
-    // caught. VMXON changes no state that Rust code depends on (SDM Vol. 3, "VMXON").
+pub(crate) fn vmxon(region: Region) -> Flags {
+    let address = region.address();
+    // SAFETY: the operand is a local; by its type, the region holds no Rust object, so the processor may write to it;
+    // faults are caught. VMXON changes no state that Rust code depends on (SDM 31.3, VMXON).
     unsafe { execute!("vmxon qword ptr [{operand}]", operand = in(reg) &raw const address) }
 }
 
@@ -84,13 +86,15 @@ pub(crate) fn vmxoff() -> Flags {
 }
 
 /// VMCLEAR.
-pub(crate) fn vmclear(address: u64) -> Flags {
+pub(crate) fn vmclear(region: Region) -> Flags {
+    let address = region.address();
     // SAFETY: as for `vmxon`.
     unsafe { execute!("vmclear qword ptr [{operand}]", operand = in(reg) &raw const address) }
 }
 
 /// VMPTRLD.
-pub(crate) fn vmptrld(address: u64) -> Flags {
+pub(crate) fn vmptrld(region: Region) -> Flags {
+    let address = region.address();
     // SAFETY: as for `vmxon`.
     unsafe { execute!("vmptrld qword ptr [{operand}]", operand = in(reg) &raw const address) }
 }
@@ -101,6 +105,13 @@ pub(crate) fn vmptrst() -> (Flags, u64) {
     // SAFETY: writes eight bytes to a local; faults are caught.
     let flags = unsafe { execute!("vmptrst qword ptr [{operand}]", operand = in(reg) &raw mut pointer) };
     (flags, pointer)
+}
+
+/// The current VMCS, if there is one.
+pub(crate) fn current() -> Option<Region> {
+    let (flags, pointer) = vmptrst();
+    // Only VMPTRLD makes a VMCS current, and takes no other regions than these.
+    if flags == Flags::Succeed && pointer != u64::MAX { Region::of_case(pointer) } else { None }
 }
 
 /// VMREAD, and the value, which is 0 when it failed.
@@ -114,9 +125,32 @@ pub(crate) fn vmread(encoding: u64) -> (Flags, u64) {
     (flags, value)
 }
 
+/// The value of a field; 0 where VMREAD fails. As few instructions as possible: emulators take long for each, and some fields
+/// are read around every entry.
+#[inline(always)]
+pub(crate) fn value(encoding: u64) -> u64 {
+    let value;
+    // SAFETY: as for `vmread`.
+    unsafe {
+        asm!(
+            "xor {value:e}, {value:e}",
+            "2: vmread {value}, {encoding}",
+            "3:",
+            ".pushsection .fixups, \"a\"",
+            ".quad 2b, 3b",
+            ".popsection",
+            value = out(reg) value,
+            encoding = in(reg) encoding,
+            options(nomem, nostack),
+        );
+    }
+    value
+}
+
 /// VMWRITE.
 pub(crate) fn vmwrite(encoding: u64, value: u64) -> Flags {
-    // SAFETY: writes a field of the current VMCS, which lies in the arena; faults are caught.
+    // SAFETY: writes to the current VMCS, which a VMPTRLD has made current: by the type of that operand it holds no Rust
+    // object; faults are caught. What the field says comes into force with a VM entry only.
     unsafe {
         execute!("vmwrite {encoding}, {value}", value = in(reg) value, encoding = in(reg) encoding, options(nostack))
     }
@@ -260,12 +294,18 @@ impl Entered {
 }
 
 /// VMLAUNCH, or VMRESUME if `resume`.
-pub(crate) fn enter(resume: bool, after_mov_ss: bool) -> Entered {
+///
+/// # Safety
+/// If there is a current VMCS, its HOST_RIP is [`vmcs_wire::layout::HOST_RIP`] or one that raises a page fault; with the
+/// host's CR3, CR4 and segments the processor finds the exit path there or in the IDT. Neither the guest nor what the
+/// processor does for it writes to memory of the probe.
+pub(crate) unsafe fn enter(resume: bool, after_mov_ss: bool) -> Entered {
     unsafe extern "C" {
         fn vmx_enter(kind: u32) -> u32;
     }
-    // SAFETY: vmx_enter keeps the C ABI on each of its ways out: it saves the callee-saved registers and restores
-    // them from its own stack, and the exit path reloads every piece of state that a VM exit replaces.
+    // SAFETY: by the caller's contract control comes back to vmx_enter, which keeps the C ABI on each of its ways out: it saves
+    // the callee-saved registers and restores them from its own stack, and the exit path reloads every piece of state
+    // that Rust code depends on and a VM exit replaces.
     let flags = unsafe { vmx_enter(u32::from(resume) | u32::from(after_mov_ss) << 1) };
     Entered::new(flags)
 }
@@ -273,7 +313,10 @@ pub(crate) fn enter(resume: bool, after_mov_ss: bool) -> Entered {
 /// As [`enter`], with the cycles that passed until control was back: `None` if an exception brought it back.
 ///
 /// The end of a VM exit is seen by the code at [`timed_host_rip`] only.
-pub(crate) fn enter_timed(what: Timed) -> (Entered, Option<u64>) {
+///
+/// # Safety
+/// As for [`enter`]; HOST_RIP may be [`timed_host_rip`], too.
+pub(crate) unsafe fn enter_timed(what: Timed) -> (Entered, Option<u64>) {
     unsafe extern "C" {
         fn vmx_timed(what: u32, stamps: *mut [u64; 2]) -> u32;
     }
@@ -291,6 +334,27 @@ pub(crate) fn timed_host_rip() -> u64 {
         static host_rip_timed: u8;
     }
     &raw const host_rip_timed as u64
+}
+
+/// WRMSR; whether it raised no exception.
+///
+/// # Safety
+/// With that value in the MSR, code goes on as before: it is none that translates addresses or finds code for the probe, or
+/// the value is the one that it had.
+pub(crate) unsafe fn wrmsr(msr: u32, value: u64) -> bool {
+    // SAFETY: the caller's contract; faults are caught.
+    let flags = unsafe { execute!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32) };
+    // As for RDMSR.
+    flags != Flags::Fault
+}
+
+/// GUEST_RIP and GUEST_RSP of the guest between cases ([`crate::rest`]).
+pub(crate) fn guest_at_rest() -> (u64, u64) {
+    unsafe extern "C" {
+        static guest_rest: u8;
+        static guest_rest_stack: u8;
+    }
+    (&raw const guest_rest as u64, &raw const guest_rest_stack as u64)
 }
 
 /// RDMSR; `None` when it raised an exception.

@@ -6,31 +6,37 @@ use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, BatchHeader, Task};
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::session::SessionView;
 
-use crate::case::Machine;
-use crate::memory::{self, Buffer};
+use crate::case::{Machine, Regions};
+use crate::memory::{self, Buffer, Region};
+use crate::rest::Rest;
 use crate::{console, profile};
 
 static SPARE_VMXON: Buffer<4096> = Buffer::new();
+static REST: Buffer<4096> = Buffer::new();
 
 /// The memory that work takes.
 pub(crate) struct Workplace {
     session: &'static mut [u8],
     batch: &'static mut [u8],
     answer: &'static mut [u8],
-    spare_vmxon: &'static mut [u8; 4096],
+    regions: Regions,
 }
 
 impl Workplace {
-    /// All of it.
+    /// All of it, for a processor with that VMCS revision identifier.
     ///
     /// # Panics
     /// When it is asked for again.
-    pub(crate) fn take() -> Self {
+    pub(crate) fn take(revision: u32) -> Self {
         Self {
             session: memory::SESSION.take(),
             batch: memory::BATCH.take(),
             answer: memory::ANSWER.take(),
-            spare_vmxon: SPARE_VMXON.take(),
+            regions: Regions {
+                revision,
+                spare_vmxon: Region::own(SPARE_VMXON.take(), revision),
+                rest: Rest::new(Region::own(REST.take(), revision)),
+            },
         }
     }
 }
@@ -39,17 +45,17 @@ impl Workplace {
 ///
 /// # Panics
 /// On anything that the host got wrong.
-pub(crate) fn all(transport: &mut dyn Transport, place: &mut Workplace, revision: u32) {
+pub(crate) fn all(transport: &mut dyn Transport, place: &mut Workplace) {
     let Some((task, session)) = transport.begin(place.session) else {
         console::say(format_args!("reset"));
         return;
     };
     let session = SessionView::decode(session).expect("the session decodes");
-    let mut machine = Machine::new(session, revision, place.spare_vmxon);
+    let mut machine = Machine::new(session, &mut place.regions);
     let mut answer = Answer { transport, buffer: place.answer, number: 0 };
     match task {
         Task::Profile => {
-            let bytes = answer.compose(|out| profile::write(&mut machine, revision, out));
+            let bytes = answer.compose(|out| profile::write(&mut machine, out));
             answer.submit(bytes, true);
         }
         Task::Run => run(&mut machine, place.batch, &mut answer),

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::BochsInstall;
-use super::install::BochsVersion;
+use super::install::BochsInstall;
+use super::version::BochsVersion;
 
 /// Heads and sectors per track of the disk; with them a cylinder has [`CYLINDER_SECTORS`] sectors.
 const HEADS: u64 = 16;
@@ -33,7 +33,7 @@ pub(super) const MORE_MSRS: &str = "\
 ";
 
 /// Files of one machine.
-pub(super) struct Machine<'a> {
+pub(super) struct MachineFiles<'a> {
     pub(super) rom: &'a Path,
     pub(super) memory: u32,
     pub(super) ips: u32,
@@ -54,14 +54,14 @@ pub(super) struct System<'a> {
 }
 
 /// Text of a bochsrc with `model` as CPU.
-pub(super) fn bochsrc(install: &BochsInstall, model: &str, machine: &Machine<'_>) -> String {
+pub(super) fn bochsrc(install: &BochsInstall, model: &str, machine: &MachineFiles<'_>) -> String {
     // Version 3 has no such plug-in to switch off.
     let extfpuirq = if install.version < (BochsVersion { major: 3, minor: 0 }) { " extfpuirq=0," } else { "" };
     let vga_bios = install.vga_bios.as_ref();
     let vga_bios = vga_bios.map_or(String::new(), |path| format!("vgaromimage: file={}\n", path.display()));
     // On a triple fault, version 2 ends at once. Version 3 would idle for ever; reset, the probe notices and ends it.
     let reset = u32::from(install.version >= (BochsVersion { major: 3, minor: 0 }));
-    let Machine { rom, memory, ips, disk, cylinders, system } = machine;
+    let MachineFiles { rom, memory, ips, disk, cylinders, system } = machine;
     let geometry = |cylinders: &u64| format!("cylinders={cylinders}, heads={HEADS}, spt={SECTORS_PER_TRACK}");
     let (msrs, devices) = match system {
         None => ("ignore_bad_msrs=0".to_owned(), String::new()),
@@ -118,7 +118,7 @@ mod tests {
             vga_bios: None,
             version: BochsVersion { major: 2, minor: 7 },
         };
-        let mut machine = Machine {
+        let mut machine = MachineFiles {
             rom: Path::new("r"),
             memory: 32,
             ips: 4_000_000,

@@ -5,13 +5,13 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, BatchHeader, MAX_ANSWER_BYTES, Task};
+use vmcs_case::TargetError;
+use vmcs_driver::{Batch, Chunk};
+use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, MAX_ANSWER_BYTES, Task};
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::disk::{Control, Extent, Link, SECTOR, sectors};
 
 use super::config::CYLINDER_SECTORS;
-use crate::batch::{ANSWER_FRAME, BATCH_FRAME, Batch, Chunk};
-use crate::error::TargetError;
 
 /// Sizes on the disk stay far below 2^32 sectors.
 fn count(value: usize) -> u32 {
@@ -49,7 +49,7 @@ pub(super) fn write_run_disk(
         extent
     };
     let session_extent = extent(session.len());
-    let inputs: Vec<Extent> = batches.iter().map(|batch| extent(BATCH_FRAME + chunk.encoded(batch).len())).collect();
+    let inputs: Vec<Extent> = batches.iter().map(|batch| extent(Batch::FRAME + chunk.encoded(batch).len())).collect();
     let answers: Vec<Extent> = batches.iter().map(|batch| extent(batch.answer)).collect();
     let first = inputs.first().copied().unwrap_or_default();
     let mut disk = control_sector(&Control { started: false, task: Task::Run, session: session_extent, first });
@@ -57,13 +57,10 @@ pub(super) fn write_run_disk(
     for (number, batch) in batches.iter().enumerate() {
         pad(&mut disk);
         let link = Link { answer: answers[number], next: inputs.get(number + 1).copied().unwrap_or_default() };
-        let header = BatchHeader { number: count(number), cases: count(batch.cases), careful: batch.cases == 1 };
-        let mut bytes = [0; BATCH_FRAME];
-        let mut writer = Writer::new(&mut bytes);
-        // The array has the size of both.
-        let _ = link.encode(&mut writer).and_then(|()| header.encode(&mut writer));
+        let mut bytes = [0; Link::BYTES];
+        link.encode(&mut Writer::new(&mut bytes)).expect("the array has its size");
         disk.extend_from_slice(&bytes);
-        disk.extend_from_slice(chunk.encoded(batch));
+        chunk.append(batch, count(number), &mut disk);
     }
     Ok((write_disk(path, &disk, lba)?, answers))
 }
@@ -94,7 +91,7 @@ fn write_disk(path: &Path, content: &[u8], sectors: u32) -> Result<u64, TargetEr
 
 /// An answer that is whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct SlotAnswer {
     /// Whether the batch has been executed to its end.
     pub(super) complete: bool,
     /// Results.
@@ -105,7 +102,7 @@ pub(super) struct Answer {
 ///
 /// # Errors
 /// [`TargetError::Io`].
-pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Option<Answer>, TargetError> {
+pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Option<SlotAnswer>, TargetError> {
     let start = u64::from(slot.lba) * SECTOR as u64;
     let read = |buffer: &mut [u8], offset| {
         disk.read_exact_at(buffer, offset).map_err(TargetError::io("reading answers from the disk of Bochs"))
@@ -116,7 +113,7 @@ pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Op
         return Ok(None);
     };
     let bytes = header.bytes as usize;
-    if header.number != count(number) || ANSWER_FRAME + bytes > slot.sectors as usize * SECTOR {
+    if header.number != count(number) || Batch::ANSWER_FRAME + bytes > slot.sectors as usize * SECTOR {
         return Ok(None);
     }
     let content_start = start + AnswerHeader::BYTES as u64;
@@ -128,15 +125,16 @@ pub(super) fn read_answer(disk: &File, number: usize, slot: Extent) -> Result<Op
     }
     let mut content = vec![0; bytes];
     read(&mut content, content_start)?;
-    Ok(Some(Answer { complete: header.complete, content }))
+    Ok(Some(SlotAnswer { complete: header.complete, content }))
 }
 
 #[cfg(test)]
 mod tests {
-    use vmcs_wire::Op;
+    use vmcs_wire::batch::BatchHeader;
+    use vmcs_wire::program::ListLengths;
+    use vmcs_wire::{Op, Start};
 
     use super::*;
-    use crate::{Case, Session};
 
     #[test]
     fn a_disk_holds_what_was_asked_for() {
@@ -144,7 +142,7 @@ mod tests {
         let path = directory.path().join("disk");
         let mut chunk = Chunk::default();
         for _ in 0..3 {
-            assert!(chunk.push(&Case { ops: vec![Op::Vmptrst], ..Case::default() }, &Session::default()));
+            assert!(chunk.push(Start::VmxRoot, &[Op::Vmptrst], ListLengths::default(), 1, false));
         }
         let batches = chunk.batches(0, 0, 2);
         let (cylinders, slots) = write_run_disk(&path, &[7; 600], &chunk, &batches).expect("written");

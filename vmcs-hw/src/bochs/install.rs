@@ -2,37 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::error::TargetError;
+use vmcs_case::TargetError;
+use vmcs_debian::{LIBRARIES, last_lines};
 
-/// Version of Bochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BochsVersion {
-    /// Number before the point.
-    pub major: u32,
-    /// Number after the point.
-    pub minor: u32,
-}
-
-impl BochsVersion {
-    /// The oldest version that is supported.
-    pub const OLDEST: Self = Self { major: 2, minor: 7 };
-
-    /// Reads "2.7" or "3.1.devel".
-    fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.split('.').map(|number| number.trim().parse().ok());
-        Some(Self { major: numbers.next()??, minor: numbers.next()?? })
-    }
-}
-
-impl fmt::Display for BochsVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
+use super::error::BochsError;
+use super::version::BochsVersion;
 
 /// An installed or unpacked Bochs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,38 +26,17 @@ pub struct BochsInstall {
     pub version: BochsVersion,
 }
 
-/// Where Debian's packages put libraries.
-pub(crate) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-
-/// Every Bochs there is: the installed one and those unpacked by [`super::debian::install`], the oldest version first.
-///
-/// # Errors
-/// An installed Bochs that cannot be used, if there is no other.
-pub fn installs() -> Result<Vec<BochsInstall>, TargetError> {
-    let mut all = Vec::new();
-    let unpacked = super::debian::installed_roots().unwrap_or_default();
-    all.extend(unpacked.iter().filter_map(|root| root.open().ok()));
-    match BochsInstall::discover() {
-        Ok(installed) => all.push(installed),
-        Err(TargetError::BochsMissing) => {}
-        Err(error) if all.is_empty() => return Err(error),
-        Err(_) => {}
-    }
-    all.sort_by_key(|install| install.version);
-    Ok(all)
-}
-
 impl BochsInstall {
     /// Looks for `bochs-bin` (Debian's binary behind a wrapper script) and `bochs` in PATH.
     ///
     /// # Errors
-    /// [`TargetError::BochsMissing`], [`TargetError::BochsTooOld`], [`TargetError::NotBochs`], [`TargetError::Io`].
+    /// [`BochsError::Missing`], [`BochsError::TooOld`], [`BochsError::NotBochs`], [`TargetError::Io`].
     pub fn discover() -> Result<Self, TargetError> {
         let path = env::var_os("PATH").unwrap_or_default();
         let found = ["bochs-bin", "bochs"]
             .iter()
             .find_map(|name| env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file()))
-            .ok_or(TargetError::BochsMissing)?;
+            .ok_or(BochsError::Missing)?;
         let vga_bios = PathBuf::from("/usr/share/vgabios/vgabios.bin");
         Self {
             command: vec![found.into()],
@@ -96,10 +52,10 @@ impl BochsInstall {
     /// libraries, so its distribution may be newer than the host's.
     ///
     /// # Errors
-    /// [`TargetError::BochsIncomplete`], and those of [`BochsInstall::discover`].
+    /// [`BochsError::Incomplete`], and those of [`BochsInstall::discover`].
     pub fn from_root(root: &Path) -> Result<Self, TargetError> {
-        let need = |what, path: PathBuf| {
-            if path.exists() { Ok(path) } else { Err(TargetError::BochsIncomplete { what, path }) }
+        let need = |what, path: PathBuf| -> Result<PathBuf, TargetError> {
+            if path.exists() { Ok(path) } else { Err(BochsError::Incomplete { what, path }.into()) }
         };
         let libraries = root.join(LIBRARIES);
         let loader = need("the dynamic loader", libraries.join("ld-linux-x86-64.so.2"))?;
@@ -149,12 +105,12 @@ impl BochsInstall {
         let version = output
             .split_once("Bochs x86 Emulator ")
             .and_then(|(_, rest)| BochsVersion::parse(rest.split_whitespace().next()?));
-        self.version = version.ok_or_else(|| TargetError::NotBochs {
+        self.version = version.ok_or_else(|| BochsError::NotBochs {
             command: format!("{:?}", self.command),
             output: last_lines(&output, 5),
         })?;
         if self.version < BochsVersion::OLDEST {
-            return Err(TargetError::BochsTooOld { found: self.version });
+            return Err(BochsError::TooOld { found: self.version }.into());
         }
         Ok(self)
     }
@@ -166,35 +122,15 @@ impl BochsInstall {
     }
 }
 
-/// The last `count` lines of `text` that are not blank.
-pub(crate) fn last_lines(text: &str, count: usize) -> String {
-    let mut lines: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(count).collect();
-    lines.reverse();
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_and_ordered() {
-        assert_eq!(BochsVersion::parse("2.7"), Some(BochsVersion { major: 2, minor: 7 }));
-        assert_eq!(BochsVersion::parse("3.1.devel"), Some(BochsVersion { major: 3, minor: 1 }));
-        assert_eq!(BochsVersion::parse("new"), None);
-        assert!(BochsVersion::parse("2.6.11") < Some(BochsVersion::OLDEST));
-    }
-
-    #[test]
     fn an_empty_root_lacks_the_loader() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let error = BochsInstall::from_root(root.path()).expect_err("nothing is there");
-        assert!(matches!(error, TargetError::BochsIncomplete { what: "the dynamic loader", .. }), "{error}");
-    }
-
-    #[test]
-    fn last_lines_skip_blank_ones() {
-        assert_eq!(last_lines("a\nb\n\nc\n\n", 2), "b\nc");
-        assert_eq!(last_lines("", 2), "");
+        let missing = matches!(error.machine(), Some(BochsError::Incomplete { what: "the dynamic loader", .. }));
+        assert!(missing, "{error}");
     }
 }

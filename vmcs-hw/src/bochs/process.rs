@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use vmcs_case::TargetError;
+use vmcs_debian::last_lines;
 use vmcs_wire::disk::SECTOR;
 
-use super::BochsInstall;
-use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, Machine, System, bochsrc};
-use super::install::last_lines;
+use super::config::{CYLINDER_SECTORS, DEBUGGER_COMMANDS, Guest, MORE_MSRS, MachineFiles, System, bochsrc};
+use super::install::BochsInstall;
 use super::scratch::Scratch;
-use crate::error::TargetError;
 
 /// Lines of the probe on the console start like this.
 const PROBE_PREFIX: &str = "vmcs-probe: ";
 
 /// The files of one target. The directory is deleted with the value.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct MachineDirectory {
     directory: Scratch,
     memory: u32,
     ips: u32,
@@ -28,7 +28,7 @@ pub(super) struct Files {
     system: Option<u64>,
 }
 
-impl Files {
+impl MachineDirectory {
     /// A directory with what `guest` boots, and the debugger's commands.
     pub(super) fn new(guest: &Guest) -> Result<Self, TargetError> {
         let action = "preparing a temporary directory for Bochs";
@@ -67,7 +67,7 @@ impl Files {
         let [system, msrs, serial] = ["system.img", "msrs.def", "serial"].map(|name| self.path(name));
         let system = self.system.map(|cylinders| System { disk: &system, cylinders, msrs: &msrs, serial: &serial });
         let (rom, disk) = (self.path("probe.rom"), self.disk());
-        let machine = Machine { rom: &rom, memory: self.memory, ips: self.ips, disk: &disk, cylinders, system };
+        let machine = MachineFiles { rom: &rom, memory: self.memory, ips: self.ips, disk: &disk, cylinders, system };
         bochsrc(install, model, &machine)
     }
 }
@@ -100,7 +100,7 @@ pub(super) struct Process {
 
 /// What a [`Process`] is found doing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub(super) enum ProcessStatus {
     Running,
     /// It has used its CPU time without progress.
     Hung,
@@ -119,7 +119,7 @@ impl Process {
         install: &BochsInstall,
         wrapper: &[OsString],
         model: &str,
-        files: &Files,
+        files: &MachineDirectory,
         cylinders: u64,
     ) -> Result<Self, TargetError> {
         let config = files.path("bochsrc");
@@ -157,10 +157,10 @@ impl Process {
     ///
     /// # Errors
     /// [`TargetError::Stalled`], [`TargetError::Io`].
-    pub(super) fn status(&mut self, patience: Duration) -> Result<Status, TargetError> {
+    pub(super) fn status(&mut self, patience: Duration) -> Result<ProcessStatus, TargetError> {
         let exited = self.child.try_wait().map_err(TargetError::io("waiting for Bochs"))?;
         if let Some(status) = exited {
-            return Ok(Status::Exited(status));
+            return Ok(ProcessStatus::Exited(status));
         }
         let cpu = self.cpu_time();
         if cpu != self.alive.0 {
@@ -173,7 +173,7 @@ impl Process {
             // Without /proc there is only the clock on the wall, which a busy host may hold up.
             _ => self.progress.1.elapsed() / 10,
         };
-        Ok(if used > patience { Status::Hung } else { Status::Running })
+        Ok(if used > patience { ProcessStatus::Hung } else { ProcessStatus::Running })
     }
 
     /// User and system time that it has used, where the host tells.

@@ -4,151 +4,16 @@
 //! without VMX. The processor of both is the probe's, with the capabilities that KVM gives its virtual machines; who decided a
 //! case, KVM or what is below, cannot be seen from its outcome alone.
 
+mod kernel;
+mod linux;
 mod on_bochs;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod on_host;
 
-use std::fs;
-use std::ops::ControlFlow;
-use std::time::Duration;
-
-use vmcs_kvm::{Executor, Payload};
-pub use vmcs_kvm::{KvmError, Refusal};
-use vmcs_wire::batch::BatchHeader;
-use vmcs_wire::codec::Writer;
-
-use crate::batch::{Chunk, decode_batch, decode_report, encode_session};
-use crate::bochs::linux::version;
-use crate::case::{Case, Observation, Session};
-use crate::error::TargetError;
-use crate::probe_image;
-use crate::target::{Implementation, ProbeReport, Target};
+pub use kernel::{InstalledKernel, install_kernel, installed_kernels};
+pub use linux::LinuxError;
 pub use on_bochs::KvmOnBochs;
-
-/// How a [`KvmTarget`] works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KvmOptions {
-    /// Cases per batch.
-    pub batch: usize,
-    /// Time that a step of a case may take; after it the case counts as hung.
-    pub patience: Duration,
-}
-
-impl Default for KvmOptions {
-    fn default() -> Self {
-        Self { batch: 128, patience: Duration::from_secs(2) }
-    }
-}
-
-/// The KVM of this host.
-#[derive(Debug)]
-pub struct KvmTarget {
-    options: KvmOptions,
-    implementation: Implementation,
-}
-
-impl KvmTarget {
-    /// /dev/kvm, with the default options.
-    ///
-    /// # Errors
-    /// [`TargetError::Kvm`] with a [`Refusal`] where virtual machines have no VMX; [`TargetError::NoProbe`].
-    pub fn open() -> Result<Self, TargetError> {
-        Self::with_options(KvmOptions::default())
-    }
-
-    /// As [`KvmTarget::open`], with options.
-    ///
-    /// # Errors
-    /// Those of [`KvmTarget::open`].
-    pub fn with_options(options: KvmOptions) -> Result<Self, TargetError> {
-        vmcs_kvm::open()?;
-        probe_image::elf()?;
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-        let implementation = Implementation {
-            name: "KVM".to_owned(),
-            version: version(release.trim()),
-            model: model.map_or("unknown processor", |(_, name)| name.trim()).to_owned(),
-            on: None,
-        };
-        Ok(Self { options, implementation })
-    }
-
-    fn executor(&self, session: Vec<u8>, fields: usize) -> Result<Executor, TargetError> {
-        let (bytes, entry) = probe_image::payload()?;
-        Ok(Executor::new(Payload { bytes, entry }, session, fields, self.options.patience)?)
-    }
-}
-
-impl Target for KvmTarget {
-    fn implementation(&self) -> Implementation {
-        self.implementation.clone()
-    }
-
-    fn capture(&mut self) -> Result<ProbeReport, TargetError> {
-        let session = encode_session(&Session::default())?;
-        decode_report(&self.executor(session, 0)?.profile()?)
-    }
-
-    fn run(
-        &mut self,
-        session: &Session,
-        cases: &mut dyn Iterator<Item = Case>,
-        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
-    ) -> Result<(), TargetError> {
-        let fields = session.observed_fields.len();
-        let mut executor = self.executor(encode_session(session)?, fields)?;
-        let mut first = 0;
-        loop {
-            let mut chunk = Chunk::default();
-            let mut too_large = false;
-            for case in cases.take(self.options.batch.max(1)) {
-                if !chunk.push(&case, session) {
-                    too_large = true;
-                    break;
-                }
-            }
-            for batch in chunk.batches(0, 0, self.options.batch) {
-                let header =
-                    BatchHeader { number: 1, cases: batch.cases.try_into().unwrap_or(u32::MAX), careful: true };
-                let mut bytes = vec![0; BatchHeader::BYTES];
-                header.encode(&mut Writer::new(&mut bytes)).expect("the vector has its size");
-                bytes.extend_from_slice(chunk.encoded(&batch));
-                let content = executor.batch(&bytes)?;
-                for (case, observation) in (batch.first..).zip(decode_batch(&content, &chunk, &batch, fields)?) {
-                    if observe(first + case, observation).is_break() {
-                        return Ok(());
-                    }
-                }
-            }
-            first += chunk.len();
-            if too_large {
-                return Err(TargetError::CaseTooLarge(first));
-            }
-            if chunk.len() == 0 {
-                return Ok(());
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Where KVM can do it, it answers; elsewhere it refuses before it is asked for anything, with a sentence that says what
-    /// to do.
-    #[test]
-    fn this_host_answers_or_refuses() {
-        match KvmTarget::open() {
-            Ok(mut target) => {
-                let report = target.capture().expect("KVM runs the probe");
-                assert!(report.msrs.contains(&(0x3A, Some(5))));
-            }
-            Err(TargetError::Kvm(KvmError::Refused(refusal))) => {
-                let sentence = refusal.to_string();
-                assert!(sentence.contains("kvm") && sentence.len() > 40, "{sentence}");
-            }
-            Err(other) => panic!("{other}"),
-        }
-    }
-}
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use on_host::{KvmOptions, KvmTarget};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use vmcs_kvm::{KvmError, Refusal};

@@ -1,18 +1,17 @@
 //! A KVM of Debian inside Bochs.
 //!
 //! Bochs boots the kernel; its first process, embedded in this crate, loads kvm_intel and executes the cases as
-//! [`super::KvmTarget`] does. Work comes and answers go by the disk, as with the probe on bare Bochs.
+//! `KvmTarget` does. Work comes and answers go by the disk, as with the probe on bare Bochs.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::bochs::debian::InstalledKernel;
-use crate::bochs::linux::{self, File};
+use vmcs_case::{Case, CpuClock, Implementation, Observation, ProbeReport, Session, Target, TargetError};
+
+use super::kernel::InstalledKernel;
+use super::linux::{self, InitramfsFile};
 use crate::bochs::{BochsInstall, BochsOptions, BochsTarget, BochsVersion};
-use crate::case::{Case, Observation, Session};
-use crate::error::TargetError;
-use crate::probe_image;
-use crate::target::{CpuClock, Implementation, ProbeReport, Target};
+use crate::probe_image::{self, EmbeddedError};
 
 /// The first process; empty when the build host could not build it.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmcs-kvm-init.elf"));
@@ -34,22 +33,21 @@ impl KvmOnBochs {
     /// The KVM of `kernel` on the CPU model `model` of `install`.
     ///
     /// # Errors
-    /// [`TargetError::NoInit`], [`TargetError::BadKernel`], [`TargetError::UnknownModel`], [`TargetError::NoProbe`],
-    /// [`TargetError::Io`].
+    /// [`EmbeddedError`], [`LinuxError`](super::LinuxError), [`BochsError`](crate::bochs::BochsError), [`TargetError::Io`].
     pub fn new(kernel: &InstalledKernel, install: BochsInstall, model: &str) -> Result<Self, TargetError> {
         if INIT.is_empty() {
-            return Err(TargetError::NoInit);
+            return Err(EmbeddedError::NoInit.into());
         }
         let (payload, entry) = probe_image::payload()?;
         let probe = [&entry.to_le_bytes()[..], &payload].concat();
         let image = kernel.image()?;
         let modules = kernel.modules()?;
         let mut files = vec![
-            File { name: "dev", content: &[] },
-            File { name: "init", content: INIT },
-            File { name: "probe", content: &probe },
+            InitramfsFile { name: "dev", content: &[] },
+            InitramfsFile { name: "init", content: INIT },
+            InitramfsFile { name: "probe", content: &probe },
         ];
-        files.extend(modules.iter().map(|(name, content)| File { name, content }));
+        files.extend(modules.iter().map(|(name, content)| InitramfsFile { name, content }));
         let version = kernel.version();
         let old_bochs = install.version < (BochsVersion { major: 3, minor: 0 });
         let more = if old_bochs && version != "6.1" { linux::WITHOUT_XSAVE } else { "" };

@@ -5,17 +5,18 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use vmcs_wire::batch::{BatchHeader, Task};
+use vmcs_case::{Case, Session, TargetError};
+use vmcs_debian::{InstallError, run};
+use vmcs_driver::{Batch, Chunk};
+use vmcs_wire::batch::Task;
 use vmcs_wire::codec::Writer;
 use vmcs_wire::layout::MAX_REQUESTS_BYTES;
 use vmcs_wire::serial::Request;
 
 use super::tools::{self, Tools};
-use crate::batch::{Chunk, encode_session};
-use crate::bochs::debian::{InstallError, run};
-use crate::case::{Case, Session};
-use crate::error::TargetError;
+use crate::answers::encode_session;
 use crate::probe_image;
+use crate::run::push;
 
 /// What the image does besides starting the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ pub fn write(
     tick: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<(), IsoError> {
     let failed = |action: String| move |source| IsoError::Io { action, source };
-    let probe = probe_image::elf()?;
+    let probe = probe_image::elf().map_err(TargetError::from)?;
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -127,13 +128,13 @@ pub fn requests(session: &Session, cases: impl Iterator<Item = Case>) -> Result<
     append(Request::Open { task: Task::Run, session: &session_bytes }, session_bytes.len());
     for (number, case) in cases.enumerate() {
         let mut chunk = Chunk::default();
-        if !chunk.push(&case, session) {
+        if !push(&mut chunk, &case, session) {
             return Err(TargetError::CaseTooLarge(number));
         }
-        let header = BatchHeader { number: u32::try_from(number).unwrap_or(u32::MAX), cases: 1, careful: false };
-        let mut batch = vec![0; BatchHeader::BYTES];
-        header.encode(&mut Writer::new(&mut batch)).expect("it has the size of a header");
-        batch.extend_from_slice(chunk.encoded(&chunk.batches(0, 0, 1)[0]));
+        // Nobody reads the results before the last.
+        let whole = Batch { careful: false, ..chunk.batches(0, 0, 1)[0] };
+        let mut batch = Vec::new();
+        chunk.append(&whole, u32::try_from(number).unwrap_or(u32::MAX), &mut batch);
         if !append(Request::Batch(&batch), batch.len()) {
             return Err(TargetError::SessionTooLarge("the cases of a boot image take more than 16 MiB"));
         }
@@ -144,6 +145,7 @@ pub fn requests(session: &Session, cases: impl Iterator<Item = Case>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use crate::probe_image::EmbeddedError;
     use vmcs_wire::Op;
     use vmcs_wire::serial;
 
@@ -178,7 +180,12 @@ mod tests {
         let output = directory.path().join("x.iso");
         let tools = Tools::Installed("/bin/false".into());
         let error = write(&output, &tools, &IsoOptions::default(), &mut || ControlFlow::Continue(()));
-        assert!(matches!(error, Err(IsoError::Tool(_) | IsoError::Target(TargetError::NoProbe))));
+        let no_probe = |error: &TargetError| matches!(error.machine(), Some(EmbeddedError::NoProbe));
+        assert!(match error {
+            Err(IsoError::Tool(_)) => true,
+            Err(IsoError::Target(error)) => no_probe(&error),
+            _ => false,
+        });
         assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 0);
     }
 }

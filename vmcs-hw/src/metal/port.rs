@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use rustix::termios::{ControlModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use vmcs_wire::line::Port;
 
-use crate::error::TargetError;
+use vmcs_case::TargetError;
 
 /// After a silence of so many tenths of a second, frames are sent again.
 const SILENCE: u8 = 8;
@@ -23,7 +23,7 @@ const BAUD: u32 = 115_200;
 const TEXT: usize = 4096;
 
 /// A serial line by name: `/dev/ttyS0`, `/dev/ttyUSB0@921600`, or the path of a Unix socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LineName {
     /// The device or socket.
     pub path: PathBuf,
@@ -31,11 +31,16 @@ pub struct LineName {
     pub baud: u32,
 }
 
-impl FromStr for LineName {
-    type Err = TargetError;
+/// The name of a serial line cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no serial line: expected a device or a socket's path, and perhaps @ and a number of baud")]
+pub struct BadLine(pub String);
 
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let bad = || TargetError::BadLine(text.to_owned());
+impl FromStr for LineName {
+    type Err = BadLine;
+
+    fn from_str(text: &str) -> Result<Self, BadLine> {
+        let bad = || BadLine(text.to_owned());
         let (path, baud) = match text.rsplit_once('@') {
             Some((path, baud)) => (path, baud.parse().ok().filter(|baud| *baud > 0).ok_or_else(bad)?),
             None => (text, BAUD),
@@ -54,7 +59,7 @@ impl fmt::Display for LineName {
 /// An open line, which collects the probe's lines of text besides.
 #[derive(Debug)]
 pub(super) struct HostPort {
-    stream: Stream,
+    stream: PortStream,
     received: [u8; 4096],
     first: usize,
     end: usize,
@@ -62,7 +67,7 @@ pub(super) struct HostPort {
 }
 
 #[derive(Debug)]
-enum Stream {
+enum PortStream {
     /// A terminal, and how it was set before.
     Terminal(File, Box<Termios>),
     Socket(UnixStream),
@@ -74,7 +79,7 @@ impl HostPort {
     /// # Errors
     /// [`TargetError::Io`].
     pub(super) fn open(name: &LineName) -> Result<Self, TargetError> {
-        let stream = Stream::open(name).map_err(TargetError::io(format!("opening {}", name.path.display())))?;
+        let stream = PortStream::open(name).map_err(TargetError::io(format!("opening {}", name.path.display())))?;
         Ok(Self { stream, received: [0; 4096], first: 0, end: 0, text: String::new() })
     }
 
@@ -84,7 +89,7 @@ impl HostPort {
     }
 }
 
-impl Stream {
+impl PortStream {
     fn open(name: &LineName) -> io::Result<Self> {
         if name.path.metadata()?.file_type().is_socket() {
             let socket = UnixStream::connect(&name.path)?;
@@ -135,7 +140,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for PortStream {
     fn drop(&mut self) {
         if let Self::Terminal(file, before) = self {
             // The device may be gone; nobody is left to tell.
@@ -149,8 +154,8 @@ impl Port for HostPort {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
-            Stream::Terminal(file, _) => file.write_all(bytes),
-            Stream::Socket(socket) => socket.write_all(bytes),
+            PortStream::Terminal(file, _) => file.write_all(bytes),
+            PortStream::Socket(socket) => socket.write_all(bytes),
         }
     }
 
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(name("/dev/ttyS0").expect("a line"), ("/dev/ttyS0".to_owned(), 115_200));
         assert_eq!(name("/dev/ttyUSB0@921600").expect("a line"), ("/dev/ttyUSB0".to_owned(), 921_600));
         for wrong in ["", "@9600", "/dev/ttyS0@fast", "/dev/ttyS0@0"] {
-            assert!(matches!(name(wrong), Err(TargetError::BadLine(_))), "{wrong}");
+            assert!(matches!(name(wrong), Err(BadLine(_))), "{wrong}");
         }
         assert_eq!("/dev/ttyUSB0@921600".parse::<LineName>().expect("a line").to_string(), "/dev/ttyUSB0@921600");
     }

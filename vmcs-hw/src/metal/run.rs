@@ -1,19 +1,18 @@
-//! Runs over a serial line: batches go out, answers come in. A batch that brings the machine down is executed again, one
-//! case at a time.
+//! Runs over a serial line: a batch goes out, its answer comes in.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use vmcs_wire::batch::{BatchHeader, Task};
-use vmcs_wire::codec::{Reader, Writer};
+use vmcs_case::{Case, Implementation, Observation, ProbeReport, Session, Target, TargetError};
+use vmcs_driver::{Batch, BatchMachine, Chunk, Deliver, Stop, Stopped};
+use vmcs_wire::batch::Task;
+use vmcs_wire::codec::Writer;
 use vmcs_wire::line::Interrupted;
 use vmcs_wire::serial::{AnswerPart, Request};
 
-use super::{MetalTarget, waiting};
-use crate::batch::{Batch, Chunk, decode_batch, decode_report, decode_steps, encode_session};
-use crate::case::{Case, End, Observation, Session};
-use crate::error::TargetError;
-use crate::target::ProbeReport;
+use super::connection::{MetalTarget, waiting};
+use crate::answers::{encode_session, examined};
+use crate::run::{Portions, run};
 
 /// Cases that are taken from the iterator at once.
 const CHUNK: usize = 1024;
@@ -22,142 +21,57 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Lines of the probe start like this.
 const PROBE_PREFIX: &str = "vmcs-probe: ";
 
-type Observe<'a> = &'a mut dyn FnMut(usize, Observation) -> ControlFlow<()>;
+/// A target with a session.
+struct LineSession<'a> {
+    target: &'a mut MetalTarget,
+    /// The encoded session.
+    session: Vec<u8>,
+    /// Whether the machine knows the session.
+    open: bool,
+}
 
-/// How the machine stopped.
-struct Stopped {
-    end: End,
-    /// What it had sent of its answer.
-    partial: Vec<u8>,
+impl BatchMachine for LineSession<'_> {
+    type Error = TargetError;
+
+    /// Executes one batch.
+    fn execute(
+        &mut self,
+        chunk: &Chunk,
+        batches: &[Batch],
+        deliver: Deliver<'_>,
+    ) -> Result<Option<Stopped>, TargetError> {
+        let Some(batch) = batches.first() else { return Ok(None) };
+        if !self.open {
+            self.target.begin(Task::Run, &self.session)?;
+            self.open = true;
+        }
+        let number = u32::try_from(batch.first).expect("a chunk is small");
+        let mut bytes = Vec::new();
+        chunk.append(batch, number, &mut bytes);
+        let answer = match self.target.send(Request::Batch(&bytes)) {
+            Ok(()) => self.target.answer(number, batch.answer)?,
+            Err(Interrupted::StartedAnew) => Err(self.target.restarted(Vec::new())?),
+            Err(interrupted) => return Err(self.target.failure(interrupted)),
+        };
+        match answer {
+            Ok(content) => {
+                // One batch is all that is executed, whatever the receiver says.
+                let _ = deliver(&content);
+                Ok(None)
+            }
+            Err(stopped) => {
+                self.open = false;
+                Ok(Some(stopped))
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        self.open = false;
+    }
 }
 
 impl MetalTarget {
-    pub(super) fn run_cases(
-        &mut self,
-        session: &Session,
-        cases: &mut dyn Iterator<Item = Case>,
-        observe: Observe<'_>,
-    ) -> Result<(), TargetError> {
-        let session_bytes = encode_session(session)?;
-        let fields = session.observed_fields.len();
-        let mut first = 0;
-        let mut open = false;
-        // A case too large for any batch is reported after those before it.
-        let mut too_large = false;
-        while !too_large {
-            let mut chunk = Chunk::default();
-            while chunk.len() < CHUNK && chunk.bytes() < CHUNK_BYTES {
-                let Some(case) = cases.next() else { break };
-                if !chunk.push(&case, session) {
-                    too_large = true;
-                    break;
-                }
-            }
-            if chunk.len() == 0 {
-                break;
-            }
-            if self.run_chunk(&session_bytes, &mut open, fields, &chunk, first, observe)?.is_break() {
-                break;
-            }
-            first += chunk.len();
-        }
-        if open {
-            // If it gets lost with the machine, there is no session to end.
-            let _ = self.send(Request::End);
-        }
-        if too_large { Err(TargetError::CaseTooLarge(first)) } else { Ok(()) }
-    }
-
-    /// Executes a chunk whose cases are numbered from `number` on. `open` says whether the machine knows the session.
-    fn run_chunk(
-        &mut self,
-        session: &[u8],
-        open: &mut bool,
-        fields: usize,
-        chunk: &Chunk,
-        number: usize,
-        observe: Observe<'_>,
-    ) -> Result<ControlFlow<()>, TargetError> {
-        let mut next = 0;
-        // So many cases from `next` on are executed alone.
-        let mut careful: usize = 0;
-        while next < chunk.len() {
-            let batch = chunk.batches(next, careful, self.options.batch)[0];
-            let result = self.run_batch(session, open, chunk, &batch)?;
-            let decoded = match result {
-                Ok(content) => match decode_batch(&content, chunk, &batch, fields) {
-                    // Memory of the probe was overwritten: a guest or an exit path that went astray.
-                    Err(error @ TargetError::Garbled(_)) => {
-                        Err(Stopped { end: End::Crashed { detail: error.to_string() }, partial: Vec::new() })
-                    }
-                    decoded => Ok(decoded?),
-                },
-                Err(stopped) => Err(stopped),
-            };
-            match decoded {
-                Ok(observations) => {
-                    for (case, observation) in (batch.first..).zip(observations) {
-                        if observe(number + case, observation).is_break() {
-                            return Ok(ControlFlow::Break(()));
-                        }
-                    }
-                    next += batch.cases;
-                    careful = careful.saturating_sub(batch.cases);
-                }
-                Err(Stopped { end, partial }) => {
-                    *open = false;
-                    if batch.cases > 1 {
-                        careful = batch.cases;
-                        continue;
-                    }
-                    let steps =
-                        if partial.is_empty() { Vec::new() } else { decode_steps(&mut Reader::new(&partial), fields)? };
-                    if observe(number + next, Observation { steps, end }).is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                    next += 1;
-                    careful = careful.saturating_sub(1);
-                }
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// Sends a batch, with the session before it if that is needed, and returns the content of the answer.
-    fn run_batch(
-        &mut self,
-        session: &[u8],
-        open: &mut bool,
-        chunk: &Chunk,
-        batch: &Batch,
-    ) -> Result<Result<Vec<u8>, Stopped>, TargetError> {
-        if !*open {
-            self.begin(Task::Run, session)?;
-            *open = true;
-        }
-        let number = |value: usize| u32::try_from(value).expect("a chunk is small");
-        let header = BatchHeader { number: number(batch.first), cases: number(batch.cases), careful: batch.cases == 1 };
-        let cases = chunk.encoded(batch);
-        let mut bytes = vec![0; BatchHeader::BYTES];
-        header.encode(&mut Writer::new(&mut bytes)).expect("it has the size of a header");
-        bytes.extend_from_slice(cases);
-        match self.send(Request::Batch(&bytes)) {
-            Ok(()) => self.answer(header.number, batch.answer),
-            Err(Interrupted::StartedAnew) => Ok(Err(self.restarted(Vec::new())?)),
-            Err(interrupted) => Err(self.failure(interrupted)),
-        }
-    }
-
-    pub(super) fn capture_profile(&mut self) -> Result<ProbeReport, TargetError> {
-        let session = encode_session(&Session::default())?;
-        self.begin(Task::Profile, &session)?;
-        match self.answer(0, 0)? {
-            Ok(content) => decode_report(&content),
-            Err(Stopped { end: End::Crashed { detail }, .. }) => Err(TargetError::Probe(detail)),
-            Err(_) => Err(TargetError::Probe("it hangs while it examines the processor".to_owned())),
-        }
-    }
-
     /// Opens a session; once more on a machine that has just started.
     fn begin(&mut self, task: Task, session: &[u8]) -> Result<(), TargetError> {
         for _ in 0..2 {
@@ -194,7 +108,7 @@ impl MetalTarget {
                 Err(Interrupted::StartedAnew) => {
                     let mut stopped = self.restarted(content)?;
                     if hangs {
-                        stopped.end = End::Hung;
+                        stopped.stop = Stop::Hung;
                     }
                     return Ok(Err(stopped));
                 }
@@ -231,7 +145,7 @@ impl MetalTarget {
             Some(reason) => format!("the probe gave up: {reason}"),
             None => "the processor was reset (a triple fault outside of a guest)".to_owned(),
         };
-        Ok(Stopped { end: End::Crashed { detail }, partial })
+        Ok(Stopped { stop: Stop::Crashed(detail), partial })
     }
 
     /// What ends a run.
@@ -242,5 +156,37 @@ impl MetalTarget {
             Interrupted::BrokenOff if self.options.stopped() => TargetError::Stopped,
             Interrupted::BrokenOff | Interrupted::StartedAnew => TargetError::Stalled(self.options.boot),
         }
+    }
+}
+
+impl Target for MetalTarget {
+    fn implementation(&self) -> Implementation {
+        let (model, signature) = match self.processor.split_once(" (signature ") {
+            Some((model, signature)) => (model, signature.trim_end_matches(')')),
+            None => (self.processor.as_str(), "unknown"),
+        };
+        Implementation { name: "metal".to_owned(), version: signature.to_owned(), model: model.to_owned(), on: None }
+    }
+
+    fn capture(&mut self) -> Result<ProbeReport, TargetError> {
+        let session = encode_session(&Session::default())?;
+        self.begin(Task::Profile, &session)?;
+        examined(self.answer(0, 0)?.map_err(|stopped| stopped.stop))
+    }
+
+    fn run(
+        &mut self,
+        session: &Session,
+        cases: &mut dyn Iterator<Item = Case>,
+        observe: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+    ) -> Result<(), TargetError> {
+        let portions = Portions { chunk: CHUNK, bytes: CHUNK_BYTES, batch: self.options.batch };
+        let mut connected = LineSession { session: encode_session(session)?, target: self, open: false };
+        let result = run(&mut connected, portions, session, cases, observe, |error| error);
+        if connected.open && matches!(result, Ok(()) | Err(TargetError::CaseTooLarge(_))) {
+            // If it gets lost with the machine, there is no session to end.
+            let _ = self.send(Request::End);
+        }
+        result
     }
 }

@@ -4,13 +4,13 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::bochs::LIBRARIES;
-use crate::bochs::debian::{self, InstallError, Step};
+use vmcs_debian::{InstallError, InstallProgress, LIBRARIES, launcher};
+
+use super::grub;
 
 /// Its name with GRUB's own packages, and in other distributions.
 const MKRESCUE: [&str; 2] = ["grub-mkrescue", "grub2-mkrescue"];
@@ -34,7 +34,7 @@ impl Tools {
     /// Those of the system, or those that [`Tools::unpack`] has brought before; `None` if something is missing.
     #[must_use]
     pub fn find() -> Option<Self> {
-        Self::installed().or_else(|| Some(Self::Unpacked(debian::installed_grub()?.path)))
+        Self::installed().or_else(|| Some(Self::Unpacked(grub::installed_grub()?.path)))
     }
 
     fn installed() -> Option<Self> {
@@ -46,13 +46,13 @@ impl Tools {
         if complete { MKRESCUE.iter().find_map(|name| find(name)).map(Self::Installed) } else { None }
     }
 
-    /// Unpacks the packages of this machine's own release for this user. `progress` is as that of
-    /// [`debian::install`].
+    /// Unpacks the packages of this machine's own release for this user. [`vmcs_debian::UnpackPlace::install`]
+    /// says what `progress` can do.
     ///
     /// # Errors
     /// [`InstallError`].
-    pub fn unpack(progress: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Result<Self, InstallError> {
-        Ok(Self::Unpacked(debian::install_grub(progress)?.path))
+    pub fn unpack(progress: InstallProgress<'_>) -> Result<Self, InstallError> {
+        Ok(Self::Unpacked(grub::install_grub(progress)?.path))
     }
 
     /// `grub-mkrescue`, with what it needs; `directory` is for temporary files and outlives it.
@@ -82,7 +82,7 @@ fn unpacked(root: &Path, directory: &Path) -> io::Result<Command> {
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([scripts].into_iter().chain(env::split_paths(&path))).map_err(io::Error::other)?;
-    let mut command = debian::launcher(root, MKRESCUE[0]);
+    let mut command = launcher(root, MKRESCUE[0]);
     command.env("PATH", path).env("VMCS_TOOLS", root);
     // What the programs would look for below /usr.
     command.env("pkglibdir", root.join(MODULES)).env("pkgdatadir", root.join("usr/share/grub"));

@@ -16,9 +16,9 @@ use vmcs_hw::bochs::{BochsInstall, BochsVersion};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that is killed with the value.
-pub(crate) struct Machine(Child);
+pub(crate) struct RunningMachine(Child);
 
-impl Drop for Machine {
+impl Drop for RunningMachine {
     fn drop(&mut self) {
         // Both fail only when it has ended already.
         let _ = self.0.kill();
@@ -46,7 +46,7 @@ pub(crate) struct BochsMachine<'a> {
 
 impl BochsMachine<'_> {
     /// Starts it with its first serial port at `serial`, a TCP port.
-    pub(crate) fn start(&self, directory: &Path, image: &Path, serial: u16) -> Machine {
+    pub(crate) fn start(&self, directory: &Path, image: &Path, serial: u16) -> RunningMachine {
         let Self { install, model, memory, .. } = self;
         let bios = if self.old_bios { "BIOS-bochs-legacy" } else { "BIOS-bochs-latest" };
         let bios = install.share.clone().unwrap_or_else(|| "/usr/share/bochs".into()).join(bios);
@@ -143,7 +143,7 @@ impl QemuMachine {
     }
 
     /// Starts it with its first serial port at `serial`, a TCP port.
-    pub(crate) fn start(&self, directory: &Path, image: &Path, serial: u16) -> Machine {
+    pub(crate) fn start(&self, directory: &Path, image: &Path, serial: u16) -> RunningMachine {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-machine", "q35,accel=tcg", "-m", "128", "-display", "none", "-nic", "none", "-cpu", self.cpu]);
         command.args(["-serial", &format!("tcp:127.0.0.1:{serial}")]);
@@ -164,9 +164,9 @@ impl QemuMachine {
     }
 }
 
-fn started(command: &mut Command) -> Machine {
+fn started(command: &mut Command) -> RunningMachine {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Machine(command.spawn().expect("the machine starts"))
+    RunningMachine(command.spawn().expect("the machine starts"))
 }
 
 /// A wire between a machine's serial port and a host's socket.

@@ -2,23 +2,20 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
-use vmcs_hw::bochs::BochsInstall;
-use vmcs_hw::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, TargetError, layout};
+use vmcs_case::{Case, End, Observation, Op, ProbeReport, Session, Start, StepResult, Target, layout};
+use vmcs_hw::bochs::{BochsError, BochsInstall};
+use vmcs_hw::targets::{self, ChoiceError};
 
 /// First VMCS region.
 pub(crate) const REGION: u64 = layout::VMCS_REGIONS;
 
-/// The Bochs to test with: that of `VMCS_BOCHS_ROOT` (an unpacked one) or the installed one. Prints why there is none.
+/// The Bochs to test with: version 2.7, which every Debian has had for long, or the newest. Prints why there is none.
 pub(crate) fn bochs() -> Option<BochsInstall> {
-    let found = match std::env::var_os("VMCS_BOCHS_ROOT") {
-        Some(root) => BochsInstall::from_root(&PathBuf::from(root)),
-        None => BochsInstall::discover(),
-    };
+    let found = targets::find_bochs(Some("2.7")).or_else(|_| targets::find_bochs(None));
     match found {
         Ok(install) => Some(install),
-        Err(error @ TargetError::BochsMissing) => {
+        Err(ChoiceError::Target(error)) if matches!(error.machine(), Some(BochsError::Missing)) => {
             println!("skipped: {error}");
             None
         }
@@ -140,7 +137,7 @@ pub(crate) fn launch(report: &ProbeReport, changes: &[(u32, u64)]) -> Case {
 }
 
 /// Runs all cases and collects the observations.
-pub(crate) fn run(target: &mut impl Target, session: &Session, cases: Vec<Case>) -> Vec<Observation> {
+pub(crate) fn run(target: &mut dyn Target, session: &Session, cases: Vec<Case>) -> Vec<Observation> {
     let expected = cases.len();
     let mut observations = Vec::new();
     target

@@ -1,6 +1,6 @@
 //! Frames on a serial line.
 //!
-//! A frame is a [`Kind`], the connection, a sequence number, a payload and a CRC-32 of all that, in COBS, between two zero
+//! A frame is a [`FrameKind`], the connection, a sequence number, a payload and a CRC-32 of all that, in COBS, between two zero
 //! bytes. COBS has no zero byte, so whatever happened to the bytes before, a receiver is in step again at the next zero. What
 //! stands between frames and is none, such as a line of text, is handed out as it is.
 
@@ -19,7 +19,7 @@ const DELIMITER: u8 = 0;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// The host opens the connection whose number is in the header.
     Connect,
     /// The probe's answer, and what it says every now and then while there is no connection: its number is 0 then. The
@@ -35,7 +35,7 @@ pub enum Kind {
     Garbled,
 }
 
-impl Kind {
+impl FrameKind {
     const ALL: [Self; 6] = [Self::Connect, Self::Hello, Self::Part, Self::LastPart, Self::Acknowledge, Self::Garbled];
 
     fn byte(self) -> u8 {
@@ -47,7 +47,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// What it is for.
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// Number of the connection.
     pub connection: u32,
     /// Sequence number of a part, counted in each direction from 0 on.
@@ -87,7 +87,7 @@ impl<'a> Frame<'a> {
         let mut reader = Reader::new(content);
         let mut header = || {
             let tag = reader.u8()?;
-            let kind = Kind::ALL.into_iter().find(|kind| kind.byte() == tag).ok_or(DecodeError::BadTag(tag))?;
+            let kind = FrameKind::ALL.into_iter().find(|kind| kind.byte() == tag).ok_or(DecodeError::BadTag(tag))?;
             Ok::<_, DecodeError>((kind, reader.u32()?, reader.u16()?))
         };
         let (kind, connection, sequence) = header().ok()?;
@@ -144,7 +144,7 @@ impl Deframer {
 mod tests {
     use super::*;
 
-    fn frames(stream: &[u8]) -> Vec<Option<(Kind, Vec<u8>)>> {
+    fn frames(stream: &[u8]) -> Vec<Option<(FrameKind, Vec<u8>)>> {
         let mut deframer = Deframer::default();
         let mut found = Vec::new();
         for byte in stream {
@@ -161,20 +161,20 @@ mod tests {
         for size in [0, 1, 253, 254, 255, 1000, MAX_PAYLOAD] {
             for filling in [0, 1, 0xFF] {
                 let payload = vec![filling; size];
-                let frame = Frame { kind: Kind::LastPart, connection: 7, sequence: u16::MAX, payload: &payload };
+                let frame = Frame { kind: FrameKind::LastPart, connection: 7, sequence: u16::MAX, payload: &payload };
                 let mut buffer = [0; MAX_FRAME];
                 let bytes = frame.encode(&mut buffer).expect("it fits");
-                assert_eq!(frames(bytes), [Some((Kind::LastPart, payload.clone()))], "{size} bytes of {filling}");
+                assert_eq!(frames(bytes), [Some((FrameKind::LastPart, payload.clone()))], "{size} bytes of {filling}");
             }
         }
         let payload = [0; MAX_PAYLOAD + 1];
-        let frame = Frame { kind: Kind::Part, connection: 0, sequence: 0, payload: &payload };
+        let frame = Frame { kind: FrameKind::Part, connection: 0, sequence: 0, payload: &payload };
         assert_eq!(frame.encode(&mut [0; MAX_FRAME]), Err(BufferFull));
     }
 
     #[test]
     fn one_flipped_or_missing_byte_makes_it_something_else() {
-        let frame = Frame { kind: Kind::Part, connection: 7, sequence: 3, payload: b"some content, \0 in it" };
+        let frame = Frame { kind: FrameKind::Part, connection: 7, sequence: 3, payload: b"some content, \0 in it" };
         let mut buffer = [0; MAX_FRAME];
         let bytes = frame.encode(&mut buffer).expect("it fits").to_vec();
         for place in 1..bytes.len() - 1 {
@@ -191,13 +191,13 @@ mod tests {
 
     #[test]
     fn text_and_endless_noise_do_not_hide_the_next_frame() {
-        let frame = Frame { kind: Kind::Hello, connection: 0, sequence: 0, payload: b"hello" };
+        let frame = Frame { kind: FrameKind::Hello, connection: 0, sequence: 0, payload: b"hello" };
         let mut buffer = [0; MAX_FRAME];
         let mut stream = b"a line of text\r\n".to_vec();
         stream.extend(frame.encode(&mut buffer).expect("it fits"));
         stream.extend([0xA5; 5000]);
         stream.extend(frame.encode(&mut buffer).expect("it fits"));
-        let hello = Some((Kind::Hello, b"hello".to_vec()));
+        let hello = Some((FrameKind::Hello, b"hello".to_vec()));
         assert_eq!(frames(&stream), [None, hello.clone(), None, hello]);
         let mut deframer = Deframer::default();
         let text = b"text\0".iter().find_map(|byte| match deframer.push(*byte)? {

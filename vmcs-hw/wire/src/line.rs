@@ -4,12 +4,12 @@
 //! when something arrives that is no frame, or when nothing arrives for a while. The two ends take turns with messages: one
 //! sends, the other receives.
 //!
-//! The host opens a connection and numbers it. A probe that was reset knows of none: from its [`Kind::Hello`] the host sees
+//! The host opens a connection and numbers it. A probe that was reset knows of none: from its [`FrameKind::Hello`] the host sees
 //! that the machine has started anew. A host that was started anew opens another connection.
 
 use core::ops::ControlFlow;
 
-use crate::frame::{Deframer, Frame, Kind, MAX_FRAME, MAX_PAYLOAD, Received};
+use crate::frame::{Deframer, Frame, FrameKind, MAX_FRAME, MAX_PAYLOAD, Received};
 
 /// Bytes to and from the other end.
 pub trait Port {
@@ -49,7 +49,7 @@ pub enum Interrupted<E> {
 
 /// Which end of the line this is.
 #[derive(Clone, Copy, Debug)]
-enum End<'g> {
+enum LineEnd<'g> {
     Host,
     /// With its greeting.
     Probe(&'g [u8]),
@@ -57,9 +57,9 @@ enum End<'g> {
 
 /// One end of a line.
 #[derive(Debug)]
-pub struct Line<'g, P> {
+pub struct SerialLine<'g, P> {
     port: P,
-    end: End<'g>,
+    end: LineEnd<'g>,
     deframer: Deframer,
     /// 0 while there is none.
     connection: u32,
@@ -69,7 +69,7 @@ pub struct Line<'g, P> {
 }
 
 /// What has happened on the line.
-enum Event {
+enum LineEvent {
     /// Nothing has arrived for a while.
     Silence,
     /// Something that was no frame has arrived.
@@ -90,12 +90,12 @@ enum Event {
 pub type Patience<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 /// Takes the payload of a part or greeting; `false` if it is not wanted now.
-type Take<'a> = &'a mut dyn FnMut(Kind, &[u8]) -> bool;
+type Take<'a> = &'a mut dyn FnMut(FrameKind, &[u8]) -> bool;
 
-impl<P: Port> Line<'static, P> {
+impl<P: Port> SerialLine<'static, P> {
     /// The host's end.
     pub fn host(port: P) -> Self {
-        Self::new(port, End::Host)
+        Self::new(port, LineEnd::Host)
     }
 
     /// Opens the connection number `connection`, which is not 0 and not that of any connection before, and puts the
@@ -110,26 +110,26 @@ impl<P: Port> Line<'static, P> {
         patience: Patience<'_>,
     ) -> Result<usize, Interrupted<P::Error>> {
         (self.connection, self.outgoing, self.incoming) = (connection, 0, 0);
-        self.transmit(Kind::Connect, 0, &[])?;
+        self.transmit(FrameKind::Connect, 0, &[])?;
         let mut length = 0;
         loop {
             let mut take = |kind, payload: &[u8]| {
-                if kind == Kind::Hello {
+                if kind == FrameKind::Hello {
                     length = payload.len();
                     greeting.iter_mut().zip(payload).for_each(|(place, byte)| *place = *byte);
                 }
                 false
             };
             match self.event(&mut take) {
-                Ok(Event::Hello) if length > greeting.len() => return Err(Interrupted::TooLong),
-                Ok(Event::Hello) => return Ok(length),
+                Ok(LineEvent::Hello) if length > greeting.len() => return Err(Interrupted::TooLong),
+                Ok(LineEvent::Hello) => return Ok(length),
                 // The greeting of a machine that has just started.
-                Ok(Event::Silence) | Err(Interrupted::StartedAnew) => {
+                Ok(LineEvent::Silence) | Err(Interrupted::StartedAnew) => {
                     if patience().is_break() {
                         return Err(Interrupted::BrokenOff);
                     }
                     self.connection = connection;
-                    self.transmit(Kind::Connect, 0, &[])?;
+                    self.transmit(FrameKind::Connect, 0, &[])?;
                 }
                 Ok(_) => {}
                 Err(error) => return Err(error),
@@ -138,13 +138,13 @@ impl<P: Port> Line<'static, P> {
     }
 }
 
-impl<'g, P: Port> Line<'g, P> {
+impl<'g, P: Port> SerialLine<'g, P> {
     /// The probe's end, which greets with at most [`MAX_PAYLOAD`] bytes.
     pub fn probe(port: P, greeting: &'g [u8]) -> Self {
-        Self::new(port, End::Probe(&greeting[..greeting.len().min(MAX_PAYLOAD)]))
+        Self::new(port, LineEnd::Probe(&greeting[..greeting.len().min(MAX_PAYLOAD)]))
     }
 
-    fn new(port: P, end: End<'g>) -> Self {
+    fn new(port: P, end: LineEnd<'g>) -> Self {
         Self { port, end, deframer: Deframer::default(), connection: 0, outgoing: 0, incoming: 0 }
     }
 
@@ -166,16 +166,16 @@ impl<'g, P: Port> Line<'g, P> {
         let mut rest = message;
         loop {
             let (part, behind) = rest.split_at(rest.len().min(MAX_PAYLOAD));
-            let kind = if behind.is_empty() { Kind::LastPart } else { Kind::Part };
+            let kind = if behind.is_empty() { FrameKind::LastPart } else { FrameKind::Part };
             self.transmit(kind, self.outgoing, part)?;
             loop {
                 match self.event(&mut |_, _| false)? {
-                    Event::Acknowledged => break,
+                    LineEvent::Acknowledged => break,
                     // What was no frame may have been the acknowledgement.
-                    Event::Garbled | Event::Unheard => self.transmit(kind, self.outgoing, part)?,
-                    Event::Silence if patience().is_break() => return Err(Interrupted::BrokenOff),
-                    Event::Silence => self.transmit(kind, self.outgoing, part)?,
-                    Event::Taken { .. } | Event::Hello | Event::Other => {}
+                    LineEvent::Garbled | LineEvent::Unheard => self.transmit(kind, self.outgoing, part)?,
+                    LineEvent::Silence if patience().is_break() => return Err(Interrupted::BrokenOff),
+                    LineEvent::Silence => self.transmit(kind, self.outgoing, part)?,
+                    LineEvent::Taken { .. } | LineEvent::Hello | LineEvent::Other => {}
                 }
             }
             self.outgoing = self.outgoing.wrapping_add(1);
@@ -195,7 +195,7 @@ impl<'g, P: Port> Line<'g, P> {
         loop {
             let mut fits = true;
             let mut take = |kind, payload: &[u8]| {
-                if kind == Kind::Hello {
+                if kind == FrameKind::Hello {
                     return false;
                 }
                 match buffer.get_mut(length..length + payload.len()) {
@@ -210,70 +210,70 @@ impl<'g, P: Port> Line<'g, P> {
                 return Err(Interrupted::TooLong);
             }
             match event {
-                Event::Taken { last: true } => return Ok(length),
-                Event::Silence if patience().is_break() => return Err(Interrupted::BrokenOff),
-                Event::Garbled => self.transmit(Kind::Garbled, self.incoming, &[])?,
+                LineEvent::Taken { last: true } => return Ok(length),
+                LineEvent::Silence if patience().is_break() => return Err(Interrupted::BrokenOff),
+                LineEvent::Garbled => self.transmit(FrameKind::Garbled, self.incoming, &[])?,
                 _ => {}
             }
         }
     }
 
     /// Takes what arrives up to the next event.
-    fn event(&mut self, take: Take<'_>) -> Result<Event, Interrupted<P::Error>> {
+    fn event(&mut self, take: Take<'_>) -> Result<LineEvent, Interrupted<P::Error>> {
         loop {
             let Some(byte) = self.port.read().map_err(Interrupted::Port)? else {
-                if let (End::Probe(greeting), 0) = (self.end, self.connection) {
-                    self.transmit(Kind::Hello, 0, greeting)?;
+                if let (LineEnd::Probe(greeting), 0) = (self.end, self.connection) {
+                    self.transmit(FrameKind::Hello, 0, greeting)?;
                 }
-                return Ok(Event::Silence);
+                return Ok(LineEvent::Silence);
             };
             let frame = match self.deframer.push(byte) {
                 None => continue,
                 Some(Received::Frame(frame)) => frame,
                 Some(Received::Other(bytes)) => {
                     self.port.other(bytes);
-                    return Ok(Event::Garbled);
+                    return Ok(LineEvent::Garbled);
                 }
             };
             let Frame { kind, connection, sequence, payload } = frame;
             let ours = connection == self.connection && connection != 0;
             return match (kind, self.end) {
-                (Kind::Connect, End::Probe(greeting)) => {
+                (FrameKind::Connect, LineEnd::Probe(greeting)) => {
                     if !ours {
                         (self.connection, self.outgoing, self.incoming) = (connection, 0, 0);
                     }
-                    self.transmit(Kind::Hello, 0, greeting)?;
-                    if ours { Ok(Event::Other) } else { Err(Interrupted::StartedAnew) }
+                    self.transmit(FrameKind::Hello, 0, greeting)?;
+                    if ours { Ok(LineEvent::Other) } else { Err(Interrupted::StartedAnew) }
                 }
-                (Kind::Hello, End::Host) if ours => {
+                (FrameKind::Hello, LineEnd::Host) if ours => {
                     take(kind, payload);
-                    Ok(Event::Hello)
+                    Ok(LineEvent::Hello)
                 }
-                (Kind::Hello, End::Host) if self.connection != 0 => {
+                (FrameKind::Hello, LineEnd::Host) if self.connection != 0 => {
                     self.connection = 0;
                     Err(Interrupted::StartedAnew)
                 }
-                (Kind::Acknowledge, _) if ours && sequence == self.outgoing => Ok(Event::Acknowledged),
-                (Kind::Garbled, _) if ours => Ok(Event::Unheard),
-                (Kind::Part | Kind::LastPart, _) if ours && sequence == self.incoming => {
+                (FrameKind::Acknowledge, _) if ours && sequence == self.outgoing => Ok(LineEvent::Acknowledged),
+                (FrameKind::Garbled, _) if ours => Ok(LineEvent::Unheard),
+                (FrameKind::Part | FrameKind::LastPart, _) if ours && sequence == self.incoming => {
                     if !take(kind, payload) {
-                        return Ok(Event::Unheard);
+                        return Ok(LineEvent::Unheard);
                     }
                     self.incoming = self.incoming.wrapping_add(1);
-                    self.transmit(Kind::Acknowledge, sequence, &[])?;
-                    Ok(Event::Taken { last: kind == Kind::LastPart })
+                    self.transmit(FrameKind::Acknowledge, sequence, &[])?;
+                    Ok(LineEvent::Taken { last: kind == FrameKind::LastPart })
                 }
                 // The acknowledgement was lost.
-                (Kind::Part | Kind::LastPart, _) if ours && sequence == self.incoming.wrapping_sub(1) => {
-                    self.transmit(Kind::Acknowledge, sequence, &[])?;
-                    Ok(Event::Other)
+                (FrameKind::Part | FrameKind::LastPart, _) if ours && sequence == self.incoming.wrapping_sub(1) => {
+                    self.transmit(FrameKind::Acknowledge, sequence, &[])?;
+                    Ok(LineEvent::Other)
                 }
-                _ => Ok(Event::Other),
+                _ => Ok(LineEvent::Other),
             };
         }
     }
 
-    fn transmit(&mut self, kind: Kind, sequence: u16, payload: &[u8]) -> Result<(), Interrupted<P::Error>> {
+    fn transmit(&mut self, kind: FrameKind, sequence: u16, payload: &[u8]) -> Result<(), Interrupted<P::Error>> {
         let mut buffer = [0; MAX_FRAME];
         let frame = Frame { kind, connection: self.connection, sequence, payload };
         // Parts and greetings are cut to the size of a payload.
@@ -356,7 +356,7 @@ mod tests {
         let mut port = Some(port);
         let mut left = restart_after;
         while let Some(taken) = port.take() {
-            let mut line = Line::probe(taken, b"hello");
+            let mut line = SerialLine::probe(taken, b"hello");
             let mut buffer = [0; 1 << 14];
             loop {
                 match line.receive(&mut buffer, &mut patient()) {
@@ -395,7 +395,7 @@ mod tests {
         ) {
             let (host, probe) = Lossy::pair(one_of, seed);
             let echo = thread::spawn(move || echo(probe, None));
-            let mut line = Line::host(host);
+            let mut line = SerialLine::host(host);
             let mut greeting = [0; MAX_PAYLOAD];
             let length = line.connect(1, &mut greeting, &mut patient()).expect("it connects");
             prop_assert_eq!(&greeting[..length], b"hello");
@@ -416,7 +416,7 @@ mod tests {
     fn a_restart_of_the_machine_is_seen_and_survived() {
         let (host, probe) = Lossy::pair(3000, 42);
         let echo = thread::spawn(move || echo(probe, Some(2)));
-        let mut line = Line::host(host);
+        let mut line = SerialLine::host(host);
         let mut buffer = [0; 1 << 14];
         let (mut connection, mut answers, mut restarts) = (1, 0, 0);
         line.connect(connection, &mut buffer, &mut patient()).expect("it connects");
@@ -446,10 +446,10 @@ mod tests {
         let (host, probe) = Lossy::pair(u64::MAX, 7);
         let echo = thread::spawn(move || echo(probe, None));
         let mut buffer = [0; 64];
-        let mut first = Line::host(host);
+        let mut first = SerialLine::host(host);
         first.connect(1, &mut buffer, &mut patient()).expect("it connects");
         first.send(b"never fetched", &mut patient()).expect("it arrives");
-        let mut second = Line::host(first.port);
+        let mut second = SerialLine::host(first.port);
         second.connect(2, &mut buffer, &mut patient()).expect("it connects");
         second.send(b"abc", &mut patient()).expect("it arrives");
         let length = second.receive(&mut buffer, &mut patient()).expect("it comes back");
@@ -462,7 +462,7 @@ mod tests {
         let mut patience = || {
             if asked.swap(true, Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let result = Line::host(host).connect(1, &mut buffer, &mut patience);
+        let result = SerialLine::host(host).connect(1, &mut buffer, &mut patience);
         assert_eq!(result, Err(Interrupted::BrokenOff));
     }
 }

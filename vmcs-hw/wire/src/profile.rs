@@ -1,38 +1,61 @@
 //! What the probe reports about its processor: MSRs, CPUID, VMCS fields.
 //!
-//! As bytes: per MSR of [`MSRS`] a flag and, when it is 1, the value; per leaf of [`CPUID_LEAVES`] a flag and, when it
-//! is 1, EAX, EBX, ECX, EDX; `fields: u16` and that many [`FieldReport`]s.
+//! As bytes: `msrs: u16` and that many MSRs ([`encode_msr`]), `leaves: u16` and that many CPUID leaves ([`encode_leaf`]),
+//! `fields: u16` and that many [`FieldReport`]s. Which MSRs and leaves there are is for the probe to say: those that the
+//! model has a use for.
 
 use crate::StepResult;
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 use crate::program::RawFields;
 
-/// The reported MSRs: IA32_FEATURE_CONTROL, the capability MSRs 480H-493H, and 982H (IA32_TME_ACTIVATE).
-pub const MSRS: [u32; 22] = [
-    0x3A, 0x480, 0x481, 0x482, 0x483, 0x484, 0x485, 0x486, 0x487, 0x488, 0x489, 0x48A, 0x48B, 0x48C, 0x48D, 0x48E,
-    0x48F, 0x490, 0x491, 0x492, 0x493, 0x982,
-];
+/// EAX, EBX, ECX and EDX of CPUID.
+type Registers = [u32; 4];
 
-/// The reported CPUID leaves and subleaves.
-pub const CPUID_LEAVES: [(u32, u32); 17] = [
-    (0, 0),
-    (1, 0),
-    (7, 0),
-    (7, 1),
-    (7, 2),
-    (0xA, 0),
-    (0xD, 0),
-    (0xD, 1),
-    (0x12, 0),
-    (0x14, 0),
-    (0x14, 1),
-    (0x19, 0),
-    (0x1C, 0),
-    (0x23, 0),
-    (0x8000_0000, 0),
-    (0x8000_0001, 0),
-    (0x8000_0008, 0),
-];
+/// Writes an MSR: its number, a flag, and where that is 1 the value. `None` means that RDMSR raises #GP.
+///
+/// # Errors
+/// [`BufferFull`].
+pub fn encode_msr(writer: &mut Writer<'_>, number: u32, value: Option<u64>) -> Result<(), BufferFull> {
+    writer.u32(number)?;
+    writer.u8(value.is_some().into())?;
+    value.map_or(Ok(()), |value| writer.u64(value))
+}
+
+/// Reads what [`encode_msr`] wrote.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_msr(reader: &mut Reader<'_>) -> Result<(u32, Option<u64>), DecodeError> {
+    let number = reader.u32()?;
+    Ok((number, if reader.flag()? { Some(reader.u64()?) } else { None }))
+}
+
+/// Writes a CPUID leaf: EAX and ECX of the query, a flag, and where that is 1 the registers. `None` means that the leaf
+/// lies above the highest one.
+///
+/// # Errors
+/// [`BufferFull`].
+pub fn encode_leaf(
+    writer: &mut Writer<'_>,
+    (leaf, subleaf): (u32, u32),
+    registers: Option<Registers>,
+) -> Result<(), BufferFull> {
+    writer.u32(leaf)?;
+    writer.u32(subleaf)?;
+    writer.u8(registers.is_some().into())?;
+    registers.into_iter().flatten().try_for_each(|register| writer.u32(register))
+}
+
+/// Reads what [`encode_leaf`] wrote.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_leaf(reader: &mut Reader<'_>) -> Result<((u32, u32), Option<Registers>), DecodeError> {
+    let query = (reader.u32()?, reader.u32()?);
+    let registers =
+        if reader.flag()? { Some([reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?]) } else { None };
+    Ok((query, registers))
+}
 
 /// Every VMCS encoding of 4 widths, 4 types, 512 indexes, full and high access, with the reserved bits 0.
 pub fn encodings() -> impl Iterator<Item = u32> {
@@ -87,6 +110,21 @@ mod tests {
     fn the_whole_encoding_space_is_probed() {
         assert_eq!(encodings().count(), 4 * 4 * 512 * 2);
         assert!(encodings().all(|encoding| encoding & !0x6FFF == 0));
+    }
+
+    #[test]
+    fn msrs_and_leaves_survive_the_round_trip() {
+        let mut buffer = [0; 128];
+        let mut writer = Writer::new(&mut buffer);
+        encode_msr(&mut writer, 0x480, Some(7)).expect("room");
+        encode_msr(&mut writer, 0x982, None).expect("room");
+        encode_leaf(&mut writer, (7, 1), Some([1, 2, 3, 4])).expect("room");
+        encode_leaf(&mut writer, (0x23, 0), None).expect("room");
+        let mut reader = Reader::new(&buffer);
+        assert_eq!(decode_msr(&mut reader), Ok((0x480, Some(7))));
+        assert_eq!(decode_msr(&mut reader), Ok((0x982, None)));
+        assert_eq!(decode_leaf(&mut reader), Ok(((7, 1), Some([1, 2, 3, 4]))));
+        assert_eq!(decode_leaf(&mut reader), Ok(((0x23, 0), None)));
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //! and packed values, most of which are small; samples have a count, too, and are 32 bits wide.
 
 mod samples;
+mod tags;
 
 use crate::codec::{BufferFull, DecodeError, MAX_PACKED_BYTES, Reader, Writer};
 use crate::{Ending, Op, Start, StepResult, Timed};
 
 use samples::SAMPLE_BYTES;
 pub use samples::SampleWriter;
+use tags::{answer, tag};
 
 /// Most bytes that one encoded [`Op`] takes.
 pub const MAX_OP_BYTES: usize = 25;
@@ -19,29 +21,6 @@ pub const MAX_OP_BYTES: usize = 25;
 pub const CASE_HEADER_BYTES: usize = 3;
 /// Bytes before the results of a case.
 pub const ANSWER_HEADER_BYTES: usize = 2;
-
-/// Tag bytes of operations.
-mod tag {
-    pub(super) const VMXON: u8 = 1;
-    pub(super) const VMXOFF: u8 = 2;
-    pub(super) const VMCLEAR: u8 = 3;
-    pub(super) const VMPTRLD: u8 = 4;
-    pub(super) const VMPTRST: u8 = 5;
-    pub(super) const VMREAD: u8 = 6;
-    pub(super) const VMWRITE: u8 = 7;
-    pub(super) const VMWRITE_SHORT: u8 = 8;
-    pub(super) const VMLAUNCH: u8 = 9;
-    pub(super) const VMRESUME: u8 = 10;
-    pub(super) const VMCALL: u8 = 11;
-    pub(super) const VMFUNC: u8 = 12;
-    pub(super) const INVEPT: u8 = 13;
-    pub(super) const INVVPID: u8 = 14;
-    pub(super) const WRITE_IMAGE: u8 = 15;
-    pub(super) const STORE: u8 = 16;
-    pub(super) const DIAGNOSE: u8 = 17;
-    pub(super) const TIME: u8 = 18;
-    pub(super) const OBSERVE: u8 = 19;
-}
 
 impl Start {
     /// Writes it as one byte.
@@ -189,20 +168,6 @@ pub struct ListLengths {
     pub information: usize,
     /// Fields that it reads if it is told to.
     pub state: usize,
-}
-
-/// Tag bytes of step results.
-mod answer {
-    pub(super) const OK: u8 = 0;
-    pub(super) const VALUE: u8 = 1;
-    pub(super) const FAIL_INVALID: u8 = 2;
-    pub(super) const FAIL_VALID: u8 = 3;
-    pub(super) const FAULT: u8 = 4;
-    pub(super) const FAULT_WITH_CODE: u8 = 5;
-    pub(super) const EXIT: u8 = 6;
-    pub(super) const NOT_RUN: u8 = 7;
-    pub(super) const TIMED: u8 = 8;
-    pub(super) const FIELDS: u8 = 9;
 }
 
 /// How values lie in an answer.

@@ -5,7 +5,7 @@ use crate::batch::Task;
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 
 /// Version of frames and messages; first byte of the greeting.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// What the probe says when a connection is opened: version, whether it can work, and a line of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

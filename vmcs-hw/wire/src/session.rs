@@ -24,7 +24,7 @@ pub const COUNT_BYTES: usize = 2;
 
 /// Memory that the processor may write to by way of a VMCS pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Area {
+pub struct VolatileArea {
     /// Where it begins, a multiple of 64.
     pub address: u64,
     /// Its size.
@@ -60,14 +60,14 @@ pub fn encode_images(writer: &mut Writer<'_>, images: &[impl AsRef<[(u32, u64)]>
 pub fn encode_tail(
     writer: &mut Writer<'_>,
     observed: &[u32],
-    areas: &[Area],
+    areas: &[VolatileArea],
     information: &[u32],
     state: &[u32],
 ) -> Result<(), BufferFull> {
     encode_list(writer, observed)?;
     let count = u16::try_from(areas.len()).ok().filter(|_| areas.len() <= MAX_AREAS);
     writer.u16(count.ok_or(BufferFull)?)?;
-    areas.iter().try_for_each(|&Area { address, bytes, field, mask }| {
+    areas.iter().try_for_each(|&VolatileArea { address, bytes, field, mask }| {
         [address, bytes, field, mask].into_iter().try_for_each(|word| writer.u64(word))
     })?;
     encode_list(writer, information)?;
@@ -127,11 +127,11 @@ impl<'a> SessionView<'a> {
 
     /// The volatile areas, at most [`MAX_AREAS`].
     #[inline]
-    pub fn volatile(&self) -> impl ExactSizeIterator<Item = Area> + 'a {
+    pub fn volatile(&self) -> impl ExactSizeIterator<Item = VolatileArea> + 'a {
         self.areas.iter().map(|bytes| {
             let (words, _) = bytes.as_chunks();
             let [address, bytes, field, mask] = [0, 1, 2, 3].map(|index| u64::from_le_bytes(words[index]));
-            Area { address, bytes, field, mask }
+            VolatileArea { address, bytes, field, mask }
         })
     }
 
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_session_survives_the_round_trip() {
         let images: [&[(u32, u64)]; 3] = [&[(0x6800, 1), (0x4000, u64::MAX)], &[], &[(0x2800, 7)]];
-        let area = Area { address: 0x1_8000, bytes: 64, field: 0x4002, mask: 1 << 21 };
+        let area = VolatileArea { address: 0x1_8000, bytes: 64, field: 0x4002, mask: 1 << 21 };
         let mut buffer = [0; 256];
         let mut writer = Writer::new(&mut buffer);
         encode_images(&mut writer, &images).expect("room");
@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn a_session_has_no_more_areas_than_the_probe_can_note() {
-        let area = Area { address: 0x1_8000, bytes: 64, field: 0x4002, mask: 1 };
+        let area = VolatileArea { address: 0x1_8000, bytes: 64, field: 0x4002, mask: 1 };
         let mut buffer = [0; AREA_BYTES * (MAX_AREAS + 1)];
-        let mut encode = |areas: &[Area]| encode_tail(&mut Writer::new(&mut buffer), &[], areas, &[], &[]);
+        let mut encode = |areas: &[VolatileArea]| encode_tail(&mut Writer::new(&mut buffer), &[], areas, &[], &[]);
         assert_eq!(encode(&[area; MAX_AREAS]), Ok(()));
         assert_eq!(encode(&[area; MAX_AREAS + 1]), Err(BufferFull));
     }

@@ -293,13 +293,9 @@ impl Stage {
     /// The attempt to enter.
     #[must_use]
     pub fn attempt<'a>(&'a self, capabilities: &'a Capabilities) -> EntryAttempt<'a> {
-        EntryAttempt {
-            instruction: self.instruction,
-            launch_state: self.launch_state,
-            shadow: self.shadow,
-            cpu: &self.cpu,
-            capabilities,
-        }
+        EntryAttempt::by(self.instruction, &self.cpu, capabilities)
+            .with_launch_state(self.launch_state)
+            .with_shadow(self.shadow)
     }
 }
 
@@ -369,7 +365,7 @@ fn term(text: &str, capabilities: &Capabilities) -> u64 {
     match text {
         "width" => 1 << capabilities.address_reserved.trailing_zeros(),
         "maxphyaddr" => 1 << capabilities.physical_reserved.trailing_zeros(),
-        "physical" => 1 << capabilities.reserved.physical.trailing_zeros(),
+        "physical" => 1 << capabilities.reserved.physical.certain.trailing_zeros(),
         "linear" => 1 << (capabilities.linear_bits - 1),
         "revision" => u64::from(capabilities.revision()),
         digits => u64::from_str_radix(digits, 16).unwrap_or_else(|error| panic!("{digits:?}: {error}")),

@@ -26,6 +26,8 @@ fn profile(msrs: &[(CapabilityMsr, u64)], cpuid: &[(CpuidLeaf, [u32; 4])]) -> Cp
     for leaf in CpuidLeaf::ALL {
         profile.set_cpuid(leaf, [0; 4]);
     }
+    profile.set_cpuid(CpuidLeaf::Highest, [0x23, 0, 0, 0]);
+    profile.set_cpuid(CpuidLeaf::HighestExtended, [0x8000_0008, 0, 0, 0]);
     for (msr, value) in msrs {
         profile.set_msr(*msr, MsrValue::Value(*value));
     }
@@ -85,7 +87,7 @@ pub fn full() -> CpuProfile {
             (CpuidLeaf::AddressWidths, [0x392E, 0, 0, 0]),
         ],
     );
-    profile.perf_capabilities = MsrValue::Value(1 << 12 | 1 << 15);
+    profile.set_msr(CapabilityMsr::PerfCapabilities, MsrValue::Value(1 << 12 | 1 << 15));
     profile
 }
 
@@ -147,7 +149,9 @@ fn basic(bits: u64) -> CpuProfile {
 #[must_use]
 pub fn encrypted() -> CpuProfile {
     let mut profile = full();
-    profile.tme_activate = 1 | 6 << 36;
+    let [eax, ebx, ecx, edx] = profile.cpuid(CpuidLeaf::Extended0).unwrap_or_default();
+    profile.set_cpuid(CpuidLeaf::Extended0, [eax, ebx, ecx | 1 << 13, edx]);
+    profile.set_msr(CapabilityMsr::TmeActivate, MsrValue::Value(1 | 6 << 36));
     profile
 }
 

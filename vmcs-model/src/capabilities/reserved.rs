@@ -1,33 +1,61 @@
 //! The bits that registers reserve on a processor, derived once from its CPUID leaves.
 
 use super::Facts;
-use crate::profile::{CpuidLeaf, CpuidRegisters, MsrValue};
+use crate::msr::CapabilityMsr;
+use crate::profile::{CpuidLeaf, CpuidRegisters};
 
-/// Reserved bits of control registers and MSRs. Beside each stand the facts that it depends on, and the bits that
-/// some processor defines.
+/// The bits that a register reserves, as far as what is known of the processor tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReservedBits {
+    /// Bits that the processor reserves.
+    pub certain: u64,
+    /// Bits of which facts that are not known decide whether the processor reserves them. None if all is known.
+    pub open: u64,
+}
+
+impl ReservedBits {
+    /// The bits that are reserved at the least and at the most.
+    const fn between(certain: u64, possible: u64) -> Self {
+        Self { certain, open: possible & !certain }
+    }
+
+    /// The bits above an address of at most `most` bits and at least `fewest`.
+    pub(super) const fn above(most: u32, fewest: u32) -> Self {
+        Self::between(u64::MAX << most, u64::MAX << fewest)
+    }
+
+    /// Those of them that are in `mask`.
+    const fn within(self, mask: u64) -> Self {
+        Self { certain: self.certain & mask, open: self.open & mask }
+    }
+}
+
+/// Reserved bits of control registers and MSRs. Beside each stand the facts that it depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reserved {
     /// Physical addresses in registers and paging structures: 63:MAXPHYADDR, reduced by memory encryption.
-    pub physical: u64,
+    pub physical: ReservedBits,
+    /// Physical addresses of a guest with EPT: 63:MAXPHYADDR, which memory encryption does not reduce.
+    pub guest_physical: ReservedBits,
     /// CR3 of the host, and of a guest without EPT: 63:MAXPHYADDR, reduced by memory encryption, but for the
     /// linear-address masking bits 62:61 where they exist.
-    pub cr3: u64,
+    pub cr3: ReservedBits,
     /// CR3 of a guest with EPT: memory encryption does not reduce the width of guest-physical addresses.
-    pub cr3_with_ept: u64,
+    pub cr3_with_ept: ReservedBits,
     /// IA32_EFER.
-    pub efer: u64,
+    pub efer: ReservedBits,
     /// IA32_DEBUGCTL.
-    pub debugctl: u64,
+    pub debugctl: ReservedBits,
     /// IA32_PERF_GLOBAL_CTRL.
-    pub perf_global_ctrl: u64,
+    pub perf_global_ctrl: ReservedBits,
     /// IA32_S_CET and IA32_U_CET.
-    pub cet: u64,
+    pub cet: ReservedBits,
     /// IA32_SPEC_CTRL.
-    pub spec_ctrl: u64,
+    pub spec_ctrl: ReservedBits,
     /// IA32_RTIT_CTL.
-    pub rtit_ctl: u64,
+    pub rtit_ctl: ReservedBits,
     /// IA32_LBR_CTL.
-    pub lbr_ctl: u64,
+    pub lbr_ctl: ReservedBits,
 }
 
 /// Every processor has 32 address bits.
@@ -38,61 +66,111 @@ const fn if_bit(register: u32, n: u32, bits: u64) -> u64 {
     if register >> n & 1 != 0 { bits } else { 0 }
 }
 
+/// What is known of a processor.
+pub(super) struct Known<'a> {
+    /// The CPUID leaves; those in [`Self::unknown`] have any value.
+    pub(super) cpuid: &'a [CpuidRegisters; CpuidLeaf::ALL.len()],
+    /// IA32_PERF_CAPABILITIES, any value if it is in [`Self::unknown`].
+    pub(super) perf_capabilities: u64,
+    /// What is not known.
+    pub(super) unknown: Facts,
+    /// Whether the processor has Intel 64, if that is known.
+    pub(super) intel_64: Option<bool>,
+    /// Bits 63:MAXPHYADDR.
+    pub(super) physical: ReservedBits,
+    /// The same, reduced by memory encryption.
+    pub(super) physical_with_keys: ReservedBits,
+}
+
 impl Reserved {
-    /// What [`Self::cr3`] depends on.
-    pub const CR3_FACTS: Facts = Facts::cpuid(CpuidLeaf::AddressWidths)
-        .and(Facts::cpuid(CpuidLeaf::Extended1))
-        .and(Facts::cpuid(CpuidLeaf::ExtendedFeatures));
+    /// What [`Self::physical`] and [`Self::guest_physical`] depend on.
+    pub const PHYSICAL_FACTS: Facts =
+        Facts::cpuid(CpuidLeaf::AddressWidths).and(Facts::msr(CapabilityMsr::TmeActivate));
+    /// What [`Self::cr3`] and [`Self::cr3_with_ept`] depend on.
+    pub const CR3_FACTS: Facts =
+        Self::PHYSICAL_FACTS.and(Facts::cpuid(CpuidLeaf::Extended1)).and(Facts::cpuid(CpuidLeaf::ExtendedFeatures));
     /// What [`Self::efer`] depends on.
     pub const EFER_FACTS: Facts = Facts::cpuid(CpuidLeaf::ExtendedFeatures);
-    /// Bits of IA32_EFER that some processor defines.
-    pub const EFER_DEFINED: u64 = 0xD01;
     /// What [`Self::debugctl`] depends on.
     pub const DEBUGCTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::Features)
         .and(Facts::cpuid(CpuidLeaf::Extended0))
         .and(Facts::cpuid(CpuidLeaf::PerformanceMonitoring))
-        .and(Facts::PERF_CAPABILITIES);
-    /// Bits of IA32_DEBUGCTL that some processor defines.
-    pub const DEBUGCTL_DEFINED: u64 = 0xFFC7;
+        .and(Facts::msr(CapabilityMsr::PerfCapabilities));
     /// What [`Self::perf_global_ctrl`] depends on.
     pub const PERF_GLOBAL_CTRL_FACTS: Facts = Facts::cpuid(CpuidLeaf::PerformanceMonitoring)
         .and(Facts::cpuid(CpuidLeaf::PerformanceExtended))
         .and(Facts::cpuid(CpuidLeaf::PerformanceCounters))
-        .and(Facts::PERF_CAPABILITIES);
-    /// Bits of IA32_PERF_GLOBAL_CTRL that some processor defines.
-    pub const PERF_GLOBAL_CTRL_DEFINED: u64 = 0x0001_FFFF_FFFF_FFFF;
+        .and(Facts::msr(CapabilityMsr::PerfCapabilities));
     /// What [`Self::cet`] depends on.
     pub const CET_FACTS: Facts = Facts::cpuid(CpuidLeaf::Extended0);
-    /// Bits of IA32_S_CET that some processor defines.
-    pub const CET_DEFINED: u64 = !0x3C0;
     /// What [`Self::spec_ctrl`] depends on.
     pub const SPEC_CTRL_FACTS: Facts = Facts::cpuid(CpuidLeaf::Extended0).and(Facts::cpuid(CpuidLeaf::Extended2));
-    /// Bits of IA32_SPEC_CTRL that some processor defines.
-    pub const SPEC_CTRL_DEFINED: u64 = 0x5FF;
     /// What [`Self::rtit_ctl`] depends on.
     pub const RTIT_CTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::Trace0).and(Facts::cpuid(CpuidLeaf::Trace1));
-    /// Bits of IA32_RTIT_CTL that some processor defines.
-    pub const RTIT_CTL_DEFINED: u64 = 0x0180_FFFF_8F7B_FFFF;
     /// What [`Self::lbr_ctl`] depends on.
     pub const LBR_CTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::LastBranch);
-    /// Bits of IA32_LBR_CTL that some processor defines.
-    pub const LBR_CTL_DEFINED: u64 = 0x7F_000F;
 
-    pub(super) fn new(
-        cpuid: &[CpuidRegisters; CpuidLeaf::ALL.len()],
-        perf_capabilities: MsrValue,
-        physical_reserved: u64,
-        key_bits: u32,
-    ) -> Self {
-        let leaf = |leaf: CpuidLeaf| cpuid[leaf as usize];
-        let lam = if_bit(leaf(CpuidLeaf::Extended1)[0], 26, 0x6000_0000_0000_0000);
-        // Without Intel 64 the field has 32 bits.
-        let wide = if_bit(leaf(CpuidLeaf::ExtendedFeatures)[3], 29, u64::MAX);
-        let physical = (physical_reserved.cast_signed() >> key_bits).cast_unsigned();
+    pub(super) fn new(known: &Known<'_>) -> Self {
+        // A feature only ever takes bits away from what is reserved: with all features that may be there, the fewest bits
+        // are reserved, with those alone that are certainly there, the most.
+        let (fewest, most) = (Masks::new(known, u32::MAX), Masks::new(known, 0));
+        let both = |of: fn(&Masks) -> u64| ReservedBits::between(of(&fewest), of(&most));
+        // Without Intel 64 the field has 32 bits, of which every processor has all.
+        let wide = |bits: ReservedBits| match known.intel_64 {
+            Some(true) => bits,
+            Some(false) => ReservedBits::default(),
+            None => ReservedBits { certain: 0, open: bits.certain | bits.open },
+        };
+        let cr3 = |physical: ReservedBits| {
+            let masking = both(|masks| masks.linear_address_masking);
+            let bits = ReservedBits::between(
+                physical.certain & masking.certain,
+                (physical.certain | physical.open) & (masking.certain | masking.open),
+            );
+            wide(bits.within(UPPER))
+        };
         Self {
-            physical,
-            cr3: physical & !lam & wide & UPPER,
-            cr3_with_ept: physical_reserved & !lam & wide & UPPER,
+            physical: known.physical_with_keys,
+            guest_physical: known.physical,
+            cr3: cr3(known.physical_with_keys),
+            cr3_with_ept: cr3(known.physical),
+            efer: both(|masks| masks.efer),
+            debugctl: both(|masks| masks.debugctl),
+            perf_global_ctrl: both(|masks| masks.perf_global_ctrl),
+            cet: both(|masks| masks.cet),
+            spec_ctrl: both(|masks| masks.spec_ctrl),
+            rtit_ctl: both(|masks| masks.rtit_ctl),
+            lbr_ctl: both(|masks| masks.lbr_ctl),
+        }
+    }
+}
+
+/// Reserved bits by the features of a processor that is known in full.
+struct Masks {
+    /// Bits of CR3 that linear-address masking does not define.
+    linear_address_masking: u64,
+    efer: u64,
+    debugctl: u64,
+    perf_global_ctrl: u64,
+    cet: u64,
+    spec_ctrl: u64,
+    rtit_ctl: u64,
+    lbr_ctl: u64,
+}
+
+impl Masks {
+    /// For a processor that has `assumed` in each register that is not known.
+    fn new(known: &Known<'_>, assumed: u32) -> Self {
+        let leaf = |leaf: CpuidLeaf| {
+            if known.unknown.intersects(Facts::cpuid(leaf)) { [assumed; 4] } else { known.cpuid[leaf as usize] }
+        };
+        let perf_capabilities = if known.unknown.intersects(Facts::msr(CapabilityMsr::PerfCapabilities)) {
+            u64::from(assumed)
+        } else {
+            known.perf_capabilities
+        };
+        Self {
+            linear_address_masking: !if_bit(leaf(CpuidLeaf::Extended1)[0], 26, 0x6000_0000_0000_0000),
             efer: efer(leaf(CpuidLeaf::ExtendedFeatures)),
             debugctl: debugctl(
                 leaf(CpuidLeaf::Features),
@@ -126,17 +204,13 @@ const fn debugctl(
     [_, _, ecx, edx]: CpuidRegisters,
     [_, extended_ebx, extended_ecx, _]: CpuidRegisters,
     [monitoring, ..]: CpuidRegisters,
-    perf_capabilities: MsrValue,
+    perf_capabilities: u64,
 ) -> u64 {
     let lbr_btf = 1 << 0 | 1 << 1;
     let bus_lock = if_bit(extended_ecx, 24, 1 << 2);
     let branch_trace = if_bit(edx, 21, 1 << 6 | 1 << 7 | 1 << 8 | if_bit(ecx, 4, 1 << 9 | 1 << 10));
     let freeze_on_pmi = if monitoring & 0xFF > 1 { if_bit(ecx, 15, 1 << 11 | 1 << 12) } else { 0 };
-    let freeze_while_smm = match perf_capabilities {
-        MsrValue::Value(value) => value >> 12 & 1,
-        MsrValue::Absent => 0,
-        MsrValue::Unknown => (ecx >> 15 & 1) as u64,
-    } << 14;
+    let freeze_while_smm = (perf_capabilities >> 12 & 1) << 14;
     let rtm = if_bit(extended_ebx, 11, 1 << 15);
     !(lbr_btf | bus_lock | branch_trace | freeze_on_pmi | freeze_while_smm | rtm)
 }
@@ -146,7 +220,7 @@ const fn perf_global_ctrl(
     [monitoring, _, fixed_bitmap, fixed]: CpuidRegisters,
     [sub_leaves, ..]: CpuidRegisters,
     [general_bitmap, more_fixed, ..]: CpuidRegisters,
-    perf_capabilities: MsrValue,
+    perf_capabilities: u64,
 ) -> u64 {
     let version = monitoring & 0xFF;
     if version < 2 {
@@ -156,10 +230,7 @@ const fn perf_global_ctrl(
     let general = low_bits(monitoring >> 8 & 0xFF) | general_bitmap;
     let fixed_bitmap = if version >= 5 { fixed_bitmap } else { 0 };
     let fixed = (low_bits(fixed & 0x1F) | fixed_bitmap | more_fixed) & 0xFFFF;
-    let metrics = match perf_capabilities {
-        MsrValue::Value(value) => value >> 15 & 1,
-        MsrValue::Absent | MsrValue::Unknown => 0,
-    };
+    let metrics = perf_capabilities >> 15 & 1;
     !(general as u64 | (fixed as u64) << 32 | metrics << 48)
 }
 
@@ -187,12 +258,12 @@ const fn spec_ctrl([.., edx]: CpuidRegisters, [.., edx2]: CpuidRegisters) -> u64
 
 /// SDM Vol. 3C, 34.2.8.2, IA32_RTIT_CTL MSR.
 const fn rtit_ctl([_, ebx, ecx, _]: CpuidRegisters, [ranges, ..]: CpuidRegisters) -> u64 {
-    // TraceEn, OS, User, TSCEn, DisRETC, BranchEn.
-    let always = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 11 | 1 << 13;
     let cycles = if_bit(ebx, 1, 1 << 1 | 0xF << 19 | 0xF << 24);
     let mini_time = if_bit(ebx, 3, 1 << 9 | 0xF << 14);
     let ptwrite = if_bit(ebx, 4, 1 << 5 | 1 << 12);
     let addresses = if ranges & 7 >= 4 { 0xFFFF } else { (1u64 << (4 * (ranges & 7))) - 1 } << 32;
+    // TraceEn, OS, User, TSCEn, DisRETC, BranchEn.
+    let always = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 11 | 1 << 13;
     !(always
         | cycles
         | mini_time

@@ -1,14 +1,11 @@
 //! Checks related to the address-space sizes of host and guest.
 
 use super::{Failure, checks};
-use crate::context::EntryContext;
 use crate::controls::Exit;
 use crate::field;
-use crate::memory::ReadMemory;
 use crate::outcome::Outcome;
 use crate::profile::CpuidLeaf;
 use crate::registers::{Cr4, Efer};
-use crate::vmcs::ReadFields;
 
 checks! {
     /// Checks related to address-space size. The SDM does not say which error they lead to: they look at controls
@@ -46,8 +43,10 @@ checks! {
     when c.host_64(), "“host address-space size” is 1" => {
         /// CR4.PAE is 1.
         Host64Pae "as.host64.pae" [HOST_CR4, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_CR4).contains(Cr4::PAE);
-        /// RIP is canonical.
-        Host64Rip "as.host64.rip-canonical" [HOST_RIP, PRIMARY_VM_EXIT_CONTROLS] => c.canonical(c.get(field::HOST_RIP));
+        /// RIP is canonical for the width of linear addresses that CR4.LA57 of the host-state area selects, 57 or 48 bits: the
+        /// exit loads CR4 before it fetches from RIP. Every other check of this kind goes by the widest width.
+        Host64Rip "as.host64.rip-canonical" [HOST_RIP, HOST_CR4, PRIMARY_VM_EXIT_CONTROLS] =>
+            canonical_by_la57(c.get(field::HOST_RIP), c.get(field::HOST_CR4));
     }
     then
     when c.host_64() && c.exit().contains(Exit::LOAD_CET_STATE), "“host address-space size” and “load CET state” (exit) are 1" => {
@@ -67,13 +66,9 @@ checks! {
     }
 }
 
-/// Host and processor are in 64-bit mode, and the host has no CET state to load.
+/// Whether the address is canonical with the paging that `cr4` selects in IA-32e mode.
 #[inline]
-fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    let has = c.attempt().capabilities;
-    c.cpu().efer.contains(Efer::LMA)
-        && c.exit() & (Exit::HOST_ADDRESS_SPACE_SIZE | Exit::LOAD_CET_STATE) == Exit::HOST_ADDRESS_SPACE_SIZE
-        && has.intel_64()
-        && c.get(field::HOST_CR4).contains(Cr4::PAE)
-        && has.canonical(c.get(field::HOST_RIP))
+const fn canonical_by_la57(address: u64, cr4: Cr4) -> bool {
+    let unused = if cr4.contains(Cr4::LA57) { 64 - 57 } else { 64 - 48 };
+    (address << unused).cast_signed() >> unused == address.cast_signed()
 }

@@ -4,7 +4,6 @@ use super::{Failure, checks, msr_area_last_byte};
 use crate::context::EntryContext;
 use crate::controls::{Entry, Primary};
 use crate::field::{self, FieldValue};
-use crate::formats::InterruptionInformation;
 use crate::formats::event_type::{
     HARDWARE_EXCEPTION, NMI, OTHER_EVENT, PRIVILEGED_SOFTWARE_EXCEPTION, RESERVED, SOFTWARE_EXCEPTION,
     SOFTWARE_INTERRUPT,
@@ -63,22 +62,28 @@ checks! {
         /// the editions before FRED have no other, and that CR4.FRED is reserved there is found later.
         InjectOtherVector "ctl.inject.other-event-vector" [VM_ENTRY_INTERRUPTION_INFORMATION, GUEST_CR4] =>
             !c.injects(OTHER_EVENT) || (c.event().vector() == 0 && supports_mtf(c)) || injects_fred_call(c);
-        /// An error code is delivered with a hardware exception of vector 8, 10-14 or 17 if the guest will be in
-        /// protected mode, unless IA32_VMX_BASIC[56] is 1.
+        /// An error code is delivered with a hardware exception of vector 8, 10-14 or 17 if the guest's CR0.PE is 1, unless
+        /// IA32_VMX_BASIC[56] is 1. Where “unrestricted guest” and CR0.PE are both 0, the check is open: the SDM wants no
+        /// error code, but processors take CR0.PE for 1 there (a Haswell gives error 7 without one). Such an entry fails
+        /// in any case, for CR0 at the latest.
         InjectErrorCodeRequired "ctl.inject.errcode-required"
             [VM_ENTRY_INTERRUPTION_INFORMATION, GUEST_CR0, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             c.event().deliver_error_code()
                 || !c.injects(HARDWARE_EXCEPTION)
                 || !pushes_error_code(c.event().vector())
                 || any_error_code(c)
-                || real_mode_guest(c);
+                || outside_protected_mode(c) && (c.unrestricted_guest() || c.open_question());
         /// An error code is delivered with hardware exceptions only. IA32_VMX_BASIC[56] does not change that.
         InjectErrorCodeType "ctl.inject.errcode-forbidden-type" [VM_ENTRY_INTERRUPTION_INFORMATION] =>
             !c.event().deliver_error_code() || c.event().event_type() == HARDWARE_EXCEPTION;
-        /// No error code is delivered to a guest in real mode (“unrestricted guest” 1, CR0.PE 0).
+        /// No error code is delivered if the guest's CR0.PE is 0. Where “unrestricted guest” is 0 as well, the check is open:
+        /// the SDM makes no exception, but processors take CR0.PE for 1 there. Such an entry fails in any case, for CR0
+        /// at the latest.
         InjectErrorCodeRealMode "ctl.inject.errcode-forbidden-realmode"
             [VM_ENTRY_INTERRUPTION_INFORMATION, GUEST_CR0, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
-            !c.event().deliver_error_code() || !real_mode_guest(c);
+            !c.event().deliver_error_code()
+                || !outside_protected_mode(c)
+                || !c.unrestricted_guest() && c.open_question();
         /// No error code is delivered with a hardware exception of vector 0-7, 9, 15, 16 or 18-31, unless
         /// IA32_VMX_BASIC[56] is 1.
         InjectErrorCodeVector "ctl.inject.errcode-forbidden-vector" [VM_ENTRY_INTERRUPTION_INFORMATION] =>
@@ -116,20 +121,6 @@ checks! {
     }
 }
 
-/// An external interrupt, or a hardware exception that pushes an error code and does so in protected mode.
-#[inline]
-fn common_event<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    const EXTERNAL_INTERRUPT: InterruptionInformation = InterruptionInformation::new().with_valid(true);
-    const EXCEPTION: InterruptionInformation =
-        EXTERNAL_INTERRUPT.with_event_type(HARDWARE_EXCEPTION).with_deliver_error_code(true);
-    let kind = c.event().with_vector(0);
-    kind == EXTERNAL_INTERRUPT
-        || kind == EXCEPTION
-            && pushes_error_code(c.event().vector())
-            && c.get(field::GUEST_CR0).contains(Cr0::PE)
-            && c.get(field::VM_ENTRY_EXCEPTION_ERROR_CODE) >> 16 == 0
-}
-
 /// Hardware exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC.
 const fn pushes_error_code(vector: u8) -> bool {
     matches!(vector, 8 | 10..=14 | 17)
@@ -153,9 +144,9 @@ fn nested_exceptions<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -
     c.msr(CapabilityMsr::Basic).basic & 1 << 58 != 0
 }
 
-/// “unrestricted guest” is 1 and the guest's CR0.PE is 0.
-fn real_mode_guest<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    c.unrestricted_guest() && !c.get(field::GUEST_CR0).contains(Cr0::PE)
+/// The guest's CR0.PE is 0.
+fn outside_protected_mode<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
+    !c.get(field::GUEST_CR0).contains(Cr0::PE)
 }
 
 /// A software interrupt, privileged software exception or software exception is injected.

@@ -1,12 +1,12 @@
 //! Checks on VM-execution control fields.
 
-use super::{Failure, aligned_4k, checks, seldom};
+use super::{Failure, aligned_4k, checks};
+use crate::capabilities::Reserved;
 use crate::context::EntryContext;
 use crate::controls::{Entry, Exit, PinBased, Primary, Secondary, Tertiary, VmFunctions};
 use crate::field::{self, FieldValue};
 use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;
-use crate::profile::CpuidLeaf;
 use crate::vmcs::ReadFields;
 
 checks! {
@@ -272,7 +272,8 @@ checks! {
         /// Bits 11:0 of the SEAM shared EPT pointer and its bits beyond the enumerated physical-address width are 0. Memory
         /// encryption does not reduce the width here.
         SeamSharedEptp "ctl.seam.shared-eptp" [SEAM_SHARED_EPT_POINTER] =>
-            c.get(field::SEAM_SHARED_EPT_POINTER) & (c.cpuid(CpuidLeaf::AddressWidths).physical_reserved | 0xFFF) == 0;
+            aligned_4k(c.get(field::SEAM_SHARED_EPT_POINTER))
+                && c.clear_of(c.get(field::SEAM_SHARED_EPT_POINTER), c.reserved().guest_physical, Reserved::PHYSICAL_FACTS);
     }
     when c.cpu().trace_enabled, "IA32_RTIT_CTL.TraceEn is 1" => {
         /// “load IA32_RTIT_CTL” is 0.

@@ -121,11 +121,11 @@ checks! {
     when single_step_matters(c), "there is blocking by STI or MOV SS, or the activity state is HLT" => {
         /// BS (bit 14) of the pending debug exceptions is 1 if RFLAGS.TF is 1 and BTF (bit 1) of the IA32_DEBUGCTL field is 0.
         /// If “load debug controls” is 0 that field is not loaded, and it is open whether it still counts.
-        BsSet "guest.pdbg.bs-must-be-set" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL] =>
+        BsSet "guest.pdbg.bs-must-be-set" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL, VM_ENTRY_CONTROLS] =>
             pending(c).contains(PendingDebug::BS) || !steps_instructions(c);
         /// BS (bit 14) of the pending debug exceptions is 0 if RFLAGS.TF is 0 or BTF (bit 1) of the IA32_DEBUGCTL field is 1.
         /// If “load debug controls” is 0 that field is not loaded, and it is open whether it still counts.
-        BsClear "guest.pdbg.bs-must-be-clear" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL] =>
+        BsClear "guest.pdbg.bs-must-be-clear" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL, VM_ENTRY_CONTROLS] =>
             !pending(c).contains(PendingDebug::BS) || may_step_instructions(c);
     }
     then
@@ -163,13 +163,6 @@ checks! {
         LinkExecutive "guest.link.not-executive" [VMCS_LINK_POINTER, EXECUTIVE_VMCS_POINTER, VM_ENTRY_CONTROLS] -> Failure::guest_state(4) =>
             c.get(field::VMCS_LINK_POINTER) != c.get(field::EXECUTIVE_VMCS_POINTER);
     }
-}
-
-/// The guest will be active and not in SMM, nothing blocks events, no debug exception is pending, and no VMCS is linked.
-#[inline]
-fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    let state = u64::from(activity(c).0) | u64::from(blocking(c).bits()) | pending(c).bits();
-    state | !c.get(field::VMCS_LINK_POINTER) == 0 && !c.entry().contains(Entry::ENTRY_TO_SMM)
 }
 
 /// Bits 10:4, 13, 15 and 63:17: reserved on every processor.

@@ -1,6 +1,6 @@
 //! Checks on the control registers, debug registers and MSRs of the guest-state area.
 
-use super::host_registers::{FRED_CONFIG_RESERVED, UNCHECKED_CR0, control_registers_allowed, efer_allowed};
+use super::host_registers::{FRED_CONFIG_RESERVED, UNCHECKED_CR0};
 use super::{Failure, checks};
 use crate::capabilities::Reserved;
 use crate::context::EntryContext;
@@ -121,12 +121,12 @@ checks! {
         /// The reserved bits of IA32_RTIT_CTL are 0. Combinations of bits and encodings that WRMSR would refuse are not
         /// checked.
         RtitCtl "guest.rtit-ctl.reserved" [GUEST_IA32_RTIT_CTL, VM_ENTRY_CONTROLS] =>
-            c.reserved_clear(c.get(field::GUEST_IA32_RTIT_CTL), Reserved::RTIT_CTL_DEFINED, Reserved::RTIT_CTL_FACTS, |has| has.reserved.rtit_ctl);
+            c.clear_of(c.get(field::GUEST_IA32_RTIT_CTL), c.reserved().rtit_ctl, Reserved::RTIT_CTL_FACTS);
     }
     when c.entry().contains(Entry::LOAD_GUEST_IA32_LBR_CTL), "“load guest IA32_LBR_CTL” is 1" => {
         /// The reserved bits of IA32_LBR_CTL are 0.
         LbrCtl "guest.lbr-ctl.reserved" [GUEST_IA32_LBR_CTL, VM_ENTRY_CONTROLS] =>
-            c.reserved_clear(c.get(field::GUEST_IA32_LBR_CTL), Reserved::LBR_CTL_DEFINED, Reserved::LBR_CTL_FACTS, |has| has.reserved.lbr_ctl);
+            c.clear_of(c.get(field::GUEST_IA32_LBR_CTL), c.reserved().lbr_ctl, Reserved::LBR_CTL_FACTS);
     }
     when c.entry().contains(Entry::LOAD_PKRS), "“load PKRS” (entry) is 1" => {
         /// Bits 63:32 of IA32_PKRS are 0.
@@ -163,32 +163,6 @@ checks! {
     }
 }
 
-/// The guest uses paging, of all MSRs only IA32_DEBUGCTL, IA32_PAT and IA32_EFER are loaded, and every register is good.
-#[inline]
-fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    const RARE: Entry = Entry::LOAD_IA32_PERF_GLOBAL_CTRL
-        .union(Entry::LOAD_IA32_BNDCFGS)
-        .union(Entry::LOAD_IA32_RTIT_CTL)
-        .union(Entry::LOAD_UINV)
-        .union(Entry::LOAD_CET_STATE)
-        .union(Entry::LOAD_GUEST_IA32_LBR_CTL)
-        .union(Entry::LOAD_PKRS)
-        .union(Entry::LOAD_FRED)
-        .union(Entry::LOAD_IA32_SPEC_CTRL);
-    let (has, entry, long) = (c.attempt().capabilities, c.entry(), c.ia32e_guest());
-    let (cr0, cr4) = (c.get(field::GUEST_CR0), c.get(field::GUEST_CR4));
-    !entry.intersects(RARE)
-        && cr0.contains(Cr0::PE | Cr0::PG)
-        && control_registers_allowed(has, cr0, cr4)
-        && (if long { cr4.contains(Cr4::PAE) } else { !cr4.intersects(Cr4::PCIDE | Cr4::FRED) })
-        && c.get(field::GUEST_CR3) & has.reserved.cr3 == 0
-        && c.all_canonical([field::GUEST_IA32_SYSENTER_ESP, field::GUEST_IA32_SYSENTER_EIP])
-        && (!entry.contains(Entry::LOAD_DEBUG_CONTROLS)
-            || c.get(field::GUEST_IA32_DEBUGCTL) & has.reserved.debugctl | c.get(field::GUEST_DR7) >> 32 == 0)
-        && (!entry.contains(Entry::LOAD_IA32_PAT) || pat_valid(c.get(field::GUEST_IA32_PAT)))
-        && (!entry.contains(Entry::LOAD_IA32_EFER) || efer_allowed(has, c.get(field::GUEST_IA32_EFER), long))
-}
-
 #[inline]
 fn cr0_fixed0_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let cr0 = c.get(field::GUEST_CR0) | UNCHECKED_CR0;
@@ -200,7 +174,7 @@ fn cr0_fixed0_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) ->
 fn debugctl_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let debugctl = c.get(field::GUEST_IA32_DEBUGCTL);
     let enumerated = debugctl & !DEBUGCTL_UNCORE_PMI;
-    c.reserved_clear(enumerated, Reserved::DEBUGCTL_DEFINED, Reserved::DEBUGCTL_FACTS, |has| has.reserved.debugctl)
+    c.clear_of(enumerated, c.reserved().debugctl, Reserved::DEBUGCTL_FACTS)
         && (enumerated == debugctl || c.open_question())
 }
 

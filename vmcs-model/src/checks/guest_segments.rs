@@ -96,14 +96,14 @@ checks! {
     }
     when !virtual_8086(c) && c.get(field::GUEST_CR4).contains(Cr4::FRED), "the guest will not be virtual-8086 and CR4.FRED is 1" => {
         /// DPL of SS is 0 or 3.
-        FredDpl "guest.seg.ss.fred-dpl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CR4] => matches!(ss(c).dpl(), 0 | 3);
+        FredDpl "guest.seg.ss.fred-dpl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CR4, GUEST_RFLAGS] => matches!(ss(c).dpl(), 0 | 3);
         /// L of CS is 1 if DPL of SS is 0.
-        FredDpl0 "guest.seg.ss.fred-dpl0-csl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CS_ACCESS_RIGHTS, GUEST_CR4] => ss(c).dpl() != 0 || cs(c).long();
+        FredDpl0 "guest.seg.ss.fred-dpl0-csl" [GUEST_SS_ACCESS_RIGHTS, GUEST_CS_ACCESS_RIGHTS, GUEST_CR4, GUEST_RFLAGS] => ss(c).dpl() != 0 || cs(c).long();
         /// RFLAGS.IOPL is 0 if DPL of SS is 3.
         FredDpl3Iopl "guest.seg.ss.fred-dpl3-iopl" [GUEST_SS_ACCESS_RIGHTS, GUEST_RFLAGS, GUEST_CR4] =>
             ss(c).dpl() != 3 || c.get(field::GUEST_RFLAGS).iopl() == 0;
         /// There is no blocking by STI if DPL of SS is 3.
-        FredDpl3Sti "guest.seg.ss.fred-dpl3-sti" [GUEST_SS_ACCESS_RIGHTS, GUEST_INTERRUPTIBILITY_STATE, GUEST_CR4] =>
+        FredDpl3Sti "guest.seg.ss.fred-dpl3-sti" [GUEST_SS_ACCESS_RIGHTS, GUEST_INTERRUPTIBILITY_STATE, GUEST_CR4, GUEST_RFLAGS] =>
             ss(c).dpl() != 3 || !c.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::STI);
     }
     when !virtual_8086(c) && !unrestricted(c), "the guest will not be virtual-8086 and “unrestricted guest” is 0" => {
@@ -198,9 +198,10 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     const BIG: u32 = 1 << 14;
     let (cs, ss) = (cs(c), ss(c));
     let high = |segment: Segment| c.get(segment.base) >> 32;
-    let data = OTHERS.iter().fold(0, |any, s| any | differs(c, s, FLAT_DATA, ANY | UNUSABLE | 1 << 2) & usable_mask(c.get(s.rights)));
     let task = (tr(c).into_bits() ^ BUSY_TASK) & !ANY | c.get(field::GUEST_TR_LIMIT) >> 20;
-    data | differs(c, &CS, FLAT_CODE, ANY | 0b110) | task == 0
+    // Four of the registers lie side by side and come first, so that the compiler looks at them at once.
+    let not_flat = data(c, &SS) | data(c, &DS) | data(c, &FS) | data(c, &GS) | data(c, &ES);
+    not_flat | differs(c, &CS, FLAT_CODE, ANY | CONFORMING | READABLE) | task == 0
         && high(CS) | high(SS) | high(DS) | high(ES) == 0
         && ldtr(c).unusable()
         && c.all_canonical([field::GUEST_TR_BASE, field::GUEST_FS_BASE, field::GUEST_GS_BASE])
@@ -217,30 +218,39 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
 const ANY: u32 = 7 << 12 | 3 << 5;
 const FLAT_CODE: u32 = GRANULAR | PRESENT | CODE_OR_DATA | CODE | ACCESSED;
 const FLAT_DATA: u32 = GRANULAR | PRESENT | CODE_OR_DATA | WRITABLE | ACCESSED;
-
 const BUSY_TASK: u32 = PRESENT | 11;
 
 /// What in a register is not as in a flat one with those rights, whatever `ignored` bits are.
-#[inline]
-fn differs<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segment, rights: u32, ignored: u32) -> u32 {
+#[inline(always)]
+fn differs<R: ReadFields, M: ReadMemory>(
+    c: &EntryContext<'_, R, M>,
+    segment: &Segment,
+    rights: u32,
+    ignored: u32,
+) -> u32 {
     (c.get(segment.rights).into_bits() ^ rights) & !ignored | !c.get(segment.limit)
+}
+
+/// What in a usable register is not as in a flat one that holds writable data.
+#[inline(always)]
+fn data<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segment) -> u32 {
+    differs(c, segment, FLAT_DATA, ANY | UNUSABLE | EXPANDS_DOWN) & usable_mask(c.get(segment.rights))
 }
 
 /// What “unrestricted guest” lifts: privilege levels agree.
 #[inline(always)]
 fn privileges_match<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let rpl = c.get(field::GUEST_SS_SELECTOR).rpl();
-    rpl == c.get(field::GUEST_CS_SELECTOR).rpl()
-        && rpl == ss(c).dpl()
-        && OTHERS.iter().fold(0, |any, segment| any | below_rpl(c, segment)) >> 31 == 0
+    rpl == c.get(field::GUEST_CS_SELECTOR).rpl() && rpl == ss(c).dpl() && 
+        (below_rpl(c, &SS) | below_rpl(c, &DS) | below_rpl(c, &FS) | below_rpl(c, &GS) | below_rpl(c, &ES)) >> 31 == 0
 }
 
 /// Bit 31 where DPL of a usable register is below RPL.
-#[inline]
+#[inline(always)]
 fn below_rpl<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segment) -> u32 {
-    let rights = c.get(segment.rights).into_bits();
+    let rights = c.get(segment.rights);
     let rpl = u32::from(c.get(segment.selector).into_bits() & 3);
-    (rights & 3 << 5).wrapping_sub(rpl << 5) & usable_mask(c.get(segment.rights))
+    (rights.into_bits() & 3 << 5).wrapping_sub(rpl << 5) & usable_mask(rights)
 }
 
 /// The fields of one segment register.
@@ -288,12 +298,14 @@ const GS: Segment = Segment {
     rights: field::GUEST_GS_ACCESS_RIGHTS,
 };
 const SEGMENTS: [Segment; 6] = [ES, CS, SS, DS, FS, GS];
-const OTHERS: [Segment; 5] = [SS, DS, FS, GS, ES];
+const OTHERS: [Segment; 5] = [SS, DS, ES, FS, GS];
 
 // Masks of access rights.
 const ACCESSED: u32 = 1 << 0;
 const READABLE: u32 = 1 << 1;
 const WRITABLE: u32 = 1 << 1;
+const CONFORMING: u32 = 1 << 2;
+const EXPANDS_DOWN: u32 = 1 << 2;
 const CODE: u32 = 1 << 3;
 const CODE_OR_DATA: u32 = 1 << 4;
 const PRESENT: u32 = 1 << 7;

@@ -1,7 +1,7 @@
 //! Checks on the control registers, MSRs and SSP of the host-state area.
 
 use super::{Failure, checks};
-use crate::capabilities::{Capabilities, Reserved};
+use crate::capabilities::{Reserved, ReservedBits};
 use crate::context::EntryContext;
 use crate::controls::{Exit, SecondaryExit};
 use crate::field;
@@ -105,39 +105,6 @@ checks! {
     }
 }
 
-/// Of all MSRs only IA32_PAT and IA32_EFER are loaded, and every register is good.
-#[inline]
-fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    const RARE: Exit = Exit::LOAD_IA32_PERF_GLOBAL_CTRL
-        .union(Exit::LOAD_CET_STATE)
-        .union(Exit::LOAD_PKRS)
-        .union(Exit::ACTIVATE_SECONDARY_CONTROLS);
-    let (has, exit) = (c.attempt().capabilities, c.exit());
-    let (cr0, cr4) = (c.get(field::HOST_CR0), c.get(field::HOST_CR4));
-    !exit.intersects(RARE)
-        && control_registers_allowed(has, cr0, cr4)
-        && c.get(field::HOST_CR3) & has.reserved.cr3 == 0
-        && c.all_canonical([field::HOST_IA32_SYSENTER_ESP, field::HOST_IA32_SYSENTER_EIP])
-        && (!exit.contains(Exit::LOAD_IA32_PAT) || pat_valid(c.get(field::HOST_IA32_PAT)))
-        && (!exit.contains(Exit::LOAD_IA32_EFER) || efer_allowed(has, c.get(field::HOST_IA32_EFER), c.host_64()))
-}
-
-/// CR0 and CR4 pass the checks that guest and host have in common.
-#[inline]
-pub(super) fn control_registers_allowed(has: &Capabilities, cr0: Cr0, cr4: Cr4) -> bool {
-    let cr0_bad = has.cr0.missing((cr0 | UNCHECKED_CR0).bits()) | has.cr0.forbidden((cr0 - UNCHECKED_CR0).bits());
-    let cr4_bad = has.cr4.missing(cr4.bits()) | has.cr4.forbidden(cr4.bits());
-    cr0_bad | cr4_bad == 0 && (!cr4.contains(Cr4::CET) || cr0.contains(Cr0::WP))
-}
-
-/// Nothing reserved in IA32_EFER, and LMA and LME as the mode has it.
-#[inline]
-pub(super) fn efer_allowed(has: &Capabilities, efer: Efer, long: bool) -> bool {
-    let mode = Efer::LMA | Efer::LME;
-    let expected = if long { mode } else { Efer::empty() };
-    efer.bits() & has.reserved.efer | (efer ^ expected).bits() & mode.bits() == 0
-}
-
 /// Bits of CR0 that no check of a VM entry looks at.
 pub(super) const UNCHECKED_CR0: Cr0 = Cr0::NW.union(Cr0::CD);
 
@@ -147,26 +114,23 @@ pub(super) const FRED_CONFIG_RESERVED: u64 = 1 << 2 | 0b11 << 4 | 1 << 11;
 /// What the host-state and guest-state areas, and the MSR-load area, check alike.
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     pub(super) fn perf_global_ctrl_valid(&self, value: u64) -> bool {
-        let facts = Reserved::PERF_GLOBAL_CTRL_FACTS;
-        self.reserved_clear(value, Reserved::PERF_GLOBAL_CTRL_DEFINED, facts, |has| has.reserved.perf_global_ctrl)
+        self.clear_of(value, self.reserved().perf_global_ctrl, Reserved::PERF_GLOBAL_CTRL_FACTS)
     }
 
-    /// Bits 31:0 are not reserved, or not checked, by any processor.
     #[inline]
-    pub(super) fn cr3_valid(&self, value: u64, mask: impl FnOnce(&Reserved) -> u64) -> bool {
-        self.reserved_clear(value & !0xFFFF_FFFF, u64::MAX, Reserved::CR3_FACTS, |has| mask(&has.reserved))
+    pub(super) fn cr3_valid(&self, value: u64, bits: impl FnOnce(&Reserved) -> ReservedBits) -> bool {
+        self.clear_of(value, bits(self.reserved()), Reserved::CR3_FACTS)
     }
 
     pub(super) fn efer_valid(&self, efer: Efer) -> bool {
-        self.reserved_clear(efer.bits(), Reserved::EFER_DEFINED, Reserved::EFER_FACTS, |has| has.reserved.efer)
+        self.clear_of(efer.bits(), self.reserved().efer, Reserved::EFER_FACTS)
     }
 
     pub(super) fn cet_reserved_clear(&self, value: u64) -> bool {
-        self.reserved_clear(value, Reserved::CET_DEFINED, Reserved::CET_FACTS, |has| has.reserved.cet)
+        self.clear_of(value, self.reserved().cet, Reserved::CET_FACTS)
     }
 
     pub(super) fn spec_ctrl_valid(&self, value: u64) -> bool {
-        let facts = Reserved::SPEC_CTRL_FACTS;
-        self.reserved_clear(value, Reserved::SPEC_CTRL_DEFINED, facts, |has| has.reserved.spec_ctrl)
+        self.clear_of(value, self.reserved().spec_ctrl, Reserved::SPEC_CTRL_FACTS)
     }
 }

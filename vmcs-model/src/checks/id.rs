@@ -1,8 +1,9 @@
 //! Names and sets of checks over all sections.
 
 use core::fmt;
+use core::str::FromStr;
 
-use crate::context::{EntryAttempt, EntryContext};
+use crate::context::EntryContext;
 use crate::memory::ReadMemory;
 use crate::vmcs::ReadFields;
 
@@ -61,16 +62,14 @@ macro_rules! sections {
                 base
             }
 
-            /// Whether what puts the check in force ([`CheckInfo::gate`]) is the case for that entry.
-            #[must_use]
-            pub fn in_force<R: ReadFields, M: ReadMemory>(
-                self,
-                attempt: EntryAttempt<'_>,
-                vmcs: &R,
-                memory: &M,
-            ) -> bool {
-                let context = EntryContext::new(attempt, vmcs, memory);
-                match self { $(Self::$section(check) => check.in_force(&context)),+ }
+            /// Whether what puts the check in force is the case.
+            pub(crate) fn in_force<R: ReadFields, M: ReadMemory>(self, context: &EntryContext<'_, R, M>) -> bool {
+                match self { $(Self::$section(check) => check.in_force(context)),+ }
+            }
+
+            /// Whether what the rule demands is the case, in force or not.
+            pub(crate) fn predicate<R: ReadFields, M: ReadMemory>(self, context: &EntryContext<'_, R, M>) -> bool {
+                match self { $(Self::$section(check) => check.predicate(context)),+ }
             }
 
             /// What the row says.
@@ -112,6 +111,27 @@ impl CheckId {
     #[must_use]
     pub fn by_id(id: &str) -> Option<Self> {
         Self::all().find(|check| check.info().id == id)
+    }
+}
+
+/// A text that is no check's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownCheck;
+
+impl fmt::Display for UnknownCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no such check")
+    }
+}
+
+impl core::error::Error for UnknownCheck {}
+
+impl FromStr for CheckId {
+    type Err = UnknownCheck;
+
+    /// As [`CheckId::by_id`].
+    fn from_str(id: &str) -> Result<Self, UnknownCheck> {
+        Self::by_id(id).ok_or(UnknownCheck)
     }
 }
 

@@ -23,17 +23,17 @@ checks! {
     unless usual(c),
     when c.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0, "the VM-entry MSR-load count is not 0" => {
         /// Bits 63:32 of the first qword of an entry are 0.
-        Reserved "msrload.reserved-63-32" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::RESERVED);
+        Reserved "msrload.reserved-63-32" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] => keeps(c, Rules::RESERVED);
         /// An entry does not name IA32_FS_BASE (C0000100H) or IA32_GS_BASE (C0000101H).
-        FsGsBase "msrload.fs-gs-base" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::FS_GS_BASE);
+        FsGsBase "msrload.fs-gs-base" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] => keeps(c, Rules::FS_GS_BASE);
         /// An entry does not name an MSR from 800H to 8FFH, an x2APIC register, whatever the mode of the APIC.
-        X2apic "msrload.x2apic" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::X2APIC);
-        /// An entry does not name an MSR that can be written in SMM only, IA32_SMM_MONITOR_CTL (9BH), unless the VM entry
-        /// began in SMM.
-        SmmOnly "msrload.smm-only" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] => keeps(c, Rules::SMM_ONLY);
+        X2apic "msrload.x2apic" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] => keeps(c, Rules::X2APIC);
+        /// An entry does not name an MSR that can be written in SMM only, IA32_SMM_MONITOR_CTL (9BH), IA32_SMRR_PHYSBASE
+        /// (1F2H) or IA32_SMRR_PHYSMASK (1F3H), unless the VM entry began in SMM.
+        SmmOnly "msrload.smm-only" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] => keeps(c, Rules::SMM_ONLY);
         /// An entry does not name an MSR that the processor refuses to load at VM entry. The SDM says that a processor may
         /// refuse IA32_BIOS_UPDT_TRIG (79H) and IA32_BIOS_SIGN_ID (8BH), and leaves it to the processor.
-        ModelSpecific "msrload.model-specific" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] -> Failure::new(msr_failure(0)).optional() =>
+        ModelSpecific "msrload.model-specific" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] -> Failure::new(msr_failure(0)).optional() =>
             keeps(c, Rules::MODEL_SPECIFIC);
         /// WRMSR of the value at CPL 0 would not raise #GP. MSRs that the model has no rule for, and values that depend on what no profile knows, leave the check open.
         Wrmsr "msrload.wrmsr-gp" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] =>
@@ -101,7 +101,10 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     /// The recommended maximum is no less.
     const SHORT: u32 = 512;
     let (count, area) = (c.get(field::VM_ENTRY_MSR_LOAD_COUNT), c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS));
+    // Nothing is read where the area is not one: its address is judged among the controls.
     count <= SHORT
+        && area & (MSR_ENTRY_BYTES - 1) == 0
+        && msr_area_last_byte(area, count).is_some_and(|last| c.attempt().capabilities.address_fits(last))
         && (0..u64::from(count)).all(|i| {
             let entry = area.wrapping_add(i * MSR_ENTRY_BYTES);
             let (first, value) = (c.try_read_u64(entry), c.try_read_u64(entry.wrapping_add(8)));
@@ -166,8 +169,9 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
 
     /// What else is not known and can keep an entry from being judged.
     fn unknown_state(&self) -> Option<Unknown> {
-        let facts = self.attempt().capabilities.unknown;
-        if facts != Facts::default() {
+        // Whatever IA32_FEATURE_CONTROL holds, no write fails for certain because of it.
+        let facts = self.attempt().capabilities.unknown.without(Facts::msr(CapabilityMsr::FeatureControl));
+        if !facts.is_empty() {
             return Some(Unknown::Facts(facts));
         }
         [field::GUEST_CR0.id(), field::VM_ENTRY_CONTROLS.id(), field::GUEST_IA32_RTIT_CTL.id()]
@@ -240,7 +244,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
         let mut broken = match number {
             0xC000_0100 | 0xC000_0101 => Rules::FS_GS_BASE,
             0x800..=0x8FF => Rules::X2APIC,
-            0x9B if !self.cpu().smm => Rules::SMM_ONLY,
+            0x9B | 0x1F2 | 0x1F3 if !self.cpu().smm => Rules::SMM_ONLY,
             0x79 | 0x8B => Rules::MODEL_SPECIFIC,
             _ => Rules::empty(),
         };

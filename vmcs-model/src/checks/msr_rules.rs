@@ -35,12 +35,19 @@ pub enum Exists {
     Either((CpuidLeaf, Register, u32), (CpuidLeaf, Register, u32)),
     /// Architectural performance monitoring of at least that version.
     PerformanceMonitoring(u32),
+    /// Architectural performance monitoring of at least that version. Processors with less may use the number for an
+    /// MSR of their own.
+    PerformanceMonitoringOrOwn(u32),
     /// The n-th general-purpose performance counter exists, n being the number less that of the first.
     GeneralCounter,
     /// The n-th fixed-function performance counter exists.
     FixedCounter,
     /// The n-th address range of Processor Trace exists, two MSRs each.
     TraceRange,
+    /// SGX launch control: CPUID.(07H,0):ECX\[30\]. The MSRs can be written if IA32_FEATURE_CONTROL\[17\] is 1; where it is 0,
+    /// a processor whose SGX was never activated takes writes all the same. SDM Vol. 3D, 40.1.4 (Intel SGX Launch Control
+    /// Configuration).
+    SgxLaunchControl,
     /// The dual-monitor treatment of SMIs: IA32_VMX_BASIC\[49\].
     DualMonitor,
     /// What tells is not part of a profile.
@@ -85,8 +92,11 @@ pub enum Takes {
     FixedCounter,
     /// IA32_FIXED_CTR_CTRL.
     FixedCounterControl,
-    /// An MSR of Processor Trace that cannot be written while TraceEn is 1: values without those bits.
-    TraceWithout(u64),
+    /// An MSR of Processor Trace that cannot be written while TraceEn is 1: values without the first bits; it is open for
+    /// those with the second.
+    TraceWithoutOrOpen(u64, u64),
+    /// IA32_RTIT_STATUS, which cannot be written while TraceEn is 1 either.
+    TraceStatus,
     /// IA32_RTIT_OUTPUT_BASE.
     TraceOutputBase,
     /// IA32_RTIT_ADDRn.
@@ -162,6 +172,7 @@ const fn slot(number: u32) -> usize {
 /// [`MsrLoadCheck`](super::MsrLoadCheck).
 pub static MSR_RULES: &[MsrRule] = &[
     row(0x10, "IA32_TIME_STAMP_COUNTER", Exists::Cpuid(Features, EDX, 1 << 4), Takes::Any),
+    row(0x17, "IA32_PLATFORM_ID", Exists::Always, Takes::Nothing),
     row(0x1B, "IA32_APIC_BASE", Exists::Cpuid(Features, EDX, 1 << 9), Takes::ApicBase),
     row(0x1C, "IA32_USER_MSR_CTL", Exists::Cpuid(Extended1, EDX, 1 << 15), Takes::Canonical(0xFFE)),
     row(0x2F, "IA32_BARRIER", Exists::Cpuid(Extended1, EAX, 1 << 27), NOT_ZERO_IS_OPEN),
@@ -173,10 +184,11 @@ pub static MSR_RULES: &[MsrRule] = &[
     // What WRMSR does is beside the point: see the row for MSRs that a processor refuses.
     row(0x79, "IA32_BIOS_UPDT_TRIG", Exists::Always, Takes::Any),
     row(0x8B, "IA32_BIOS_SIGN_ID", Exists::Always, NOT_ZERO_IS_OPEN),
-    range(0x8C, 0x8F, "IA32_SGXLEPUBKEYHASHn", Exists::Cpuid(Extended0, ECX, 1 << 30), Takes::WithoutOrOpen(0, 0)),
+    range(0x8C, 0x8F, "IA32_SGXLEPUBKEYHASHn", Exists::SgxLaunchControl, Takes::Any),
     row(0x9B, "IA32_SMM_MONITOR_CTL", Exists::DualMonitor, Takes::SmmMonitorControl),
     row(0x9E, "IA32_SMBASE", Exists::Always, Takes::Nothing),
     range(0xC1, 0xC8, "IA32_PMCn", Exists::GeneralCounter, Takes::Any),
+    row(0xCF, "IA32_CORE_CAPABILITIES", Exists::Cpuid(Extended0, EDX, 1 << 30), Takes::Nothing),
     row(0xE1, "IA32_UMWAIT_CONTROL", Exists::Cpuid(Extended0, ECX, 1 << 5), Takes::Without(UPPER | 1 << 1)),
     row(0xFE, "IA32_MTRRCAP", Exists::Always, Takes::Nothing),
     row(0x10A, "IA32_ARCH_CAPABILITIES", Exists::Always, Takes::Nothing),
@@ -184,6 +196,7 @@ pub static MSR_RULES: &[MsrRule] = &[
     row(0x122, "IA32_TSX_CTRL", Exists::NotKnown, Takes::Without(!3)),
     row(0x174, "IA32_SYSENTER_CS", SYSENTER, Takes::Any),
     range(0x175, 0x176, "IA32_SYSENTER_ESP, IA32_SYSENTER_EIP", SYSENTER, Takes::Canonical(0)),
+    row(0x179, "IA32_MCG_CAP", Exists::Always, Takes::Nothing),
     range(0x186, 0x18D, "IA32_PERFEVTSELn", Exists::GeneralCounter, Takes::PerfEventSelect),
     range(0x1C4, 0x1C5, "IA32_XFD, IA32_XFD_ERR", XFD, NOT_ZERO_IS_OPEN),
     range(0x1CC, 0x1CF, "IA32_FRED_RSPn", FRED, Takes::Canonical(0x3F)),
@@ -198,17 +211,21 @@ pub static MSR_RULES: &[MsrRule] = &[
     row(0x277, "IA32_PAT", Exists::Cpuid(Features, EDX, 1 << 16), Takes::Pat),
     row(0x2FF, "IA32_MTRR_DEF_TYPE", MTRR, Takes::MtrrDefType),
     range(0x309, 0x310, "IA32_FIXED_CTRn", Exists::FixedCounter, Takes::FixedCounter),
+    row(0x345, "IA32_PERF_CAPABILITIES", Exists::Cpuid(Features, ECX, 1 << 15), Takes::Nothing),
     row(0x38D, "IA32_FIXED_CTR_CTRL", Exists::PerformanceMonitoring(2), Takes::FixedCounterControl),
     row(0x38E, "IA32_PERF_GLOBAL_STATUS", Exists::Always, Takes::Nothing),
     row(0x38F, "IA32_PERF_GLOBAL_CTRL", Exists::PerformanceMonitoring(2), Takes::PerfGlobalCtrl),
     row(0x390, "IA32_PERF_GLOBAL_STATUS_RESET", Exists::PerformanceMonitoring(2), NOT_ZERO_IS_OPEN),
-    row(0x391, "IA32_PERF_GLOBAL_STATUS_SET", Exists::PerformanceMonitoring(4), NOT_ZERO_IS_OPEN),
+    // An uncore MSR on client processors before version 4. SDM Vol. 4, 2.8 and 2.11.
+    row(0x391, "IA32_PERF_GLOBAL_STATUS_SET", Exists::PerformanceMonitoringOrOwn(4), NOT_ZERO_IS_OPEN),
     range(0x480, 0x493, "VMX capability MSRs", Exists::Always, Takes::Nothing),
+    row(0x500, "IA32_SGX_SVN_STATUS", Exists::Cpuid(Extended0, EBX, 1 << 2), Takes::Nothing),
     row(0x560, "IA32_RTIT_OUTPUT_BASE", Exists::Cpuid(Trace0, ECX, 0b101), Takes::TraceOutputBase),
-    row(0x561, "IA32_RTIT_OUTPUT_MASK_PTRS", Exists::Cpuid(Trace0, ECX, 0b101), Takes::TraceWithout(0)),
+    row(0x561, "IA32_RTIT_OUTPUT_MASK_PTRS", Exists::Cpuid(Trace0, ECX, 0b101), Takes::TraceWithoutOrOpen(0, 0)),
     row(0x570, "IA32_RTIT_CTL", TRACE, Takes::TraceControl),
-    row(0x571, "IA32_RTIT_STATUS", TRACE, NOT_ZERO_IS_OPEN),
-    row(0x572, "IA32_RTIT_CR3_MATCH", Exists::Cpuid(Trace0, EBX, 1 << 0), Takes::TraceWithout(0x1F)),
+    row(0x571, "IA32_RTIT_STATUS", TRACE, Takes::TraceStatus),
+    // The SDM reserves bits 4:0; a Skylake (06_5EH) refuses bits 11:5 as well.
+    row(0x572, "IA32_RTIT_CR3_MATCH", Exists::Cpuid(Trace0, EBX, 1 << 0), Takes::TraceWithoutOrOpen(0x1F, 0xFE0)),
     range(0x580, 0x587, "IA32_RTIT_ADDRn_A, IA32_RTIT_ADDRn_B", Exists::TraceRange, Takes::TraceAddress),
     row(0x600, "IA32_DS_AREA", Exists::Cpuid(Features, EDX, 1 << 21), Takes::Canonical(0)),
     row(0x6A0, "IA32_U_CET", CET, Takes::Cet),

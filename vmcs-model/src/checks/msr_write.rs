@@ -1,7 +1,7 @@
 //! Whether WRMSR at CPL 0 would take a value, judged by the rules of the MSR.
 
 use super::msr_rules::{Exists, MsrRule, Takes};
-use crate::capabilities::{Capabilities, Facts, Reserved};
+use crate::capabilities::{Capabilities, Facts, ReservedBits};
 use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
 use crate::registers::{DEBUGCTL_UNCORE_PMI, Efer, cet_suppress_and_tracker, pat_valid};
@@ -83,11 +83,7 @@ fn exists(has: &Capabilities, exists: Exists, n: u32) -> Write {
     let bits = |(leaf, register, mask): (CpuidLeaf, usize, u32)| {
         known(has, Facts::cpuid(leaf), || Write::loads_if(has.cpuid_any(leaf, register, mask)))
     };
-    let counters = |mask: u64| {
-        known(has, Reserved::PERF_GLOBAL_CTRL_FACTS.without(Facts::PERF_CAPABILITIES), || {
-            Write::loads_if(has.reserved.perf_global_ctrl & mask == 0)
-        })
-    };
+    let counters = |mask: u64| reserved(mask, has.reserved.perf_global_ctrl);
     let version = |least: u32| {
         known(has, Facts::cpuid(CpuidLeaf::PerformanceMonitoring), || {
             Write::loads_if(has.cpuid(CpuidLeaf::PerformanceMonitoring)[0] & 0xFF >= least)
@@ -103,6 +99,10 @@ fn exists(has: &Capabilities, exists: Exists, n: u32) -> Write {
             _ => Write::Open,
         },
         Exists::PerformanceMonitoring(least) => version(least),
+        Exists::PerformanceMonitoringOrOwn(least) => match version(least) {
+            Write::Fails => Write::Open,
+            exists => exists,
+        },
         // Version 1 has counters but no IA32_PERF_GLOBAL_CTRL.
         Exists::GeneralCounter | Exists::FixedCounter if version(2) != Write::Loads => version(1).and(|| Write::Open),
         Exists::GeneralCounter => counters(1 << (n & 31)),
@@ -110,6 +110,10 @@ fn exists(has: &Capabilities, exists: Exists, n: u32) -> Write {
         Exists::TraceRange => {
             known(has, Facts::cpuid(CpuidLeaf::Trace1), || Write::loads_if(n / 2 < has.cpuid(CpuidLeaf::Trace1)[0] & 7))
         }
+        Exists::SgxLaunchControl => bits((CpuidLeaf::Extended0, 2, 1 << 30)).and(|| {
+            let unlocked = Facts::msr(CapabilityMsr::FeatureControl);
+            known(has, unlocked, || Write::open_if(has.feature_control & 1 << 17 == 0))
+        }),
         Exists::DualMonitor => {
             known(has, Facts::msr(CapabilityMsr::Basic), || Write::loads_if(has.basic & 1 << 49 != 0))
         }
@@ -138,44 +142,37 @@ fn takes(has: &Capabilities, state: &LoadedState, takes: Takes, n: u32, value: u
                 Write::loads_if(value & 1 << 2 == 0 || has.misc & 1 << 28 != 0)
             })
         }),
-        Takes::SpecCtrl => {
-            reserved(has, value, Reserved::SPEC_CTRL_DEFINED, Reserved::SPEC_CTRL_FACTS, has.reserved.spec_ctrl)
-        }
+        Takes::SpecCtrl => reserved(value, has.reserved.spec_ctrl),
         Takes::Debugctl => {
             let value_ = value & !DEBUGCTL_UNCORE_PMI;
-            reserved(has, value_, Reserved::DEBUGCTL_DEFINED, Reserved::DEBUGCTL_FACTS, has.reserved.debugctl)
-                .and(|| Write::open_if(value_ != value))
+            reserved(value_, has.reserved.debugctl).and(|| Write::open_if(value_ != value))
         }
-        Takes::PerfGlobalCtrl => reserved(
-            has,
-            value,
-            Reserved::PERF_GLOBAL_CTRL_DEFINED,
-            Reserved::PERF_GLOBAL_CTRL_FACTS,
-            has.reserved.perf_global_ctrl,
-        ),
-        // Bit 21 (any thread) is deprecated, and newer bits lie in the upper dword.
-        Takes::PerfEventSelect => Write::open_if(value & !0xFFDF_FFFF != 0),
+        Takes::PerfGlobalCtrl => reserved(value, has.reserved.perf_global_ctrl),
+        // Bit 19 (pin control) is reserved from Sandy Bridge on, bit 21 (any thread) is deprecated, and newer bits lie in
+        // the upper dword.
+        Takes::PerfEventSelect => Write::open_if(value & !0xFFD7_FFFF != 0),
         Takes::FixedCounter => known(has, Facts::cpuid(CpuidLeaf::PerformanceMonitoring), || {
             let width = has.cpuid(CpuidLeaf::PerformanceMonitoring)[3] >> 5 & 0xFF;
             Write::loads_if(value.checked_shr(width).unwrap_or(0) == 0)
         }),
         Takes::FixedCounterControl => fixed_counter_control(has, value),
-        Takes::TraceWithout(reserved) => Write::loads_if(value & reserved == 0).and(|| trace_stopped(state)),
+        Takes::TraceWithoutOrOpen(reserved, open) => Write::loads_if(value & reserved == 0)
+            .and(|| Write::open_if(value & open != 0))
+            .and(|| trace_stopped(state)),
+        Takes::TraceStatus => trace_status(has, value).and(|| trace_stopped(state)),
         Takes::TraceOutputBase => {
             Write::loads_if(value & 0x7F == 0).and(|| physical(has, value)).and(|| trace_stopped(state))
         }
         Takes::TraceAddress => canonical(has, value).and(|| trace_stopped(state)),
         Takes::TraceControl => trace_control(has, value),
         Takes::Cet => Write::loads_if(!cet_suppress_and_tracker(value))
-            .and(|| reserved(has, value, Reserved::CET_DEFINED, Reserved::CET_FACTS, has.reserved.cet))
+            .and(|| reserved(value, has.reserved.cet))
             .and(|| canonical(has, value)),
         Takes::Xss => known(has, Facts::cpuid(CpuidLeaf::Xsave1), || {
             let [_, _, ecx, edx] = has.cpuid(CpuidLeaf::Xsave1);
             Write::loads_if(value & !(u64::from(edx) << 32 | u64::from(ecx)) == 0)
         }),
-        Takes::LbrControl => {
-            reserved(has, value, Reserved::LBR_CTL_DEFINED, Reserved::LBR_CTL_FACTS, has.reserved.lbr_ctl)
-        }
+        Takes::LbrControl => reserved(value, has.reserved.lbr_ctl),
         Takes::LbrDepth => known(has, Facts::cpuid(CpuidLeaf::LastBranch), || {
             let depths = has.cpuid(CpuidLeaf::LastBranch)[0];
             Write::loads_if((1..=8).any(|k| value == 8 * k && depths >> (k - 1) & 1 != 0))
@@ -184,20 +181,16 @@ fn takes(has: &Capabilities, state: &LoadedState, takes: Takes, n: u32, value: u
     }
 }
 
-/// No bit that the processor reserves is 1; bits outside of `defined` are reserved by every processor.
-fn reserved(has: &Capabilities, value: u64, defined: u64, facts: Facts, reserved: u64) -> Write {
-    if value == 0 || value & !defined != 0 {
-        return Write::loads_if(value == 0);
+/// No bit that the processor reserves is 1; facts that are not known leave some bits open.
+const fn reserved(value: u64, bits: ReservedBits) -> Write {
+    if value & bits.certain != 0 {
+        return Write::Fails;
     }
-    known(has, facts, || Write::loads_if(value & reserved == 0))
+    Write::open_if(value & bits.open != 0)
 }
 
 fn canonical(has: &Capabilities, value: u64) -> Write {
-    let facts = Facts::cpuid(CpuidLeaf::ExtendedFeatures).and(Facts::cpuid(CpuidLeaf::AddressWidths));
-    if value >> 47 == 0 {
-        return Write::Loads;
-    }
-    known(has, facts, || Write::loads_if(has.canonical(value)))
+    Write::loads_if(has.canonical(value)).and(|| Write::open_if(!has.canonical_in_any_case(value)))
 }
 
 /// Memory types of MTRRs: UC, WC, WT, WP, WB.
@@ -207,9 +200,9 @@ const fn mtrr_type(kind: u64) -> bool {
 
 /// Whether memory encryption reduces the width here is open.
 fn physical(has: &Capabilities, value: u64) -> Write {
-    known(has, Facts::cpuid(CpuidLeaf::AddressWidths), || {
-        Write::loads_if(value & has.physical_reserved == 0).and(|| Write::open_if(value & has.reserved.physical != 0))
-    })
+    let with_encryption = has.reserved.physical;
+    reserved(value, has.reserved.guest_physical)
+        .and(|| Write::open_if(value & (with_encryption.certain | with_encryption.open) != 0))
 }
 
 /// Bits 7:0, 9 and those beyond the physical-address width are reserved, and bit 10 (x2APIC mode) needs bit 11 (enabled)
@@ -225,13 +218,11 @@ fn apic_base(has: &Capabilities, value: u64) -> Write {
 
 /// Each nibble is a counter: bits 1:0 enable, bit 3 interrupts. Bit 2 (any thread) is deprecated; newer bits lie above.
 fn fixed_counter_control(has: &Capabilities, value: u64) -> Write {
-    known(has, Reserved::PERF_GLOBAL_CTRL_FACTS.without(Facts::PERF_CAPABILITIES), || {
-        let absent = has.reserved.perf_global_ctrl >> 32;
-        let open = (0..16)
-            .filter(|k| value >> (4 * k) & 0xF != 0)
-            .any(|k| absent >> k & 1 != 0 || value >> (4 * k) & 1 << 2 != 0);
-        Write::open_if(open)
-    })
+    let ReservedBits { certain, open } = has.reserved.perf_global_ctrl;
+    let absent = (certain | open) >> 32;
+    let open =
+        (0..16).filter(|k| value >> (4 * k) & 0xF != 0).any(|k| absent >> k & 1 != 0 || value >> (4 * k) & 1 << 2 != 0);
+    Write::open_if(open)
 }
 
 /// MSRs of Processor Trace other than its control cannot be written while it runs.
@@ -243,23 +234,41 @@ const fn trace_stopped(state: &LoadedState) -> Write {
     }
 }
 
-/// In VMX operation the MSR can be written only where IA32_VMX_MISC\[14\] is 1. Encodings of frequencies and ranges, and
-/// what may be changed while TraceEn stays 1, are open.
+/// IA32_RTIT_STATUS. Bits 2:0 are ignored, 4 and 5 are taken, and so is the packet byte count where it exists. Bits 3, 6, 7
+/// and 8 exist on newer processors, which CPUID does not tell in one way.
+fn trace_status(has: &Capabilities, value: u64) -> Write {
+    const RESERVED: u64 = 0xFFFE_0000_FFFF_FE00;
+    const PACKET_BYTE_COUNT: u64 = 0x1_FFFF << 32;
+    const NEWER: u64 = 1 << 3 | 1 << 6 | 1 << 7 | 1 << 8;
+    let byte_count = || {
+        if value & PACKET_BYTE_COUNT == 0 {
+            return Write::Loads;
+        }
+        known(has, Facts::cpuid(CpuidLeaf::Trace0), || Write::loads_if(has.cpuid(CpuidLeaf::Trace0)[1] & 1 << 1 != 0))
+    };
+    Write::loads_if(value & RESERVED == 0).and(byte_count).and(|| Write::open_if(value & NEWER != 0))
+}
+
+/// Where IA32_VMX_MISC\[14\] is 0, TraceEn cannot be set in VMX operation; newer editions of the SDM say that the MSR cannot
+/// be written at all. Encodings of frequencies and ranges, and what may be changed while TraceEn stays 1, are open.
 fn trace_control(has: &Capabilities, value: u64) -> Write {
+    const TRACE_EN: u64 = 1;
     const ENCODINGS: u64 = 0xFFFF << 32 | 0xF << 24 | 0xF << 19 | 0xF << 14;
-    known(has, Facts::msr(CapabilityMsr::Misc), || Write::loads_if(has.misc & 1 << 14 != 0))
-        .and(|| reserved(has, value, Reserved::RTIT_CTL_DEFINED, Reserved::RTIT_CTL_FACTS, has.reserved.rtit_ctl))
-        .and(|| Write::open_if(value & (ENCODINGS | 1) != 0))
+    known(has, Facts::msr(CapabilityMsr::Misc), || match (has.misc & 1 << 14 != 0, value & TRACE_EN != 0) {
+        (true, _) => Write::Loads,
+        (false, true) => Write::Fails,
+        (false, false) => Write::Open,
+    })
+    .and(|| reserved(value, has.reserved.rtit_ctl))
+    .and(|| Write::open_if(value & (ENCODINGS | TRACE_EN) != 0))
 }
 
 /// LMA is ignored; LME cannot change while CR0.PG is 1.
 fn efer(has: &Capabilities, state: &LoadedState, value: u64) -> Write {
     let written = value & !Efer::LMA.bits();
-    reserved(has, written, Reserved::EFER_DEFINED, Reserved::EFER_FACTS, has.reserved.efer).and(|| {
-        match state.locked_lme {
-            None => Write::Open,
-            Some(None) => Write::Loads,
-            Some(Some(lme)) => Write::loads_if(lme == (value & Efer::LME.bits() != 0)),
-        }
+    reserved(written, has.reserved.efer).and(|| match state.locked_lme {
+        None => Write::Open,
+        Some(None) => Write::Loads,
+        Some(Some(lme)) => Write::loads_if(lme == (value & Efer::LME.bits() != 0)),
     })
 }

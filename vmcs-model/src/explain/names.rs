@@ -103,6 +103,48 @@ fn format(field: FieldId) -> Format {
     }
 }
 
+/// The bits of a field that have a name.
+pub(super) fn named_bits(field: FieldId) -> u64 {
+    fn mask(names: Names) -> u64 {
+        names.iter().fold(0, |mask, (bit, _)| mask | 1 << bit)
+    }
+    fn flags<F: bitflags::Flags<Bits = u64> + 'static>() -> u64 {
+        F::FLAGS.iter().filter(|flag| !flag.name().is_empty()).fold(0, |mask, flag| mask | flag.value().bits())
+    }
+    match format(field) {
+        Format::Word(names) => mask(names),
+        Format::Cr0 => flags::<Cr0>(),
+        Format::Cr4 => flags::<Cr4>(),
+        Format::Efer => flags::<Efer>(),
+        Format::Rflags => flags::<Rflags>(),
+        Format::AccessRights => mask(ACCESS_RIGHTS),
+        Format::Event => mask(INTERRUPTION_INFORMATION),
+        Format::Interruptibility => mask(INTERRUPTIBILITY),
+        Format::PendingDebug => mask(PENDING_DEBUG),
+        Format::Eptp => mask(EPTP),
+        Format::Selector => mask(SELECTOR),
+        Format::ActivityState | Format::Other => 0,
+    }
+}
+
+/// The parts of a field that are more than a bit and less than the whole: lowest bit and width of each.
+pub(super) fn parts(field: FieldId) -> &'static [(u32, u32)] {
+    match format(field) {
+        // Type and DPL.
+        Format::AccessRights => &[(0, 4), (5, 2)],
+        // RPL.
+        Format::Selector => &[(0, 2)],
+        // Type of the event and vector of an exception.
+        Format::Event => &[(8, 3), (0, 5)],
+        // Memory type and length of the page walk.
+        Format::Eptp => &[(0, 3), (3, 3)],
+        // IOPL.
+        Format::Rflags => &[(12, 2)],
+        Format::ActivityState => &[(0, 2)],
+        _ => &[],
+    }
+}
+
 /// The name of a bit: of a control word by the SDM's table, of a register, or of a field with a format of its own.
 #[must_use]
 pub fn bit_name(field: FieldId, bit: u32) -> Option<&'static str> {

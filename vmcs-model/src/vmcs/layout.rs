@@ -1,75 +1,24 @@
-//! Where a [`Vmcs`](super::Vmcs) holds each field: the near fields first, and the far ones behind them.
+//! Where a [`Vmcs`](super::Vmcs) holds each field: in an array of qwords or in one of dwords.
 //!
-//! Near are the fields that the checks of an ordinary entry read. They fill the first eight of an image's cache lines, so
-//! that judging an image that is far away in memory waits for these alone.
+//! Near are the fields that the checks of an ordinary entry read. They come last among the qwords and first among the
+//! dwords. As the dwords follow the qwords, the near fields lie side by side, and fill eight cache lines: judging an image
+//! that is far away in memory waits for these alone.
 
+use core::ops::Range;
+
+use super::LINE;
 use crate::checks::CheckId;
 use crate::field::{self, FIELD_COUNT, FIELDS, FieldId, FieldSet, Width};
 
-/// Some of the fields, in an array for each width.
-#[derive(Clone, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Part<const QWORDS: usize, const DWORDS: usize, const WORDS: usize> {
-    qwords: [u64; QWORDS],
-    dwords: [u32; DWORDS],
-    words: [u16; WORDS],
-}
-
-impl<const QWORDS: usize, const DWORDS: usize, const WORDS: usize> Part<QWORDS, DWORDS, WORDS> {
-    /// All fields 0.
-    pub(super) const fn new() -> Self {
-        Self { qwords: [0; QWORDS], dwords: [0; DWORDS], words: [0; WORDS] }
-    }
-
-    #[inline(always)]
-    pub(super) fn get(&self, slot: Slot) -> u64 {
-        // Every slot is within its array; `get` says so without a panic path.
-        match slot {
-            Slot::Qword(i) => self.qwords.get(usize::from(i)).map_or(0, |qword| *qword),
-            Slot::Dword(i) => self.dwords.get(usize::from(i)).map_or(0, |dword| u64::from(*dword)),
-            Slot::Word(i) => self.words.get(usize::from(i)).map_or(0, |word| u64::from(*word)),
-        }
-    }
-
-    /// Bits of `value` above the field's width are dropped.
-    #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, reason = "the bits above the width are dropped")]
-    pub(super) fn set(&mut self, slot: Slot, value: u64) {
-        match slot {
-            Slot::Qword(i) => self.qwords[usize::from(i)] = value,
-            Slot::Dword(i) => self.dwords[usize::from(i)] = value as u32,
-            Slot::Word(i) => self.words[usize::from(i)] = value as u16,
-        }
-    }
-
-    /// Reads a value of each cache line.
-    #[inline]
-    pub(super) fn touch(&self) {
-        /// Bytes of a cache line.
-        const LINE: usize = 64;
-        let qwords = self.qwords.iter().step_by(LINE / 8).fold(0, |any, qword| any | qword);
-        let dwords = self.dwords.iter().step_by(LINE / 4).fold(0, |any, dword| any | dword);
-        let words = self.words.iter().step_by(LINE / 2).fold(0, |any, word| any | word);
-        core::hint::black_box(qwords | u64::from(dwords) | u64::from(words));
-    }
-}
-
-/// The array of a part that holds a field, and the index there.
-#[derive(Clone, Copy)]
-pub(super) enum Slot {
-    /// A 64-bit field, or one of natural width.
-    Qword(u8),
-    /// A 32-bit field.
-    Dword(u8),
-    /// A 16-bit field.
-    Word(u8),
-}
-
-/// The part that holds a field, and the place there.
+/// The array that holds a field, and the index there.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    Near(Slot),
-    Far(Slot),
+    /// Of a 64-bit field, or of one of natural width, among the qwords.
+    Qword(u8),
+    /// Of a 32-bit field, among the dwords.
+    Dword(u8),
+    /// Of a 16-bit field, which has a dword of its own.
+    Word(u8),
 }
 
 impl Place {
@@ -80,16 +29,23 @@ impl Place {
     }
 }
 
-/// How many fields of each width a part has.
+/// How long an array is.
 #[derive(Clone, Copy)]
-pub(super) struct Lengths {
-    pub(super) qwords: usize,
-    pub(super) dwords: usize,
-    pub(super) words: usize,
+pub(super) struct Length {
+    pub(super) all: usize,
+    near_from: usize,
+    near_to: usize,
 }
 
-pub(super) const NEAR: Lengths = LAYOUT.near;
-pub(super) const FAR: Lengths = LAYOUT.far;
+impl Length {
+    /// Where the near fields are.
+    pub(super) const fn near(&self) -> Range<usize> {
+        self.near_from..self.near_to
+    }
+}
+
+pub(super) const QWORDS: Length = LAYOUT.qwords;
+pub(super) const DWORDS: Length = LAYOUT.dwords;
 
 /// Fields that are not in every processor, but in general use.
 const IN_GENERAL_USE: [FieldId; 11] = [
@@ -118,7 +74,7 @@ const SELDOM_READ: [FieldId; 7] = [
 ];
 
 /// What a check names and every processor has, but for what is seldom read, and what is in general use.
-const NEAR_FIELDS: FieldSet = {
+const NEAR: FieldSet = {
     let mut near = FieldSet::EMPTY;
     let mut check = 0;
     while check < CheckId::ALL.len() {
@@ -154,41 +110,45 @@ const fn contains(fields: &[FieldId], field: FieldId) -> bool {
 struct Layout {
     /// By [`FieldId::index`]; every value of its type has an element, so that no look-up needs a bounds check.
     places: [Place; 256],
-    near: Lengths,
-    far: Lengths,
+    qwords: Length,
+    dwords: Length,
 }
 
 const LAYOUT: &Layout = &{
-    let none = Lengths { qwords: 0, dwords: 0, words: 0 };
-    let mut layout = Layout { places: [Place::Far(Slot::Word(0)); 256], near: none, far: none };
-    let mut i = 0;
-    while i < FIELD_COUNT {
-        let info = &FIELDS[i];
-        layout.places[i] = if NEAR_FIELDS.contains(info.id) {
-            Place::Near(layout.near.add(info.width()))
-        } else {
-            Place::Far(layout.far.add(info.width()))
-        };
-        i += 1;
-    }
+    let none = Length { all: 0, near_from: 0, near_to: 0 };
+    let mut layout = Layout { places: [Place::Word(0); 256], qwords: none, dwords: none };
+    layout.append(true, false);
+    layout.dwords.near_to = layout.dwords.all;
+    layout.append(false, false);
+    layout.append(false, true);
+    // The near qwords begin with a cache line.
+    layout.qwords.near_from = layout.qwords.all.next_multiple_of(LINE / 8);
+    layout.qwords.all = layout.qwords.near_from;
+    layout.append(true, true);
+    layout.qwords.near_to = layout.qwords.all;
     layout
 };
 
-impl Lengths {
-    /// Makes room for one more field.
-    const fn add(&mut self, width: Width) -> Slot {
-        let length = match width {
-            Width::Bits16 => &mut self.words,
-            Width::Bits32 => &mut self.dwords,
-            Width::Bits64 | Width::Natural => &mut self.qwords,
-        };
-        #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
-        let next = *length as u8;
-        *length += 1;
-        match width {
-            Width::Bits16 => Slot::Word(next),
-            Width::Bits32 => Slot::Dword(next),
-            Width::Bits64 | Width::Natural => Slot::Qword(next),
+impl Layout {
+    /// Gives the next places to the fields that are near, or to those that are not; those with a qword, or those with a
+    /// dword.
+    const fn append(&mut self, near: bool, qwords: bool) {
+        let length = if qwords { &mut self.qwords.all } else { &mut self.dwords.all };
+        let mut i = 0;
+        while i < FIELD_COUNT {
+            let info = &FIELDS[i];
+            #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
+            let next = *length as u8;
+            let place = match info.width() {
+                Width::Bits16 => Place::Word(next),
+                Width::Bits32 => Place::Dword(next),
+                Width::Bits64 | Width::Natural => Place::Qword(next),
+            };
+            if NEAR.contains(info.id) == near && matches!(place, Place::Qword(_)) == qwords {
+                self.places[i] = place;
+                *length += 1;
+            }
+            i += 1;
         }
     }
 }
@@ -199,10 +159,9 @@ mod tests {
     use crate::controls::{Primary, Secondary};
     use crate::memory::ZeroMemory;
     use crate::msr::CapabilityMsr;
-    use crate::profile::MsrValue;
+    use crate::profile::{CpuidLeaf, MsrValue};
     use crate::vmcs::FieldReader;
-    use crate::{Capabilities, CpuProfile, CpuState, EntryAttempt, EntryInstruction, LaunchState, Vmcs};
-    use crate::{baseline, violations};
+    use crate::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs, baseline};
 
     #[test]
     fn fields_do_not_overlap() {
@@ -220,7 +179,12 @@ mod tests {
         for word in CapabilityMsr::ALL {
             profile.set_msr(word, MsrValue::Value(!0 << 32)); // Of a control word: every bit may be 0 or 1.
         }
+        for leaf in CpuidLeaf::ALL {
+            profile.set_cpuid(leaf, [0; 4]);
+        }
+        profile.set_cpuid(CpuidLeaf::ExtendedFeatures, [0, 0, 0, 1 << 29]);
         let capabilities = Capabilities::new(&profile);
+        assert!(capabilities.complete());
         let mut vmcs = baseline::plain_64bit(&capabilities);
         vmcs.set(
             field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
@@ -230,25 +194,17 @@ mod tests {
             field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
             Secondary::ENABLE_EPT | Secondary::ENABLE_VPID | Secondary::VIRTUALIZE_APIC_ACCESSES,
         );
-        let attempt = EntryAttempt {
-            instruction: EntryInstruction::Vmlaunch,
-            launch_state: LaunchState::Clear,
-            shadow: false,
-            cpu: &CpuState::host_64(),
-            capabilities: &capabilities,
-        };
+        let cpu = CpuState::host_64();
+        let attempt = EntryAttempt::vmlaunch(&cpu, &capabilities);
         let read = core::cell::RefCell::new(FieldSet::EMPTY);
-        violations(
-            attempt,
-            &FieldReader(|field| {
-                read.borrow_mut().insert(field);
-                vmcs.raw(field)
-            }),
-            &ZeroMemory,
-        );
+        let noting = FieldReader(|field| {
+            read.borrow_mut().insert(field);
+            vmcs.raw(field)
+        });
+        let _ = attempt.on(&noting, &ZeroMemory).violations();
         let read = read.into_inner();
         let in_general_use = IN_GENERAL_USE.into_iter().collect::<FieldSet>();
-        assert_eq!(read.iter().filter(|field| !NEAR_FIELDS.contains(*field)).collect::<Vec<_>>(), []);
+        assert_eq!(read.iter().filter(|field| !NEAR.contains(*field)).collect::<Vec<_>>(), []);
         assert_eq!(in_general_use.iter().filter(|field| !read.contains(*field)).collect::<Vec<_>>(), []);
     }
 }

@@ -3,6 +3,7 @@
 // UNSAFETY: the disk is driven from here, which takes the right to use I/O ports.
 #![allow(unsafe_code, reason = "port I/O")]
 
+use std::error::Error;
 use std::ffi::CString;
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -53,7 +54,7 @@ fn serve() -> Result<(), String> {
     let probe = fs::read(PROBE).map_err(|error| failed("reading the probe")(&error))?;
     let (entry, bytes) = probe.split_first_chunk().ok_or("the probe is empty")?;
     let payload = Payload { entry: u64::from_le_bytes(*entry), bytes: bytes.to_vec() };
-    vmcs_kvm::open().map_err(|error| error.to_string())?;
+    vmcs_kvm::open().map_err(|error| words(&error))?;
 
     say(format_args!("ready"));
     let mut disk = Disk::default();
@@ -63,24 +64,32 @@ fn serve() -> Result<(), String> {
     };
     // The session lies in whole sectors.
     let fields = SessionView::decode(session).map_err(|error| failed("the session")(&error))?.observed().len();
-    let mut executor = Executor::new(payload, session.to_vec(), fields, PATIENCE).map_err(|error| error.to_string())?;
+    let mut executor = Executor::new(payload, session.to_vec(), fields, PATIENCE).map_err(|error| words(&error))?;
     let mut answer = vec![0; MAX_ANSWER_BYTES];
     match task {
         Task::Profile => {
-            let content = executor.profile().map_err(|error| error.to_string())?;
+            let content = executor.profile().map_err(|error| words(&error))?;
             submit(&mut disk, &mut answer, 0, &content);
         }
         Task::Run => {
             let mut buffer = vec![0; MAX_BATCH_BYTES];
             while let Some(batch) = disk.next_batch(&mut buffer) {
-                let header = BatchHeader::decode(&mut Reader::new(batch)).map_err(|error| error.to_string())?;
-                let content = executor.batch(batch).map_err(|error| error.to_string())?;
+                let header = BatchHeader::decode(&mut Reader::new(batch)).map_err(|error| words(&error))?;
+                let content = executor.batch(batch).map_err(|error| words(&error))?;
                 submit(&mut disk, &mut answer, header.number, &content);
             }
         }
     }
     say(format_args!("done after {} virtual machines", executor.machines_started()));
     Ok(())
+}
+
+/// An error with its causes.
+fn words(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", words(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// Writes an answer to the disk.

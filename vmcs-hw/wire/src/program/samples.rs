@@ -1,6 +1,6 @@
 //! Measurements as bytes: what was measured, how it ended, and samples.
 
-use super::answer;
+use super::tags::answer;
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 use crate::{Ending, Timed};
 

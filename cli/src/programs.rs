@@ -1,0 +1,50 @@
+//! Reading programs of VMX instructions.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use vmcs_case::lines::read_line;
+use vmcs_case::program::{Program, ProgramError};
+
+use crate::error::CliError;
+
+/// A program that is well-formed: whether there are such images depends on the processor.
+pub(crate) struct CheckedProgram {
+    pub(crate) program: Program,
+    /// Its line in the file, counted from 1.
+    line: usize,
+}
+
+impl CheckedProgram {
+    /// What is wrong with it on some processor.
+    pub(crate) fn wrong(&self, file: &Path, error: &ProgramError) -> CliError {
+        let message = format!("program {:?}: {error}", self.program.id);
+        CliError::Line { file: file.to_owned(), line: self.line, message }
+    }
+}
+
+/// The programs of a file, all of them checked.
+pub(crate) fn read(file: &Path) -> Result<Vec<CheckedProgram>, CliError> {
+    let mut reader: Box<dyn BufRead> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(file).map_err(|error| CliError::file(file, &error))?))
+    };
+    let mut programs = Vec::new();
+    let mut text = Vec::new();
+    for line in 1.. {
+        let wrong = |message: String| CliError::Line { file: file.to_owned(), line, message };
+        if !read_line(&mut reader, &mut text).map_err(|error| wrong(error.to_string()))? {
+            break;
+        }
+        if text.is_empty() {
+            continue;
+        }
+        let program: Program = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+        let checked = CheckedProgram { program, line };
+        checked.program.extents().map_err(|error| checked.wrong(file, &error))?;
+        programs.push(checked);
+    }
+    Ok(programs)
+}

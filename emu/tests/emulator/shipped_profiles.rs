@@ -1,0 +1,53 @@
+//! On every processor that comes with the project the plain image is entered: what its profile leaves out is not absent.
+
+use vmcs_emu::{EntryResult, LogicalProcessor};
+use vmcs_model::controls::Entry as EntryControls;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::MsrValue;
+use vmcs_model::{Capabilities, EntryInstruction, Outcome, baseline, field};
+
+use crate::support::{VMCS, VMXON_REGION, profile, ready_of};
+
+#[test]
+fn the_plain_image_is_entered_or_undecidable_and_never_refused() {
+    let mut undecidable = 0;
+    for shipped in vmcs_profiles::all() {
+        let profile = shipped.profile();
+        let capabilities = Capabilities::new(&profile);
+        let mut cpu = LogicalProcessor::new(&profile);
+        for region in [VMXON_REGION, VMCS] {
+            cpu.memory_mut().write_u32(region, capabilities.revision());
+        }
+        cpu.vmxon(VMXON_REGION).expect("VMXON with a good region");
+        cpu.vmclear(VMCS).expect("VMCLEAR of a good address");
+        cpu.vmptrld(VMCS).expect("VMPTRLD of a good region");
+        cpu.region_mut(VMCS).fields = baseline::plain_64bit(&capabilities);
+        let verdict = cpu.verdict(EntryInstruction::Vmlaunch);
+        assert!(verdict.violated.is_empty(), "{}: {:?}", shipped.name, verdict.violated);
+        assert!(verdict.permits(&Outcome::Entered), "{}", shipped.name);
+        undecidable += u32::from(!verdict.undecidable.is_empty());
+        assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered), "{}", shipped.name);
+    }
+    assert!(undecidable >= 14, "{undecidable} profiles leave something open");
+}
+
+/// Bit 48 of IA32_PERF_GLOBAL_CTRL (PERF_METRICS) exists if bit 15 of IA32_PERF_CAPABILITIES is 1. An emulator to which that
+/// MSR is not known does not refuse the entry; one that is told that there is none does.
+#[test]
+fn an_msr_that_is_not_known_is_not_absent() {
+    let enters = |perf_capabilities| {
+        let mut profile = profile();
+        profile.set_msr(CapabilityMsr::PerfCapabilities, perf_capabilities);
+        let mut cpu = ready_of(&profile);
+        let fields = &mut cpu.region_mut(VMCS).fields;
+        let entry = fields.get(field::VM_ENTRY_CONTROLS) | EntryControls::LOAD_IA32_PERF_GLOBAL_CTRL;
+        fields.set(field::VM_ENTRY_CONTROLS, entry);
+        fields.set(field::GUEST_IA32_PERF_GLOBAL_CTRL, 1 << 48);
+        cpu.vmlaunch()
+    };
+    let refused = Ok(EntryResult::Failed { reason: 33, qualification: 0 });
+    assert_eq!(enters(MsrValue::Value(1 << 15)), Ok(EntryResult::Entered));
+    assert_eq!(enters(MsrValue::Unknown), Ok(EntryResult::Entered));
+    assert_eq!(enters(MsrValue::Value(0)), refused);
+    assert_eq!(enters(MsrValue::Absent), refused);
+}

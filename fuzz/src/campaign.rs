@@ -1,0 +1,23 @@
+//! Campaigns: cases go to targets, observations come back and are judged.
+//!
+//! [`run()`] goes through cases on one target, in their order. [`drive()`] runs the cases of a stream on several machines
+//! at once, for as long as it is given, and can go on where it stopped.
+
+mod done;
+mod drive;
+mod error;
+mod plan;
+mod report;
+mod run;
+mod setting;
+mod shard;
+mod state;
+pub mod timeline;
+
+pub use drive::{Budget, Campaign, CampaignOutcome, Subject, drive};
+pub use error::CampaignError;
+pub use report::{Basis, CampaignReport, Finding, MergeError, add_counts, program_of};
+pub use run::{Broken, Cases, run};
+pub use setting::CampaignSetting;
+pub use shard::Shard;
+pub use state::{StateDirectory, StateError, reports as saved_reports};

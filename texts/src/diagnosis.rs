@@ -1,0 +1,261 @@
+//! What is wrong with a VMCS of which only a part is known: a dump, or an image that lists a part of the fields.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use vmcs_case::profile::NamedProfile;
+use vmcs_model::checks::{CheckId, Failure, Phase};
+use vmcs_model::explain::Explanation;
+use vmcs_model::field::FieldId;
+use vmcs_model::formats::{RegionHeader, exit_reason};
+use vmcs_model::partial::Unknowns;
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, ReadMemory, Verdict};
+
+use crate::dump::Dump;
+use crate::image::{Image, cpu_of};
+
+/// A VMCS of which a part is known, and what is known of the entry that was attempted with it.
+///
+/// ```
+/// use vmcs_model::Capabilities;
+/// use vmcs_texts::diagnosis::PartialEntry;
+/// use vmcs_texts::image::{Image, Syntax};
+///
+/// let image = Image::parse(r#"{"fields": {"guest_rflags": 0}}"#, Syntax::Json)?;
+/// let capabilities = Capabilities::new(&Default::default());
+/// let entry = PartialEntry::of_image(&image, capabilities.revision());
+/// let diagnosis = entry.diagnose(&capabilities);
+/// let violated: Vec<_> = diagnosis.verdict().violated.iter().map(|check| check.to_string()).collect();
+/// assert_eq!(violated, ["guest.rflags.bit1"]);
+/// # Ok::<(), vmcs_texts::LineError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct PartialEntry {
+    /// The fields that are known, who printed them, and how the entry ended if that is known.
+    pub dump: Dump,
+    /// The bytes of memory that are known.
+    pub memory: KnownMemory,
+    /// The processor that attempted the entry.
+    pub cpu: CpuState,
+}
+
+/// Memory of which only some bytes are known.
+#[derive(Clone, Debug, Default)]
+pub struct KnownMemory(BTreeMap<u64, u8>);
+
+impl ReadMemory for KnownMemory {
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        for (byte, offset) in bytes.iter_mut().zip(0..) {
+            *byte = *self.0.get(&address.checked_add(offset)?)?;
+        }
+        Some(u32::from_le_bytes(bytes))
+    }
+}
+
+impl PartialEntry {
+    /// That of an image, on a processor with that VMCS revision identifier. Fields that it does not list are unknown, and so
+    /// is memory.
+    #[must_use]
+    pub fn of_image(image: &Image, revision: u32) -> Self {
+        let mut dump = Dump { format: "image", ..Dump::default() };
+        for &(field, value) in &image.fields {
+            dump.vmcs.set_raw(field, value);
+        }
+        let mut memory = KnownMemory::default();
+        for write in &image.memory {
+            let bytes = write.to_bytes(revision).expect("checked when the write was read");
+            memory.0.extend((write.address.0..=u64::MAX).zip(bytes.iter().copied()));
+        }
+        Self { dump, memory, cpu: image.cpu_of_partial() }
+    }
+
+    /// That of a dump out of a log. The entry is taken to have been attempted by a host at CPL 0 in VMX root operation, outside
+    /// of SMM, on a current VMCS of the right launch state.
+    #[must_use]
+    pub fn of_dump(mut dump: Dump) -> Self {
+        let vmcs = &dump.vmcs;
+        let known = FieldId::all().filter_map(|field| vmcs.raw(field).map(|value| (field, value)));
+        let cpu = cpu_of(known);
+        dump.notes.push(
+            "assumed: the entry was attempted by a host at CPL 0 in VMX root operation, outside of SMM, on a current VMCS of \
+             the right launch state"
+                .to_owned(),
+        );
+        Self { dump, memory: KnownMemory::default(), cpu }
+    }
+
+    /// Judges the entry on a processor of which so much is known.
+    #[must_use]
+    pub fn diagnose<'a>(&'a self, capabilities: &'a Capabilities) -> Diagnosis<'a> {
+        let header = self.memory.read_u32(self.cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
+        let attempt = EntryAttempt::vmlaunch(&self.cpu, capabilities).with_shadow(header.shadow());
+        let verdict = attempt.on(&self.dump.vmcs, &self.memory).verdict();
+        Diagnosis { entry: self, attempt, verdict }
+    }
+}
+
+/// What there is to say of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Diagnosis<'a> {
+    entry: &'a PartialEntry,
+    attempt: EntryAttempt<'a>,
+    verdict: Verdict,
+}
+
+/// How the reported outcome of an entry fits the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// No check that is known to be violated leads to the outcome, but checks that are undecidable do: so many.
+    CauseUndecidable(usize),
+    /// No check leads to the outcome, whatever the unknown values are.
+    Unexplained,
+    /// The check is violated by the known values, but the processor got past it: some value is not what the VMCS held.
+    GotPast(CheckId),
+}
+
+/// What an outcome says of a check without its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The processor got past it.
+    Passed,
+    /// The processor did not get to it.
+    NotReached,
+}
+
+/// A check that explains an outcome on known processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guess {
+    /// The check.
+    pub check: CheckId,
+    /// On so many processors it is the only one that leads there.
+    pub processors: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl<'a> Diagnosis<'a> {
+    /// The entry.
+    #[must_use]
+    pub const fn entry(&self) -> &'a PartialEntry {
+        self.entry
+    }
+
+    /// Violated checks, undecidable ones, and outcomes that are possible.
+    #[must_use]
+    pub const fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Why a check is violated.
+    #[must_use]
+    pub fn explain(&self, check: CheckId) -> Explanation<'_> {
+        self.attempt.on(&self.entry.dump.vmcs, &self.entry.memory).explain(check)
+    }
+
+    /// What is missing to decide a check.
+    #[must_use]
+    pub fn unknowns(&self, check: CheckId) -> Unknowns {
+        self.attempt.on(&self.entry.dump.vmcs, &self.entry.memory).unknowns(check)
+    }
+
+    /// What the reported outcome says of a check; `None` if it says nothing, or none is reported.
+    #[must_use]
+    pub fn settled(&self, check: CheckId) -> Option<Settled> {
+        let reached = match self.entry.dump.reported?.outcome {
+            Outcome::FailValid(_) => Phase::ControlsAndHost,
+            Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. } => Phase::GuestState,
+            Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. } => Phase::MsrLoading,
+            _ => return None,
+        };
+        match check.info().phase.cmp(&reached) {
+            Ordering::Less => Some(Settled::Passed),
+            Ordering::Equal => None,
+            Ordering::Greater => Some(Settled::NotReached),
+        }
+    }
+
+    /// How the reported outcome, if there is one, fits the checks.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        if self.entry.dump.reported.is_none() {
+            return Vec::new();
+        }
+        let mut notes = Vec::new();
+        if !self.verdict.violated.iter().any(|check| self.leads_to_the_report(check)) {
+            let candidates = self.verdict.undecidable.iter().filter(|check| self.leads_to_the_report(*check)).count();
+            notes.push(if candidates > 0 { Note::CauseUndecidable(candidates) } else { Note::Unexplained });
+        }
+        let past = self.verdict.violated.iter().filter(|check| self.settled(*check) == Some(Settled::Passed));
+        notes.extend(past.map(Note::GotPast));
+        notes
+    }
+
+    /// Which check would explain the reported outcome if the processor were one of those that are known by name.
+    #[must_use]
+    pub fn guess(&self) -> Option<Guess> {
+        let profiles = NamedProfile::embedded();
+        let mut explaining: BTreeMap<CheckId, usize> = BTreeMap::new();
+        for profile in profiles {
+            let capabilities = Capabilities::new(&profile.profile);
+            let attempt = EntryAttempt { capabilities: &capabilities, ..self.attempt };
+            let verdict = attempt.on(&self.entry.dump.vmcs, &self.entry.memory).verdict();
+            let mut checks = verdict.violated.iter().filter(|check| self.leads_to_the_report(*check));
+            if let (Some(check), None) = (checks.next(), checks.next()) {
+                *explaining.entry(check).or_default() += 1;
+            }
+        }
+        let (check, processors) = explaining.into_iter().max_by_key(|(_, count)| *count)?;
+        Some(Guess { check, processors, of: profiles.len() })
+    }
+
+    /// Whether an entry that violates the check ends as it is reported.
+    fn leads_to_the_report(&self, check: CheckId) -> bool {
+        let Failure { outcome, or, .. } = check.info().failure;
+        let reported = self.entry.dump.reported;
+        std::iter::once(outcome).chain(or).any(|outcome| reported.is_some_and(|reported| reported.is(outcome)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmcs_model::field;
+
+    use super::*;
+    use crate::dump::Reported;
+
+    /// A dump of one field after an entry that ended so.
+    fn entry(value: (FieldId, u64), outcome: Outcome) -> PartialEntry {
+        let mut dump =
+            Dump { format: "log", reported: Some(Reported { outcome, qualified: false }), ..Dump::default() };
+        dump.vmcs.set_raw(value.0, value.1);
+        PartialEntry::of_dump(dump)
+    }
+
+    #[test]
+    fn what_the_log_says_is_held_against_the_checks() {
+        let capabilities = Capabilities::new(&Default::default());
+        let check = |id| CheckId::by_id(id).expect("a check");
+        let rflags = check("guest.rflags.bit1");
+        let no_rflags = (field::GUEST_RFLAGS.id(), 0);
+        let guest_state = entry(no_rflags, Outcome::invalid_guest_state(0));
+        let diagnosis = guest_state.diagnose(&capabilities);
+        assert!(diagnosis.verdict().violated.contains(rflags), "{:?}", diagnosis.verdict());
+        assert_eq!(diagnosis.notes(), [], "the check explains the report");
+        let settled = ["ctl.pin.reserved-bits.allowed0", "guest.rflags.bit1", "msrload.fs-gs-base"].map(check);
+        let settled = settled.map(|check| diagnosis.settled(check));
+        assert_eq!(settled, [Some(Settled::Passed), None, Some(Settled::NotReached)]);
+
+        let controls = entry(no_rflags, Outcome::fail_valid(7));
+        let notes = controls.diagnose(&capabilities).notes();
+        assert!(matches!(notes[..], [Note::CauseUndecidable(candidates)] if candidates > 50), "{notes:?}");
+
+        let reason = exit_reason::MSR_LOADING;
+        let loading = entry(no_rflags, Outcome::EntryFailed { reason, qualification: 1 });
+        let notes = loading.diagnose(&capabilities).notes();
+        assert!(matches!(notes[..], [Note::CauseUndecidable(_), Note::GotPast(check)] if check == rflags), "{notes:?}");
+
+        let unknown = entry(no_rflags, Outcome::fail_valid(28));
+        assert_eq!(unknown.diagnose(&capabilities).notes(), [Note::Unexplained]);
+    }
+}

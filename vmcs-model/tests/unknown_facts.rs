@@ -1,0 +1,87 @@
+//! What is not known of a processor is never taken for absent: a check that depends on it is undecidable.
+
+use vmcs_golden::{Sparse, corpus, profiles};
+use vmcs_model::capabilities::Facts;
+use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, baseline};
+
+/// The profile without one fact, for each fact that it has.
+fn without_each_fact(profile: &CpuProfile) -> Vec<(Facts, CpuProfile)> {
+    let msrs = CapabilityMsr::ALL.into_iter().map(|msr| {
+        let mut less = profile.clone();
+        less.set_msr(msr, MsrValue::Unknown);
+        (Facts::msr(msr), less)
+    });
+    let leaves = CpuidLeaf::ALL.into_iter().map(|leaf| {
+        let mut less = profile.clone();
+        less.forget_cpuid(leaf);
+        (Facts::cpuid(leaf), less)
+    });
+    msrs.chain(leaves).collect()
+}
+
+/// Says what a scene of the golden lines comes to on its processor, and compares that with what it comes to where one fact
+/// is not known: what is violated then is violated, what is violated is not held then, and every way to ask agrees.
+#[test]
+fn forgetting_a_fact_decides_nothing() {
+    let mut undecided = 0;
+    for line in corpus::lines() {
+        let scenes = [Some(&line.scene), line.neighbour.as_ref().map(|(scene, _)| scene)];
+        for scene in scenes.into_iter().flatten() {
+            let whole = profiles::by_name(scene.profile());
+            let capabilities = Capabilities::new(&whole);
+            let stage = scene.on(&capabilities);
+            let known = stage.attempt(&capabilities).on(&stage.vmcs, &stage.memory).verdict();
+            for (fact, less) in without_each_fact(&whole) {
+                let less = Capabilities::new(&less);
+                let entry = stage.attempt(&less).on(&stage.vmcs, &stage.memory);
+                let told = entry.verdict();
+                for check in told.violated.iter() {
+                    assert!(known.violated.contains(check), "{}: {check} is violated without {fact:?}", line.place);
+                }
+                for check in known.violated.iter() {
+                    let open = told.violated.contains(check) || told.undecidable.contains(check);
+                    assert!(open, "{}: {check} holds without {fact:?}", line.place);
+                }
+                for outcome in known.permitted.iter() {
+                    assert!(told.permits(&outcome), "{}: {outcome} is excluded without {fact:?}", line.place);
+                }
+                assert_eq!(entry.violations(), told.violated, "{}", line.place);
+                assert_eq!(entry.first_violation(), told.violated.iter().next(), "{}", line.place);
+                undecided += told.undecidable.iter().filter(|check| !known.undecidable.contains(*check)).count();
+            }
+        }
+    }
+    assert!(undecided > 5_000, "{undecided} answers are left open");
+}
+
+/// All VMX capability MSRs and no CPUID leaf: the plain image is entered, or it is not decided.
+#[test]
+fn the_plain_image_is_not_refused_without_cpuid() {
+    let mut profile = profiles::full();
+    CpuidLeaf::ALL.into_iter().for_each(|leaf| profile.forget_cpuid(leaf));
+    let capabilities = Capabilities::new(&profile);
+    let vmcs = baseline::plain_64bit(&capabilities);
+    let cpu = CpuState::host_64();
+    let memory = Sparse::default();
+    let entry = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &memory);
+    let verdict = entry.verdict();
+    assert!(verdict.violated.is_empty(), "{:?}", verdict.violated);
+    assert!(!verdict.undecidable.is_empty() && verdict.permits(&Outcome::Entered));
+    assert_eq!((entry.first_violation(), entry.violations().len()), (None, 0));
+}
+
+/// Memory that nobody knows is not taken for all ones, not even where every field and every fact is known.
+#[test]
+fn unknown_memory_decides_nothing() {
+    use vmcs_model::memory::UnknownMemory;
+    let capabilities = Capabilities::new(&profiles::full());
+    let mut vmcs = baseline::plain_64bit(&capabilities);
+    vmcs.set(vmcs_model::field::VMCS_LINK_POINTER, 0x5000);
+    let cpu = CpuState::host_64();
+    let entry = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &UnknownMemory);
+    assert_eq!((entry.first_violation(), entry.violations().len()), (None, 0));
+    let open: Vec<_> = entry.verdict().undecidable.iter().map(|check| check.info().id).collect();
+    assert_eq!(open, ["guest.link.revision", "guest.link.shadow-bit"]);
+}
