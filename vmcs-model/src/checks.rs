@@ -166,22 +166,15 @@ impl Sink for CheckSet {
     }
 }
 
-/// Tells `sink` of a violated check. Out of line, so that a valid image meets branches that are not taken.
-#[cold]
-#[inline(never)]
-fn report<S: Sink>(sink: &mut S, check: CheckId) -> ControlFlow<S::Break> {
-    sink.violated(check)
-}
-
-/// `gate`, which is seldom open: what it guards is put out of the way.
-#[inline]
-const fn seldom(gate: bool) -> bool {
+/// `condition`, which is seldom true: what depends on it is put out of the way.
+#[inline(always)]
+const fn seldom(condition: bool) -> bool {
     #[cold]
     const fn cold() {}
-    if gate {
+    if condition {
         cold();
     }
-    gate
+    condition
 }
 
 /// Bits 11:0 are 0.
@@ -225,23 +218,23 @@ macro_rules! checks {
     (
         $(#[doc = $doc:literal])+
         pub enum $section:ident, $phase:ident, sdm $number:literal $title:literal, fails $default:expr, |$c:ident|
-        $(unless $section_filter:expr,)?
-        $(when $guard:expr, $gate:literal $(, unless $filter:expr)? => {
+        $(unless $filter:expr,)?
+        $($([$often:ident])? $(when $guard:expr, $gate:literal => {
             $($(#[doc = $rule:literal])+ $name:ident $id:literal [$($field:ident),*] $(-> $failure:expr)? => $holds:expr;)+
-        })+
+        })+)then+
     ) => {
         $(#[doc = $doc])+
         #[doc = concat!("\n\nSDM ", $number, ", ", $title, ".")]
         #[allow(rustdoc::broken_intra_doc_links, reason = "rules name bits of MSRs as the SDM does, such as [56]")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
-        pub enum $section { $($($(#[doc = $rule])+ $name,)+)+ }
+        pub enum $section { $($($($(#[doc = $rule])+ $name,)+)+)+ }
 
         impl $section {
             /// The checks, in the order of the rows.
-            pub const ALL: &'static [Self] = &[$($(Self::$name),+),+];
+            pub const ALL: &'static [Self] = &[$($($(Self::$name),+),+),+];
             /// What each is, in the same order.
-            pub const INFO: &'static [$crate::checks::CheckInfo] = &[$($($crate::checks::CheckInfo {
+            pub const INFO: &'static [$crate::checks::CheckInfo] = &[$($($($crate::checks::CheckInfo {
                 id: $id,
                 rule: concat!($($rule),+).trim_ascii(),
                 gate: $gate,
@@ -250,22 +243,37 @@ macro_rules! checks {
                 fields: &[$($crate::field::$field.id()),*],
                 failure: { let all = [$default $(, $failure)?]; all[all.len() - 1] },
                 phase: $crate::checks::Phase::$phase,
-            }),+),+];
+            }),+),+),+];
 
-            /// Reports every violated check of the section. Inlined, so that a filter that is true costs no call.
+            /// Reports every violated check of the section.
             #[inline(always)]
             pub(crate) fn run<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
                 $c: &$crate::context::EntryContext<'_, R, M>,
                 sink: &mut S,
             ) -> core::ops::ControlFlow<S::Break> {
-                $(if !R::PARTIAL && $section_filter {
+                $(if !R::PARTIAL && $filter {
                     return core::ops::ControlFlow::Continue(());
                 })?
-                $(if $guard $(&& (R::PARTIAL || !$filter))? {
-                    $(if !$holds {
-                        $crate::checks::report(sink, Self::$name.into())?;
+                $(if $($crate::checks::$often)? ($($guard)|+) {
+                    $(if $guard && !($($holds)&&+) {
+                        return Self::report($c, sink);
                     })+
                 })+
+                core::ops::ControlFlow::Continue(())
+            }
+
+            /// Reports every violated check of the section, row by row.
+            #[cold]
+            #[inline(never)]
+            fn report<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
+                $c: &$crate::context::EntryContext<'_, R, M>,
+                sink: &mut S,
+            ) -> core::ops::ControlFlow<S::Break> {
+                $($(if $guard {
+                    $(if !$holds {
+                        sink.violated(Self::$name.into())?;
+                    })+
+                })+)+
                 core::ops::ControlFlow::Continue(())
             }
 
@@ -276,7 +284,7 @@ macro_rules! checks {
             ) -> bool {
                 let _ = $c;
                 match self {
-                    $($(Self::$name)|+ => $guard,)+
+                    $($($(Self::$name)|+ => $guard,)+)+
                 }
             }
 
@@ -286,7 +294,7 @@ macro_rules! checks {
                 $c: &$crate::context::EntryContext<'_, R, M>,
             ) -> bool {
                 match self {
-                    $($(Self::$name => $holds,)+)+
+                    $($($(Self::$name => $holds,)+)+)+
                 }
             }
         }

@@ -112,8 +112,6 @@ pub struct EntryContext<'a, R, M> {
     secondary_exit: SecondaryExit,
     entry: Entry,
     event: InterruptionInformation,
-    guest_pin: PinBased,
-    guest_secondary: Secondary,
     /// Something was met that is not known, or that the SDM leaves open.
     pub(crate) met: Cell<bool>,
     /// What the MSR-load area breaks, once that is judged.
@@ -133,9 +131,6 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
         };
         let exit: Exit = read(vmcs, PRIMARY_VM_EXIT_CONTROLS);
         let entry: Entry = read(vmcs, VM_ENTRY_CONTROLS);
-        let to_root = attempt.cpu.smm
-            && !entry.contains(Entry::ENTRY_TO_SMM)
-            && read(vmcs, EXECUTIVE_VMCS_POINTER) == attempt.cpu.vmxon_pointer;
         Self {
             vmcs,
             memory,
@@ -156,10 +151,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             },
             entry,
             event: read(vmcs, VM_ENTRY_INTERRUPTION_INFORMATION),
-            guest_pin: if to_root { PinBased::empty() } else { pin },
-            guest_secondary: if to_root { Secondary::empty() } else { secondary },
-            // The VM-execution controls of an executive VMCS are not known.
-            met: Cell::new(!R::PARTIAL && attempt.cpu.smm && !entry.contains(Entry::ENTRY_TO_SMM) && !to_root),
+            met: Cell::new(false),
             msr_loads: Cell::new(None),
         }
     }
@@ -329,11 +321,10 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The pin-based controls that the checks of the guest-state area go by, see [`Self::guest_secondary`].
     #[inline]
     pub fn guest_pin(&self) -> PinBased {
-        if R::PARTIAL && self.executive_controls() {
-            return self.guest_pin;
+        if self.cpu().smm && self.executive_controls() {
+            return if self.returns_to_root() { PinBased::empty() } else { self.pin };
         }
-        self.used(PIN_BASED_VM_EXECUTION_CONTROLS.id());
-        self.guest_pin
+        self.pin()
     }
 
     /// The secondary processor-based controls that the checks of the guest-state area go by.
@@ -343,14 +334,14 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// SDM 32.15.4.4, Checks on the Guest State Area.
     #[inline]
     pub fn guest_secondary(&self) -> Secondary {
-        if R::PARTIAL && self.executive_controls() {
-            return self.guest_secondary;
+        if self.cpu().smm && self.executive_controls() {
+            return if self.returns_to_root() { Secondary::empty() } else { self.secondary };
         }
-        self.secondary();
-        self.guest_secondary
+        self.secondary()
     }
 
     /// The checks of the guest-state area do not go by the controls of this VMCS.
+    #[cold]
     fn executive_controls(&self) -> bool {
         if !self.returns_from_smm() {
             return false;
@@ -364,7 +355,8 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// An event is injected and has that type.
     #[inline]
     pub fn injects(&self, event_type: u8) -> bool {
-        self.event().valid() && self.event().event_type() == event_type
+        const VALID: u32 = 1 << 31;
+        self.event().into_bits() & (VALID | 7 << 8) == VALID | u32::from(event_type) << 8
     }
 
     /// “unrestricted guest” is 1.

@@ -189,8 +189,9 @@ impl Rflags {
 #[inline]
 pub const fn pat_valid(pat: u64) -> bool {
     const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
-    // Types 2 and 3 are reserved: bit 1 needs bit 2.
-    pat & (EACH_BYTE * 0xF8) == 0 && (pat >> 1 & !(pat >> 2)) & EACH_BYTE == 0
+    // With bit 2 inverted the types are 0 to 5: two more, and they still fit three bits.
+    let types = pat ^ (EACH_BYTE * 4);
+    (types | types.wrapping_add(EACH_BYTE * 2)) & (EACH_BYTE * 0xF8) == 0
 }
 
 /// Bit 13 of IA32_DEBUGCTL, uncore PMI, which processors have or reserve without enumerating it.

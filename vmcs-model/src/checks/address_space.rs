@@ -1,21 +1,17 @@
 //! Checks related to the address-space sizes of host and guest.
 
 use super::{Failure, checks};
-use crate::context::EntryContext;
 use crate::controls::Exit;
 use crate::field;
-use crate::memory::ReadMemory;
 use crate::outcome::Outcome;
 use crate::profile::CpuidLeaf;
 use crate::registers::{Cr4, Efer};
-use crate::vmcs::ReadFields;
 
 checks! {
     /// Checks related to address-space size. The SDM does not say which error they lead to: they look at controls
     /// (error 7) and at the host-state area (error 8), and both kinds come in any order. Implementations give 8.
     pub enum AddressSpaceCheck, ControlsAndHost, sdm "27.2.4" "Checks Related to Address-Space Size",
         fails Failure::valid(8).or(Outcome::fail_valid(7)), |c|
-    unless usual(c),
     when !c.cpu().efer.contains(Efer::LMA), "IA32_EFER.LMA is 0 at the time of VM entry" => {
         /// “IA-32e mode guest” is 0.
         LegacyGuest "as.legacy.guest-not-ia32e" [VM_ENTRY_CONTROLS] => !c.ia32e_guest();
@@ -26,6 +22,7 @@ checks! {
         /// “host address-space size” is 1.
         LongModeHost "as.longmode.host-64" [PRIMARY_VM_EXIT_CONTROLS] => c.host_64();
     }
+    then
     when !c.host_64(), "“host address-space size” is 0" => {
         /// “IA-32e mode guest” is 0.
         Host32Guest "as.host32.guest-not-ia32e" [VM_ENTRY_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] => !c.ia32e_guest();
@@ -42,6 +39,7 @@ checks! {
         /// Bits 63:32 of SSP are 0.
         Host32Ssp "as.host32.ssp-high" [HOST_SSP, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_SSP) >> 32 == 0;
     }
+    then
     when c.host_64(), "“host address-space size” is 1" => {
         /// CR4.PAE is 1.
         Host64Pae "as.host64.pae" [HOST_CR4, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_CR4).contains(Cr4::PAE);
@@ -50,6 +48,7 @@ checks! {
         Host64Rip "as.host64.rip-canonical" [HOST_RIP, HOST_CR4, PRIMARY_VM_EXIT_CONTROLS] =>
             canonical_by_la57(c.get(field::HOST_RIP), c.get(field::HOST_CR4));
     }
+    then
     when c.host_64() && c.exit().contains(Exit::LOAD_CET_STATE), "“host address-space size” and “load CET state” (exit) are 1" => {
         /// IA32_S_CET is canonical.
         Host64SCet "as.host64.s-cet-canonical" [HOST_IA32_S_CET, PRIMARY_VM_EXIT_CONTROLS] => c.canonical(c.get(field::HOST_IA32_S_CET));
@@ -65,17 +64,6 @@ checks! {
         /// “IA-32e mode guest” and “host address-space size” are 0. The processor does not allow the 1-settings either.
         NoIntel64 "as.no-intel64" [VM_ENTRY_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] => !c.ia32e_guest() && !c.host_64();
     }
-}
-
-/// Host and processor are in 64-bit mode, and the host has no CET state to load.
-#[inline]
-fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    let has = c.attempt().capabilities;
-    c.cpu().efer.contains(Efer::LMA)
-        && c.exit() & (Exit::HOST_ADDRESS_SPACE_SIZE | Exit::LOAD_CET_STATE) == Exit::HOST_ADDRESS_SPACE_SIZE
-        && has.intel_64()
-        && c.get(field::HOST_CR4).contains(Cr4::PAE)
-        && canonical_by_la57(c.get(field::HOST_RIP), c.get(field::HOST_CR4))
 }
 
 /// Whether the address is canonical with the paging that `cr4` selects in IA-32e mode.

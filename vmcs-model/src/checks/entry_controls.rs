@@ -4,7 +4,6 @@ use super::{Failure, checks, msr_area_last_byte};
 use crate::context::EntryContext;
 use crate::controls::{Entry, Primary};
 use crate::field::{self, FieldValue};
-use crate::formats::InterruptionInformation;
 use crate::formats::event_type::{
     HARDWARE_EXCEPTION, NMI, OTHER_EVENT, PRIVILEGED_SOFTWARE_EXCEPTION, RESERVED, SOFTWARE_EXCEPTION,
     SOFTWARE_INTERRUPT,
@@ -45,7 +44,7 @@ checks! {
         LoadLastByte "ctl.entry-msr-load.last-byte-width" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT] =>
             msr_area_last_byte(c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS), c.get(field::VM_ENTRY_MSR_LOAD_COUNT)).is_some_and(|last| c.address_fits(last));
     }
-    when c.event().valid(), "an event is injected", unless common_event(c) => {
+    when c.event().valid(), "an event is injected" => {
         /// The event type is not 1, which is reserved.
         InjectReservedType "ctl.inject.type-1" [VM_ENTRY_INTERRUPTION_INFORMATION] =>
             c.event().event_type() != RESERVED;
@@ -120,20 +119,6 @@ checks! {
             [VM_ENTRY_INSTRUCTION_LENGTH, VM_ENTRY_INTERRUPTION_INFORMATION, GUEST_CR4] =>
             !injects_fred_call(c) || c.get(field::VM_ENTRY_INSTRUCTION_LENGTH) <= 15;
     }
-}
-
-/// An external interrupt, or a hardware exception that pushes an error code and does so in protected mode.
-#[inline]
-fn common_event<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    const EXTERNAL_INTERRUPT: InterruptionInformation = InterruptionInformation::new().with_valid(true);
-    const EXCEPTION: InterruptionInformation =
-        EXTERNAL_INTERRUPT.with_event_type(HARDWARE_EXCEPTION).with_deliver_error_code(true);
-    let kind = c.event().with_vector(0);
-    kind == EXTERNAL_INTERRUPT
-        || kind == EXCEPTION
-            && pushes_error_code(c.event().vector())
-            && c.get(field::GUEST_CR0).contains(Cr0::PE)
-            && c.get(field::VM_ENTRY_EXCEPTION_ERROR_CODE) >> 16 == 0
 }
 
 /// Hardware exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC.

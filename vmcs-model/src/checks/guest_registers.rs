@@ -1,6 +1,6 @@
 //! Checks on the control registers, debug registers and MSRs of the guest-state area.
 
-use super::host_registers::{FRED_CONFIG_RESERVED, UNCHECKED_CR0, control_registers_allowed, efer_allowed};
+use super::host_registers::{FRED_CONFIG_RESERVED, UNCHECKED_CR0};
 use super::{Failure, checks};
 use crate::capabilities::Reserved;
 use crate::context::EntryContext;
@@ -15,7 +15,6 @@ use crate::vmcs::ReadFields;
 checks! {
     /// Checks on guest control registers, debug registers and MSRs.
     pub enum GuestRegisterCheck, GuestState, sdm "27.3.1.1" "Checks on Guest Control Registers, Debug Registers, and MSRs", fails Failure::guest_state(0), |c|
-    unless usual(c),
     when true, "" => {
         /// Every bit of CR0 that is fixed to 1 in VMX operation is 1. PE and PG are exempt if “unrestricted guest” is 1; NW
         /// and CD are not checked.
@@ -73,6 +72,7 @@ checks! {
         /// IA32_SYSENTER_EIP is canonical.
         SysenterEip "guest.sysenter-eip.canonical" [GUEST_IA32_SYSENTER_EIP] => c.canonical(c.get(field::GUEST_IA32_SYSENTER_EIP));
     }
+    then
     when c.entry().contains(Entry::LOAD_CET_STATE), "“load CET state” (entry) is 1" => {
         /// IA32_S_CET is canonical. The SDM lists the check; implementers of the architecture have said that processors do
         /// not make it.
@@ -94,6 +94,7 @@ checks! {
         PerfGlobalCtrl "guest.perf-global-ctrl.reserved" [GUEST_IA32_PERF_GLOBAL_CTRL, VM_ENTRY_CONTROLS] =>
             c.perf_global_ctrl_valid(c.get(field::GUEST_IA32_PERF_GLOBAL_CTRL));
     }
+    then
     when c.entry().contains(Entry::LOAD_IA32_PAT), "“load IA32_PAT” (entry) is 1" => {
         /// Each byte of IA32_PAT is 0 (UC), 1 (WC), 4 (WT), 5 (WP), 6 (WB) or 7 (UC-).
         Pat "guest.pat.valid" [GUEST_IA32_PAT, VM_ENTRY_CONTROLS] => pat_valid(c.get(field::GUEST_IA32_PAT));
@@ -109,6 +110,7 @@ checks! {
             !c.get(field::GUEST_CR0).contains(Cr0::PG)
                 || c.get(field::GUEST_IA32_EFER).contains(Efer::LME) == c.get(field::GUEST_IA32_EFER).contains(Efer::LMA);
     }
+    then
     when c.entry().contains(Entry::LOAD_IA32_BNDCFGS), "“load IA32_BNDCFGS” is 1" => {
         /// Bits 11:2 of IA32_BNDCFGS are 0.
         BndcfgsReserved "guest.bndcfgs.reserved" [GUEST_IA32_BNDCFGS, VM_ENTRY_CONTROLS] => c.get(field::GUEST_IA32_BNDCFGS) & 0xFFC == 0;
@@ -159,32 +161,6 @@ checks! {
         SpecCtrl "guest.spec-ctrl.reserved" [GUEST_IA32_SPEC_CTRL, VM_ENTRY_CONTROLS] =>
             c.spec_ctrl_valid(c.get(field::GUEST_IA32_SPEC_CTRL));
     }
-}
-
-/// The guest uses paging, of all MSRs only IA32_DEBUGCTL, IA32_PAT and IA32_EFER are loaded, and every register is good.
-#[inline]
-fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    const RARE: Entry = Entry::LOAD_IA32_PERF_GLOBAL_CTRL
-        .union(Entry::LOAD_IA32_BNDCFGS)
-        .union(Entry::LOAD_IA32_RTIT_CTL)
-        .union(Entry::LOAD_UINV)
-        .union(Entry::LOAD_CET_STATE)
-        .union(Entry::LOAD_GUEST_IA32_LBR_CTL)
-        .union(Entry::LOAD_PKRS)
-        .union(Entry::LOAD_FRED)
-        .union(Entry::LOAD_IA32_SPEC_CTRL);
-    let (has, entry, long) = (c.attempt().capabilities, c.entry(), c.ia32e_guest());
-    let (cr0, cr4) = (c.get(field::GUEST_CR0), c.get(field::GUEST_CR4));
-    !entry.intersects(RARE)
-        && cr0.contains(Cr0::PE | Cr0::PG)
-        && control_registers_allowed(has, cr0, cr4)
-        && (if long { cr4.contains(Cr4::PAE) } else { !cr4.intersects(Cr4::PCIDE | Cr4::FRED) })
-        && c.get(field::GUEST_CR3) & has.reserved.cr3.certain == 0
-        && c.all_canonical([field::GUEST_IA32_SYSENTER_ESP, field::GUEST_IA32_SYSENTER_EIP])
-        && (!entry.contains(Entry::LOAD_DEBUG_CONTROLS)
-            || c.get(field::GUEST_IA32_DEBUGCTL) & has.reserved.debugctl.certain | c.get(field::GUEST_DR7) >> 32 == 0)
-        && (!entry.contains(Entry::LOAD_IA32_PAT) || pat_valid(c.get(field::GUEST_IA32_PAT)))
-        && (!entry.contains(Entry::LOAD_IA32_EFER) || efer_allowed(has, c.get(field::GUEST_IA32_EFER), long))
 }
 
 #[inline]

@@ -24,12 +24,14 @@ checks! {
         RipUpper "guest.rip.upper-identical" [GUEST_RIP, GUEST_CS_ACCESS_RIGHTS, VM_ENTRY_CONTROLS] =>
             c.upper_identical(c.get(field::GUEST_RIP));
     }
+    then
     when true, "" => {
         /// Bits 63:22, 15, 5 and 3 of RFLAGS are 0.
         RflagsReserved "guest.rflags.reserved-zero" [GUEST_RFLAGS] => c.get(field::GUEST_RFLAGS).bits() & RFLAGS_RESERVED == 0;
         /// Bit 1 of RFLAGS is 1.
         RflagsFixed1 "guest.rflags.bit1" [GUEST_RFLAGS] => c.get(field::GUEST_RFLAGS).contains(Rflags::FIXED1);
     }
+    then
     when c.get(field::GUEST_RFLAGS).contains(Rflags::VM), "the guest will be virtual-8086" => {
         /// “IA-32e mode guest” is 0.
         VmIa32e "guest.rflags.vm-ia32e" [GUEST_RFLAGS, VM_ENTRY_CONTROLS] => !c.ia32e_guest();

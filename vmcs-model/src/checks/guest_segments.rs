@@ -192,43 +192,65 @@ checks! {
 
 /// Protected mode without FRED, CS holds code, SS, DS, ES, FS and GS hold writable data or are not usable, all of them
 /// flat, TR is a small busy TSS, and LDTR is not usable.
-#[inline]
+#[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    const DPL: u32 = 3 << 5;
     const LONG: u32 = 1 << 13;
     const BIG: u32 = 1 << 14;
-    const GRANULAR: u32 = 1 << 15;
-    const FLAT_CODE: u32 = GRANULAR | PRESENT | CODE_OR_DATA | CODE | ACCESSED;
-    const FLAT_DATA: u32 = GRANULAR | PRESENT | CODE_OR_DATA | WRITABLE | ACCESSED;
-    const BUSY_TASK: u32 = PRESENT | 11;
-    // Bits whose values do not matter: AVL, L, D/B and DPL, and C and R of code, E of data.
-    const IGNORED: u32 = 7 << 12 | DPL;
-    let flat =
-        |s: &Segment, rights: u32, ignored: u32| (c.get(s.rights).into_bits() ^ rights) & !ignored | !c.get(s.limit);
-    let data = |s: &Segment| flat(s, FLAT_DATA, IGNORED | UNUSABLE | 1 << 2) & usable_mask(c.get(s.rights));
-    let segments = flat(&CS, FLAT_CODE, IGNORED | 0b110) | data(&SS) | data(&DS) | data(&ES) | data(&FS) | data(&GS);
-    let task = (tr(c).into_bits() ^ BUSY_TASK) & !IGNORED | c.get(field::GUEST_TR_LIMIT) >> 20;
-    let low_bases = c.get(CS.base) | c.get(SS.base) | c.get(DS.base) | c.get(ES.base);
     let (cs, ss) = (cs(c), ss(c));
-    segments | task == 0
-        && low_bases >> 32 == 0
+    let high = |segment: Segment| c.get(segment.base) >> 32;
+    let task = (tr(c).into_bits() ^ BUSY_TASK) & !ANY | c.get(field::GUEST_TR_LIMIT) >> 20;
+    // Four of the registers lie side by side and come first, so that the compiler looks at them at once.
+    let not_flat = data(c, &SS) | data(c, &DS) | data(c, &FS) | data(c, &GS) | data(c, &ES);
+    not_flat | differs(c, &CS, FLAT_CODE, ANY | CONFORMING | READABLE) | task == 0
+        && high(CS) | high(SS) | high(DS) | high(ES) == 0
+        && ldtr(c).unusable()
         && c.all_canonical([field::GUEST_TR_BASE, field::GUEST_FS_BASE, field::GUEST_GS_BASE])
         && cs.dpl() == ss.dpl()
         && cs.into_bits() & (LONG | BIG) != LONG | BIG
         && !c.get(field::GUEST_TR_SELECTOR).ti()
-        && ldtr(c).unusable()
         && c.get(field::GUEST_CR0).contains(Cr0::PE)
         && !c.get(field::GUEST_CR4).contains(Cr4::FRED)
         && !virtual_8086(c)
         && (unrestricted(c) || privileges_match(c))
 }
 
+/// AVL, L, D/B and DPL.
+const ANY: u32 = 7 << 12 | 3 << 5;
+const FLAT_CODE: u32 = GRANULAR | PRESENT | CODE_OR_DATA | CODE | ACCESSED;
+const FLAT_DATA: u32 = GRANULAR | PRESENT | CODE_OR_DATA | WRITABLE | ACCESSED;
+const BUSY_TASK: u32 = PRESENT | 11;
+
+/// What in a register is not as in a flat one with those rights, whatever `ignored` bits are.
+#[inline(always)]
+fn differs<R: ReadFields, M: ReadMemory>(
+    c: &EntryContext<'_, R, M>,
+    segment: &Segment,
+    rights: u32,
+    ignored: u32,
+) -> u32 {
+    (c.get(segment.rights).into_bits() ^ rights) & !ignored | !c.get(segment.limit)
+}
+
+/// What in a usable register is not as in a flat one that holds writable data.
+#[inline(always)]
+fn data<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segment) -> u32 {
+    differs(c, segment, FLAT_DATA, ANY | UNUSABLE | EXPANDS_DOWN) & usable_mask(c.get(segment.rights))
+}
+
 /// What “unrestricted guest” lifts: privilege levels agree.
+#[inline(always)]
 fn privileges_match<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let rpl = c.get(field::GUEST_SS_SELECTOR).rpl();
-    rpl == c.get(field::GUEST_CS_SELECTOR).rpl()
-        && rpl == ss(c).dpl()
-        && [DS, ES, FS, GS].iter().all(|segment| data_dpl_valid(c, segment))
+    rpl == c.get(field::GUEST_CS_SELECTOR).rpl() && rpl == ss(c).dpl() && 
+        (below_rpl(c, &SS) | below_rpl(c, &DS) | below_rpl(c, &FS) | below_rpl(c, &GS) | below_rpl(c, &ES)) >> 31 == 0
+}
+
+/// Bit 31 where DPL of a usable register is below RPL.
+#[inline(always)]
+fn below_rpl<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segment) -> u32 {
+    let rights = c.get(segment.rights);
+    let rpl = u32::from(c.get(segment.selector).into_bits() & 3);
+    (rights.into_bits() & 3 << 5).wrapping_sub(rpl << 5) & usable_mask(rights)
 }
 
 /// The fields of one segment register.
@@ -282,9 +304,12 @@ const OTHERS: [Segment; 5] = [SS, DS, ES, FS, GS];
 const ACCESSED: u32 = 1 << 0;
 const READABLE: u32 = 1 << 1;
 const WRITABLE: u32 = 1 << 1;
+const CONFORMING: u32 = 1 << 2;
+const EXPANDS_DOWN: u32 = 1 << 2;
 const CODE: u32 = 1 << 3;
 const CODE_OR_DATA: u32 = 1 << 4;
 const PRESENT: u32 = 1 << 7;
+const GRANULAR: u32 = 1 << 15;
 const UNUSABLE: u32 = 1 << 16;
 const RESERVED_11_8: u32 = 0xF00;
 const RESERVED_31_17: u32 = 0xFFFE_0000;

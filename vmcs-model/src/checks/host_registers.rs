@@ -1,7 +1,7 @@
 //! Checks on the control registers, MSRs and SSP of the host-state area.
 
 use super::{Failure, checks};
-use crate::capabilities::{Capabilities, Reserved, ReservedBits};
+use crate::capabilities::{Reserved, ReservedBits};
 use crate::context::EntryContext;
 use crate::controls::{Exit, SecondaryExit};
 use crate::field;
@@ -13,7 +13,6 @@ use crate::vmcs::ReadFields;
 checks! {
     /// Checks on host control registers, MSRs and SSP.
     pub enum HostRegisterCheck, ControlsAndHost, sdm "27.2.2" "Checks on Host Control Registers, MSRs, and SSP", fails Failure::valid(8), |c|
-    unless usual(c),
     when true, "" => {
         /// Every bit of CR0 that is fixed to 1 in VMX operation is 1, PE and PG included: “unrestricted guest” does not
         /// relax the host's. NW and CD are not checked.
@@ -43,11 +42,13 @@ checks! {
         SysenterEip "host.sysenter-eip.canonical" [HOST_IA32_SYSENTER_EIP] =>
             c.canonical(c.get(field::HOST_IA32_SYSENTER_EIP));
     }
+    then
     when c.exit().contains(Exit::LOAD_IA32_PERF_GLOBAL_CTRL), "“load IA32_PERF_GLOBAL_CTRL” (exit) is 1" => {
         /// The reserved bits of IA32_PERF_GLOBAL_CTRL, those of counters that do not exist, are 0.
         PerfGlobalCtrl "host.perf-global-ctrl.reserved" [HOST_IA32_PERF_GLOBAL_CTRL, PRIMARY_VM_EXIT_CONTROLS] =>
             c.perf_global_ctrl_valid(c.get(field::HOST_IA32_PERF_GLOBAL_CTRL));
     }
+    then
     when c.exit().contains(Exit::LOAD_IA32_PAT), "“load IA32_PAT” (exit) is 1" => {
         /// Each byte of IA32_PAT is 0 (UC), 1 (WC), 4 (WT), 5 (WP), 6 (WB) or 7 (UC-).
         Pat "host.pat.valid" [HOST_IA32_PAT, PRIMARY_VM_EXIT_CONTROLS] => pat_valid(c.get(field::HOST_IA32_PAT));
@@ -61,6 +62,7 @@ checks! {
             c.get(field::HOST_IA32_EFER) & (Efer::LMA | Efer::LME)
                 == if c.host_64() { Efer::LMA | Efer::LME } else { Efer::empty() };
     }
+    then
     when c.exit().contains(Exit::LOAD_CET_STATE), "“load CET state” (exit) is 1" => {
         /// The reserved bits of IA32_S_CET are 0: 9:6, and those of shadow stacks or indirect-branch tracking where the
         /// processor lacks one of the two.
@@ -101,39 +103,6 @@ checks! {
         SpecCtrl "host.spec-ctrl.reserved" [HOST_IA32_SPEC_CTRL, SECONDARY_VM_EXIT_CONTROLS] =>
             c.spec_ctrl_valid(c.get(field::HOST_IA32_SPEC_CTRL));
     }
-}
-
-/// Of all MSRs only IA32_PAT and IA32_EFER are loaded, and every register is good.
-#[inline]
-fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    const RARE: Exit = Exit::LOAD_IA32_PERF_GLOBAL_CTRL
-        .union(Exit::LOAD_CET_STATE)
-        .union(Exit::LOAD_PKRS)
-        .union(Exit::ACTIVATE_SECONDARY_CONTROLS);
-    let (has, exit) = (c.attempt().capabilities, c.exit());
-    let (cr0, cr4) = (c.get(field::HOST_CR0), c.get(field::HOST_CR4));
-    !exit.intersects(RARE)
-        && control_registers_allowed(has, cr0, cr4)
-        && c.get(field::HOST_CR3) & has.reserved.cr3.certain == 0
-        && c.all_canonical([field::HOST_IA32_SYSENTER_ESP, field::HOST_IA32_SYSENTER_EIP])
-        && (!exit.contains(Exit::LOAD_IA32_PAT) || pat_valid(c.get(field::HOST_IA32_PAT)))
-        && (!exit.contains(Exit::LOAD_IA32_EFER) || efer_allowed(has, c.get(field::HOST_IA32_EFER), c.host_64()))
-}
-
-/// CR0 and CR4 pass the checks that guest and host have in common.
-#[inline]
-pub(super) fn control_registers_allowed(has: &Capabilities, cr0: Cr0, cr4: Cr4) -> bool {
-    let cr0_bad = has.cr0.missing((cr0 | UNCHECKED_CR0).bits()) | has.cr0.forbidden((cr0 - UNCHECKED_CR0).bits());
-    let cr4_bad = has.cr4.missing(cr4.bits()) | has.cr4.forbidden(cr4.bits());
-    cr0_bad | cr4_bad == 0 && (!cr4.contains(Cr4::CET) || cr0.contains(Cr0::WP))
-}
-
-/// Nothing reserved in IA32_EFER, and LMA and LME as the mode has it.
-#[inline]
-pub(super) fn efer_allowed(has: &Capabilities, efer: Efer, long: bool) -> bool {
-    let mode = Efer::LMA | Efer::LME;
-    let expected = if long { mode } else { Efer::empty() };
-    efer.bits() & has.reserved.efer.certain | (efer ^ expected).bits() & mode.bits() == 0
 }
 
 /// Bits of CR0 that no check of a VM entry looks at.

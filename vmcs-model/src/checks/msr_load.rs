@@ -20,7 +20,8 @@ checks! {
     /// cannot be loaded ends the VM entry, and its number, counted from 1, is the exit qualification. Only the rules that
     /// this entry breaks count as violated.
     pub enum MsrLoadCheck, MsrLoading, sdm "27.4" "Loading MSRs", fails Failure::new(msr_failure(0)), |c|
-    when c.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0, "the VM-entry MSR-load count is not 0", unless usual(c) => {
+    unless usual(c),
+    when c.get(field::VM_ENTRY_MSR_LOAD_COUNT) != 0, "the VM-entry MSR-load count is not 0" => {
         /// Bits 63:32 of the first qword of an entry are 0.
         Reserved "msrload.reserved-63-32" [VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT, GUEST_CR0, VM_ENTRY_CONTROLS, GUEST_IA32_RTIT_CTL] => keeps(c, Rules::RESERVED);
         /// An entry does not name IA32_FS_BASE (C0000100H) or IA32_GS_BASE (C0000101H).
@@ -95,7 +96,7 @@ const fn recommended_maximum(has: &Capabilities) -> u32 {
 }
 
 /// A short list of MSRs that the processor has and that take the values, as [`loads_simply`] tells.
-#[inline]
+#[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     /// The recommended maximum is no less.
     const SHORT: u32 = 512;

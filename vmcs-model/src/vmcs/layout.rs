@@ -1,20 +1,24 @@
-//! Where a [`Vmcs`](super::Vmcs) holds each field: an array for each width, and in each array the near fields first.
+//! Where a [`Vmcs`](super::Vmcs) holds each field: in an array of qwords or in one of dwords.
 //!
-//! Near are the fields that the checks of an ordinary entry read. They fill nine cache lines of twenty-one, so that
-//! judging an image that is far away in memory waits for these alone.
+//! Near are the fields that the checks of an ordinary entry read. They come last among the qwords and first among the
+//! dwords. As the dwords follow the qwords, the near fields lie side by side, and fill eight cache lines: judging an image
+//! that is far away in memory waits for these alone.
 
+use core::ops::Range;
+
+use super::LINE;
 use crate::checks::CheckId;
 use crate::field::{self, FIELD_COUNT, FIELDS, FieldId, FieldSet, Width};
 
 /// The array that holds a field, and the index there.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    /// A 16-bit field.
-    Word(u8),
-    /// A 32-bit field.
-    Dword(u8),
-    /// A 64-bit field, or one of natural width.
+    /// Of a 64-bit field, or of one of natural width, among the qwords.
     Qword(u8),
+    /// Of a 32-bit field, among the dwords.
+    Dword(u8),
+    /// Of a 16-bit field, which has a dword of its own.
+    Word(u8),
 }
 
 impl Place {
@@ -25,21 +29,23 @@ impl Place {
     }
 }
 
-/// How many values an array has.
+/// How long an array is.
 #[derive(Clone, Copy)]
 pub(super) struct Length {
-    /// All of them.
     pub(super) all: usize,
-    /// The near ones, which come first.
-    pub(super) near: usize,
+    near_from: usize,
+    near_to: usize,
 }
 
-/// 16-bit fields.
-pub(super) const WORDS: Length = LAYOUT.lengths[0];
-/// 32-bit fields.
-pub(super) const DWORDS: Length = LAYOUT.lengths[1];
-/// 64-bit fields and those of natural width.
-pub(super) const QWORDS: Length = LAYOUT.lengths[2];
+impl Length {
+    /// Where the near fields are.
+    pub(super) const fn near(&self) -> Range<usize> {
+        self.near_from..self.near_to
+    }
+}
+
+pub(super) const QWORDS: Length = LAYOUT.qwords;
+pub(super) const DWORDS: Length = LAYOUT.dwords;
 
 /// Fields that are not in every processor, but in general use.
 const IN_GENERAL_USE: [FieldId; 11] = [
@@ -56,7 +62,18 @@ const IN_GENERAL_USE: [FieldId; 11] = [
     field::HOST_IA32_EFER.id(),
 ];
 
-/// What a check names and every processor has, and what is in general use.
+/// Fields that every processor has and that checks read in seldom cases only.
+const SELDOM_READ: [FieldId; 7] = [
+    field::IO_BITMAP_A_ADDRESS.id(),
+    field::IO_BITMAP_B_ADDRESS.id(),
+    field::EXECUTIVE_VMCS_POINTER.id(),
+    field::VM_ENTRY_INSTRUCTION_LENGTH.id(),
+    field::GUEST_LDTR_SELECTOR.id(),
+    field::GUEST_LDTR_BASE.id(),
+    field::GUEST_LDTR_LIMIT.id(),
+];
+
+/// What a check names and every processor has, but for what is seldom read, and what is in general use.
 const NEAR: FieldSet = {
     let mut near = FieldSet::EMPTY;
     let mut check = 0;
@@ -64,7 +81,7 @@ const NEAR: FieldSet = {
         let fields = CheckId::ALL[check].info().fields;
         let mut i = 0;
         while i < fields.len() {
-            if fields[i].info().exists_if.is_empty() {
+            if fields[i].info().exists_if.is_empty() && !contains(&SELDOM_READ, fields[i]) {
                 near.insert(fields[i]);
             }
             i += 1;
@@ -79,37 +96,57 @@ const NEAR: FieldSet = {
     near
 };
 
+const fn contains(fields: &[FieldId], field: FieldId) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if fields[i].index() == field.index() {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
 struct Layout {
     /// By [`FieldId::index`]; every value of its type has an element, so that no look-up needs a bounds check.
     places: [Place; 256],
-    lengths: [Length; 3],
+    qwords: Length,
+    dwords: Length,
 }
 
 const LAYOUT: &Layout = &{
-    let mut layout = Layout { places: [Place::Word(0); 256], lengths: [Length { all: 0, near: 0 }; 3] };
-    layout.append(true);
-    layout.append(false);
+    let none = Length { all: 0, near_from: 0, near_to: 0 };
+    let mut layout = Layout { places: [Place::Word(0); 256], qwords: none, dwords: none };
+    layout.append(true, false);
+    layout.dwords.near_to = layout.dwords.all;
+    layout.append(false, false);
+    layout.append(false, true);
+    // The near qwords begin with a cache line.
+    layout.qwords.near_from = layout.qwords.all.next_multiple_of(LINE / 8);
+    layout.qwords.all = layout.qwords.near_from;
+    layout.append(true, true);
+    layout.qwords.near_to = layout.qwords.all;
     layout
 };
 
 impl Layout {
-    /// Gives the next places to the fields that are near, or to those that are not.
-    const fn append(&mut self, near: bool) {
+    /// Gives the next places to the fields that are near, or to those that are not; those with a qword, or those with a
+    /// dword.
+    const fn append(&mut self, near: bool, qwords: bool) {
+        let length = if qwords { &mut self.qwords.all } else { &mut self.dwords.all };
         let mut i = 0;
         while i < FIELD_COUNT {
             let info = &FIELDS[i];
-            if NEAR.contains(info.id) == near {
-                let array = match info.width() {
-                    Width::Bits16 => 0,
-                    Width::Bits32 => 1,
-                    Width::Bits64 | Width::Natural => 2,
-                };
-                let length = &mut self.lengths[array];
-                #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
-                let next = length.all as u8;
-                length.all += 1;
-                length.near += near as usize;
-                self.places[i] = [Place::Word(next), Place::Dword(next), Place::Qword(next)][array];
+            #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
+            let next = *length as u8;
+            let place = match info.width() {
+                Width::Bits16 => Place::Word(next),
+                Width::Bits32 => Place::Dword(next),
+                Width::Bits64 | Width::Natural => Place::Qword(next),
+            };
+            if NEAR.contains(info.id) == near && matches!(place, Place::Qword(_)) == qwords {
+                self.places[i] = place;
+                *length += 1;
             }
             i += 1;
         }
