@@ -166,17 +166,6 @@ impl Sink for CheckSet {
     }
 }
 
-/// `condition`, which is seldom true: what depends on it is put out of the way.
-#[inline(always)]
-const fn seldom(condition: bool) -> bool {
-    #[cold]
-    const fn cold() {}
-    if condition {
-        cold();
-    }
-    condition
-}
-
 /// Bits 11:0 are 0.
 #[inline]
 const fn aligned_4k(address: u64) -> bool {

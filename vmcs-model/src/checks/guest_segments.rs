@@ -241,8 +241,10 @@ fn data<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segm
 #[inline(always)]
 fn privileges_match<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let rpl = c.get(field::GUEST_SS_SELECTOR).rpl();
-    rpl == c.get(field::GUEST_CS_SELECTOR).rpl() && rpl == ss(c).dpl() && 
-        (below_rpl(c, &SS) | below_rpl(c, &DS) | below_rpl(c, &FS) | below_rpl(c, &GS) | below_rpl(c, &ES)) >> 31 == 0
+    rpl == c.get(field::GUEST_CS_SELECTOR).rpl()
+        && rpl == ss(c).dpl()
+        && (below_rpl(c, &SS) | below_rpl(c, &DS) | below_rpl(c, &FS) | below_rpl(c, &GS) | below_rpl(c, &ES)) >> 31
+            == 0
 }
 
 /// Bit 31 where DPL of a usable register is below RPL.
