@@ -85,3 +85,22 @@ fn unknown_memory_decides_nothing() {
     let open: Vec<_> = entry.verdict().undecidable.iter().map(|check| check.info().id).collect();
     assert_eq!(open, ["guest.link.revision", "guest.link.shadow-bit"]);
 }
+
+/// An MSR-load area whose first entry lies in a hole: what the second one breaks may not count, whichever way it is asked.
+#[test]
+fn what_follows_an_entry_that_is_not_known_is_not_decided() {
+    struct Hole;
+    impl vmcs_model::ReadMemory for Hole {
+        fn read_u32(&self, address: u64) -> Option<u32> {
+            (address >= 0x6010).then_some(u32::MAX)
+        }
+    }
+    let capabilities = Capabilities::new(&profiles::full());
+    let mut vmcs = baseline::plain_64bit(&capabilities);
+    vmcs.set(vmcs_model::field::VM_ENTRY_MSR_LOAD_ADDRESS, 0x6000);
+    vmcs.set(vmcs_model::field::VM_ENTRY_MSR_LOAD_COUNT, 2);
+    let cpu = CpuState::host_64();
+    let entry = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &Hole);
+    assert_eq!((entry.first_violation(), entry.violations().len()), (None, 0));
+    assert!(entry.verdict().undecidable.len() >= 2);
+}

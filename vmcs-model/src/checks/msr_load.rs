@@ -143,7 +143,8 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
                 loads.broken |= broken;
                 loads.open |= open;
             }
-            doubtful |= R::PARTIAL && (open.is_all() || !open.is_empty() && self.unknown_state().is_some());
+            // An entry of which everything is open lies in memory that is not known.
+            doubtful |= open.is_all() || R::PARTIAL && !open.is_empty() && self.unknown_state().is_some();
         });
         let misc = Facts::msr(CapabilityMsr::Misc);
         if let AfterEntries::Undefined { machine_check, .. } = after
