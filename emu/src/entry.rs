@@ -121,7 +121,9 @@ impl LogicalProcessor {
     pub fn decide(&self, instruction: EntryInstruction) -> Outcome {
         let verdict = self.verdict(instruction);
         let Some(first) = verdict.violated.iter().min_by_key(|check| check.info().phase) else {
-            return Outcome::Entered;
+            // Undecidable checks count as passed, up to an entry of the MSR-load area that fails for certain.
+            let fails = || verdict.permitted.iter().last();
+            return if verdict.permits(&Outcome::Entered) { None } else { fails() }.unwrap_or(Outcome::Entered);
         };
         let outcome = match (first.info().failure.outcome, instruction) {
             (Outcome::Exited { .. }, EntryInstruction::Vmlaunch) => Outcome::Exited { reason: exit_reason::VMLAUNCH },

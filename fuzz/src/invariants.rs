@@ -58,7 +58,9 @@ fn try_entry(u: &mut Unstructured<'_>) -> Result<()> {
     assert_eq!(first.is_none(), verdict.violated.is_empty(), "first violation against all violations");
     assert!(first.is_none_or(|check| verdict.violated.contains(check)), "{first:?} is not among all violations");
     assert!(verdict.permitted.iter().next().is_some(), "something must happen");
-    assert!(!verdict.violated.is_empty() || verdict.permits(&Outcome::Entered));
+    // One entry of the MSR-load area may be open and a later one fail for certain.
+    let decided = verdict.undecidable.is_empty();
+    assert!(!verdict.violated.is_empty() || !decided || verdict.permits(&Outcome::Entered));
 
     let told = attempt.on(&partial, &memory).verdict();
     for check in told.violated.iter() {
