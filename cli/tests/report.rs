@@ -64,7 +64,7 @@ impl Seen {
 fn report_with_findings(directory: &Path) -> Value {
     let recording = directory.join("r.jsonl.gz");
     let path = recording.to_str().unwrap();
-    let ran = vmcs(&["diff", "--target", "emu", "--profile", "sapphire-rapids", "--cases", "60", "--record", path]);
+    let ran = vmcs(&["diff", "--target", "emu", "--profile", "sapphire-rapids", "--cases", "200", "--record", path]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let mut text = String::new();
     GzDecoder::new(&fs::read(&recording).unwrap()[..]).read_to_string(&mut text).unwrap();
