@@ -55,7 +55,9 @@ fn as_little_is_changed_as_can_be() {
     let processor = TestProcessor::new(&NamedProfile::by_name("Sapphire Rapids").expect("it is embedded").profile);
     let cpu = CpuState::host_64();
     let attempt = processor.launch(&cpu);
-    for base in processor.bases.iter().filter(|base| base.memory.is_empty()) {
+    // An image of which the profile leaves something open is rounded to another one.
+    let decided = |vmcs: &Vmcs| attempt.on(vmcs, &ZeroMemory).verdict().undecidable.is_empty();
+    for base in processor.bases.iter().filter(|base| base.memory.is_empty() && decided(&base.vmcs)) {
         let mut wrong = base.vmcs.clone();
         wrong.set(field::GUEST_CR4, wrong.get(field::GUEST_CR4) ^ vmcs_model::registers::Cr4::VMXE);
         wrong.set(field::HOST_IA32_SYSENTER_ESP, 1 << 62);
