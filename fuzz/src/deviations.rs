@@ -25,7 +25,7 @@ use crate::as_text;
 use crate::step::{OpKind, StepEnd};
 use condition::{Condition, Fields, Subject};
 use read::{FieldRead, MsrRead};
-use written::FieldWritten;
+use written::{Earlier, FieldWritten};
 
 pub use id::{DeviationId, DeviationIds};
 
@@ -92,6 +92,9 @@ pub struct Deviation {
     /// After which ends of an entry its `fields_written` show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<After>,
+    /// What has to hold, all of it, of a VMCS with which an earlier entry of the same program entered a guest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Condition>,
     /// What has to hold, all of it: of the VMCS that the entry finds, of the operands of an instruction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<Condition>,
@@ -213,8 +216,8 @@ pub enum Problem {
         "exit_reason and exit_qualification tell of an entry that has ended: only fields_written can depend on them"
     )]
     End,
-    /// `after` says when fields are looked at.
-    #[error("after belongs to fields_written")]
+    /// They say when fields are looked at.
+    #[error("after and earlier belong to fields_written")]
     After,
     /// An instruction's end is compared with a list.
     #[error("an instruction needs instead_of and results, and they need an instruction")]
@@ -345,8 +348,11 @@ impl Deviation {
 
     /// Whether its `fields_written` show when fields are looked at after an entry that ended so, or before any entry.
     #[must_use]
-    pub fn shows_after(&self, after: Option<After>) -> bool {
-        self.after.is_empty() || after.is_some_and(|after| self.after.contains(&after))
+    pub fn shows(&self, after: Option<After>, earlier: Earlier<'_>, memory: &impl ReadMemory) -> bool {
+        let meets = |vmcs: &Vmcs| self.earlier.iter().all(|condition| condition.holds(Fields::before(vmcs)));
+        (self.after.is_empty() || after.is_some_and(|after| self.after.contains(&after)))
+            && (self.earlier.is_empty() || earlier.entries.iter().any(|vmcs| meets(vmcs)))
+            && self.applies(earlier.fields, memory)
     }
 
     /// The end of a VM entry that it brings about itself, with a VMCS that meets its conditions.
@@ -409,6 +415,12 @@ impl Deviation {
         Some(Implementation { name: self.implementation.clone(), version, model, on })
     }
 
+    /// Whether it can change what the checks of an entry come to.
+    #[must_use]
+    pub fn changes_checks(&self) -> bool {
+        !(self.omits.is_empty() && self.fields_read.is_empty() && self.msrs_read.is_empty())
+    }
+
     /// The checks that it omits.
     #[must_use]
     pub fn omitted(&self) -> CheckSet {
@@ -418,16 +430,14 @@ impl Deviation {
     /// What is wrong with it, if something is.
     fn problem(&self) -> Option<Problem> {
         let conditions = || self.when.iter().chain(&self.when_any);
-        let reads = || self.fields_read.iter().flat_map(|read| &read.when);
+        let reads = || self.fields_read.iter().flat_map(|read| &read.when).chain(&self.earlier);
         let unconditional = || {
             self.after.is_empty()
                 && self.when.is_empty()
                 && self.when_any.is_empty()
                 && self.fields_written.iter().any(|written| written.when.is_empty())
         };
-        let about_entries = !self.omits.is_empty()
-            || !self.fields_read.is_empty()
-            || !self.msrs_read.is_empty()
+        let about_entries = self.changes_checks()
             || !self.msrs_refused.is_empty()
             || self.msrs_before_guest_state
             || self.entry.is_some()
@@ -443,7 +453,7 @@ impl Deviation {
                 reads().any(Condition::is_about_the_end)
                     || about_entries && conditions().any(Condition::is_about_the_end),
             ),
-            (Problem::After, !self.after.is_empty() && self.fields_written.is_empty()),
+            (Problem::After, !(self.after.is_empty() && self.earlier.is_empty()) && self.fields_written.is_empty()),
             (Problem::Instruction, whole.contains(&true) && whole.contains(&false)),
             (
                 Problem::Operand,
@@ -555,6 +565,7 @@ mod tests {
             (Problem::Unconditional, "fields_written = [{field = 'guest_rip', value = 0}]"),
             (Problem::End, "omits = ['ctl.vpid.nonzero']\nwhen = [{field = 'exit_reason', equals = 52}]"),
             (Problem::After, "after = ['exit']"),
+            (Problem::After, "earlier = [{field = 'guest_rip', equals = 1}]"),
             (Problem::Instruction, "instruction = 'invvpid'\ninstead_of = 'ok'"),
             (Problem::Instruction, "results = ['ok']"),
             (Problem::Operand, "when = [{operand = 'type', equals = 1}]"),

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use vmcs_case::number::Number;
-use vmcs_model::field::FieldId;
+use vmcs_model::Vmcs;
+use vmcs_model::controls::PinBased;
+use vmcs_model::field::{self, FieldId};
 
 use super::condition::{Condition, Fields};
 use crate::as_text;
@@ -32,42 +34,65 @@ pub enum Held {
     Kept,
     /// What the field held before the entry and so much more: `plus`.
     Plus(Number),
-    /// What is left of the value of the field that an earlier entry of the same program loaded, less at most so much:
-    /// `left_of_earlier`.
+    /// What is left of the VMX-preemption timer value that an earlier entry of the same program loaded, less at most so
+    /// much: `left_of_earlier`.
     LeftOfEarlier(Number),
     /// Nobody can say: `unpredictable`, with the reason.
     Unpredictable(String),
 }
 
-/// What a field held earlier.
+/// What was before the fields were looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Earlier<'a> {
-    /// The fields before and after the entry.
+    /// The fields before and after the last entry.
     pub fields: Fields<'a>,
-    /// The VMX-preemption timer value that the last entry with another value than 0 loaded, if one did.
-    pub timer: Option<u64>,
+    /// What the entries before that one found, of those that entered a guest, the first one first.
+    pub entries: &'a [Box<Vmcs>],
+}
+
+impl Earlier<'_> {
+    /// The VMX-preemption timer value that the last of the earlier entries with another value than 0 loaded.
+    fn timer(&self) -> Option<u64> {
+        let loaded = |vmcs: &Vmcs| {
+            let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
+            let timer = vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE);
+            (pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && timer != 0).then_some(timer.into())
+        };
+        self.entries.iter().rev().find_map(|vmcs| loaded(vmcs))
+    }
 }
 
 impl FieldWritten {
     /// Whether its own conditions are met, and `observed` has in its bits what it says.
     #[must_use]
     pub fn accounts_for(&self, observed: u64, earlier: Earlier<'_>) -> bool {
-        self.when.iter().all(|condition| condition.holds(earlier.fields)) && self.is_held(observed, earlier)
+        let found = observed & self.bits.0;
+        self.when.iter().all(|condition| condition.holds(earlier.fields))
+            && match &self.held {
+                Held::OneOf(values) => values.contains(&Number(found)),
+                Held::LeftOfEarlier(most) => {
+                    earlier.timer().and_then(|timer| timer.checked_sub(observed)).is_some_and(|spent| spent <= most.0)
+                }
+                Held::Unpredictable(_) => true,
+                Held::Value(_) | Held::Kept | Held::Plus(_) => self.certain(earlier) == Some(found),
+            }
     }
 
-    fn is_held(&self, observed: u64, earlier: Earlier<'_>) -> bool {
-        let found = observed & self.bits.0;
+    /// What its bits hold for certain, if its own conditions are met and it says that.
+    #[must_use]
+    pub fn foretold(&self, earlier: Earlier<'_>) -> Option<u64> {
+        self.when.iter().all(|condition| condition.holds(earlier.fields)).then(|| self.certain(earlier)).flatten()
+    }
+
+    fn certain(&self, earlier: Earlier<'_>) -> Option<u64> {
         let before = earlier.fields.entered.raw(self.field);
-        match &self.held {
-            Held::Value(value) => found == value.0,
-            Held::OneOf(values) => values.contains(&Number(found)),
-            Held::Kept => found == before & self.bits.0,
-            Held::Plus(more) => found == before.wrapping_add(more.0) & self.bits.0,
-            Held::LeftOfEarlier(most) => {
-                earlier.timer.and_then(|timer| timer.checked_sub(observed)).is_some_and(|spent| spent <= most.0)
-            }
-            Held::Unpredictable(_) => true,
-        }
+        let value = match &self.held {
+            Held::Value(value) => value.0,
+            Held::Kept => before,
+            Held::Plus(more) => before.wrapping_add(more.0),
+            Held::OneOf(_) | Held::LeftOfEarlier(_) | Held::Unpredictable(_) => return None,
+        };
+        Some(value & self.bits.0)
     }
 }
 
@@ -107,6 +132,8 @@ enum FieldWrittenError {
     OtherBits,
     #[error("unpredictable says which bits nobody can predict, and why")]
     Reason,
+    #[error("left_of_earlier is about all of vmx_preemption_timer_value")]
+    Timer,
 }
 
 impl TryFrom<FieldWrittenText> for FieldWritten {
@@ -136,6 +163,9 @@ impl TryFrom<FieldWrittenText> for FieldWritten {
             Held::OneOf(values) if values.is_empty() => Err(FieldWrittenError::Held),
             Held::OneOf(values) if values.iter().any(outside) => Err(FieldWrittenError::OtherBits),
             Held::Unpredictable(why) if why.is_empty() || given.is_none() => Err(FieldWrittenError::Reason),
+            Held::LeftOfEarlier(_) if field != field::VMX_PREEMPTION_TIMER_VALUE.id() || given.is_some() => {
+                Err(FieldWrittenError::Timer)
+            }
             _ => Ok(Self { field, bits, held, when }),
         }
     }
@@ -144,9 +174,10 @@ impl TryFrom<FieldWrittenText> for FieldWritten {
 impl From<FieldWritten> for FieldWrittenText {
     fn from(written: FieldWritten) -> Self {
         let FieldWritten { field, bits, held, when } = written;
+        let all = bits.0 == field.info().width().mask();
         let mut text = Self {
             field,
-            bits: Some(bits),
+            bits: (!all || matches!(held, Held::Unpredictable(_))).then_some(bits),
             value: None,
             one_of: None,
             kept: None,
@@ -169,9 +200,6 @@ impl From<FieldWritten> for FieldWrittenText {
 
 #[cfg(test)]
 mod tests {
-    use vmcs_model::Vmcs;
-    use vmcs_model::field;
-
     use super::*;
 
     fn written(text: &str) -> FieldWritten {
@@ -183,7 +211,14 @@ mod tests {
     fn accounted<const N: usize>(text: &str, values: [u64; N]) -> [bool; N] {
         let (mut entered, ended) = (Vmcs::default(), Vmcs::default());
         entered.set_raw(field::GUEST_RIP.id(), 0x1800);
-        let earlier = Earlier { fields: Fields { entered: &entered, ended: &ended }, timer: Some(0x1000) };
+        let timer = |pin: u64, value| {
+            let mut vmcs = Box::new(Vmcs::default());
+            vmcs.set_raw(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), pin);
+            vmcs.set_raw(field::VMX_PREEMPTION_TIMER_VALUE.id(), value);
+            vmcs
+        };
+        let entries = [timer(0x40, 0x2000), timer(0x40, 0x1000), timer(0, 0x3000), timer(0x40, 0)];
+        let earlier = Earlier { fields: Fields { entered: &entered, ended: &ended }, entries: &entries };
         values.map(|value| written(text).accounts_for(value, earlier))
     }
 
@@ -226,6 +261,8 @@ mod tests {
             "field = 'guest_rip'\nbits = 0\nvalue = 0",
             "field = 'guest_rip'\nunpredictable = 'all of it'",
             "field = 'guest_rip'\nbits = 1\nunpredictable = ''",
+            "field = 'guest_rip'\nleft_of_earlier = 1",
+            "field = 'vmx_preemption_timer_value'\nbits = 1\nleft_of_earlier = 1",
         ] {
             assert!(toml::from_str::<FieldWritten>(text).is_err(), "{text}");
         }
