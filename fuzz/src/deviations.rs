@@ -43,6 +43,9 @@ pub struct Deviation {
     /// Checks of a VM entry that it does not make.
     #[serde(default, with = "as_text::list", skip_serializing_if = "Vec::is_empty")]
     pub omits: Vec<CheckId>,
+    /// Checks that it makes after all others and after MSR loading: an entry that fails there does so whatever these say.
+    #[serde(default, with = "as_text::list", skip_serializing_if = "Vec::is_empty")]
+    pub checked_last: Vec<CheckId>,
     /// Fields that its checks find otherwise than they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields_read: Vec<FieldRead>,
@@ -300,6 +303,7 @@ impl Deviation {
         let about_entries = self.changes_checks()
             || !self.msrs_refused.is_empty()
             || self.msrs_before_guest_state
+            || !self.checked_last.is_empty()
             || self.entry.is_some()
             || !self.takes_down.is_empty();
         let on_operand = |condition: &Condition| matches!(condition.subject, Subject::Operand(_));

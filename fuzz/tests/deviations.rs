@@ -206,7 +206,7 @@ impl Entry<'_> {
             Held::Unpredictable(_) => self.written.bits.0 & bit == 0,
             Held::OneOf(values) => !values.contains(&Number(value & self.written.bits.0)),
             Held::LeftOfEarlier(most) => bit > most.0,
-            Held::Value(_) | Held::Kept | Held::Plus(_) => true,
+            Held::Value(_) | Held::Kept | Held::Plus(_) | Held::LoadedMsr(_) => true,
         };
         let of_sdm = || self.with_value(&self.shown.observation, step, found.expected ^ bit);
         found.field.info().width().mask() & bit != 0

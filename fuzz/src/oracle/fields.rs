@@ -4,7 +4,7 @@ use std::mem;
 
 use vmcs_model::field::{self, Encoding, FIELD_COUNT, FieldId};
 use vmcs_model::formats::ExitReason;
-use vmcs_model::{Outcome, Vmcs};
+use vmcs_model::{Outcome, ReadMemory, Vmcs};
 use vmcs_wire::{Op, StepResult};
 
 use super::effects::{self, Left};
@@ -133,9 +133,9 @@ impl Known {
     }
 
     /// What was before the fields of the current VMCS came to be `ended`.
-    fn earlier<'k>(&'k self, ended: &'k Vmcs) -> Earlier<'k> {
+    fn earlier<'k>(&'k self, ended: &'k Vmcs, memory: &'k dyn ReadMemory) -> Earlier<'k> {
         let entered = self.last.as_deref().unwrap_or(ended);
-        Earlier { fields: Fields { entered, ended }, entries: &self.earlier }
+        Earlier { fields: Fields { entered, ended }, entries: &self.earlier, memory }
     }
 
     fn settle(&mut self, field: FieldId) {
@@ -164,7 +164,8 @@ impl<'a> Reviewed<'a> {
         let Some(current) = machine.processor().current() else {
             return DeviationIds::NONE;
         };
-        let (earlier, memory) = (known.earlier(&current.fields), machine.processor().memory());
+        let memory = machine.processor().memory();
+        let earlier = known.earlier(&current.fields, memory);
         let mut refuted = DeviationIds::NONE;
         for (field, observed) in shown {
             let expected = current.fields.raw(field);
@@ -193,8 +194,8 @@ impl<'a> Reviewed<'a> {
             return Ok(DeviationIds::NONE);
         };
         let since = known.since;
-        let earlier = known.earlier(&current.fields);
         let memory = machine.processor().memory();
+        let earlier = known.earlier(&current.fields, memory);
         let mut accounted = DeviationIds::NONE;
         let mut differing = Vec::new();
         for (field, observed) in shown.clone() {

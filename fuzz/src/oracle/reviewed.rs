@@ -42,7 +42,7 @@ impl<'a> Attempt<'a, '_> {
             self.with_fewest(ending, &changes, |deviations| reaches(&self.verdict(deviations), observed))
         };
         self.fewest(&changes, |deviations| self.verdict(deviations).permits(&observed))
-            .or_else(|| self.account_for_msrs_first(&changes, observed))
+            .or_else(|| self.account_for_order(&changes, observed))
             .or_else(|| self.ending().filter(|(_, end)| *end == observed).find_map(|(ending, _)| brings_about(ending)))
     }
 
@@ -80,14 +80,19 @@ impl<'a> Attempt<'a, '_> {
         self.fewest(&changes, |deviations| leaves(&self.verdict(deviations)))
     }
 
-    /// Those because of which a failure to load MSRs comes before the guest state is checked.
-    fn account_for_msrs_first(&self, changes: &[&'a Deviation], observed: Outcome) -> Option<DeviationIds> {
-        if !matches!(observed, Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. }) {
-            return None;
-        }
-        let guest_state = CheckId::all().filter(|check| check.info().phase == Phase::GuestState).collect();
-        let first = self.applicable.iter().copied().find(|deviation| deviation.msrs_before_guest_state)?;
-        self.with_fewest(first, changes, |all| self.verdict_omitting(all, &guest_state).permits(&observed))
+    /// Those because of which checks come later than they should: the entry fails before.
+    fn account_for_order(&self, changes: &[&'a Deviation], observed: Outcome) -> Option<DeviationIds> {
+        let Outcome::EntryFailed { reason, .. } = observed else { return None };
+        let guest_state = || CheckId::all().filter(|check| check.info().phase == Phase::GuestState);
+        let later = |deviation: &Deviation| -> CheckSet {
+            let msrs_first = deviation.msrs_before_guest_state && reason == exit_reason::MSR_LOADING;
+            deviation.checked_last.iter().copied().chain(guest_state().filter(|_| msrs_first)).collect()
+        };
+        self.applicable.iter().copied().find_map(|deviation| {
+            let later = later(deviation);
+            let fails_before = |all: &[&Deviation]| self.verdict_omitting(all, &later).permits(&observed);
+            if later.is_empty() { None } else { self.with_fewest(deviation, changes, fails_before) }
+        })
     }
 
     /// The deviations that bring an outcome about themselves, each with the outcome.
