@@ -81,21 +81,15 @@ impl<'a> Oracle<'a> {
     /// Judges one observation.
     #[must_use]
     pub fn judge(&self, case: &Case, observation: &Observation) -> Judged {
-        let mut judged = Judged {
-            judgement: Judgement::Agree,
-            violated: CheckSet::EMPTY,
-            outcome: None,
-            only_fields: true,
-            explanations: Vec::new(),
-        };
+        let mut judged = Judged::new();
         let mut accounted = DeviationIds::NONE;
-        let judgement = self.walk(case, observation, &mut judged, &mut accounted);
+        let judgement = self.walk(case, observation, &mut judged, &mut accounted, None);
         judged.only_fields = judgement == Judgement::Agree;
         judged.judgement = match judgement {
             Judgement::Agree if accounted.is_empty() => Judgement::Agree,
             Judgement::Agree => Judgement::Deviates(accounted),
             Judgement::Deviates(ids) => {
-                ids.iter().for_each(|id| accounted.add(id.clone()));
+                accounted.extend(&ids);
                 Judgement::Deviates(accounted)
             }
             judgement => judgement,
@@ -103,14 +97,23 @@ impl<'a> Oracle<'a> {
         judged
     }
 
+    /// The deviations whose conditions the case meets although the target does as the SDM says: they are too wide.
+    #[must_use]
+    pub fn refuted(&self, case: &Case, observation: &Observation) -> DeviationIds {
+        let mut refuted = DeviationIds::NONE;
+        self.walk(case, observation, &mut Judged::new(), &mut DeviationIds::default(), Some(&mut refuted));
+        refuted
+    }
+
     /// Goes through the case until something is not as it should be. `accounted` are the deviations in what fields hold,
-    /// which do not end it.
+    /// which do not end it. `refuted` takes those that do not show where they should, if somebody asks.
     fn walk(
         &self,
         case: &Case,
         observation: &Observation,
         judged: &mut Judged,
         accounted: &mut DeviationIds,
+        mut refuted: Option<&mut DeviationIds>,
     ) -> Judgement {
         let (Begun { mut machine, mut known }, done) = match self.prepared(case, observation) {
             Some((begun, done)) => (begun.clone(), done),
@@ -127,7 +130,11 @@ impl<'a> Oracle<'a> {
                     judged.violated = judged.violated.union(&verdict.violated);
                     judged.outcome = observed.and_then(entry_outcome);
                 }
-                match self.reviewed.entry(&machine, op, &verdict, observed, &observation.end) {
+                let taken = self.reviewed.entry(&machine, op, &verdict, observed, &observation.end);
+                if let (Some(refuted), Ok(taken)) = (&mut refuted, &taken) {
+                    refuted.extend(&self.reviewed.attempt(&machine, op).refuted(&verdict, taken.outcome));
+                }
+                match taken {
                     // After the last operation nobody looks at the machine.
                     Ok(_) if step + 1 == case.ops.len() => {}
                     Ok(taken) => follow(&mut machine, &mut known, op, &taken),
@@ -156,8 +163,11 @@ impl<'a> Oracle<'a> {
             if let (Op::Observe { state }, StepResult::Fields(values)) = (op, observed)
                 && let Some(shown) = self.shown(*state, values)
             {
+                if let Some(refuted) = &mut refuted {
+                    refuted.extend(&self.reviewed.refuted_by_fields(&machine, &known, shown.clone()));
+                }
                 match self.reviewed.fields(&mut machine, &mut known, shown) {
-                    Ok(ids) => ids.iter().for_each(|id| accounted.add(id.clone())),
+                    Ok(ids) => accounted.extend(&ids),
                     Err(wrong) => {
                         let (disagreement, explanation) = *wrong;
                         judged.explanations = vec![explanation];

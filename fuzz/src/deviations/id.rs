@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for DeviationId {
 
 /// The deviations that account for what a target did: one, or several that do only together. `Display` writes their ids
 /// with ` + ` between them, and `FromStr` reads that.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviationIds(Vec<DeviationId>);
 
 impl DeviationIds {
@@ -58,6 +58,11 @@ impl DeviationIds {
         if !self.contains(&id) {
             self.0.push(id);
         }
+    }
+
+    /// Adds the ids of others that are not there yet.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        others.iter().for_each(|id| self.add(id.clone()));
     }
 
     /// Whether it is one of them.

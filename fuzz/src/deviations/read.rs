@@ -45,9 +45,9 @@ impl FieldRead {
         let held = vmcs.raw(self.field);
         let found = match self.found {
             Found::Value { bits, value } => held & !bits.0 | value.0,
-            // An address that no width makes canonical.
-            Found::Address(width) if is_canonical(held, 57) && !is_canonical(held, width) => held ^ 1 << 63,
-            Found::Address(_) => held,
+            Found::Address(width) if is_canonical(held, width) => held,
+            // An address that no width makes canonical: its two highest bits differ.
+            Found::Address(_) => held & !(1 << 63) | !(held << 1) & 1 << 63,
         };
         let holds = |condition: &Condition| condition.holds(Fields::before(vmcs));
         (found != held && self.when.iter().all(holds)).then_some(found)
@@ -103,11 +103,12 @@ pub(super) struct Load {
     address: u64,
     /// The MSR.
     pub(super) msr: u32,
-    value: u64,
+    /// Its value.
+    pub(super) value: u64,
 }
 
 /// The first entries of the area.
-pub(super) fn loads(vmcs: &Vmcs, memory: &impl ReadMemory) -> impl Iterator<Item = Load> {
+pub(super) fn loads(vmcs: &Vmcs, memory: &(impl ReadMemory + ?Sized)) -> impl Iterator<Item = Load> {
     let area = vmcs.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
     let count = u64::from(vmcs.get(field::VM_ENTRY_MSR_LOAD_COUNT)).min(MOST_LOADS);
     (0..count).filter_map(move |index| {
@@ -243,8 +244,10 @@ mod tests {
     #[test]
     fn addresses_are_canonical_with_fewer_bits_only() {
         let text = "field = 'host_fs_base'\naddress_bits = 48";
-        let wide = 0x80_0000_0000_0000;
-        assert_eq!(found(text, wide).map(|found| is_canonical(found, 57)), Some(false));
+        for wide in [0x80_0000_0000_0000, 0x100_0000_0000_0000, 0xFF7F_FFFF_FFFF_FFFF] {
+            let high_bits = found(text, wide).map(|found| found >> 62);
+            assert!(matches!(high_bits, Some(0b01 | 0b10)), "{wide:#x}");
+        }
         for same in [0, 0x7FFF_FFFF_FFFF, 0xFFFF_8000_0000_0000, 1 << 63] {
             assert_eq!(found(text, same), None, "{same:#x}");
         }

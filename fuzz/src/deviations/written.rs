@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use vmcs_case::number::Number;
-use vmcs_model::field::FieldId;
+use vmcs_model::controls::PinBased;
+use vmcs_model::field::{self, FieldId};
+use vmcs_model::{ReadMemory, Vmcs};
 
 use super::condition::{Condition, Fields};
+use super::read;
 use crate::as_text;
 
 /// Bits of a field that hold something else than the SDM says, and what they hold. All other bits are as the SDM says.
@@ -32,42 +35,75 @@ pub enum Held {
     Kept,
     /// What the field held before the entry and so much more: `plus`.
     Plus(Number),
-    /// What is left of the value of the field that an earlier entry of the same program loaded, less at most so much:
-    /// `left_of_earlier`.
+    /// What the VM-entry MSR-load area has for this MSR: `loaded_msr`.
+    LoadedMsr(Number),
+    /// What is left of the VMX-preemption timer value that an earlier entry of the same program loaded, less at most so
+    /// much: `left_of_earlier`.
     LeftOfEarlier(Number),
     /// Nobody can say: `unpredictable`, with the reason.
     Unpredictable(String),
 }
 
-/// What a field held earlier.
-#[derive(Clone, Copy, Debug)]
+/// What was before the fields were looked at.
+#[derive(Clone, Copy)]
 pub struct Earlier<'a> {
-    /// The fields before and after the entry.
+    /// The fields before and after the last entry.
     pub fields: Fields<'a>,
-    /// The VMX-preemption timer value that the last entry with another value than 0 loaded, if one did.
-    pub timer: Option<u64>,
+    /// What the entries before that one found, of those that entered a guest, the first one first.
+    pub entries: &'a [Box<Vmcs>],
+    /// Memory.
+    pub memory: &'a dyn ReadMemory,
+}
+
+impl Earlier<'_> {
+    /// The VMX-preemption timer value that the last of the earlier entries with another value than 0 loaded.
+    fn timer(&self) -> Option<u64> {
+        let loaded = |vmcs: &Vmcs| {
+            let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
+            let timer = vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE);
+            (pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && timer != 0).then_some(timer.into())
+        };
+        self.entries.iter().rev().find_map(|vmcs| loaded(vmcs))
+    }
 }
 
 impl FieldWritten {
     /// Whether its own conditions are met, and `observed` has in its bits what it says.
     #[must_use]
     pub fn accounts_for(&self, observed: u64, earlier: Earlier<'_>) -> bool {
-        self.when.iter().all(|condition| condition.holds(earlier.fields)) && self.is_held(observed, earlier)
+        let found = observed & self.bits.0;
+        self.when.iter().all(|condition| condition.holds(earlier.fields))
+            && match &self.held {
+                Held::OneOf(values) => values.contains(&Number(found)),
+                Held::LeftOfEarlier(most) => {
+                    earlier.timer().and_then(|timer| timer.checked_sub(observed)).is_some_and(|spent| spent <= most.0)
+                }
+                Held::Unpredictable(_) => true,
+                Held::Value(_) | Held::Kept | Held::Plus(_) | Held::LoadedMsr(_) => {
+                    self.certain(earlier) == Some(found)
+                }
+            }
     }
 
-    fn is_held(&self, observed: u64, earlier: Earlier<'_>) -> bool {
-        let found = observed & self.bits.0;
+    /// What its bits hold for certain, if its own conditions are met and it says that.
+    #[must_use]
+    pub fn foretold(&self, earlier: Earlier<'_>) -> Option<u64> {
+        self.when.iter().all(|condition| condition.holds(earlier.fields)).then(|| self.certain(earlier)).flatten()
+    }
+
+    fn certain(&self, earlier: Earlier<'_>) -> Option<u64> {
         let before = earlier.fields.entered.raw(self.field);
-        match &self.held {
-            Held::Value(value) => found == value.0,
-            Held::OneOf(values) => values.contains(&Number(found)),
-            Held::Kept => found == before & self.bits.0,
-            Held::Plus(more) => found == before.wrapping_add(more.0) & self.bits.0,
-            Held::LeftOfEarlier(most) => {
-                earlier.timer.and_then(|timer| timer.checked_sub(observed)).is_some_and(|spent| spent <= most.0)
+        let value = match &self.held {
+            Held::Value(value) => value.0,
+            Held::Kept => before,
+            Held::Plus(more) => before.wrapping_add(more.0),
+            Held::LoadedMsr(msr) => {
+                let loads = read::loads(earlier.fields.entered, earlier.memory);
+                loads.filter(|load| Number(load.msr.into()) == *msr).last()?.value
             }
-            Held::Unpredictable(_) => true,
-        }
+            Held::OneOf(_) | Held::LeftOfEarlier(_) | Held::Unpredictable(_) => return None,
+        };
+        Some(value & self.bits.0)
     }
 }
 
@@ -88,6 +124,8 @@ struct FieldWrittenText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plus: Option<Number>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    loaded_msr: Option<Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     left_of_earlier: Option<Number>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unpredictable: Option<String>,
@@ -100,20 +138,33 @@ struct FieldWrittenText {
 enum FieldWrittenError {
     #[error(
         "an entry of fields_written says what the field then holds, by one of value, one_of, kept = true, plus, \
-         left_of_earlier and unpredictable"
+         loaded_msr, left_of_earlier and unpredictable"
     )]
     Held,
     #[error("a value has bits that the entry is not about, or that the field does not have")]
     OtherBits,
     #[error("unpredictable says which bits nobody can predict, and why")]
     Reason,
+    #[error("left_of_earlier is about all of vmx_preemption_timer_value")]
+    Timer,
 }
 
 impl TryFrom<FieldWrittenText> for FieldWritten {
     type Error = FieldWrittenError;
 
     fn try_from(text: FieldWrittenText) -> Result<Self, FieldWrittenError> {
-        let FieldWrittenText { field, bits, value, one_of, kept, plus, left_of_earlier, unpredictable, when } = text;
+        let FieldWrittenText {
+            field,
+            bits,
+            value,
+            one_of,
+            kept,
+            plus,
+            loaded_msr,
+            left_of_earlier,
+            unpredictable,
+            when,
+        } = text;
         let given = bits;
         let all = Number(field.info().width().mask());
         let bits = bits.unwrap_or(all);
@@ -122,6 +173,7 @@ impl TryFrom<FieldWrittenText> for FieldWritten {
             one_of.map(Held::OneOf),
             kept.filter(|kept| *kept).map(|_| Held::Kept),
             plus.map(Held::Plus),
+            loaded_msr.map(Held::LoadedMsr),
             left_of_earlier.map(Held::LeftOfEarlier),
             unpredictable.map(Held::Unpredictable),
         ];
@@ -136,6 +188,9 @@ impl TryFrom<FieldWrittenText> for FieldWritten {
             Held::OneOf(values) if values.is_empty() => Err(FieldWrittenError::Held),
             Held::OneOf(values) if values.iter().any(outside) => Err(FieldWrittenError::OtherBits),
             Held::Unpredictable(why) if why.is_empty() || given.is_none() => Err(FieldWrittenError::Reason),
+            Held::LeftOfEarlier(_) if field != field::VMX_PREEMPTION_TIMER_VALUE.id() || given.is_some() => {
+                Err(FieldWrittenError::Timer)
+            }
             _ => Ok(Self { field, bits, held, when }),
         }
     }
@@ -144,13 +199,15 @@ impl TryFrom<FieldWrittenText> for FieldWritten {
 impl From<FieldWritten> for FieldWrittenText {
     fn from(written: FieldWritten) -> Self {
         let FieldWritten { field, bits, held, when } = written;
+        let all = bits.0 == field.info().width().mask();
         let mut text = Self {
             field,
-            bits: Some(bits),
+            bits: (!all || matches!(held, Held::Unpredictable(_))).then_some(bits),
             value: None,
             one_of: None,
             kept: None,
             plus: None,
+            loaded_msr: None,
             left_of_earlier: None,
             unpredictable: None,
             when,
@@ -160,6 +217,7 @@ impl From<FieldWritten> for FieldWrittenText {
             Held::OneOf(values) => text.one_of = Some(values),
             Held::Kept => text.kept = Some(true),
             Held::Plus(more) => text.plus = Some(more),
+            Held::LoadedMsr(msr) => text.loaded_msr = Some(msr),
             Held::LeftOfEarlier(most) => text.left_of_earlier = Some(most),
             Held::Unpredictable(why) => text.unpredictable = Some(why),
         }
@@ -169,10 +227,16 @@ impl From<FieldWritten> for FieldWrittenText {
 
 #[cfg(test)]
 mod tests {
-    use vmcs_model::Vmcs;
-    use vmcs_model::field;
-
     use super::*;
+
+    /// Memory with an MSR-load area at 0: two entries of MSR 174H, with the values 8 and 10H, and none of 175H.
+    struct Area;
+
+    impl ReadMemory for Area {
+        fn read_u32(&self, address: u64) -> Option<u32> {
+            [0x174, 0, 8, 0, 0x174, 0, 0x10, 0].get(usize::try_from(address / 4).ok()?).copied()
+        }
+    }
 
     fn written(text: &str) -> FieldWritten {
         toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -183,7 +247,15 @@ mod tests {
     fn accounted<const N: usize>(text: &str, values: [u64; N]) -> [bool; N] {
         let (mut entered, ended) = (Vmcs::default(), Vmcs::default());
         entered.set_raw(field::GUEST_RIP.id(), 0x1800);
-        let earlier = Earlier { fields: Fields { entered: &entered, ended: &ended }, timer: Some(0x1000) };
+        entered.set_raw(field::VM_ENTRY_MSR_LOAD_COUNT.id(), 2);
+        let timer = |pin: u64, value| {
+            let mut vmcs = Box::new(Vmcs::default());
+            vmcs.set_raw(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), pin);
+            vmcs.set_raw(field::VMX_PREEMPTION_TIMER_VALUE.id(), value);
+            vmcs
+        };
+        let entries = [timer(0x40, 0x2000), timer(0x40, 0x1000), timer(0, 0x3000), timer(0x40, 0)];
+        let earlier = Earlier { fields: Fields { entered: &entered, ended: &ended }, entries: &entries, memory: &Area };
         values.map(|value| written(text).accounts_for(value, earlier))
     }
 
@@ -196,6 +268,8 @@ mod tests {
         assert_eq!(accounted(&rip("kept = true"), [0x1800, 0x1801]), [true, false]);
         assert_eq!(accounted(&rip("bits = 0x1000\nkept = true"), [0x1234, 0x2234]), [true, false]);
         assert_eq!(accounted(&rip("plus = 2"), [0x1802, 0x1800, 0x1803]), [true, false, false]);
+        assert_eq!(accounted(&rip("loaded_msr = 0x174"), [0x10, 8, 0]), [true, false, false]);
+        assert_eq!(accounted(&rip("loaded_msr = 0x175"), [0, 0x1800]), [false, false]);
         assert_eq!(accounted(&rip("bits = 0xF\nunpredictable = 'chance'"), [0, 0xF]), [true, true]);
         let timer = "field = 'vmx_preemption_timer_value'\nleft_of_earlier = 0x10";
         assert_eq!(accounted(timer, [0x1000, 0xFF0, 0xFEF, 0x1001, 0]), [true, true, false, false, false]);
@@ -226,6 +300,8 @@ mod tests {
             "field = 'guest_rip'\nbits = 0\nvalue = 0",
             "field = 'guest_rip'\nunpredictable = 'all of it'",
             "field = 'guest_rip'\nbits = 1\nunpredictable = ''",
+            "field = 'guest_rip'\nleft_of_earlier = 1",
+            "field = 'vmx_preemption_timer_value'\nbits = 1\nleft_of_earlier = 1",
         ] {
             assert!(toml::from_str::<FieldWritten>(text).is_err(), "{text}");
         }

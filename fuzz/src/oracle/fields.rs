@@ -1,9 +1,10 @@
 //! What is known of the fields of the current VMCS, and whether those that a target shows hold it.
 
-use vmcs_model::controls::PinBased;
+use std::mem;
+
 use vmcs_model::field::{self, Encoding, FIELD_COUNT, FieldId};
 use vmcs_model::formats::ExitReason;
-use vmcs_model::{Outcome, Vmcs};
+use vmcs_model::{Outcome, ReadMemory, Vmcs};
 use vmcs_wire::{Op, StepResult};
 
 use super::effects::{self, Left};
@@ -12,7 +13,7 @@ use super::reviewed::Reviewed;
 use super::{About, Difference, Disagreement, ExplanationText, Since, WrongField};
 use crate::deviations::condition::Fields;
 use crate::deviations::written::{Earlier, FieldWritten};
-use crate::deviations::{After, DeviationIds};
+use crate::deviations::{After, Deviation, DeviationIds};
 use crate::emulator::CaseEmulator;
 use crate::step::Step;
 
@@ -24,9 +25,9 @@ pub(super) struct Known {
     open: [u64; FIELD_COUNT],
     since: Since,
     /// The fields as the last entry found them, if there was one.
-    entered: Option<Box<Vmcs>>,
-    /// The VMX-preemption timer value that the last entry with another value than 0 loaded, of whichever VMCS.
-    timer: Option<u64>,
+    last: Option<Box<Vmcs>>,
+    /// The same of all entries before that one that entered a guest, of whichever VMCS.
+    earlier: Vec<Box<Vmcs>>,
 }
 
 impl Since {
@@ -61,7 +62,7 @@ impl Since {
 impl Known {
     /// Nothing is known of a VMCS that was just made current.
     pub(super) const NOTHING: Self =
-        Self { open: [u64::MAX; FIELD_COUNT], since: Since::Writes, entered: None, timer: None };
+        Self { open: [u64::MAX; FIELD_COUNT], since: Since::Writes, last: None, earlier: Vec::new() };
 
     /// Notes what an instruction other than an entry has written, which ended in `result`.
     pub(super) fn note(&mut self, op: &Op, result: &Step, images: &[Vec<(u32, u64)>]) {
@@ -81,7 +82,8 @@ impl Known {
                     .for_each(|field| self.settle(field));
             }
             (Op::Vmclear { .. } | Op::Vmptrld { .. } | Op::Vmxon { .. } | Op::Vmxoff, _) => {
-                *self = Self { timer: self.timer, ..Self::NOTHING };
+                self.end_last();
+                *self = Self { earlier: mem::take(&mut self.earlier), ..Self::NOTHING };
             }
             _ => {}
         }
@@ -95,6 +97,7 @@ impl Known {
         outcome: Outcome,
         reason: ExitReason,
     ) {
+        self.end_last();
         match outcome {
             Outcome::FailValid(_) => {
                 self.settle(field::VM_INSTRUCTION_ERROR.id());
@@ -117,15 +120,22 @@ impl Known {
                     self.open[field.index()] = open;
                 }
                 self.since = Since::Exit;
-                let timer = u64::from(entered.get(field::VMX_PREEMPTION_TIMER_VALUE));
-                let pin = entered.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
-                if pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && timer != 0 {
-                    self.timer = Some(timer);
-                }
             }
             Outcome::Fault(_) | Outcome::FailInvalid | Outcome::Exited { .. } => self.since = Since::Refusal,
         }
-        self.entered = Some(entered);
+        self.last = Some(entered);
+    }
+
+    /// The last entry is the last no more.
+    fn end_last(&mut self) {
+        let last = self.last.take();
+        self.earlier.extend(last.filter(|_| self.since == Since::Exit));
+    }
+
+    /// What was before the fields of the current VMCS came to be `ended`.
+    fn earlier<'k>(&'k self, ended: &'k Vmcs, memory: &'k dyn ReadMemory) -> Earlier<'k> {
+        let entered = self.last.as_deref().unwrap_or(ended);
+        Earlier { fields: Fields { entered, ended }, entries: &self.earlier, memory }
     }
 
     fn settle(&mut self, field: FieldId) {
@@ -133,7 +143,45 @@ impl Known {
     }
 }
 
-impl Reviewed<'_> {
+impl<'a> Reviewed<'a> {
+    /// The deviations that write the field, each with what it writes.
+    fn writing(&self, field: FieldId) -> impl Iterator<Item = (&'a Deviation, &'a FieldWritten)> {
+        let pairs = |deviation: &&'a Deviation| {
+            let deviation = *deviation;
+            deviation.fields_written.iter().map(move |written| (deviation, written))
+        };
+        self.0.iter().flat_map(pairs).filter(move |(_, written)| written.field == field)
+    }
+
+    /// The deviations that foretell other values of fields than the target shows, which are those of the SDM: their
+    /// conditions are too wide.
+    pub(super) fn refuted_by_fields(
+        &self,
+        machine: &CaseEmulator,
+        known: &Known,
+        shown: impl Iterator<Item = (FieldId, u64)>,
+    ) -> DeviationIds {
+        let Some(current) = machine.processor().current() else {
+            return DeviationIds::NONE;
+        };
+        let memory = machine.processor().memory();
+        let earlier = known.earlier(&current.fields, memory);
+        let mut refuted = DeviationIds::NONE;
+        for (field, observed) in shown {
+            let expected = current.fields.raw(field);
+            for (deviation, written) in self.writing(field) {
+                let bits = written.bits.0 & !known.open[field.index()];
+                if (observed ^ expected) & bits == 0
+                    && written.foretold(earlier).is_some_and(|foretold| (foretold ^ expected) & bits != 0)
+                    && deviation.shows(known.since.after(), earlier, memory)
+                {
+                    refuted.add(deviation.id.clone());
+                }
+            }
+        }
+        refuted
+    }
+
     /// Compares fields that the target shows with those of `machine`, which then holds what the target does. The
     /// deviations that account for what is wrong, or the first field for which there is none.
     pub(super) fn fields(
@@ -146,9 +194,8 @@ impl Reviewed<'_> {
             return Ok(DeviationIds::NONE);
         };
         let since = known.since;
-        let entered = known.entered.as_deref().unwrap_or(&current.fields);
-        let earlier = Earlier { fields: Fields { entered, ended: &current.fields }, timer: known.timer };
         let memory = machine.processor().memory();
+        let earlier = known.earlier(&current.fields, memory);
         let mut accounted = DeviationIds::NONE;
         let mut differing = Vec::new();
         for (field, observed) in shown.clone() {
@@ -158,12 +205,10 @@ impl Reviewed<'_> {
             }
             differing.push((field, observed));
             let mut wrong_bits = (observed ^ expected) & !known.open[field.index()];
-            for deviation in &self.0 {
-                let shows = |written: &&FieldWritten| written.field == field && written.bits.0 & wrong_bits != 0;
-                let mut written = deviation.fields_written.iter().filter(shows);
-                if let Some(written) = written.find(|written| written.accounts_for(observed, earlier))
-                    && deviation.shows_after(since.after())
-                    && deviation.applies(earlier.fields, memory)
+            for (deviation, written) in self.writing(field) {
+                if written.bits.0 & wrong_bits != 0
+                    && written.accounts_for(observed, earlier)
+                    && deviation.shows(since.after(), earlier, memory)
                 {
                     wrong_bits &= !written.bits.0;
                     accounted.add(deviation.id.clone());

@@ -134,6 +134,19 @@ impl FromStr for About {
     }
 }
 
+impl Judged {
+    /// The judgement on a case of which nothing was seen yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            judgement: Judgement::Agree,
+            violated: CheckSet::EMPTY,
+            outcome: None,
+            only_fields: true,
+            explanations: Vec::new(),
+        }
+    }
+}
+
 impl Judgement {
     pub(super) fn at(mut self, step: usize) -> Self {
         if let Self::Disagree(disagreement) = &mut self {

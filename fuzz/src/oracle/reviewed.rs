@@ -37,61 +37,80 @@ impl<'a> Attempt<'a, '_> {
     /// The deviations that account for an outcome which `verdict`, the SDM's, does not permit: one alone, or else as few
     /// as it takes.
     pub(super) fn account_for(&self, verdict: &Verdict, observed: Outcome) -> Option<DeviationIds> {
-        let changes: Vec<_> = self.changing(verdict).collect();
+        let changes = self.changing(verdict);
+        let brings_about = |ending: &'a Deviation| {
+            self.with_fewest(ending, &changes, |deviations| reaches(&self.verdict(deviations), observed))
+        };
         self.fewest(&changes, |deviations| self.verdict(deviations).permits(&observed))
-            .or_else(|| self.account_for_msrs_first(&changes, observed))
-            .or_else(|| {
-                let mut ending = self.ending(observed);
-                ending.find_map(|ending| {
-                    let reached = |others: &[&Deviation]| reaches(&self.verdict(others), observed);
-                    self.with_fewest(ending, &changes, reached)
-                })
-            })
+            .or_else(|| self.account_for_order(&changes, observed))
+            .or_else(|| self.ending().filter(|(_, end)| *end == observed).find_map(|(ending, _)| brings_about(ending)))
+    }
+
+    /// The deviations with which the entry would have ended otherwise than it did, which is as `verdict`, the SDM's,
+    /// permits: their conditions are too wide.
+    pub(super) fn refuted(&self, verdict: &Verdict, observed: Outcome) -> DeviationIds {
+        let changes = self.changing(verdict);
+        let otherwise = |deviations: &[&Deviation]| !self.verdict(deviations).permits(&observed);
+        let brought_about = self.ending().any(|(_, end)| end == observed);
+        let mut refuted = Vec::new();
+        if !changes.is_empty() && !brought_about && otherwise(&changes) {
+            refuted.extend(changes.iter().copied().filter(|deviation| otherwise(&[deviation])));
+        }
+        // An entry that fails the checks before does not get to what the deviation is about.
+        if verdict.permitted.single() == Some(Outcome::Entered) {
+            refuted.extend(self.ending().map(|(ending, _)| ending));
+        }
+        refuted.into_iter().map(|deviation| deviation.id.clone()).collect()
     }
 
     /// The deviations because of which the machine went down at an entry that is not permitted to enter.
     pub(super) fn account_for_going_down(&self, verdict: &Verdict, end: &End) -> Option<DeviationIds> {
-        let changes: Vec<_> = self.changing(verdict).collect();
-        let mut ending = self.applicable.iter().copied().filter(|deviation| deviation.takes_down(end));
-        ending.find_map(|ending| {
-            self.with_fewest(ending, &changes, |others| {
-                let deviations: Vec<_> = others.iter().copied().chain([ending]).collect();
-                leaves(&self.verdict(&deviations))
-            })
-        })
+        let changes = self.changing(verdict);
+        let takes_part = |deviation: &&Deviation| {
+            deviation.takes_down(end)
+                && (!deviation.changes_checks() || changes.iter().any(|other| other.id == deviation.id))
+        };
+        let mut ending = self.applicable.iter().copied().filter(takes_part);
+        ending.find_map(|ending| self.with_fewest(ending, &changes, |deviations| leaves(&self.verdict(deviations))))
     }
 
     /// The deviations because of which an entry that has to be refused leaves: what comes then can take a machine down.
     pub(super) fn account_for_leaving(&self, verdict: &Verdict) -> Option<DeviationIds> {
-        let changes: Vec<_> = self.changing(verdict).collect();
+        let changes = self.changing(verdict);
         self.fewest(&changes, |deviations| leaves(&self.verdict(deviations)))
     }
 
-    /// Those because of which a failure to load MSRs comes before the guest state is checked.
-    fn account_for_msrs_first(&self, changes: &[&'a Deviation], observed: Outcome) -> Option<DeviationIds> {
-        if !matches!(observed, Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. }) {
-            return None;
-        }
-        let guest_state = CheckId::all().filter(|check| check.info().phase == Phase::GuestState).collect();
-        let first = self.applicable.iter().copied().find(|deviation| deviation.msrs_before_guest_state)?;
-        self.with_fewest(first, changes, |others| self.verdict_omitting(others, &guest_state).permits(&observed))
+    /// Those because of which checks come later than they should: the entry fails before.
+    fn account_for_order(&self, changes: &[&'a Deviation], observed: Outcome) -> Option<DeviationIds> {
+        let Outcome::EntryFailed { reason, .. } = observed else { return None };
+        let guest_state = || CheckId::all().filter(|check| check.info().phase == Phase::GuestState);
+        let later = |deviation: &Deviation| -> CheckSet {
+            let msrs_first = deviation.msrs_before_guest_state && reason == exit_reason::MSR_LOADING;
+            deviation.checked_last.iter().copied().chain(guest_state().filter(|_| msrs_first)).collect()
+        };
+        self.applicable.iter().copied().find_map(|deviation| {
+            let later = later(deviation);
+            let fails_before = |all: &[&Deviation]| self.verdict_omitting(all, &later).permits(&observed);
+            if later.is_empty() { None } else { self.with_fewest(deviation, changes, fails_before) }
+        })
     }
 
-    /// The deviations that bring that outcome about themselves.
-    fn ending(&self, observed: Outcome) -> impl Iterator<Item = &'a Deviation> {
+    /// The deviations that bring an outcome about themselves, each with the outcome.
+    fn ending(&self) -> impl Iterator<Item = (&'a Deviation, Outcome)> {
         let (current, memory) = (self.machine.processor().current(), self.machine.processor().memory());
-        self.applicable.iter().copied().filter(move |deviation| {
-            current.and_then(|region| deviation.ends_in(&region.fields, memory)) == Some(observed)
-        })
+        let end = move |deviation: &Deviation| deviation.ends_in(&current?.fields, memory);
+        self.applicable.iter().copied().filter_map(move |deviation| Some((deviation, end(deviation)?)))
     }
 
-    /// The deviations that change what the checks come to: they omit one that is not held, or find something else than
-    /// there is.
-    fn changing(&self, verdict: &Verdict) -> impl Iterator<Item = &'a Deviation> {
+    /// The deviations that change what the checks come to, and bring no outcome about: they omit a check that does not
+    /// hold, or find something else than there is.
+    fn changing(&self, verdict: &Verdict) -> Vec<&'a Deviation> {
         let open = verdict.violated.union(&verdict.undecidable);
-        self.applicable.iter().copied().filter(move |deviation| {
-            deviation.omits.iter().any(|check| open.contains(*check)) || self.reads_otherwise(deviation)
-        })
+        let changes = |deviation: &&Deviation| {
+            deviation.entry.is_none()
+                && (deviation.omits.iter().any(|check| open.contains(*check)) || self.reads_otherwise(deviation))
+        };
+        self.applicable.iter().copied().filter(changes).collect()
     }
 
     fn reads_otherwise(&self, deviation: &Deviation) -> bool {
@@ -127,16 +146,18 @@ impl<'a> Attempt<'a, '_> {
         Some(needed.into_iter().map(|deviation| deviation.id.clone()).collect())
     }
 
-    /// `first`, and as few of `others` as it takes for it to be as `wanted`.
+    /// `first`, and as few of `others` as it takes for it to be as `wanted` with them all.
     fn with_fewest(
         &self,
-        first: &Deviation,
+        first: &'a Deviation,
         others: &[&'a Deviation],
         wanted: impl Fn(&[&Deviation]) -> bool,
     ) -> Option<DeviationIds> {
-        let needed = needed(others, &wanted)?;
-        let ids = needed.into_iter().map(|deviation| deviation.id.clone());
-        Some(std::iter::once(first.id.clone()).chain(ids).collect())
+        let needed = needed(others, |others| {
+            let all: Vec<_> = others.iter().copied().chain([first]).collect();
+            wanted(&all)
+        })?;
+        Some([first].into_iter().chain(needed).map(|deviation| deviation.id.clone()).collect())
     }
 }
 
