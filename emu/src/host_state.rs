@@ -3,9 +3,11 @@
 //! The host-state area holds little more than control registers, selectors and a few bases. Limits, access rights, DR7
 //! and RFLAGS get fixed values, which are the constants below.
 
+use vmcs_model::capabilities::Facts;
 use vmcs_model::controls::{Exit, PinBased, SecondaryExit};
 use vmcs_model::field;
 use vmcs_model::formats::{AccessRights, ActivityState, Interruptibility, PendingDebug, Selector};
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 use vmcs_model::{FieldId, VmxOperation};
 
@@ -31,6 +33,10 @@ const DR7_AFTER_EXIT: u64 = 0x400;
 const TSS_LIMIT: u32 = 0x67;
 /// Limit of GDTR and IDTR.
 const TABLE_LIMIT: u32 = 0xFFFF;
+/// Bits that have to be 1 in VMX operation on every processor so far: PE, NE and PG of CR0, and VMXE of CR4. They stand in
+/// for a capability MSR that is not known. SDM 24.8, Restrictions on VMX Operation.
+const CR0_IN_VMX: Cr0 = Cr0::PE.union(Cr0::NE).union(Cr0::PG);
+const CR4_IN_VMX: Cr4 = Cr4::VMXE;
 /// Bits of CR0 that VM exits do not load, in addition to [`CR0_KEPT`]: 63:32.
 const CR0_UPPER: u64 = 0xFFFF_FFFF << 32;
 /// Bit 0 of a PDPTE says that it is present; bits 2:1 and 8:5 must then be 0, and those beyond the physical-address
@@ -105,18 +111,22 @@ impl LogicalProcessor {
     /// 28.5.3, Loading Host RIP, RSP, RFLAGS, and SSP.
     fn load_host_registers(&mut self, host_64: bool) {
         let fields = self.current_fields().clone();
-        let fixed = &self.capabilities;
+        let fixed = |ones: u64, msr: CapabilityMsr, in_vmx: u64| {
+            if self.capabilities.unknown.intersects(Facts::msr(msr)) { ones | in_vmx } else { ones }
+        };
+        let cr0_ones = fixed(self.capabilities.cr0.ones, CapabilityMsr::Cr0Fixed0, CR0_IN_VMX.bits());
+        let cr4_ones = fixed(self.capabilities.cr4.ones, CapabilityMsr::Cr4Fixed0, CR4_IN_VMX.bits());
         let kept = CR0_KEPT | CR0_UPPER;
         let cr0 = fields.get(field::HOST_CR0).bits() & !kept | self.cpu.cr0.bits() & kept;
-        let mut cr4 = Cr4::from_bits_retain(fields.get(field::HOST_CR4).bits() | fixed.cr4.ones);
+        let mut cr4 = Cr4::from_bits_retain(fields.get(field::HOST_CR4).bits() | cr4_ones);
         if host_64 {
             cr4.insert(Cr4::PAE);
         } else {
             cr4.remove(Cr4::PCIDE | Cr4::FRED);
         }
-        self.cpu.cr0 = Cr0::from_bits_retain(cr0 | fixed.cr0.ones);
+        self.cpu.cr0 = Cr0::from_bits_retain(cr0 | cr0_ones);
         self.cpu.cr4 = cr4;
-        let beyond = fixed.physical_reserved;
+        let beyond = self.capabilities.physical_reserved;
         let cr3 = fields.get(field::HOST_CR3) & !beyond | self.register(field::GUEST_CR3) & beyond;
         self.set_register(field::GUEST_CR3, cr3);
         self.set_register(field::GUEST_DR7, DR7_AFTER_EXIT);

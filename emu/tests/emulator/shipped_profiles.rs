@@ -4,9 +4,10 @@ use vmcs_emu::{EntryResult, LogicalProcessor};
 use vmcs_model::controls::Entry as EntryControls;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::MsrValue;
+use vmcs_model::registers::{Cr0, Cr4};
 use vmcs_model::{Capabilities, EntryInstruction, Outcome, baseline, field};
 
-use crate::support::{VMCS, VMXON_REGION, profile, ready_of};
+use crate::support::{VMCS, VMXON_REGION, leave, profile, ready_of};
 
 #[test]
 fn the_plain_image_is_entered_or_undecidable_and_never_refused() {
@@ -50,4 +51,22 @@ fn an_msr_that_is_not_known_is_not_absent() {
     assert_eq!(enters(MsrValue::Unknown), Ok(EntryResult::Entered));
     assert_eq!(enters(MsrValue::Value(0)), refused);
     assert_eq!(enters(MsrValue::Absent), refused);
+}
+
+/// An entry whose host CR0 lacks PE is neither refused nor permitted where IA32_VMX_CR0_FIXED0 is not known. The emulator
+/// takes it, and is still in VMX operation after the exit: PE is one of the bits that an exit leaves alone.
+#[test]
+fn an_exit_keeps_what_vmx_operation_needs_where_the_fixed_bits_are_not_known() {
+    let (cr0, cr4) = (Cr0::PE | Cr0::NE | Cr0::PG, Cr4::VMXE);
+    let mut profile = profile();
+    profile.set_msr(CapabilityMsr::Cr0Fixed0, MsrValue::Unknown);
+    profile.set_msr(CapabilityMsr::Cr4Fixed0, MsrValue::Unknown);
+    let mut cpu = ready_of(&profile);
+    let fields = &mut cpu.region_mut(VMCS).fields;
+    fields.set(field::HOST_CR0, fields.get(field::HOST_CR0) - cr0);
+    fields.set(field::HOST_CR4, fields.get(field::HOST_CR4) - cr4);
+    assert_eq!(cpu.vmlaunch(), Ok(EntryResult::Entered));
+    leave(&mut cpu);
+    assert!(cpu.cpu().cr0.contains(cr0) && cpu.cpu().cr4.contains(cr4), "{:?} {:?}", cpu.cpu().cr0, cpu.cpu().cr4);
+    assert!(cpu.vmread(field::EXIT_REASON.encoding().0.into()).is_ok());
 }
