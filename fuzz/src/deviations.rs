@@ -214,7 +214,7 @@ impl Deviation {
     pub fn shows(&self, after: Option<After>, earlier: Earlier<'_>, memory: &impl ReadMemory) -> bool {
         let meets = |vmcs: &Vmcs| self.earlier.iter().all(|condition| condition.holds(Fields::before(vmcs)));
         (self.after.is_empty() || after.is_some_and(|after| self.after.contains(&after)))
-            && (self.earlier.is_empty() || earlier.entries.iter().any(|vmcs| meets(vmcs)))
+            && (self.earlier.is_empty() || earlier.entries.iter().any(meets))
             && self.applies(earlier.fields, memory)
     }
 

@@ -2,7 +2,20 @@
 //!
 //! Unknown bits are carried: reading a word never drops one. SDM Vol. 3C, 25.6-25.8.
 
-use crate::field::FieldValue;
+use crate::field::{self, FieldId, FieldValue};
+
+/// The fields that hold the control words, in the order of the SDM. Their bits put checks in force and activate one
+/// another. SDM 25.6-25.8.
+pub const WORDS: [FieldId; 8] = [
+    field::PIN_BASED_VM_EXECUTION_CONTROLS.id(),
+    field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
+    field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
+    field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
+    field::PRIMARY_VM_EXIT_CONTROLS.id(),
+    field::SECONDARY_VM_EXIT_CONTROLS.id(),
+    field::VM_ENTRY_CONTROLS.id(),
+    field::VM_FUNCTION_CONTROLS.id(),
+];
 
 /// Declares one control word: its bits, each under the SDM's name, and its default1 class.
 macro_rules! controls {

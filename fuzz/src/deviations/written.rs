@@ -50,7 +50,7 @@ pub struct Earlier<'a> {
     /// The fields before and after the last entry.
     pub fields: Fields<'a>,
     /// What the entries before that one found, of those that entered a guest, the first one first.
-    pub entries: &'a [Box<Vmcs>],
+    pub entries: &'a [Vmcs],
     /// Memory.
     pub memory: &'a dyn ReadMemory,
 }
@@ -63,7 +63,7 @@ impl Earlier<'_> {
             let timer = vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE);
             (pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && timer != 0).then_some(timer.into())
         };
-        self.entries.iter().rev().find_map(|vmcs| loaded(vmcs))
+        self.entries.iter().rev().find_map(loaded)
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
         entered.set_raw(field::GUEST_RIP.id(), 0x1800);
         entered.set_raw(field::VM_ENTRY_MSR_LOAD_COUNT.id(), 2);
         let timer = |pin: u64, value| {
-            let mut vmcs = Box::new(Vmcs::default());
+            let mut vmcs = Vmcs::default();
             vmcs.set_raw(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), pin);
             vmcs.set_raw(field::VMX_PREEMPTION_TIMER_VALUE.id(), value);
             vmcs

@@ -2,6 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use vmcs_case::Case;
+use vmcs_model::controls;
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::formats::{InterruptionInformation, event_type};
 use vmcs_model::{FieldValue, Vmcs};
@@ -61,17 +62,7 @@ fn control(
     let mut field = *u.choose(&controls)?;
     // Half of the changes go to the words that gate everything else.
     if u.ratio(1u8, 2u8)? {
-        let words = [
-            field::PIN_BASED_VM_EXECUTION_CONTROLS.id(),
-            field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-            field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-            field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-            field::PRIMARY_VM_EXIT_CONTROLS.id(),
-            field::SECONDARY_VM_EXIT_CONTROLS.id(),
-            field::VM_ENTRY_CONTROLS.id(),
-            field::VM_FUNCTION_CONTROLS.id(),
-        ];
-        field = *u.choose(&words)?;
+        field = *u.choose(&controls::WORDS)?;
     }
     if let Some((address, count)) = msr_area(field) {
         return msr_area_change(processor, u, address, count, changes);

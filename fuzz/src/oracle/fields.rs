@@ -27,7 +27,7 @@ pub(super) struct Known {
     /// The fields as the last entry found them, if there was one.
     last: Option<Box<Vmcs>>,
     /// The same of all entries before that one that entered a guest, of whichever VMCS.
-    earlier: Vec<Box<Vmcs>>,
+    earlier: Vec<Vmcs>,
 }
 
 impl Since {
@@ -129,7 +129,7 @@ impl Known {
     /// The last entry is the last no more.
     fn end_last(&mut self) {
         let last = self.last.take();
-        self.earlier.extend(last.filter(|_| self.since == Since::Exit));
+        self.earlier.extend(last.filter(|_| self.since == Since::Exit).map(|entered| *entered));
     }
 
     /// What was before the fields of the current VMCS came to be `ended`.

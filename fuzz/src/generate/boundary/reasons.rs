@@ -9,6 +9,7 @@ use vmcs_model::checks::{
     AddressSpaceCheck, BasicCheck, CHECK_COUNT, CheckId, CheckSet, EntryControlCheck, ExecutionControlCheck,
     GuestNonRegisterCheck, Phase,
 };
+use vmcs_model::controls;
 use vmcs_model::explain::{Bits, Setting, allowed_settings};
 use vmcs_model::field::{self, Area, FieldId};
 use vmcs_model::{Capabilities, VmxOperation};
@@ -142,27 +143,15 @@ fn lacks(processor: &Processor, check: CheckId, scene: &Scene) -> Option<Reason>
         return Some(Reason::NoField(field));
     }
     let limits = |word: FieldId| check.info().fields.first() == Some(&word) && Setting::compared_by(check).is_some();
-    WORDS.into_iter().filter(|word| !limits(*word)).find_map(|field| {
+    controls::WORDS.into_iter().chain(CONTROL_REGISTERS).filter(|word| !limits(*word)).find_map(|field| {
         let mask = allowed_settings(has, field)?.forbidden(stage.vmcs.raw(field));
         (mask != 0).then_some(Reason::NotOffered(Bits { field, mask }))
     })
 }
 
-/// Fields of which capability MSRs say what a processor allows, in the order in which a reason is looked for.
-const WORDS: [FieldId; 12] = [
-    field::PIN_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::PRIMARY_VM_EXIT_CONTROLS.id(),
-    field::SECONDARY_VM_EXIT_CONTROLS.id(),
-    field::VM_ENTRY_CONTROLS.id(),
-    field::VM_FUNCTION_CONTROLS.id(),
-    field::GUEST_CR0.id(),
-    field::GUEST_CR4.id(),
-    field::HOST_CR0.id(),
-    field::HOST_CR4.id(),
-];
+/// The control registers of which capability MSRs say what a processor allows, in the order in which a reason is looked for.
+const CONTROL_REGISTERS: [FieldId; 4] =
+    [field::GUEST_CR0.id(), field::GUEST_CR4.id(), field::HOST_CR0.id(), field::HOST_CR4.id()];
 
 /// The fact about the processor that leaves the rule without that side.
 fn lifted(has: &Capabilities, check: CheckId, side: Side) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 
 use vmcs_golden::corpus;
 use vmcs_model::checks::{CheckId, CheckSet};
+use vmcs_model::controls;
 use vmcs_model::field::{self, FieldId};
 use vmcs_wire::layout;
 
@@ -172,7 +173,8 @@ fn legal_sides(processor: &Processor, recipes: &mut Recipes) {
 
 /// The values of violations where the check is not in force: on other images, and with one bit of a control turned.
 fn open_gates(processor: &Processor, recipes: &mut Recipes) {
-    let gates: Vec<_> = GATES.into_iter().filter(|field| processor.fields.contains(field)).collect();
+    let gates: Vec<_> =
+        controls::WORDS.into_iter().chain(GATES).filter(|field| processor.fields.contains(field)).collect();
     for check in CheckId::all().filter(|check| !check.info().gate.is_empty()) {
         let aim = Aim { check, side: Side::GateOff };
         for violating in some_violations(processor, recipes, check) {
@@ -239,16 +241,8 @@ const LATER_FAILURES: [fn(&mut EntryCase); 3] = [
     |entry| entry.set(field::HOST_CS_SELECTOR.id(), 0),
 ];
 
-/// Fields that put checks in force.
-const GATES: [FieldId; 20] = [
-    field::PIN_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-    field::PRIMARY_VM_EXIT_CONTROLS.id(),
-    field::SECONDARY_VM_EXIT_CONTROLS.id(),
-    field::VM_ENTRY_CONTROLS.id(),
-    field::VM_FUNCTION_CONTROLS.id(),
+/// Fields other than control words that put checks in force.
+const GATES: [FieldId; 12] = [
     field::VM_ENTRY_INTERRUPTION_INFORMATION.id(),
     field::VM_ENTRY_MSR_LOAD_COUNT.id(),
     field::VM_EXIT_MSR_LOAD_COUNT.id(),
