@@ -9,6 +9,7 @@ use vmcs_model::controls::Entry;
 use vmcs_model::field::{self, FieldValue};
 use vmcs_model::formats::event_type::NMI;
 use vmcs_model::formats::{ExitReason, Interruptibility, InterruptionInformation, exit_reason};
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::Efer;
 use vmcs_model::{Field, VmxOperation};
 
@@ -136,8 +137,8 @@ impl LogicalProcessor {
     /// Writes the VM-exit information fields and the two VM-entry controls that exits change.
     fn record_exit(&mut self, exit: &VmExit) {
         let lma = self.cpu.efer.contains(Efer::LMA);
-        let stores_lma = self.capabilities.misc & STORES_LMA != 0;
-        let has_guest_physical_address = self.capabilities.has_field(field::GUEST_PHYSICAL_ADDRESS.id().info());
+        let stores_lma = self.is_unknown(CapabilityMsr::Misc) || self.capabilities.misc & STORES_LMA != 0;
+        let has_guest_physical_address = self.capabilities.may_have_field(field::GUEST_PHYSICAL_ADDRESS.id().info());
         let fields = &mut self.current_mut().fields;
         let injected = fields.get(field::VM_ENTRY_INTERRUPTION_INFORMATION);
         fields.set(field::VM_ENTRY_INTERRUPTION_INFORMATION, injected.with_valid(false));

@@ -240,7 +240,7 @@ impl LogicalProcessor {
     /// Saves a register in its field, as it is, if the processor has the field.
     fn save(&mut self, field: FieldId) {
         let value = self.register_raw(field);
-        if self.capabilities.has_field(field.info()) {
+        if self.capabilities.may_have_field(field.info()) {
             self.current_mut().fields.set_raw(field, value);
         }
     }

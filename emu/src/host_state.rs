@@ -3,7 +3,6 @@
 //! The host-state area holds little more than control registers, selectors and a few bases. Limits, access rights, DR7
 //! and RFLAGS get fixed values, which are the constants below.
 
-use vmcs_model::capabilities::Facts;
 use vmcs_model::controls::{Exit, PinBased, SecondaryExit};
 use vmcs_model::field;
 use vmcs_model::formats::{AccessRights, ActivityState, Interruptibility, PendingDebug, Selector};
@@ -112,7 +111,7 @@ impl LogicalProcessor {
     fn load_host_registers(&mut self, host_64: bool) {
         let fields = self.current_fields().clone();
         let fixed = |ones: u64, msr: CapabilityMsr, in_vmx: u64| {
-            if self.capabilities.unknown.intersects(Facts::msr(msr)) { ones | in_vmx } else { ones }
+            if self.is_unknown(msr) { ones | in_vmx } else { ones }
         };
         let cr0_ones = fixed(self.capabilities.cr0.ones, CapabilityMsr::Cr0Fixed0, CR0_IN_VMX.bits());
         let cr4_ones = fixed(self.capabilities.cr4.ones, CapabilityMsr::Cr4Fixed0, CR4_IN_VMX.bits());

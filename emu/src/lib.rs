@@ -106,6 +106,8 @@
 //!
 //! - Of several outcomes that the architecture permits for a VM entry it takes the first in the SDM's order; controls
 //!   come before host state. A rule that the model cannot decide counts as kept.
+//! - What the profile does not know counts as supported: VMREAD and VMWRITE find a field that may exist, INVEPT and
+//!   INVVPID have every type, and an exit leaves PE, NE and PG of CR0 and VMXE of CR4 at 1.
 //! - Guest state is checked before any of it is loaded. A failure to load MSRs finds it loaded.
 //! - A machine check never happens.
 //! - A VMCS region that was never the operand of VMCLEAR has the launch state clear and all fields 0.

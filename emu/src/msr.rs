@@ -159,7 +159,8 @@ impl LogicalProcessor {
     /// The addresses of an area's entries. Beyond the recommended maximum, 512 × (IA32_VMX_MISC\[27:25\] + 1),
     /// behaviour is undefined; here those entries are left out.
     fn area(&self, address: u64, count: u32) -> impl Iterator<Item = u64> + use<> {
-        let maximum = 512 * ((self.capabilities.misc >> 25 & 7) + 1);
+        let multiple = if self.is_unknown(CapabilityMsr::Misc) { 7 } else { self.capabilities.misc >> 25 & 7 };
+        let maximum = 512 * (multiple + 1);
         (0..u64::from(count).min(maximum)).map(move |n| address.wrapping_add(n * ENTRY_BYTES))
     }
 }

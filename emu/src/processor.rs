@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 
+use vmcs_model::capabilities::Facts;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, FieldId, FieldValue};
 use vmcs_model::formats::Interruptibility;
@@ -223,6 +224,11 @@ impl LogicalProcessor {
     /// The current VMCS; an instruction comes here only if there is one.
     pub(crate) fn current_mut(&mut self) -> &mut VmcsRegion {
         self.regions.entry(self.cpu.vmcs_pointer).or_default()
+    }
+
+    /// Whether the profile does not know that MSR. What it would say counts as supported then.
+    pub(crate) fn is_unknown(&self, msr: CapabilityMsr) -> bool {
+        self.capabilities.unknown.intersects(Facts::msr(msr))
     }
 
     /// Whether a region can be there: the address is 4-KByte aligned and within the physical-address width.

@@ -1,9 +1,10 @@
 //! A valid VMCS to start from: change a field and see which checks it breaks.
 
-use crate::capabilities::Capabilities;
+use crate::capabilities::{Capabilities, Facts};
 use crate::controls::{Entry, Exit, PinBased};
 use crate::field::{self, Field, FieldValue};
 use crate::formats::{AccessRights, Selector};
+use crate::msr::Source;
 use crate::registers::{Cr0, Cr4, Efer, Rflags};
 use crate::vmcs::Vmcs;
 
@@ -87,8 +88,12 @@ fn controls(vmcs: &mut Vmcs, has: &Capabilities) -> bool {
     set(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), has.pin.nearest(timer));
     set(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.primary.nearest(0));
     set(field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.secondary.nearest(0));
-    set(field::PRIMARY_VM_EXIT_CONTROLS.id(), has.exit.nearest(exit.to_raw()));
-    set(field::VM_ENTRY_CONTROLS.id(), has.entry.nearest(entry.to_raw()));
+    // Where the MSR of a word is not known, neither is which bits may be 1. These two a 64-bit host needs in any case.
+    let needed = |word, bit| if has.unknown.intersects(Facts::of(word)) { bit } else { 0 };
+    let host_64 = needed(Source::Exit, Exit::HOST_ADDRESS_SPACE_SIZE.to_raw());
+    let guest_64 = needed(Source::Entry, Entry::IA_32E_MODE_GUEST.to_raw());
+    set(field::PRIMARY_VM_EXIT_CONTROLS.id(), has.exit.nearest(exit.to_raw()) | host_64);
+    set(field::VM_ENTRY_CONTROLS.id(), has.entry.nearest(entry.to_raw()) | guest_64);
     vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::IA_32E_MODE_GUEST)
 }
 

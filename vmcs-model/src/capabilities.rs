@@ -74,6 +74,24 @@ impl Facts {
         Self(1 << (CapabilityMsr::ALL.len() as u64 + leaf as u64))
     }
 
+    /// The values on which the capability bits of `source` can depend: a control word is reported by either of two MSRs.
+    /// SDM A.2, Reserved Controls and Default Settings.
+    #[must_use]
+    pub const fn of(source: Source) -> Self {
+        use CapabilityMsr as M;
+        match source {
+            Source::Pin => Self::msr(M::Pinbased).and(Self::msr(M::TruePinbased)),
+            Source::Primary => Self::msr(M::Procbased).and(Self::msr(M::TrueProcbased)),
+            Source::Secondary => Self::msr(M::Procbased2),
+            Source::Tertiary => Self::msr(M::Procbased3),
+            Source::Exit => Self::msr(M::Exit).and(Self::msr(M::TrueExit)),
+            Source::SecondaryExit => Self::msr(M::Exit2),
+            Source::Entry => Self::msr(M::Entry).and(Self::msr(M::TrueEntry)),
+            Source::VmFunctions => Self::msr(M::Vmfunc),
+            Source::Cpuid7_1Eax => Self::cpuid(CpuidLeaf::Extended1),
+        }
+    }
+
     /// The union of this set and `other`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -382,6 +400,13 @@ impl Capabilities {
     pub fn has_field(&self, field: &FieldInfo) -> bool {
         let Quirks { fields_extra, fields_missing, .. } = &self.quirks;
         fields_extra.contains(field.id) || self.promises_field(field) && !fields_missing.contains(field.id)
+    }
+
+    /// Whether the VMCS of the processor has that component, or what is known does not decide it.
+    #[must_use]
+    pub fn may_have_field(&self, field: &FieldInfo) -> bool {
+        let undecided = field.exists_if.iter().any(|bit| self.unknown.intersects(Facts::of(bit.source)));
+        self.has_field(field) || undecided && !self.quirks.fields_missing.contains(field.id)
     }
 
     /// A CPUID leaf, all zero if it is unknown.

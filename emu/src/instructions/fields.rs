@@ -7,6 +7,7 @@ use vmcs_model::controls::Secondary;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, Area, Encoding, FieldInfo, Width};
 use vmcs_model::formats::exit_reason;
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::{Field, FieldId, VmxOperation};
 
 use crate::{InstructionFailure, LogicalProcessor};
@@ -44,7 +45,8 @@ impl LogicalProcessor {
             let (encoding, value) = (cpu.register_operand(encoding), cpu.register_operand(value));
             let address = cpu.accessed_vmcs(encoding, exit_reason::VMWRITE, field::VMWRITE_BITMAP_ADDRESS)?;
             let (field, high) = cpu.supported_field(encoding)?;
-            if field.info().area() == Area::ExitInformation && !cpu.capabilities.writes_exit_information() {
+            let writes_all = cpu.is_unknown(CapabilityMsr::Misc) || cpu.capabilities.writes_exit_information();
+            if field.info().area() == Area::ExitInformation && !writes_all {
                 return Err(InstructionFailure::valid(13));
             }
             let value = value & cpu.writable_bits(field.info());
@@ -92,7 +94,7 @@ impl LogicalProcessor {
         let unsupported = InstructionFailure::valid(12);
         let encoding = Encoding(u32::try_from(encoding).map_err(|_| unsupported)?);
         let field = encoding.field().ok_or(unsupported)?;
-        if !self.capabilities.has_field(field.info()) {
+        if !self.capabilities.may_have_field(field.info()) {
             return Err(unsupported);
         }
         Ok((field, encoding.is_high()))

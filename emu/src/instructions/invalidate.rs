@@ -5,6 +5,7 @@
 
 use vmcs_model::controls::Secondary;
 use vmcs_model::formats::{Eptp, exit_reason};
+use vmcs_model::msr::CapabilityMsr;
 
 use crate::{InstructionFailure, LogicalProcessor};
 
@@ -21,7 +22,7 @@ impl LogicalProcessor {
             cpu.require_root(exit_reason::INVEPT)?;
             let [eptp, _] = descriptor;
             let valid = match cpu.register_operand(kind) {
-                1 => cpu.has_ept_vpid(25) && cpu.capabilities.eptp_valid(Eptp::from_bits(eptp)),
+                1 => cpu.has_ept_vpid(25) && cpu.eptp_valid(Eptp::from_bits(eptp)),
                 2 => cpu.has_ept_vpid(26),
                 _ => false,
             };
@@ -58,12 +59,18 @@ impl LogicalProcessor {
     /// `#UD` unless the processor supports the control that the instruction belongs to, and IA32_VMX_EPT_VPID_CAP has
     /// the instruction's bit.
     fn require_invalidation(&self, control: Secondary, instruction: u32) -> Result<(), InstructionFailure> {
-        let supported = self.capabilities.secondary.may & u64::from(control.bits()) != 0;
+        let supported = self.is_unknown(CapabilityMsr::Procbased2)
+            || self.capabilities.secondary.may & u64::from(control.bits()) != 0;
         if supported && self.has_ept_vpid(instruction) { Ok(()) } else { Err(InstructionFailure::UNDEFINED_OPCODE) }
+    }
+
+    /// Whether INVEPT and EPTP switching accept the EPTP.
+    pub(super) fn eptp_valid(&self, eptp: Eptp) -> bool {
+        self.is_unknown(CapabilityMsr::EptVpidCap) || self.capabilities.eptp_valid(eptp)
     }
 
     /// Whether that bit of IA32_VMX_EPT_VPID_CAP is 1.
     fn has_ept_vpid(&self, bit: u32) -> bool {
-        self.capabilities.ept_vpid >> bit & 1 != 0
+        self.is_unknown(CapabilityMsr::EptVpidCap) || self.capabilities.ept_vpid >> bit & 1 != 0
     }
 }

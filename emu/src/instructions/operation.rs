@@ -4,6 +4,7 @@ use vmcs_model::VmxOperation;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field;
 use vmcs_model::formats::exit_reason;
+use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::registers::{Cr0, Cr4, Rflags};
 
 use crate::{InstructionFailure, LogicalProcessor};
@@ -52,7 +53,7 @@ impl LogicalProcessor {
         if !self.is_region_address(address) || self.memory.read_u32(address) != self.capabilities.revision() {
             return Err(InstructionFailure::Invalid);
         }
-        if self.capabilities.misc & TRACES_IN_VMX == 0 {
+        if !self.is_unknown(CapabilityMsr::Misc) && self.capabilities.misc & TRACES_IN_VMX == 0 {
             let traced = self.register(field::GUEST_IA32_RTIT_CTL);
             self.set_register(field::GUEST_IA32_RTIT_CTL, traced & !TRACE_ENABLE);
         }

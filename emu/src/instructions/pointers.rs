@@ -3,6 +3,7 @@
 use vmcs_model::LaunchState;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::formats::{RegionHeader, exit_reason};
+use vmcs_model::msr::CapabilityMsr;
 
 use crate::{InstructionFailure, LogicalProcessor};
 
@@ -51,7 +52,7 @@ impl LogicalProcessor {
             }
             let header = RegionHeader::from_bits(cpu.memory.read_u32(address));
             if header.revision() != cpu.capabilities.revision()
-                || (header.shadow() && !cpu.capabilities.vmcs_shadowing())
+                || (header.shadow() && !cpu.is_unknown(CapabilityMsr::Procbased2) && !cpu.capabilities.vmcs_shadowing())
             {
                 return Err(InstructionFailure::valid(11));
             }

@@ -3,9 +3,11 @@
 //! In a guest it is a call to the monitor, that is, a VM exit. In VMX root operation it is the way into the
 //! dual-monitor treatment of SMIs and SMM, which most of this file is about.
 
+use vmcs_model::capabilities::Facts;
 use vmcs_model::cpu::NO_POINTER;
 use vmcs_model::field::{self, FieldValue};
 use vmcs_model::formats::{ExitReason, exit_reason};
+use vmcs_model::msr::{CapabilityMsr, Source};
 use vmcs_model::registers::Rflags;
 use vmcs_model::{LaunchState, VmxOperation};
 
@@ -52,7 +54,7 @@ impl LogicalProcessor {
             return InstructionFailure::GENERAL_PROTECTION;
         }
         if self.cpu.smm
-            || self.capabilities.basic & DUAL_MONITOR == 0
+            || !self.is_unknown(CapabilityMsr::Basic) && self.capabilities.basic & DUAL_MONITOR == 0
             || self.platform.smm_monitor_ctl & MONITOR_VALID == 0
         {
             return InstructionFailure::valid(1);
@@ -79,7 +81,8 @@ impl LogicalProcessor {
             return Err(InstructionFailure::valid(20));
         }
         let mseg = self.platform.smm_monitor_ctl & MSEG_BASE;
-        if u64::from(self.memory.read_u32(mseg)) != self.capabilities.misc >> 32 {
+        let revision = self.capabilities.misc >> 32;
+        if !self.is_unknown(CapabilityMsr::Misc) && u64::from(self.memory.read_u32(mseg)) != revision {
             return Err(InstructionFailure::valid(22));
         }
         let features = self.memory.read_u32(mseg + 4);
@@ -97,9 +100,9 @@ impl LogicalProcessor {
     fn exit_controls_valid(&self) -> bool {
         let primary = self.primary_exit().to_raw();
         let secondary = self.secondary_exit().to_raw();
-        self.capabilities.exit.missing(primary) == 0
-            && self.capabilities.exit.forbidden(primary) == 0
-            && self.capabilities.secondary_exit.forbidden(secondary) == 0
+        let unknown = |source| self.capabilities.unknown.intersects(Facts::of(source));
+        (unknown(Source::Exit) || self.capabilities.exit.allows(primary))
+            && (unknown(Source::SecondaryExit) || self.capabilities.secondary_exit.forbidden(secondary) == 0)
     }
 
     /// Makes an SMM VM exit from VMX root operation, to the VMCS at `transfer_pointer`. SDM 32.15.2, SMM VM Exits.

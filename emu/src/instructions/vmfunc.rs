@@ -48,13 +48,13 @@ impl LogicalProcessor {
         let entry = fields.get(field::EPTP_LIST_ADDRESS).wrapping_add(8 * u64::from(ecx));
         let eptp = Eptp::from_bits(self.memory.read_u64(entry));
         let current = fields.get(field::EPT_POINTER);
-        if !self.capabilities.eptp_valid(eptp) || eptp.walk_length_minus_1() != current.walk_length_minus_1() {
+        if !self.eptp_valid(eptp) || eptp.walk_length_minus_1() != current.walk_length_minus_1() {
             return Err(exit);
         }
         if self.secondary().contains(Secondary::INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES) && self.cpu.trace_enabled {
             return Err(exit);
         }
-        let index_exists = self.capabilities.has_field(field::EPTP_INDEX.id().info());
+        let index_exists = self.capabilities.may_have_field(field::EPTP_INDEX.id().info());
         let fields = &mut self.current_mut().fields;
         fields.set(field::EPT_POINTER, eptp);
         if index_exists {

@@ -3,11 +3,11 @@
 use vmcs_emu::{EntryResult, LogicalProcessor};
 use vmcs_model::controls::Entry as EntryControls;
 use vmcs_model::msr::CapabilityMsr;
-use vmcs_model::profile::MsrValue;
+use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 use vmcs_model::registers::{Cr0, Cr4};
-use vmcs_model::{Capabilities, EntryInstruction, Outcome, baseline, field};
+use vmcs_model::{Capabilities, EntryInstruction, FieldId, Outcome, Vmcs, baseline, field};
 
-use crate::support::{VMCS, VMXON_REGION, leave, profile, ready_of};
+use crate::support::{OTHER, REVISION, SHADOW, VMCS, VMXON_REGION, fields, leave, profile, ready_of};
 
 #[test]
 fn the_plain_image_is_entered_or_undecidable_and_never_refused() {
@@ -69,4 +69,56 @@ fn an_exit_keeps_what_vmx_operation_needs_where_the_fixed_bits_are_not_known() {
     leave(&mut cpu);
     assert!(cpu.cpu().cr0.contains(cr0) && cpu.cpu().cr4.contains(cr4), "{:?} {:?}", cpu.cpu().cr0, cpu.cpu().cr4);
     assert!(cpu.vmread(field::EXIT_REASON.encoding().0.into()).is_ok());
+}
+
+/// What each VMX instruction comes to on the processor, with that image: VMWRITE and VMREAD of every field, INVEPT and INVVPID of every type,
+/// VMPTRLD of a shadow VMCS, an entry, an exit and a second entry.
+fn answers(profile: &CpuProfile, image: &Vmcs) -> Vec<(String, bool)> {
+    let mut cpu = ready_of(profile);
+    let mut answers = Vec::new();
+    for field in FieldId::all() {
+        let encoding = field.info().encoding.0.into();
+        answers.push((format!("vmwrite {field:?}"), cpu.vmwrite(encoding, image.raw(field)).is_ok()));
+        answers.push((format!("vmread {field:?}"), cpu.vmread(encoding).is_ok()));
+    }
+    let eptp = 0x10_0000 | 3 << 3 | 6;
+    for kind in 0..4 {
+        answers.push((format!("invept {kind}"), cpu.invept(kind, [eptp, 0]).is_ok()));
+        answers.push((format!("invvpid {kind}"), cpu.invvpid(kind, [1, 0x1000]).is_ok()));
+    }
+    answers.push(("vmlaunch".to_owned(), cpu.vmlaunch() == Ok(EntryResult::Entered)));
+    leave(&mut cpu);
+    answers.push(("vmresume".to_owned(), cpu.vmresume() == Ok(EntryResult::Entered)));
+    leave(&mut cpu);
+    cpu.memory_mut().write_u32(OTHER, REVISION | SHADOW);
+    answers.push(("vmptrld of a shadow VMCS".to_owned(), cpu.vmclear(OTHER).and_then(|()| cpu.vmptrld(OTHER)).is_ok()));
+    answers
+}
+
+/// What is done on a processor of which everything is known is done, too, if any one thing is not known of it.
+#[test]
+fn an_instruction_never_fails_for_what_is_not_known() {
+    let known = profile();
+    let image = fields(&ready_of(&known));
+    let done = answers(&known, &image);
+    assert!(done.iter().filter(|(_, done)| *done).count() > 150, "{done:?}");
+    // Without IA32_VMX_BASIC there is no revision identifier, and no VMCS.
+    let mut nothing = CpuProfile::default();
+    nothing.set_msr(CapabilityMsr::Basic, known.msr(CapabilityMsr::Basic));
+    let mut partial = vec![("anything else than IA32_VMX_BASIC".to_owned(), nothing)];
+    for msr in CapabilityMsr::ALL.into_iter().filter(|msr| *msr != CapabilityMsr::Basic) {
+        let mut profile = known.clone();
+        profile.set_msr(msr, MsrValue::Unknown);
+        partial.push((format!("{msr:?}"), profile));
+    }
+    for leaf in CpuidLeaf::ALL {
+        let mut profile = known.clone();
+        profile.forget_cpuid(leaf);
+        partial.push((format!("{leaf:?}"), profile));
+    }
+    for (forgotten, profile) in partial {
+        for ((what, before), (_, now)) in done.iter().zip(answers(&profile, &image)) {
+            assert!(now || !before, "{what} fails where {forgotten} is not known");
+        }
+    }
 }
