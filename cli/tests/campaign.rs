@@ -19,10 +19,10 @@ fn campaign(cases: &str, arguments: &[&str]) -> Ran {
     vmcs(&[&CAMPAIGN[..], &[cases], arguments].concat())
 }
 
-/// As [`campaign`], and not waited for. A pipe that nobody reads stops it once it is full.
-fn start(cases: &str, arguments: &[&str], out: Stdio) -> Child {
+/// The command, not waited for. A pipe that nobody reads stops it once it is full.
+fn start(arguments: &[&str], out: Stdio) -> Child {
     Command::new(env!("CARGO_BIN_EXE_vmcs"))
-        .args([&CAMPAIGN[..], &[cases], arguments].concat())
+        .args(arguments)
         .stdout(out)
         .stderr(Stdio::null())
         .spawn()
@@ -58,9 +58,9 @@ fn saved_cases(state: &Path) -> u64 {
 }
 
 /// A running campaign that has just saved some cases; or else it has ended.
-fn started_and_saved(cases: &str, state: &Path, out: Stdio) -> Child {
+fn started_and_saved(campaign: &[&str], state: &Path, out: Stdio) -> Child {
     let before = saved_cases(state);
-    let mut child = start(cases, &["--jobs", "2", "--state", state.to_str().unwrap()], out);
+    let mut child = start(&[campaign, &["--jobs", "2", "--state", state.to_str().unwrap()]].concat(), out);
     while child.try_wait().unwrap().is_none() && saved_cases(state) == before {
         thread::sleep(Duration::from_millis(20));
     }
@@ -80,7 +80,7 @@ fn killed_again_and_again_it_gives_the_same_report() {
     let state = directory.path().join("state");
     let mut kills = 0;
     loop {
-        let mut child = started_and_saved(cases, &state, Stdio::null());
+        let mut child = started_and_saved(&[&CAMPAIGN[..], &[cases]].concat(), &state, Stdio::null());
         // At once, and in the middle of something.
         thread::sleep(Duration::from_millis(37 * kills % 200));
         if child.try_wait().unwrap().is_some() || kills == 8 {
@@ -101,7 +101,7 @@ fn killed_again_and_again_it_gives_the_same_report() {
 #[test]
 fn interrupted_it_reports_what_it_has_and_goes_on_later() {
     let directory = tempfile::tempdir().unwrap();
-    let child = started_and_saved("20000", directory.path(), Stdio::piped());
+    let child = started_and_saved(&[&CAMPAIGN[..], &["20000"]].concat(), directory.path(), Stdio::piped());
     signal(&child, "INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -171,7 +171,7 @@ fn the_state_of_another_campaign_is_refused_and_left_alone() {
 #[test]
 fn two_campaigns_do_not_share_a_state() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = started_and_saved("1000000", directory.path(), Stdio::null());
+    let mut child = started_and_saved(&[&CAMPAIGN[..], &["1000000"]].concat(), directory.path(), Stdio::null());
     let ran = campaign("10", &["--state", directory.path().to_str().unwrap()]);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -268,7 +268,7 @@ fn a_corpus_is_fed_to_a_target() {
 }
 
 #[test]
-fn bochs_gives_the_same_report_however_many_there_are() {
+fn bochs_gives_the_same_report_however_many_there_are_and_after_a_kill() {
     let targets = vmcs(&["targets"]);
     if !targets.out.contains("bochs@") {
         println!("skipped: there is no Bochs here");
@@ -280,4 +280,13 @@ fn bochs_gives_the_same_report_however_many_there_are() {
     assert_eq!(one.status, 0, "{one:?}");
     assert_eq!(one.out, three.out);
     assert_eq!(cases_of(&one.json()), 10_000);
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut killed = started_and_saved(&arguments, directory.path(), Stdio::null());
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(saved_cases(directory.path()) < 10_000, "it was killed too late");
+    let resumed = vmcs(&[&arguments[..], &["--jobs", "1", "--state", directory.path().to_str().unwrap()]].concat());
+    assert_eq!(resumed.status, 0, "{resumed:?}");
+    assert_eq!(resumed.out, one.out);
 }
