@@ -152,9 +152,9 @@ pub struct Capabilities {
     pub entry: Allowed,
     /// VM-function controls.
     pub vm_functions: Allowed,
-    /// CR0 in VMX operation.
+    /// The fixed bits of CR0 in VMX operation.
     pub cr0: FixedBits,
-    /// CR4 in VMX operation.
+    /// The fixed bits of CR4 in VMX operation.
     pub cr4: FixedBits,
     /// IA32_VMX_BASIC.
     pub basic: u64,
@@ -167,31 +167,32 @@ pub struct Capabilities {
     /// Bits that a physical address in the VMCS must not set: 63:MAXPHYADDR, reduced by TME, or 63:32 where
     /// IA32_VMX_BASIC\[48\] is 1. SDM 27.2.1, Checks on VMX Controls.
     pub address_reserved: u64,
-    /// Bits of which facts that are not known decide whether they belong to [`Self::address_reserved`].
+    /// Bits that may belong to [`Self::address_reserved`] or not: that depends on facts that are not known.
     pub(crate) address_open: u64,
     /// Bits 63:MAXPHYADDR as enumerated by CPUID, TME notwithstanding. All processors have at most 52 bits.
     pub physical_reserved: u64,
-    /// Bits of the widest linear address: 48, or 57 with LA57; 32 without Intel 64. Where it is not known, the widest
-    /// that is possible.
+    /// How many bits the widest linear address has: 48, or 57 with LA57; 32 without Intel 64. Where the profile does not
+    /// say, it is the widest that is possible.
     pub linear_bits: u32,
-    /// Linear addresses of that width.
+    /// Linear addresses of [`Self::linear_bits`].
     linear: LinearAddresses,
-    /// Linear addresses of the narrowest width that is possible; differs where something is not known.
+    /// Linear addresses of the narrowest width that is possible. It is another one than [`Self::linear`] where the
+    /// profile does not say which width the processor has.
     linear_narrowest: LinearAddresses,
     /// Bits that registers reserve.
     pub reserved: Reserved,
     /// CPUID leaves that gate single checks, all zero where unknown.
     cpuid: [[u32; 4]; CpuidLeaf::ALL.len()],
-    /// What of the profile is unknown.
+    /// The facts that the profile leaves out.
     pub unknown: Facts,
-    /// Differences without a capability bit.
+    /// Differences between processors that no capability bit reports.
     pub quirks: Quirks,
 }
 
 /// The linear addresses of one width.
 #[derive(Clone, Copy, Debug)]
 struct LinearAddresses {
-    /// Half of them.
+    /// Half the number of linear addresses: 2 to the power of the width less 1.
     half: u64,
     /// Bits above a linear address; none without Intel 64.
     upper: u64,
@@ -203,8 +204,9 @@ impl LinearAddresses {
     }
 }
 
-/// The fewest and the most physical-address bits of a processor, and the most bits that memory encryption takes of them.
+/// The fewest and the most bits that the physical addresses of a processor can have.
 const PHYSICAL_BITS: (u32, u32) = (32, 52);
+/// The most bits of a physical address that memory encryption can take for key identifiers.
 const MOST_KEY_BITS: u32 = 15;
 
 /// The physical-address width by leaf 80000008H. Without the leaf it is 36. SDM Vol. 3A, 4.1.4 (Enumeration of Paging
@@ -371,7 +373,7 @@ impl Capabilities {
         self.basic as u32 & 0x7FFF_FFFF
     }
 
-    /// Whether the processor has that bit. Bits of MSRs that are unknown count as 0.
+    /// Whether that capability bit is 1. Bits of MSRs that are unknown count as 0.
     #[must_use]
     pub const fn has(&self, bit: CapabilityBit) -> bool {
         // The table names allowed-1 settings of 32-bit words by their place in the MSR.
@@ -395,7 +397,8 @@ impl Capabilities {
         field.exists_if.is_empty() || field.exists_if.iter().any(|bit| self.has(*bit))
     }
 
-    /// Whether the VMCS of the processor has that component: promised, or found to be otherwise.
+    /// Whether the VMCS of the processor has that component: it is promised and not among the `fields_missing` of
+    /// [`Self::quirks`], or it is among its `fields_extra`.
     #[must_use]
     pub fn has_field(&self, field: &FieldInfo) -> bool {
         let Quirks { fields_extra, fields_missing, .. } = &self.quirks;
@@ -421,43 +424,43 @@ impl Capabilities {
         self.cpuid[leaf as usize].get(register).is_some_and(|value| value & mask != 0)
     }
 
-    /// Intel 64: CPUID.80000001H:EDX\[29\]. False where that is not known.
+    /// Whether the processor has Intel 64: CPUID.80000001H:EDX\[29\]. False where that is not known.
     #[must_use]
     pub const fn intel_64(&self) -> bool {
         self.cpuid(CpuidLeaf::ExtendedFeatures)[3] & 1 << 29 != 0
     }
 
-    /// Intel 64 is there, or it is not known whether it is.
+    /// Whether the processor has Intel 64, or may have it as far as the profile says.
     #[must_use]
     pub const fn may_have_intel_64(&self) -> bool {
         self.intel_64() || self.unknown.intersects(Facts::cpuid(CpuidLeaf::ExtendedFeatures))
     }
 
-    /// SGX: CPUID.(07H,0):EBX\[2\].
+    /// Whether the processor has SGX: CPUID.(07H,0):EBX\[2\].
     #[must_use]
     pub const fn sgx(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended0)[1] & 1 << 2 != 0
     }
 
-    /// Restricted transactional memory: CPUID.(07H,0):EBX\[11\].
+    /// Whether the processor has restricted transactional memory: CPUID.(07H,0):EBX\[11\].
     #[must_use]
     pub const fn rtm(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended0)[1] & 1 << 11 != 0
     }
 
-    /// OS bus-lock detection: CPUID.(07H,0):ECX\[24\].
+    /// Whether the processor has OS bus-lock detection: CPUID.(07H,0):ECX\[24\].
     #[must_use]
     pub const fn bus_lock_detection(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended0)[2] & 1 << 24 != 0
     }
 
-    /// FRED transitions: CPUID.(07H,1):EAX\[17\].
+    /// Whether the processor has FRED transitions: CPUID.(07H,1):EAX\[17\].
     #[must_use]
     pub const fn fred(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended1)[0] & 1 << 17 != 0
     }
 
-    /// VMWRITE can write VM-exit information fields: IA32_VMX_MISC\[29\].
+    /// Whether VMWRITE can write VM-exit information fields: IA32_VMX_MISC\[29\].
     #[must_use]
     pub const fn writes_exit_information(&self) -> bool {
         self.misc & 1 << 29 != 0
@@ -469,7 +472,7 @@ impl Capabilities {
         (self.misc >> 16 & 0x1FF) as u32
     }
 
-    /// Whether a control of VMCS shadowing exists.
+    /// Whether the control “VMCS shadowing” may be 1.
     #[must_use]
     pub const fn vmcs_shadowing(&self) -> bool {
         self.secondary.may & 1 << 14 != 0
@@ -491,7 +494,8 @@ impl Capabilities {
         self.not_canonical(address) == 0
     }
 
-    /// 0 for a canonical address. Or-ing what several addresses give tells whether all are canonical.
+    /// 0 for a canonical address, and another number for any other. The results of several addresses can be combined by OR:
+    /// it is 0 if all are canonical.
     #[inline]
     pub(crate) const fn not_canonical(&self, address: u64) -> u64 {
         // Half of the canonical addresses lie at the bottom, half at the top: moved by half, they are 0 and up.
