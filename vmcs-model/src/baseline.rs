@@ -1,4 +1,4 @@
-//! A valid VMCS to start from: change a field and see which checks it breaks.
+//! A valid VMCS to start from. Change one of its fields and see which checks that breaks.
 
 use crate::capabilities::{Capabilities, Facts};
 use crate::controls::{Entry, Exit, PinBased};

@@ -42,7 +42,8 @@ impl Write {
 /// Guest state that MSR writes depend on, as it is when MSRs are loaded. What is not known is `None`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoadedState {
-    /// IA32_EFER.LME if CR0.PG is 1, where it cannot change; outer `None` if not known.
+    /// The value of IA32_EFER.LME that a write may not change, because CR0.PG is 1. The inner `None` means that CR0.PG is 0,
+    /// the outer `None` that it is not known.
     pub(super) locked_lme: Option<Option<bool>>,
     /// IA32_RTIT_CTL.TraceEn.
     pub(super) trace_enabled: Option<bool>,

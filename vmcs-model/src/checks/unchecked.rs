@@ -1,4 +1,4 @@
-//! What the SDM says about the inputs of a VM entry that no check can violate.
+//! Rules of the SDM about the inputs of a VM entry that no image can violate, such as fields that may hold any value.
 
 use crate::field::{self, FieldId};
 

@@ -1,6 +1,7 @@
-//! The field table: one row per component.
+//! The field table: one row per component of the VMCS, in the order of SDM Appendix B, Field Encoding in VMCS.
 //!
-//! `NAME: type = encoding, [aliases], [capability bits, one of which makes it exist];`
+//! A row is `NAME: type = encoding, [aliases], [capability bits];`. The component exists if one of the capability bits is 1, or
+//! always if none are listed.
 #![allow(rustdoc::broken_intra_doc_links, reason = "rows name bits of MSRs as the SDM does, such as [4:0]")]
 
 use super::{Encoding, Field, FieldId, FieldInfo, fields};
