@@ -1,7 +1,7 @@
 //! VMCALL.
 //!
-//! In a guest it is a call to the monitor, that is, a VM exit. In VMX root operation it is the way into the
-//! dual-monitor treatment of SMIs and SMM, which most of this file is about.
+//! In a guest VMCALL calls the monitor, that is, it causes a VM exit. In VMX root operation VMCALL is the way into the
+//! dual-monitor treatment of SMIs and SMM. Most of this file is about that.
 
 use vmcs_model::capabilities::Facts;
 use vmcs_model::cpu::NO_POINTER;
