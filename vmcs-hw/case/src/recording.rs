@@ -146,7 +146,7 @@ impl Recorder {
 
 /// A recording that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}:{line}: {message}")]
+#[error("{file}{}: {message}", place(*line))]
 pub struct RecordingError {
     /// The file.
     pub file: String,
@@ -154,6 +154,11 @@ pub struct RecordingError {
     pub line: usize,
     /// What is wrong.
     pub message: String,
+}
+
+/// A line behind the name of its file; nothing for the file as a whole.
+fn place(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(":{line}") }
 }
 
 /// A recording by its file name.
