@@ -1,4 +1,4 @@
-//! `vmcs bench`: how long VM entries take on a target.
+//! `vmcs bench` measures how long VM entries take on a target.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,13 +13,13 @@ use crate::error::{CliError, Status, one_line};
 use crate::output::{json_line, print_table, table};
 use crate::target::{self, TargetArgs};
 
-/// Measure how long VM entries take on a target, with the way back: median, 99th percentile and histogram
+/// Measure how long a VM entry and the VM exit after it take on a target: median, 99th percentile and histogram
 ///
-/// What is measured is VMLAUNCH or VMRESUME up to the first instruction of the host after the VM exit, or up to the next
-/// instruction when the entry fails, by the time-stamp counter between LFENCEs; what the measurement itself takes is
-/// measured too and subtracted. On `kvm` and `metal` the numbers are cycles of that counter; Bochs, and KVM in it, count
-/// emulated instructions, which is not a time. The histogram spans what is between the minimum and the 99th percentile.
-/// docs/latency.md says more.
+/// The time runs from VMLAUNCH or VMRESUME to the first instruction of the host after the VM exit, or to the next instruction if
+/// the entry fails. It is read from the time-stamp counter, between LFENCEs. The time that the measurement itself takes is
+/// measured too, and subtracted. On `kvm` and `metal` the numbers are cycles of that counter. Bochs, and KVM inside Bochs,
+/// count emulated instructions, which is not a time. The histogram shows the samples between the minimum and the 99th
+/// percentile. `emu` and `replay` cannot be measured. docs/latency.md says more.
 ///
 /// The exit status is 1 if an entry ends otherwise than it should.
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// How often each entry is measured
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=i64::from(latency::MAX_ROUNDS)))]
     rounds: u16,
-    /// Measure the entry of that name only, or those that have it in their names; --list shows them
+    /// Measure only the entries that have NAME in their names; --list shows the names
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// List what is measured, and measure nothing

@@ -1,4 +1,4 @@
-//! Cases that were given in files, and what becomes of them when they are executed again.
+//! Cases that were read from files, and how they end when they are executed again.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};

@@ -1,4 +1,4 @@
-//! Progress on standard error.
+//! Progress bars on standard error.
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! The answer, for people and for programs.
+//! The answer of `vmcs explain`, as text for people and as JSON for programs.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
