@@ -1,4 +1,4 @@
-//! Lines as `vmcs check` reads them.
+//! Lines of cases as `vmcs check` reads them, for benches.
 
 use std::fmt::Write;
 

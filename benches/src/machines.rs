@@ -1,4 +1,4 @@
-//! The machines that benches ask.
+//! Opening the machines that benches measure.
 
 use std::env;
 

@@ -1,4 +1,4 @@
-//! Case programs executed by the emulator.
+//! Executing case programs on the emulator.
 
 use std::ops::ControlFlow;
 

@@ -1,4 +1,4 @@
-//! The steps of a case as values: which operation one is, and what it ended in.
+//! The steps of a case as values: the operation of each step, and how it ended.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What the model says about cases: each changes a base image, and is answered by a line.
+//! Judging cases by the model. Each case changes a base image, and its answer is a line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

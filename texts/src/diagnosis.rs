@@ -1,4 +1,4 @@
-//! What is wrong with a VMCS of which only a part is known: a dump, or an image that lists a part of the fields.
+//! Finds out what is wrong with a VMCS of which only a part is known: a dump, or an image that lists a part of the fields.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

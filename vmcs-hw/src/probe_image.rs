@@ -1,4 +1,4 @@
-//! The probe as memory and as a ROM: the ELF image that build.rs embeds, flattened; the ROM that starts Linux.
+//! The probe as memory and as a ROM, made from the ELF image that build.rs embeds, and the ROM that starts Linux.
 
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};

@@ -1,4 +1,4 @@
-//! Machines that were asked what their processors are.
+//! A machine together with what it reported about its processor.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! A machine by its name.
+//! Choosing a machine by its name.
 
 use vmcs_case::profile::{FindProfileError, NamedProfile};
 use vmcs_case::{FieldReport, Implementation, Target, TargetError};

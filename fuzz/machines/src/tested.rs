@@ -1,4 +1,4 @@
-//! A machine with what it takes to judge it.
+//! An open machine together with the oracle that judges its answers.
 
 use std::fmt;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Throughput over time, as the coordinates of an SVG picture.
+//! Charts of throughput over time, as the coordinates of an SVG picture.
 
 use vmcs_fuzz::campaign::timeline::Sample;
 

@@ -1,4 +1,5 @@
-//! Reports with what is known around them, and the files that hold them.
+//! A campaign's report together with its circumstances, such as the command line and the throughput, and the files that hold
+//! both.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

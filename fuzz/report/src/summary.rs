@@ -1,4 +1,4 @@
-//! What all reports of one implementation say together.
+//! The sum of all reports of one implementation.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,9 @@
 //! Campaigns on several machines at once.
 //!
-//! Producers generate turns: each takes the stream of the processor that is least far and continues it. Workers have a
-//! machine each; they execute turns and judge the observations while the machine goes on. The thread that called
-//! [`drive`] puts together what they found, in the order of the streams, and saves it now and then.
+//! A turn is a number of cases of one stream. Producers generate turns: each of them takes the stream that has got least far, and
+//! continues it. Each worker has a machine. It executes turns, and judges the observations while the machine executes the next
+//! cases. The thread that called [`drive`] puts together what the workers found, in the order of the streams, and saves it from
+//! time to time.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;

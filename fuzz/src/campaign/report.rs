@@ -1,4 +1,4 @@
-//! What a campaign found, and putting the parts of it together.
+//! The report of a campaign: what was found, and how the reports of parts are put together.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What the cases of a campaign are executed in and judged by.
+//! The setting of a campaign: the processor, the session and the deviations with which its cases are executed and judged.
 
 use vmcs_case::Session;
 

@@ -1,5 +1,5 @@
-//! How a campaign went over time. This is no part of a [`CampaignReport`](crate::campaign::CampaignReport): that depends on the cases
-//! and the target's answers alone.
+//! How many cases a campaign executed over time. This does not belong to a
+//! [`CampaignReport`](crate::campaign::CampaignReport), because a report depends only on the cases and the target's answers.
 
 use serde::{Deserialize, Serialize};
 

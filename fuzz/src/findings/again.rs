@@ -1,4 +1,4 @@
-//! What becomes of the case of a finding that is executed again, on the machine that showed it or on another one.
+//! How the case of a finding ends when it is executed again, on the machine that showed it or on another one.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Makes a case smaller while what it shows stays the same: fewer operations, fewer fields changed from a valid image,
 //! fewer bits changed in each.
 //!
-//! A step is taken only if the target, asked again, still does the same; the oracle judges every candidate, so that a
-//! case does not slide from a finding to a known deviation. All candidates of a round, of all cases, go to the target in
-//! one run.
+//! A smaller case takes the place of a case only if the target, asked again, still does the same. The oracle judges every such
+//! candidate, so that a finding does not turn into a known deviation while it gets smaller. All candidates of a round, for all
+//! cases, go to the target in one run.
 
 mod edits;
 

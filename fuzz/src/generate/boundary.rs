@@ -1,5 +1,5 @@
-//! Cases at the boundary between valid and invalid: for a check and a side of it, an image that lies there, and
-//! variations of it.
+//! The generator `boundary`, which makes cases at the boundary between valid and invalid. For a check and one of its sides,
+//! violated or legal, it makes an image on that side, and variations of the image.
 
 mod made;
 mod reasons;

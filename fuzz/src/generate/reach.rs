@@ -1,4 +1,4 @@
-//! Which sides of which checks a campaign can reach on a processor, and why not the others.
+//! Whether a campaign can reach a side of a check on a processor, and if not, why not.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What leaves a machine in no state to answer, so that it has to be started again: worth few cases.
+//! Cases that stop a machine, so that it has to be started again. That takes long, so only few such cases are made.
 
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary};

@@ -1,4 +1,4 @@
-//! From any image to a valid one near it.
+//! Rounding: makes a valid image from any image, with as few changes as it finds.
 
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::FieldId;

@@ -1,4 +1,4 @@
-//! What a stream has made so far, by the model's prediction, and what it should make next.
+//! Which sides of checks the cases of a stream have covered so far, as the model predicts, and which side comes next.
 
 use std::collections::BTreeMap;
 

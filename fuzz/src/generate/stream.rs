@@ -1,4 +1,4 @@
-//! The cases of a campaign, one after the other.
+//! The cases of a campaign in their order.
 
 use arbitrary::Unstructured;
 use serde::{Deserialize, Serialize};

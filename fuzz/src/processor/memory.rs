@@ -1,4 +1,4 @@
-//! What memory holds when a case enters.
+//! What memory holds when a case executes its VM entry.
 
 use vmcs_model::{Capabilities, ReadMemory};
 use vmcs_wire::layout;

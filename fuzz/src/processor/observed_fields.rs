@@ -1,4 +1,4 @@
-//! The fields that cases look at behind their entry, and what they write to the information fields before.
+//! The fields that cases read after their VM entry, and what they write to the information fields before it.
 
 use vmcs_model::Capabilities;
 use vmcs_model::field::{self, Area, FieldId};

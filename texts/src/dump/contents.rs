@@ -1,4 +1,4 @@
-//! What a dump says.
+//! The contents of a dump as values.
 
 use vmcs_model::Outcome;
 use vmcs_model::field::FieldId;

@@ -1,7 +1,8 @@
-//! How long a VM entry takes, with the way back: measured by the probe, entry by entry, with the time-stamp counter.
+//! How long a VM entry and the VM exit after it take. The probe measures each entry with the time-stamp counter.
 //!
-//! [`Scenario::all`] is what can be measured, [`sample`] measures it on a [`Target`], [`LatencyReport`] is what came out, as a file.
-//! What the measurement itself takes is measured in the same session, and its median is subtracted from every sample.
+//! [`Scenario::all`] lists the entries that can be measured, [`sample`] measures them on a [`Target`], and a [`LatencyReport`]
+//! holds the results and is their file. The time that the measurement itself takes is measured in the same session, and its
+//! median is subtracted from every sample.
 //!
 //! ```no_run
 //! use vmcs_case::latency::{LatencyReport, Scenario, sample};

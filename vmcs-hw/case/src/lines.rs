@@ -1,4 +1,4 @@
-//! Lines of files that anybody may have written.
+//! Reading the lines of files that come from anywhere, so that a line may be too long.
 
 use std::io::{self, BufRead, Read};
 

@@ -1,7 +1,7 @@
 //! Recordings: observations of a real run, so that a machine without VMX can still compare the model with them.
 //!
-//! A recording is gzipped JSON Lines: a [`RecordingHeader`], then one line per case with its operations and what they ended in.
-//! It is complete in itself: it holds the cases, not how to generate them.
+//! A recording is gzipped JSON Lines: a [`RecordingHeader`], then one line per case with its operations and their results.
+//! It needs nothing besides: it holds the cases themselves, not how to generate them.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};

@@ -1,4 +1,4 @@
-//! A machine that executes cases.
+//! The trait of a machine that executes cases, and what a machine says about itself.
 
 use std::fmt;
 use std::ops::ControlFlow;

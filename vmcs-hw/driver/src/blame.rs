@@ -1,4 +1,4 @@
-//! Which case stopped a machine, as far as its unfinished answer says.
+//! Finds out which case stopped a machine, as far as the machine's unfinished answer shows it.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Batches in, answers out.
+//! Gives batches to a machine and its answers to a receiver, and finds the case that stopped the machine.
 
 use std::ops::{ControlFlow, Range};
 

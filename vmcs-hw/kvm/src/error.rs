@@ -1,4 +1,4 @@
-//! Failures of the machinery.
+//! Failures of KVM and of the virtual machine, as opposed to results of cases.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Batches in, answers out, over as many machines as it takes.
+//! Executes batches in virtual machines. When a case stops one, the next batch gets a new one.
 
 use std::time::Duration;
 

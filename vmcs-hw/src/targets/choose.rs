@@ -1,4 +1,4 @@
-//! From a name to the machines that it means here.
+//! Finds the machines that a target's name means on this computer.
 
 use vmcs_case::{Implementation, TargetError};
 use vmcs_debian::InstallError;

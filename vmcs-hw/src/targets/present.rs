@@ -1,4 +1,4 @@
-//! What there is.
+//! Listing the targets of this computer.
 
 use vmcs_case::TargetError;
 

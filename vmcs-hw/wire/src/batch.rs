@@ -1,7 +1,7 @@
-//! Batches of cases and their answers, whatever carries them.
+//! Batches of cases and their answers, in the form that all ways of transport have in common.
 //!
-//! A batch is a [`BatchHeader`] and its cases, an answer an [`AnswerHeader`], the bytes, and [`ANSWER_TRAILER`]. What is
-//! written in order is whole when its trailer is there.
+//! A batch is a [`BatchHeader`] and its cases, an answer an [`AnswerHeader`], the bytes, and [`ANSWER_TRAILER`]. Since
+//! an answer is written in order, it is complete if its trailer is there.
 
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 

@@ -1,4 +1,4 @@
-//! One step of a case program, and what it ended in.
+//! One step of a case program, and its result.
 
 /// State of the processor when a case starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

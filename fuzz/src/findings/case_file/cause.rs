@@ -1,4 +1,4 @@
-//! What a finding comes from: all findings of one cause are one.
+//! The cause of a finding. Findings with the same cause count as one.
 
 use std::collections::BTreeSet;
 use std::fmt;

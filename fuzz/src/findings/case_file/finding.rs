@@ -1,4 +1,4 @@
-//! A case that disagrees, and everything that there is to say about it.
+//! A case that disagrees, with what was observed, what the model permits, and the explanations.
 
 use serde::{Deserialize, Serialize};
 use vmcs_case::number::Number;

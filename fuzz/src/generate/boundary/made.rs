@@ -1,4 +1,4 @@
-//! An entry that was made for a side of a check, and what the model says of where it lies.
+//! An entry that was made for a side of a check, with the sides of checks on which it lies according to the model.
 
 use vmcs_case::Case;
 use vmcs_model::checks::{CheckId, CheckSet, Failure, Phase};

@@ -1,4 +1,4 @@
-//! For each side of each check the entries that are known to lie there.
+//! Recipes: for each side of each check, entries that are known to lie on that side.
 
 use vmcs_model::checks::{CHECK_COUNT, CheckId};
 

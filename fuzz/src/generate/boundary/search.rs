@@ -1,5 +1,5 @@
-//! Finds ways to the sides of checks: those of the golden lines on every image that they fit, and by trying, every field of
-//! every image with every bit turned and with the values at which something changes.
+//! Searches for recipes. It applies the golden lines to every image that they fit, and it tries every field of every image with
+//! each of its bits inverted, and with the values at which a rule changes.
 
 use vmcs_golden::corpus;
 use vmcs_model::checks::{CheckId, CheckSet};

@@ -1,4 +1,4 @@
-//! Variations of an entry.
+//! Making variations of an entry.
 
 use arbitrary::{Result, Unstructured};
 use vmcs_model::field::{self, Area, FieldId};

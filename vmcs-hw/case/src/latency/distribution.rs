@@ -1,4 +1,4 @@
-//! How samples are distributed.
+//! The distribution of samples: minimum, median, percentiles and a histogram.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};

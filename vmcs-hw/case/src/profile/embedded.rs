@@ -1,4 +1,4 @@
-//! The profiles that come with `vmcs-profiles`, by name.
+//! Finding a profile that comes with `vmcs-profiles` by its name.
 
 use std::fmt;
 use std::path::Path;
