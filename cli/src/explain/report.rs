@@ -192,8 +192,10 @@ pub(super) fn text(findings: &Findings<'_>) -> io::Result<()> {
         writeln!(out, "Reported: {}{unknown}", reported.outcome)?;
     }
     let permitted: Vec<_> = verdict.permitted.iter().map(|outcome| outcome.to_string()).collect();
-    let later =
-        if verdict.permitted.msr_failures_from().is_some() { " or a later entry of the MSR-load area" } else { "" };
+    let later = verdict
+        .permitted
+        .msr_failures_from()
+        .map_or("", |_| " or EntryFailed(34, n) for any later entry n of the MSR-load area");
     writeln!(out, "Permitted: {}{later}", permitted.join(" or "))?;
     if verdict.violated.is_empty() {
         writeln!(out, "\nNo check is known to be violated.")?;

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Values are kept to so many digits: to a ten-thousandth, and exactly up to 32,767.
+/// Values are kept to so many significant digits: exactly up to 32,767, and larger ones to one part in ten thousand.
 const DIGITS: u8 = 4;
 
 /// How samples are distributed: the fewest cycles are what the machine can do, the 99th percentile what it does when
