@@ -70,7 +70,8 @@ impl ValueFormatter for ProbeClock {
     }
 }
 
-/// Fewest rounds behind a sample of criterion's: the machine has to be started for each, which takes longer than they.
+/// The fewest rounds that are measured for one sample of criterion. The machine has to be started for each sample, which takes
+/// longer than the rounds.
 const ROUNDS: u16 = 1000;
 
 /// What `iterations` rounds take, from at least [`ROUNDS`].

@@ -163,7 +163,7 @@ fn compare(report: &LatencyReport, other: &LatencyReport, file: &Path) -> Result
     Ok(notes(&mut out, &[report, other])?)
 }
 
-/// Why entries have no numbers: those of a reason together.
+/// Writes why entries were not measured, one line for each reason.
 fn notes(out: &mut impl Write, reports: &[&LatencyReport]) -> io::Result<()> {
     for report in reports {
         let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
@@ -224,7 +224,7 @@ fn bar(value: u64, longest: u64) -> String {
     bar
 }
 
-/// The counts as columns. What there is, however little, is seen.
+/// The counts as columns. A count that is not 0 shows, however small it is.
 fn sparkline(counts: &[u64]) -> String {
     const COLUMNS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let highest = u128::from(counts.iter().copied().max().unwrap_or(0).max(1));

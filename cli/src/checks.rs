@@ -90,7 +90,7 @@ impl CheckListing {
         }
     }
 
-    /// Those that are named, each list in the order of `ids`.
+    /// The checks and rules with these ids, in the order of `ids`.
     fn of(ids: &[String]) -> Result<Self, CliError> {
         let mut listing = Self { checks: Vec::new(), not_checks: Vec::new() };
         for id in ids {

@@ -161,7 +161,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
 }
 
-/// What campaigns came to, and what ended them before their time.
+/// The results of campaigns, and the error that ended them early, if one did.
 #[derive(Default)]
 struct Ended {
     runs: Vec<Run>,
@@ -169,7 +169,7 @@ struct Ended {
 }
 
 impl Ended {
-    /// Adds what one campaign came to; if it went to its end, the causes of what it found.
+    /// Adds the result of one campaign, and, if the campaign was completed, the causes of its findings.
     fn add(
         &mut self,
         mut run: Run,
@@ -185,7 +185,7 @@ impl Ended {
 }
 
 impl Args {
-    /// Whether there are arguments that only a target with cases and processors to choose from can follow.
+    /// Whether there are arguments that make no sense for a recording, which has its own cases and processor.
     fn is_for_a_machine(&self) -> bool {
         let paths = [&self.record, &self.corpus, &self.state];
         let numbers = [self.cases, self.max_findings];

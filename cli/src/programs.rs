@@ -9,7 +9,7 @@ use vmcs_case::program::{Program, ProgramError};
 
 use crate::error::CliError;
 
-/// A program that is well-formed: whether there are such images depends on the processor.
+/// A program that is well-formed. Whether the images that it names exist depends on the processor.
 pub(crate) struct CheckedProgram {
     pub(crate) program: Program,
     /// Its line in the file, counted from 1.
@@ -53,7 +53,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<CheckedProgram>, CliError> {
     Ok(programs)
 }
 
-/// What is wrong with a line, with the column but without the number that a line has in itself.
+/// What is wrong with a line: the message of the JSON reader with the column. The line number in it, always 1, is left out.
 fn not_a_program(error: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", error.line(), error.column());
     let message = error.to_string();

@@ -86,11 +86,11 @@ pub(crate) fn tested(choice: &MachineChoice) -> Result<TestedMachine, CliError> 
     Ok(TestedMachine::new(choice, open_choice(choice)?)?)
 }
 
-/// What stands for every CPU model.
+/// The word that means every CPU model.
 const ALL: &str = "all";
 
 /// The machines that `targets` and `cpus` mean, as they report themselves; `all` stands for every CPU model with VMX.
-/// So many are asked at the same time.
+/// `jobs` machines are asked at the same time.
 pub(crate) fn capture(
     targets: &[TargetName],
     cpus: &[String],

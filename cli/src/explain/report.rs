@@ -14,10 +14,10 @@ use vmcs_texts::diagnosis::{Diagnosis, Guess, Note, Settled};
 
 use crate::output::json_pretty;
 
-/// What there is to say.
+/// What `vmcs explain` reports.
 pub(super) struct Findings<'a> {
     pub(super) diagnosis: Diagnosis<'a>,
-    /// A profile was named.
+    /// Whether --profile names a processor.
     pub(super) profiled: bool,
 }
 
@@ -122,7 +122,7 @@ fn outcomes(failure: &Failure) -> impl Iterator<Item = Outcome> {
     [Some(failure.outcome), failure.or].into_iter().flatten()
 }
 
-/// What is not known, each by its name. Without `facts` the processor's are one.
+/// The names of what is not known. Unless `facts` is true, all facts about the processor count as one.
 fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
     let mut names: Vec<String> = unknown.fields.iter().map(|field| field.info().name.to_owned()).collect();
     if facts {

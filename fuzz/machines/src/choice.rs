@@ -19,7 +19,7 @@ pub enum MachineChoice {
     Emulator(Box<NamedProfile>),
 }
 
-/// No machine is what was asked for.
+/// The error that no machine is the one that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineChoiceError {
     /// One that executes the real VMX instructions.

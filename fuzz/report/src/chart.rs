@@ -131,7 +131,7 @@ fn rates(samples: &[Sample]) -> Vec<Rate> {
     rates
 }
 
-/// The time that the samples are about; none if it is none.
+/// The first and the last moment of the samples; `None` if no time passed between them.
 fn begin_and_end(samples: &[Sample]) -> Option<(f64, f64)> {
     let (first, last) = (samples.first()?, samples.last()?);
     // A sample of no cases is the start.

@@ -50,7 +50,7 @@ pub struct Campaign<'a> {
     pub jobs: NonZeroUsize,
     /// Where the state is kept, and what it begins with.
     pub state: Option<&'a StateDirectory>,
-    /// Ends it, with what was observed until then.
+    /// Ends the campaign when it becomes true. The reports then hold what was observed until then.
     pub stop: &'a AtomicBool,
     /// Told the number of a processor and of cases that were observed there.
     pub watch: &'a (dyn Fn(usize, u64) + Sync),
@@ -59,9 +59,9 @@ pub struct Campaign<'a> {
 /// A processor of a target.
 #[derive(Clone, Debug)]
 pub struct Subject<'a> {
-    /// Which.
+    /// The implementation that the target reports.
     pub implementation: Implementation,
-    /// What its cases are executed in and judged by.
+    /// The setting in which its cases are executed and judged.
     pub setting: CampaignSetting<'a>,
 }
 
@@ -76,10 +76,10 @@ pub struct Budget {
     pub findings: Option<u64>,
 }
 
-/// What a campaign came to.
+/// The result of a campaign.
 #[derive(Debug)]
 pub struct CampaignOutcome {
-    /// What was found on each processor, and how that went.
+    /// The report on each processor, and how many cases were executed there over time.
     pub reports: Vec<(CampaignReport, Timeline)>,
     /// Why it ended before its time. The reports hold what was observed until then.
     pub failure: Option<CampaignError>,
@@ -342,7 +342,7 @@ fn save(shared: Shared<'_>, progress: &mut [ProcessorProgress]) -> Result<(), Ca
 }
 
 impl ProcessorProgress {
-    /// Notes how far it is, so long after the campaign went on.
+    /// Notes how many cases were observed, `elapsed` after this run of the campaign began.
     fn note(&mut self, elapsed: Duration) {
         self.changed = true;
         self.timeline.add(Sample {

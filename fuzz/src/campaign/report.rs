@@ -49,13 +49,14 @@ pub struct CampaignReport {
     pub deviations: BTreeMap<DeviationIds, u64>,
     /// Cases that disagree.
     pub disagreed: u64,
-    /// The first of them.
+    /// The first of the cases that disagree.
     pub findings: Vec<Finding>,
-    /// Cases that brought the machine down, and those that hung it.
+    /// Cases that brought the machine down.
     pub crashed: u64,
-    /// Cases that hung it.
+    /// Cases that hung the machine.
     pub hung: u64,
-    /// Outcomes of the VM entry that each case is about: the last one, but for those that only help to look.
+    /// Outcomes of the VM entry that each case is about: its last one, apart from entries that only show what the one before has
+    /// left.
     #[serde(with = "as_text::keys")]
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Checks that entries violated, and in how many cases.

@@ -45,7 +45,7 @@ struct HeaderSubject {
 }
 
 impl StateHeader {
-    /// For a campaign whose reports begin as `reports`.
+    /// The header of a campaign whose reports begin as `reports`.
     pub(super) fn new<'a>(
         generator: Generator,
         seed: u64,

@@ -29,8 +29,8 @@ pub(crate) use edits::change;
 const MOST_LOSSES: usize = 64;
 /// Passes over operations and bits.
 const MOST_PASSES: usize = 4;
-/// So many fields changed from the plain image are as good as fewer from another one: what has one cause is easier to
-/// see as such.
+/// A case that changes at most so many fields of the plain image is preferred to one that changes fewer fields of another image:
+/// cases with the same cause then look alike.
 const FEW_FIELDS: usize = 3;
 
 /// What has to stay while a case gets smaller.
@@ -47,7 +47,8 @@ pub enum Goal {
     Deviation {
         /// Its id.
         id: DeviationId,
-        /// Of these checks, those that it omits, one is violated, if there are any. A crash would be accounted for without.
+        /// The checks that the deviation omits. If there are any, one of them has to stay violated, because without that the deviation
+        /// would account for any crash.
         omits: CheckSet,
     },
 }

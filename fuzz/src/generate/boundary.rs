@@ -21,8 +21,8 @@ use crate::generate::risk;
 use crate::generate::test_processor::TestProcessor;
 use made::judged;
 
-/// One of how many cases that would take the machine down is made. To find out and to start again takes as long as
-/// thousands of cases.
+/// Of so many cases that would stop the machine, one is made. To notice that the machine has stopped, and to start it again,
+/// takes as long as thousands of cases.
 const RISKS: u16 = 10_000;
 
 /// A case for any side of any check.
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that let a case pass which takes the machine down, one of so many.
+    /// The bytes for which a case that stops the machine is made all the same: one of [`RISKS`] values, in either byte order.
     const LUCK: [[u8; 2]; 2] = [(RISKS - 1).to_le_bytes(), (RISKS - 1).to_be_bytes()];
 
     fn kept(timer: u32) -> bool {

@@ -32,7 +32,7 @@ pub enum TargetError {
     /// A case does not fit into a batch of its own.
     #[error("case {0} is too large")]
     CaseTooLarge(usize),
-    /// Somebody wants to stop.
+    /// The caller asked to stop.
     #[error("stopped")]
     Stopped,
     /// A recording was asked for something else than its cases.

@@ -47,7 +47,7 @@ pub enum LatencyError {
     /// The machinery failed.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The target cannot even measure nothing.
+    /// The target cannot measure anything, not even an empty sequence of instructions.
     #[error("{implementation} does not measure how long an entry takes: {how}")]
     NoClock {
         /// Which machine it is.
@@ -57,7 +57,7 @@ pub enum LatencyError {
     },
 }
 
-/// What measuring some scenarios gave.
+/// The samples of some scenarios, and of the measurement itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Samples {
     /// What the measurement itself takes, in each round.
@@ -66,14 +66,14 @@ pub struct Samples {
     pub scenarios: Vec<Sampled>,
 }
 
-/// What measuring a scenario gave.
+/// The result of measuring a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sampled {
     /// What the entry took in each round, without what the measurement itself takes.
     Measured(Vec<u64>),
-    /// The processor lacks something.
+    /// The processor lacks something that the scenario needs.
     Skipped(Missing),
-    /// It did not go as it should.
+    /// The rounds did not end as they should; the text says how they ended.
     Failed(String),
 }
 

@@ -43,7 +43,7 @@ pub enum Refusal {
          Intel processor with kvm_intel"
     )]
     Software(String),
-    /// kvm_intel is there, with nested virtualization, and offers no VMX all the same.
+    /// kvm_intel is loaded with nested virtualization, but offers no VMX.
     #[error("kvm_intel offers no VMX to its virtual machines although nested virtualization is on (see `dmesg`)")]
     NotOffered,
 }

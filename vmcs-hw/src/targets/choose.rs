@@ -8,7 +8,8 @@ use super::name::{BochsChoice, TargetName};
 use crate::bochs::{self, BochsError, BochsInstall, BochsVersion};
 use crate::kvm::{InstalledKernel, installed_kernels};
 
-/// Under KVM the differences between Bochs' CPU models hardly show; on this one every kernel boots.
+/// The CPU model of the Bochs that runs KVM. Under KVM the CPU models of Bochs hardly differ, and on this one every kernel
+/// boots.
 const MODEL_FOR_KVM: &str = "corei7_skylake_x";
 
 /// Which processors of a target are meant.
@@ -22,7 +23,7 @@ pub enum Cpus<'a> {
     All,
 }
 
-/// No machine is what was asked for.
+/// Why no machine is the one that was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChoiceError {

@@ -59,11 +59,11 @@ impl BatchHeader {
     }
 }
 
-/// How a case ended that brought its machine down. It stands behind the results of the steps before, when whoever
-/// answers has outlived the machine: fewer results than the case has steps say that it is there.
+/// How a case ended that stopped its machine. A program that outlives the machine, as KVM does, writes this behind the results of
+/// the earlier steps. It is there if a case has fewer results than steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaseEnd<'a> {
-    /// The machine stopped; its last words.
+    /// The machine stopped; the text is its last output.
     Crashed(&'a str),
     /// The machine did not answer.
     Hung,

@@ -27,7 +27,7 @@ pub(crate) fn of(processor: &Processor, recipes: &Recipes) -> Vec<[Reach; 3]> {
     CheckId::all().map(reach).collect()
 }
 
-/// What the golden lines about each check need and do not get.
+/// What the golden lines about each check need and this processor or machine does not have.
 struct Needs {
     /// For the violation and for its neighbour: a reason, if every line has one.
     lines: Vec<[Option<Reason>; 2]>,
@@ -87,7 +87,7 @@ impl Needs {
         reason.or_else(searched).map_or(Reach::Reachable, Reach::Unreachable)
     }
 
-    /// The reason that the lines have.
+    /// The reason that the golden lines give for a side.
     fn of(&self, check: CheckId, side: Side) -> Option<Reason> {
         let [violated, legal] = self.lines[check.index()];
         match side {
@@ -98,7 +98,7 @@ impl Needs {
     }
 }
 
-/// A check that every way violates as well and that leaves no trace of this one.
+/// A check that every entry of `ways` violates as well, so that the violation of this one never shows.
 fn hidden_by(processor: &Processor, check: CheckId, ways: &[EntryCase]) -> Option<CheckId> {
     let this = check.info();
     let hides = |other: &CheckId| {

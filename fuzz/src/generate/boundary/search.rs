@@ -44,7 +44,7 @@ pub(crate) fn recipes(processor: &Processor) -> Recipes {
     all
 }
 
-/// The lines of the golden corpus, played with every image.
+/// Applies the golden lines to every image.
 fn golden_lines(processor: &Processor, recipes: &mut Recipes) {
     for (n, line) in corpus::lines().iter().enumerate() {
         let ids = line.expected.violated.iter();
@@ -69,7 +69,7 @@ fn golden_lines(processor: &Processor, recipes: &mut Recipes) {
     }
 }
 
-/// The values of a field that are tried where it holds `old`: near it, and those at which checks change their mind.
+/// The values that are tried in a field that holds `old`: values near it, and those at which the result of a check changes.
 fn values(processor: &Processor, field: FieldId, old: u64) -> impl Iterator<Item = u64> + use<> {
     let top = processor.capabilities.address_reserved & processor.capabilities.address_reserved.wrapping_neg();
     let linear = 1u64 << (processor.capabilities.linear_bits - 1);
@@ -200,8 +200,8 @@ fn open_gates(processor: &Processor, recipes: &mut Recipes) {
     }
 }
 
-/// Adds the entry if it lies there. What would take the machine down is kept from that, where it can be, by a violation
-/// of a later stage.
+/// Adds the entry if it lies on that side. If it would stop the machine, a violation of a later stage is added to prevent that,
+/// where one can.
 fn take(processor: &Processor, recipes: &mut Recipes, aim: Aim, trial: &Trial<'_>) -> bool {
     if !trial.lies_on(aim) {
         if recipes.of(aim).is_empty()

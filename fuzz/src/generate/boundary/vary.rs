@@ -11,7 +11,7 @@ use crate::generate::values;
 /// Stores that are taken over from another entry, at most.
 const MOST_STORES: usize = 16;
 
-/// An entry with one or two things more changed.
+/// Changes one or two more things of an entry.
 pub(super) fn vary(processor: &TestProcessor, u: &mut Unstructured<'_>, entry: &EntryCase) -> Result<EntryCase> {
     let mut varied = entry.clone();
     once(processor, u, &mut varied)?;
