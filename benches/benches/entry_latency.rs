@@ -70,8 +70,8 @@ impl ValueFormatter for ProbeClock {
     }
 }
 
-/// The fewest rounds that are measured for one sample of criterion. The machine has to be started for each sample, which takes
-/// longer than the rounds.
+/// The fewest rounds that are measured for one sample of criterion. The machine has to be started for each sample, which
+/// takes longer than the rounds.
 const ROUNDS: u16 = 1000;
 
 /// What `iterations` rounds take, from at least [`ROUNDS`].

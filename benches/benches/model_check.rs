@@ -12,8 +12,8 @@
 //! done
 //! ```
 //!
-//! The difference of the two, divided by 1000, is what one image takes. For `flipped`, take multiples of 256 in place of 1000
-//! and 2000.
+//! The difference of the two, divided by 1000, is what one image takes. For `flipped`, take multiples of 256 in place of
+//! 1000 and 2000.
 //!
 //! `many` visits 100,000 images, 134 MB, in random order. There most of the time goes to reading memory, not to the checks.
 

@@ -1,5 +1,5 @@
-//! Benches of cases per second: how fast cases are generated, executed on the emulator and judged, and how fast every machine
-//! of this computer executes them. The machines are each Bochs, the KVM of the host, and one that the variable
+//! Benches of cases per second: how fast cases are generated, executed on the emulator and judged, and how fast every
+//! machine of this computer executes them. The machines are each Bochs, the KVM of the host, and one that the variable
 //! `VMCS_BENCH_TARGET` names, such as `kvm@bochs` or `metal:LINE`.
 
 use std::ops::ControlFlow;

@@ -15,11 +15,11 @@ use crate::target::{self, TargetArgs};
 
 /// Measure how long a VM entry and the VM exit after it take on a target: median, 99th percentile and histogram
 ///
-/// The time runs from VMLAUNCH or VMRESUME to the first instruction of the host after the VM exit, or to the next instruction if
-/// the entry fails. It is read from the time-stamp counter, between LFENCEs. The time that the measurement itself takes is
-/// measured too, and subtracted. On `kvm` and `metal` the numbers are cycles of that counter. Bochs, and KVM inside Bochs,
-/// count emulated instructions, which is not a time. The histogram shows the samples between the minimum and the 99th
-/// percentile. `emu` and `replay` cannot be measured. docs/latency.md says more.
+/// The time runs from VMLAUNCH or VMRESUME to the first instruction of the host after the VM exit, or to the next
+/// instruction if the entry fails. It is read from the time-stamp counter, between LFENCEs. The time that the measurement
+/// itself takes is measured too, and subtracted. On `kvm` and `metal` the numbers are cycles of that counter. Bochs, and
+/// KVM inside Bochs, count emulated instructions, which is not a time. The histogram shows the samples between the minimum
+/// and the 99th percentile. `emu` and `replay` cannot be measured. docs/latency.md says more.
 ///
 /// The exit status is 1 if an entry ends otherwise than it should.
 #[derive(clap::Args)]

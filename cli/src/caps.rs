@@ -20,8 +20,8 @@ use crate::target::{self, TargetArgs};
 
 /// Show what a processor allows: every control bit, CR0 and CR4, EPT and VPID, address widths
 ///
-/// The processor is that of a profile, which holds the capability MSRs and CPUID leaves of a processor, or that of a target. A
-/// control bit that is listed as one that may be 1 may also be 0.
+/// The processor is that of a profile, which holds the capability MSRs and CPUID leaves of a processor, or that of a
+/// target. A control bit that is listed as one that may be 1 may also be 0.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  vmcs caps list\n  vmcs caps --profile tiger-lake\n  vmcs caps --target bochs --json \

@@ -15,12 +15,11 @@ use crate::image;
 
 /// Judge VMCS images: which outcomes of a VM entry the SDM permits, and every check that is violated
 ///
-/// The base is an image file: JSON if its name ends in .json, TOML if it ends in .toml. It has three parts, each of which may be
-/// missing. "fields": a field's
-/// name or encoding (see `vmcs fields`) and its value; a field that is not listed is 0. "memory": a list of {"address",
-/// "u32"|"u64"|"bytes"}; memory is zero elsewhere. "cpu": the processor that executes the entry, which is in VMX root
-/// operation at CPL 0: cr0, cr4, efer (by default as the host-state area has them), cs_l, smm, mov_ss_blocking,
-/// vmxon_pointer, vmcs_pointer.
+/// The base is an image file: JSON if its name ends in .json, TOML if it ends in .toml. It has three parts, each of which
+/// may be missing. "fields": a field's name or encoding (see `vmcs fields`) and its value; a field that is not listed is 0.
+/// "memory": a list of {"address", "u32"|"u64"|"bytes"}; memory is zero elsewhere. "cpu": the processor that executes the
+/// entry, which is in VMX root operation at CPL 0: cr0, cr4, efer (by default as the host-state area has them), cs_l, smm,
+/// mov_ss_blocking, vmxon_pointer, vmcs_pointer.
 ///
 /// A case is a line of JSON: {"id": "a", "set": {FIELD: VALUE}, "memory": […], "op": "vmlaunch"|"vmresume"}. It is the
 /// base with these fields and this memory changed; all but "id" can be left out. VMLAUNCH finds the VMCS clear, VMRESUME

@@ -12,9 +12,9 @@ use crate::output::{self, markdown_text};
 
 /// List the checks of a VM entry: rule, SDM section, fields, and how the entry ends if the rule does not hold
 ///
-/// Behind the checks it lists the rules that no image can violate: fields that may hold any value, and rules that only qualify
-/// other checks. Section numbers are those of the 2024 editions of the SDM; newer ones moved the chapters, but kept the titles.
-/// In EntryFailed(34, n), n is the number of the MSR-load area's entry that was not loaded, counted from 1.
+/// Behind the checks it lists the rules that no image can violate: fields that may hold any value, and rules that only
+/// qualify other checks. Section numbers are those of the 2024 editions of the SDM; newer ones moved the chapters, but kept
+/// the titles. In EntryFailed(34, n), n is the number of the MSR-load area's entry that was not loaded, counted from 1.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  vmcs checks guest.rflags.bit1\n\nPrograms that count the checks:\n  vmcs checks \
                         --json | jq '.checks | length'")]

@@ -60,9 +60,9 @@ pub(crate) struct Args {
     #[arg(long = "cpu", value_name = "MODEL,...", alias = "profile", value_delimiter = ',')]
     cpus: Vec<String>,
     /// What the cases are: `boundary` launches images that just keep and images that just break each check, beginning with
-    /// the checks that have had the fewest cases; `controls` changes one or two control fields of a valid VMCS and launches it, `state` does that
-    /// with guest-state and host-state fields, `images` with up to four of any kind; `programs` are sequences of VMX
-    /// instructions
+    /// the checks that have had the fewest cases; `controls` changes one or two control fields of a valid VMCS and launches
+    /// it, `state` does that with guest-state and host-state fields, `images` with up to four of any kind; `programs` are
+    /// sequences of VMX instructions
     #[arg(long, value_enum, default_value_t = GeneratorName::Boundary)]
     generator: GeneratorName,
     /// How many cases on each processor [default: 10000, or as many as --time allows]

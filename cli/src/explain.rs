@@ -19,11 +19,11 @@ use report::Findings;
 /// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
 ///
 /// The command reads what Linux (KVM's dump_vmcs), Xen and HAXM print, and the registers that QEMU prints after "KVM: entry
-/// failed". The dump may stand anywhere in the log. Timestamps, log levels, tags and quoting marks do not matter, nor do lines
-/// that a mail program has wrapped.
+/// failed". The dump may stand anywhere in the log. Timestamps, log levels, tags and quoting marks do not matter, nor do
+/// lines that a mail program has wrapped.
 ///
-/// The command also takes an image file as `vmcs check` does. Here a field that the file does not list is unknown, not 0, and
-/// memory that it does not list is unknown, too.
+/// The command also takes an image file as `vmcs check` does. Here a field that the file does not list is unknown, not 0,
+/// and memory that it does not list is unknown, too.
 ///
 /// A dump lacks many fields, and the log says nothing about the processor. A check that depends on a value that is not known
 /// is listed as undecidable, together with what is missing. With --profile fewer checks are undecidable.

@@ -20,9 +20,9 @@ use crate::target::{self, Captured, TargetArgs};
 /// Some fields exist only where capability bits promise them (EXISTS IF); with --profile a column says whether they do.
 /// Fields of the exit-information area are read-only unless IA32_VMX_MISC[29] is 1.
 ///
-/// With --target the machine is asked: it executes VMREAD of every encoding, VMWRITE of all ones, and VMREAD again. Where its
-/// answers are not what its capabilities promise, the command lists the difference, with the known deviation of the machine
-/// that explains it if there is one.
+/// With --target the machine is asked: it executes VMREAD of every encoding, VMWRITE of all ones, and VMREAD again. Where
+/// its answers are not what its capabilities promise, the command lists the difference, with the known deviation of the
+/// machine that explains it if there is one.
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 1 if the target differs from its capabilities in a way that no known deviation \
                         explains.\n\nExamples:\n  vmcs fields | grep apic\n  vmcs fields --profile tiger-lake\n  vmcs \

@@ -14,8 +14,8 @@ use crate::target::{self, TargetArgs};
 
 /// Make the cases of findings as small as they get
 ///
-/// The command takes case files, or programs as `vmcs run` reads them. It leaves out operations and sets fields, and then bits,
-/// back to those of a valid image, as long as the machine still does the same.
+/// The command takes case files, or programs as `vmcs run` reads them. It leaves out operations and sets fields, and then
+/// bits, back to those of a valid image, as long as the machine still does the same.
 #[derive(clap::Args)]
 #[command(
     after_help = "Exit status: 0 no case disagrees with the model, 1 some do and have been written, 2 a case cannot be \

@@ -15,7 +15,8 @@ use crate::error::{CliError, Status};
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  vmcs diff --cases 100000 --report run.json\n  vmcs report run.json -o run.html")]
 pub(crate) struct Args {
-    /// Reports that `vmcs diff --report FILE.json` or `vmcs diff --json` wrote, also compressed by gzip, and state directories
+    /// Reports that `vmcs diff --report FILE.json` or `vmcs diff --json` wrote, also compressed by gzip, and state
+    /// directories
     #[arg(required = true, value_name = "REPORT|STATE_DIR")]
     files: Vec<PathBuf>,
     /// Write one self-contained HTML page to this file, or all reports as JSON if its name does not end in .html, instead

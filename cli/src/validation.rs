@@ -12,8 +12,8 @@ use crate::error::{CliError, Status};
 
 /// Write the Markdown document that says which machines agreed with the model on which check, such as docs/validation.md
 ///
-/// It names for each check the machines that agreed on entries that violate the check and on the nearest entries that do not,
-/// with the number of cases, or says why no machine could be asked.
+/// It names for each check the machines that agreed on entries that violate the check and on the nearest entries that do
+/// not, with the number of cases, or says why no machine could be asked.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  vmcs validation run.json --data docs/validation.json.gz -o docs/validation.md\n  vmcs \

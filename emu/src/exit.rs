@@ -66,9 +66,10 @@ impl VmExit {
         }
     }
 
-    /// The exit of a VMX instruction that is encoded in its shortest form: a memory operand, if there is one, is addressed by one
-    /// of the lower eight registers without a displacement, so that the qualification is 0. The instruction length is that of
-    /// this form, in bytes. The instruction information is undefined, since the emulator does not know the registers.
+    /// The exit of a VMX instruction that is encoded in its shortest form: a memory operand, if there is one, is addressed
+    /// by one of the lower eight registers without a displacement, so that the qualification is 0. The instruction length
+    /// is that of this form, in bytes. The instruction information is undefined, since the emulator does not know the
+    /// registers.
     #[must_use]
     pub const fn instruction(reason: u16) -> Self {
         let length = match reason {

@@ -79,8 +79,8 @@ const CLEARED: &[(Exit, FieldId)] = &[
 ];
 
 impl LogicalProcessor {
-    /// Loads the host state of the current VMCS into the processor, which is then in VMX root operation, and then the MSRs of
-    /// the VM-exit MSR-load area.
+    /// Loads the host state of the current VMCS into the processor, which is then in VMX root operation, and then the MSRs
+    /// of the VM-exit MSR-load area.
     pub(crate) fn load_host(&mut self) -> Result<(), VmxAbort> {
         let host_64 = self.primary_exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE);
         if self.cpu.efer.contains(Efer::LMA) && !host_64 {
@@ -106,8 +106,8 @@ impl LogicalProcessor {
         if self.load_host_msrs() { Ok(()) } else { Err(self.shut_down(VmxAbort::LoadingHostMsrs)) }
     }
 
-    /// Loads all registers but the segment and descriptor-table registers. SDM 28.5.1, Loading Host Control Registers, Debug Registers, MSRs, and
-    /// 28.5.3, Loading Host RIP, RSP, RFLAGS, and SSP.
+    /// Loads all registers but the segment and descriptor-table registers. SDM 28.5.1, Loading Host Control Registers,
+    /// Debug Registers, MSRs, and 28.5.3, Loading Host RIP, RSP, RFLAGS, and SSP.
     fn load_host_registers(&mut self, host_64: bool) {
         let fields = self.current_fields().clone();
         let fixed = |ones: u64, msr: CapabilityMsr, in_vmx: u64| {

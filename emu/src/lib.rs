@@ -99,8 +99,8 @@
 //! | `Ok` of [`EntryResult::Failed`] | the entry failed while guest state was checked or loaded | is in the host; exit reason and exit qualification say why |
 //! | `Ok` of [`EntryResult::Aborted`] | the same, and loading the host state ended in a VMX abort | is shut down |
 //!
-//! The documentation of an instruction writes VMfail(n) for VMfailValid with the error number n, or VMfailInvalid if there is no
-//! current VMCS. SDM 31.2, Conventions.
+//! The documentation of an instruction writes VMfail(n) for VMfailValid with the error number n, or VMfailInvalid if there
+//! is no current VMCS. SDM 31.2, Conventions.
 //!
 //! [`intrinsics`] has the instructions under the names and with the status values of the C compilers' intrinsics.
 //!

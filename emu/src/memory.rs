@@ -12,10 +12,10 @@ const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 /// Physical memory. Only pages that were written take room on the host. Values are little-endian. A copy shares its pages
 /// with the original until one of the two writes to them.
 ///
-/// Memory that was never written reads as the background byte, which is 0 unless [`Self::set_background`] changes it. Beyond
-/// the physical-address width, and from the address of [`Self::set_end`] on, there is no memory: reads there return all
-/// ones, and writes are lost. Where devices answer ([`Self::set_devices`]), instructions read what the pages hold, but the checks of a VM
-/// entry treat the contents as unknown.
+/// Memory that was never written reads as the background byte, which is 0 unless [`Self::set_background`] changes it.
+/// Beyond the physical-address width, and from the address of [`Self::set_end`] on, there is no memory: reads there return
+/// all ones, and writes are lost. Where devices answer ([`Self::set_devices`]), instructions read what the pages hold, but
+/// the checks of a VM entry treat the contents as unknown.
 #[derive(Clone, Debug)]
 pub struct PhysicalMemory {
     pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
@@ -26,8 +26,8 @@ pub struct PhysicalMemory {
 }
 
 impl PhysicalMemory {
-    /// Memory in which nothing was written. `beyond` is a mask of address bits: an address in which one of them is 1 lies beyond
-    /// the physical-address width.
+    /// Memory in which nothing was written. `beyond` is a mask of address bits: an address in which one of them is 1 lies
+    /// beyond the physical-address width.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
         Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX, devices: &[] }

@@ -83,8 +83,8 @@ pub enum EntryResult {
     /// The entry failed while guest state was checked or loaded. Host state has been loaded, as by a VM exit. SDM 27.8,
     /// VM-Entry Failures During or After Loading Guest State.
     Failed {
-        /// Basic exit reason: 33 for invalid guest state, 34 for MSR loading, 41 for a machine check. In the VMCS, bit 31 of the
-        /// exit reason is 1 as well.
+        /// Basic exit reason: 33 for invalid guest state, 34 for MSR loading, 41 for a machine check. In the VMCS, bit 31
+        /// of the exit reason is 1 as well.
         reason: u16,
         /// Exit qualification: for MSR loading the number of the entry in the area, counted from 1; for invalid guest
         /// state 2 to 4 for three of its causes, else 0.

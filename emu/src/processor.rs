@@ -103,8 +103,8 @@ impl LogicalProcessor {
         &self.capabilities
     }
 
-    /// The registers and modes that the checks of a VM entry look at. [`CpuState::executive`] means nothing here: for an entry
-    /// that returns from SMM the emulator looks at the executive VMCS itself.
+    /// The registers and modes that the checks of a VM entry look at. [`CpuState::executive`] means nothing here: for an
+    /// entry that returns from SMM the emulator looks at the executive VMCS itself.
     #[must_use]
     pub fn cpu(&self) -> &CpuState {
         &self.cpu
@@ -155,8 +155,8 @@ impl LogicalProcessor {
         self.region(self.cpu.vmcs_pointer)
     }
 
-    /// The present value of the register that a guest-state field stands for, such as RIP for `GUEST_RIP`. It is the guest's value
-    /// while a guest runs, and the host's otherwise. The field of the VMCS may hold another value.
+    /// The present value of the register that a guest-state field stands for, such as RIP for `GUEST_RIP`. It is the
+    /// guest's value while a guest runs, and the host's otherwise. The field of the VMCS may hold another value.
     #[must_use]
     pub fn register<T: FieldValue>(&self, field: Field<T>) -> T {
         T::from_raw(self.register_raw(field.id()))
@@ -262,8 +262,8 @@ impl LogicalProcessor {
         instruction(self).map_err(|failure| self.fail(failure))
     }
 
-    /// Carries a failure out and returns it: VMfail sets the flags and the VM-instruction error field, and a VM exit is made.
-    /// VMfailValid becomes VMfailInvalid if there is no current VMCS.
+    /// Carries a failure out and returns it: VMfail sets the flags and the VM-instruction error field, and a VM exit is
+    /// made. VMfailValid becomes VMfailInvalid if there is no current VMCS.
     fn fail(&mut self, failure: InstructionFailure) -> InstructionFailure {
         match failure {
             InstructionFailure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {

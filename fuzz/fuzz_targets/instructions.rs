@@ -1,5 +1,5 @@
-//! A fuzz target for programs of VMX instructions on the emulator, which must not panic and must keep the rules of the launch
-//! state.
+//! A fuzz target for programs of VMX instructions on the emulator, which must not panic and must keep the rules of the
+//! launch state.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

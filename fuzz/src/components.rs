@@ -1,4 +1,5 @@
-//! Compares which components a processor's VMCS has, and how VMREAD and VMWRITE treat them, with what its capabilities promise.
+//! Compares which components a processor's VMCS has, and how VMREAD and VMWRITE treat them, with what its capabilities
+//! promise.
 
 use serde::Serialize;
 use vmcs_case::program::result_text;

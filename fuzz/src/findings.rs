@@ -1,4 +1,5 @@
-//! Findings: a case that disagrees is made as small as it gets, and kept as a file from which any target can execute it again.
+//! Findings: a case that disagrees is made as small as it gets, and kept as a file from which any target can execute it
+//! again.
 
 pub mod again;
 pub mod case_file;

@@ -1,5 +1,5 @@
-//! Tests that the probe itself names the violated check after a failed entry: the model runs on the machine and reads fields by
-//! VMREAD.
+//! Tests that the probe itself names the violated check after a failed entry: the model runs on the machine and reads
+//! fields by VMREAD.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! The formats of fields that have parts, such as a type or an address, and not only independent flags. Reserved bits are kept.
+//! The formats of fields that have parts, such as a type or an address, and not only independent flags. Reserved bits are
+//! kept.
 //!
 //! Field and bit positions are those of SDM Vol. 3C, 25.4, Guest-State Area, to 25.9, VM-Exit Information Fields.
 
@@ -308,7 +309,8 @@ impl FieldValue for ActivityState {
     }
 }
 
-/// A VM-instruction error number. Not every number has a meaning, but any can be stored. SDM 31.4, VM Instruction Error Numbers.
+/// A VM-instruction error number. Not every number has a meaning, but any can be stored. SDM 31.4, VM Instruction Error
+/// Numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstructionError(pub u32);
 

@@ -1,4 +1,5 @@
-//! The MSRs that report what a processor can do, and their single bits on which it depends whether a field of the VMCS exists.
+//! The MSRs that report what a processor can do, and their single bits on which it depends whether a field of the VMCS
+//! exists.
 
 /// The number of the first VMX capability MSR, IA32_VMX_BASIC.
 pub const IA32_VMX_BASIC: u32 = 0x480;

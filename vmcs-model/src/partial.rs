@@ -1,7 +1,7 @@
 //! Judging the checks of a VM entry when some values are not known.
 //!
-//! A check is *violated* or *holds* only if known values alone decide its guard and its predicate. Whatever the unknown values
-//! are, they cannot contradict such an answer. Every other check is *undecidable*.
+//! A check is *violated* or *holds* only if known values alone decide its guard and its predicate. Whatever the unknown
+//! values are, they cannot contradict such an answer. Every other check is *undecidable*.
 
 use core::cell::Cell;
 
@@ -159,8 +159,8 @@ impl Watched {
         self.met.unwrap_or_default()
     }
 
-    /// Whether this condition or the other one is true. If one is certainly true, it does not matter what the other one asked
-    /// for.
+    /// Whether this condition or the other one is true. If one is certainly true, it does not matter what the other one
+    /// asked for.
     pub(crate) fn or(self, other: Self) -> Self {
         match (self.truth(), other.truth()) {
             (Some(true), _) | (_, Some(true)) => Self::HOLDS,

@@ -63,8 +63,8 @@ impl TestedMachine {
         Ok(judged)
     }
 
-    /// Executes the case of each of the deviations `asked`. The result is `None` if the case shows its deviation, and else what it
-    /// ended in. The cases are judged with all `deviations`.
+    /// Executes the case of each of the deviations `asked`. The result is `None` if the case shows its deviation, and else
+    /// what it ended in. The cases are judged with all `deviations`.
     ///
     /// # Errors
     /// Those of the machine.

@@ -2,8 +2,8 @@
 //! document that says which machine agreed with the model on which check.
 //!
 //! A [`Run`] is a report of [`vmcs_fuzz::campaign`] together with its circumstances, such as the command line and the
-//! throughput. The files that `vmcs diff --report` writes hold runs. A [`summary::Summary`] adds the runs of one implementation
-//! up. Everything that is shown is made from these two.
+//! throughput. The files that `vmcs diff --report` writes hold runs. A [`summary::Summary`] adds the runs of one
+//! implementation up. Everything that is shown is made from these two.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

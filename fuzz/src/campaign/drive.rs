@@ -1,9 +1,9 @@
 //! Campaigns on several machines at once.
 //!
-//! A turn is a number of cases of one stream. Producers generate turns: each of them takes the stream that has got least far, and
-//! continues it. Each worker has a machine. It executes turns, and judges the observations while the machine executes the next
-//! cases. The thread that called [`drive`] puts together what the workers found, in the order of the streams, and saves it from
-//! time to time.
+//! A turn is a number of cases of one stream. Producers generate turns: each of them takes the stream that has got least
+//! far, and continues it. Each worker has a machine. It executes turns, and judges the observations while the machine
+//! executes the next cases. The thread that called [`drive`] puts together what the workers found, in the order of the
+//! streams, and saves it from time to time.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;

@@ -55,8 +55,8 @@ pub struct CampaignReport {
     pub crashed: u64,
     /// Cases that hung the machine.
     pub hung: u64,
-    /// Outcomes of the VM entry that each case is about: its last one, apart from entries that only show what the one before has
-    /// left.
+    /// Outcomes of the VM entry that each case is about: its last one, apart from entries that only show what the one
+    /// before has left.
     #[serde(with = "as_text::keys")]
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Checks that entries violated, and in how many cases.

@@ -1,8 +1,8 @@
 //! The state of a campaign on disk. A later run goes on from it, however the run before has ended.
 //!
-//! A directory holds `campaign.json`, which says what the campaign is, and a file for each processor with what was
-//! observed there. Every file is replaced as a whole: the new one is written beside the old one, flushed to the disk, and
-//! renamed. Cases that a run observed after it had saved its state for the last time, before it was killed, are executed again.
+//! A directory holds `campaign.json`, which says what the campaign is, and a file for each processor with what was observed
+//! there. Every file is replaced as a whole: the new one is written beside the old one, flushed to the disk, and renamed.
+//! Cases that a run observed after it had saved its state for the last time, before it was killed, are executed again.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};

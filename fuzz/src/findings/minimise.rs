@@ -1,9 +1,9 @@
 //! Makes a case smaller while what it shows stays the same: fewer operations, fewer fields changed from a valid image,
 //! fewer bits changed in each.
 //!
-//! A smaller case takes the place of a case only if the target, asked again, still does the same. The oracle judges every such
-//! candidate, so that a finding does not turn into a known deviation while it gets smaller. All candidates of a round, for all
-//! cases, go to the target in one run.
+//! A smaller case takes the place of a case only if the target, asked again, still does the same. The oracle judges every
+//! such candidate, so that a finding does not turn into a known deviation while it gets smaller. All candidates of a round,
+//! for all cases, go to the target in one run.
 
 mod edits;
 
@@ -29,8 +29,8 @@ pub(crate) use edits::change;
 const MOST_LOSSES: usize = 64;
 /// Passes over operations and bits.
 const MOST_PASSES: usize = 4;
-/// A case that changes at most so many fields of the plain image is preferred to one that changes fewer fields of another image:
-/// cases with the same cause then look alike.
+/// A case that changes at most so many fields of the plain image is preferred to one that changes fewer fields of another
+/// image: cases with the same cause then look alike.
 const FEW_FIELDS: usize = 3;
 
 /// What has to stay while a case gets smaller.
@@ -47,8 +47,8 @@ pub enum Goal {
     Deviation {
         /// Its id.
         id: DeviationId,
-        /// The checks that the deviation omits. If there are any, one of them has to stay violated, because without that the deviation
-        /// would account for any crash.
+        /// The checks that the deviation omits. If there are any, one of them has to stay violated, because without that
+        /// the deviation would account for any crash.
         omits: CheckSet,
     },
 }

@@ -81,7 +81,8 @@ mod tests {
 
     use super::*;
 
-    /// The bytes for which a case that stops the machine is made all the same: one of [`RISKS`] values, in either byte order.
+    /// The bytes for which a case that stops the machine is made all the same: one of [`RISKS`] values, in either byte
+    /// order.
     const LUCK: [[u8; 2]; 2] = [(RISKS - 1).to_le_bytes(), (RISKS - 1).to_be_bytes()];
 
     fn kept(timer: u32) -> bool {

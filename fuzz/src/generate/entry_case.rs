@@ -1,5 +1,5 @@
-//! A case that tries one VM entry, before a program is made of it: an image, the changes of it, and the state in which the entry
-//! finds the processor.
+//! A case that tries one VM entry, before a program is made of it: an image, the changes of it, and the state in which the
+//! entry finds the processor.
 
 use vmcs_case::Case;
 use vmcs_case::probe_host;

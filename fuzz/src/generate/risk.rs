@@ -41,9 +41,9 @@ pub(crate) fn is_unsupported_event(processor: &Processor, field: FieldId, value:
         && event.event_type() == event_type::OTHER_EVENT
 }
 
-/// Whether an implementation may keep events blocked after the case, so that later cases find a state that they do not expect.
-/// Some implementations let an entry to SMM through outside of SMM, and some leave SMIs blocked after an entry to the
-/// wait-for-SIPI state that fails while it loads MSRs.
+/// Whether an implementation may keep events blocked after the case, so that later cases find a state that they do not
+/// expect. Some implementations let an entry to SMM through outside of SMM, and some leave SMIs blocked after an entry to
+/// the wait-for-SIPI state that fails while it loads MSRs.
 pub(crate) fn outlasts_the_case(vmcs: &Vmcs, violated: &CheckSet) -> bool {
     let to_smm = vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::ENTRY_TO_SMM)
         && vmcs.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::SMI);

@@ -1,5 +1,5 @@
-//! Properties of every text that somebody may give to the command: it is read or refused, and what was read is the same after it
-//! was written and read again.
+//! Properties of every text that somebody may give to the command: it is read or refused, and what was read is the same
+//! after it was written and read again.
 
 use std::path::Path;
 

@@ -136,8 +136,8 @@ impl<'a> Attempt<'a, '_> {
         machine.verdict_omitting(self.op, &omitted).expect("it is a VM entry")
     }
 
-    /// A deviation that satisfies `wanted` alone. If there is none, a set of `deviations` that satisfies it and of which none can
-    /// be left out; `None` if not even all of them together do.
+    /// A deviation that satisfies `wanted` alone. If there is none, a set of `deviations` that satisfies it and of which
+    /// none can be left out; `None` if not even all of them together do.
     fn fewest(&self, deviations: &[&'a Deviation], wanted: impl Fn(&[&Deviation]) -> bool) -> Option<DeviationIds> {
         let alone = deviations.iter().copied().find(|deviation| wanted(&[deviation]));
         let needed = match alone {
@@ -177,8 +177,8 @@ fn read_otherwise(machine: &mut CaseEmulator, deviation: &Deviation) {
     }
 }
 
-/// A set of `deviations` that satisfies `wanted` and of which none can be left out: each deviation in turn is left out if the
-/// rest still satisfies it. `None` if all of them together do not.
+/// A set of `deviations` that satisfies `wanted` and of which none can be left out: each deviation in turn is left out if
+/// the rest still satisfies it. `None` if all of them together do not.
 fn needed<'a>(deviations: &[&'a Deviation], wanted: impl Fn(&[&Deviation]) -> bool) -> Option<Vec<&'a Deviation>> {
     let mut needed = deviations.to_vec();
     if !wanted(&needed) {

@@ -16,8 +16,8 @@ pub(crate) struct CaseMemory<'a> {
 }
 
 impl<'a> CaseMemory<'a> {
-    /// Memory that holds the qwords of `base` and of `own`, each in the order of its addresses, which are multiples of 8. Those of
-    /// `own` are stored later.
+    /// Memory that holds the qwords of `base` and of `own`, each in the order of its addresses, which are multiples of 8.
+    /// Those of `own` are stored later.
     pub(crate) fn new(capabilities: &Capabilities, base: &'a [(u64, u64)], own: &'a [(u64, u64)]) -> Self {
         Self { base, own, revision: capabilities.revision(), beyond: capabilities.physical_reserved }
     }

@@ -1,5 +1,5 @@
-//! Reading the registers that QEMU prints after `KVM: entry failed, hardware error`. They are the state that the guest sees; some
-//! of it is not in the VMCS.
+//! Reading the registers that QEMU prints after `KVM: entry failed, hardware error`. They are the state that the guest
+//! sees; some of it is not in the VMCS.
 
 use vmcs_model::formats::AccessRights;
 

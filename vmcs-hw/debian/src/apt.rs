@@ -1,5 +1,5 @@
-//! Running apt with its own configuration, lists, state and cache, so that it needs no root rights and leaves those of the machine
-//! alone.
+//! Running apt with its own configuration, lists, state and cache, so that it needs no root rights and leaves those of the
+//! machine alone.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -54,8 +54,8 @@ pub trait BatchMachine {
         deliver: Deliver<'_>,
     ) -> Result<Option<Stopped>, Self::Error>;
 
-    /// Called when an answer of the machine made no sense. A case has overwritten its memory, so the machine must not execute any
-    /// other case.
+    /// Called when an answer of the machine made no sense. A case has overwritten its memory, so the machine must not
+    /// execute any other case.
     fn discard(&mut self);
 }
 

@@ -1,5 +1,5 @@
-//! Answers encoded batches by encoded answers. This is for a program that gets its work in batches itself and gives it to another
-//! machine.
+//! Answers encoded batches by encoded answers. This is for a program that gets its work in batches itself and gives it to
+//! another machine.
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};

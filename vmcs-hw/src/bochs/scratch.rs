@@ -1,4 +1,5 @@
-//! Temporary directories. A program removes its own when it ends, and the next program removes those of programs that were killed.
+//! Temporary directories. A program removes its own when it ends, and the next program removes those of programs that were
+//! killed.
 
 use std::fs::{self, File};
 use std::io;

@@ -59,8 +59,8 @@ impl BatchHeader {
     }
 }
 
-/// How a case ended that stopped its machine. A program that outlives the machine, as KVM does, writes this behind the results of
-/// the earlier steps. It is there if a case has fewer results than steps.
+/// How a case ended that stopped its machine. A program that outlives the machine, as KVM does, writes this behind the
+/// results of the earlier steps. It is there if a case has fewer results than steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaseEnd<'a> {
     /// The machine stopped; the text is its last output.

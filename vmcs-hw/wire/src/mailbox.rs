@@ -2,8 +2,8 @@
 //!
 //! The host writes the task and the session before it starts the processor. The probe asks for each batch, and hands in
 //! each answer, by writing a dword to the port [`DOORBELL`]: the host reads and writes the buffers, at fixed places of the
-//! layout, while the processor waits at that instruction. For an unfinished answer the probe does not write to the port: the host
-//! finds the answer in its buffer when the machine has stopped.
+//! layout, while the processor waits at that instruction. For an unfinished answer the probe does not write to the port:
+//! the host finds the answer in its buffer when the machine has stopped.
 
 use crate::batch::{MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_SESSION_BYTES, Task};
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};

@@ -104,14 +104,14 @@ pub enum Op {
     /// VMREAD of every field of a list of the session, so that what an entry has done to the VMCS can be seen. Answers
     /// [`StepResult::Fields`]; what VMREAD rejects, and everything where there is no current VMCS, is 0.
     ///
-    /// It shows the effects of the entry before it. An entry that comes after it, such as one that fails because of the launch
-    /// state, is there only to show more of these effects.
+    /// It shows the effects of the entry before it. An entry that comes after it, such as one that fails because of the
+    /// launch state, is there only to show more of these effects.
     Observe {
         /// Whether the session's state fields are read after its information fields.
         state: bool,
     },
-    /// Executes the same VM entry many times, and measures each time how long the entry and the VM exit after it take, by the
-    /// time-stamp counter. Answers [`StepResult::Timed`]; an exception in the first round is [`StepResult::Fault`].
+    /// Executes the same VM entry many times, and measures each time how long the entry and the VM exit after it take, by
+    /// the time-stamp counter. Answers [`StepResult::Timed`]; an exception in the first round is [`StepResult::Fault`].
     ///
     /// Nothing is measured but the instruction and, if control leaves it, the way to the first instruction at HOST_RIP, for
     /// which the probe's exit path stands in. Between two rounds, and not measured, a VMLAUNCH that has entered is followed

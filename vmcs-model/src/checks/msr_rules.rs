@@ -66,12 +66,13 @@ pub enum Takes {
     Without(u64),
     /// Canonical addresses in which none of those bits is 1.
     Canonical(u64),
-    /// Values in which none of the first bits is 1. If one of the second bits is 1, it is open whether WRMSR takes the value.
+    /// Values in which none of the first bits is 1. If one of the second bits is 1, it is open whether WRMSR takes the
+    /// value.
     WithoutOrOpen(u64, u64),
     /// IA32_MTRR_DEF_TYPE: a memory type in the low byte, and no reserved bit.
     MtrrDefType,
-    /// A variable-range MTRR. In a base the low byte is a memory type, and bits 11:8 are 0. In a mask bits 10:0 are 0. In both
-    /// the bits beyond the physical-address width are 0.
+    /// A variable-range MTRR. In a base the low byte is a memory type, and bits 11:8 are 0. In a mask bits 10:0 are 0. In
+    /// both the bits beyond the physical-address width are 0.
     MtrrVariable,
     /// A fixed-range MTRR: each byte is a memory type.
     MtrrFixed,

@@ -32,8 +32,8 @@ pub struct Limit {
     pub setting: Setting,
     /// The mask that the capability MSR holds.
     pub mask: u64,
-    /// Bits of the field that break the rule: with [`Setting::MustBe1`] those that are 0, with [`Setting::MayBe1`] those that
-    /// are 1.
+    /// Bits of the field that break the rule: with [`Setting::MustBe1`] those that are 0, with [`Setting::MayBe1`] those
+    /// that are 1.
     pub wrong: u64,
 }
 

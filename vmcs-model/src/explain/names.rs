@@ -145,8 +145,8 @@ pub(super) fn parts(field: FieldId) -> &'static [(u32, u32)] {
     }
 }
 
-/// The SDM's name of the bit at position `bit` of a field: of a control word, of a register, or of a field with a format of its
-/// own. `None` if that bit has no name.
+/// The SDM's name of the bit at position `bit` of a field: of a control word, of a register, or of a field with a format of
+/// its own. `None` if that bit has no name.
 #[must_use]
 pub fn bit_name(field: FieldId, bit: u32) -> Option<&'static str> {
     let names = match format(field) {
@@ -171,8 +171,8 @@ fn flag_name<F: bitflags::Flags<Bits = u64> + 'static>(bit: u32) -> Option<&'sta
     F::FLAGS.iter().find(|flag| !flag.name().is_empty() && flag.value().bits() == 1 << bit).map(bitflags::Flag::name)
 }
 
-/// What the value of a field means in words, such as the names of the bits that are 1. `Display` writes it; it writes nothing
-/// for a field that needs no such text, such as an address or a control word.
+/// What the value of a field means in words, such as the names of the bits that are 1. `Display` writes it; it writes
+/// nothing for a field that needs no such text, such as an address or a control word.
 #[derive(Clone, Copy)]
 pub struct Meaning {
     /// The field that holds the value.

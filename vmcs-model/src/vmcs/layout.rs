@@ -1,8 +1,8 @@
 //! Where a [`Vmcs`](super::Vmcs) holds each field: in an array of qwords or in one of dwords.
 //!
-//! The *near* fields are those that the checks of an ordinary entry read. They come last among the qwords and first among the
-//! dwords. As the dwords follow the qwords, the near fields lie side by side, and fill eight cache lines: judging an image
-//! that is far away in memory waits for these alone.
+//! The *near* fields are those that the checks of an ordinary entry read. They come last among the qwords and first among
+//! the dwords. As the dwords follow the qwords, the near fields lie side by side, and fill eight cache lines: judging an
+//! image that is far away in memory waits for these alone.
 
 use core::ops::Range;
 

@@ -24,8 +24,8 @@ use crate::step::{OpKind, StepEnd};
 pub struct CaseFile {
     /// How many cases of a campaign have this cause.
     pub count: u64,
-    /// Whether the case was made as small as possible. If not, the disagreement did not show again when the case was executed once
-    /// more.
+    /// Whether the case was made as small as possible. If not, the disagreement did not show again when the case was
+    /// executed once more.
     pub minimal: bool,
     /// The implementation that disagrees with the model.
     pub implementation: Implementation,

@@ -1,7 +1,7 @@
 //! Works out which sides of which checks a campaign can reach on a processor, and why not the others.
 //!
-//! A side is reachable if a recipe for it is known. If none is, the golden lines for that side show what the processor or the
-//! machine lacks. A side with neither a recipe nor such a reason counts as reachable but not covered.
+//! A side is reachable if a recipe for it is known. If none is, the golden lines for that side show what the processor or
+//! the machine lacks. A side with neither a recipe nor such a reason counts as reachable but not covered.
 
 use vmcs_case::probe_host;
 use vmcs_golden::corpus::{self, Scene};

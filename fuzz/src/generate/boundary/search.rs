@@ -1,5 +1,5 @@
-//! Searches for recipes. It applies the golden lines to every image that they fit, and it tries every field of every image with
-//! each of its bits inverted, and with the values at which a rule changes.
+//! Searches for recipes. It applies the golden lines to every image that they fit, and it tries every field of every image
+//! with each of its bits inverted, and with the values at which a rule changes.
 
 use vmcs_golden::corpus;
 use vmcs_model::checks::{CheckId, CheckSet};
@@ -200,8 +200,8 @@ fn open_gates(processor: &Processor, recipes: &mut Recipes) {
     }
 }
 
-/// Adds the entry if it lies on that side. If it would stop the machine, a violation of a later stage is added to prevent that,
-/// where one can.
+/// Adds the entry if it lies on that side. If it would stop the machine, a violation of a later stage is added to prevent
+/// that, where one can.
 fn take(processor: &Processor, recipes: &mut Recipes, aim: Aim, trial: &Trial<'_>) -> bool {
     if !trial.lies_on(aim) {
         if recipes.of(aim).is_empty()

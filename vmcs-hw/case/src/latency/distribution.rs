@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 /// Values are kept to so many significant digits: exactly up to 32,767, and larger ones to one part in ten thousand.
 const DIGITS: u8 = 4;
 
-/// The distribution of samples. The minimum shows how fast the machine can be, and the 99th percentile how long an entry takes
-/// when something interrupts it.
+/// The distribution of samples. The minimum shows how fast the machine can be, and the 99th percentile how long an entry
+/// takes when something interrupts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distribution {
