@@ -13,7 +13,7 @@ pub use reserved::{Reserved, ReservedBits};
 pub struct Allowed {
     /// Bits that must be 1 (0 is not allowed).
     pub ones: u64,
-    /// Bits that may be 1.
+    /// Bits that may be 1; the others must be 0.
     pub may: u64,
 }
 
@@ -54,7 +54,8 @@ impl Allowed {
     }
 }
 
-/// A register with fixed bits: IA32_VMX_CR0_FIXED0/1 and IA32_VMX_CR4_FIXED0/1. SDM A.7 and A.8.
+/// The fixed bits of CR0 or CR4, from IA32_VMX_CR0_FIXED0/1 or IA32_VMX_CR4_FIXED0/1. SDM A.7, VMX-Fixed Bits in CR0, and
+/// A.8, VMX-Fixed Bits in CR4.
 pub type FixedBits = Allowed;
 
 /// A set of facts about a processor: values of MSRs ([`CapabilityMsr`]) and of CPUID leaves ([`CpuidLeaf`]).
@@ -136,31 +137,36 @@ impl Facts {
 /// What a processor can do, in the form that the checks use.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
-    /// Pin-based VM-execution controls.
+    /// The allowed settings of the pin-based VM-execution controls. SDM A.3.1, Pin-Based VM-Execution Controls.
     pub pin: Allowed,
-    /// Primary processor-based VM-execution controls.
+    /// The allowed settings of the primary processor-based VM-execution controls. SDM A.3.2, Primary Processor-Based
+    /// VM-Execution Controls.
     pub primary: Allowed,
-    /// Secondary processor-based VM-execution controls.
+    /// The allowed settings of the secondary processor-based VM-execution controls. On a processor without this word no bit
+    /// may be 1. SDM A.3.3, Secondary Processor-Based VM-Execution Controls.
     pub secondary: Allowed,
-    /// Tertiary processor-based VM-execution controls.
+    /// The allowed settings of the tertiary processor-based VM-execution controls. On a processor without this word no bit
+    /// may be 1. SDM A.3.4, Tertiary Processor-Based VM-Execution Controls.
     pub tertiary: Allowed,
-    /// Primary VM-exit controls.
+    /// The allowed settings of the primary VM-exit controls. SDM A.4.1, Primary VM-Exit Controls.
     pub exit: Allowed,
-    /// Secondary VM-exit controls.
+    /// The allowed settings of the secondary VM-exit controls. On a processor without this word no bit may be 1. SDM A.4.2,
+    /// Secondary VM-Exit Controls.
     pub secondary_exit: Allowed,
-    /// VM-entry controls.
+    /// The allowed settings of the VM-entry controls. SDM A.5, VM-Entry Controls.
     pub entry: Allowed,
-    /// VM-function controls.
+    /// The allowed settings of the VM-function controls. On a processor without VM functions no bit may be 1. SDM A.11, VM
+    /// Functions.
     pub vm_functions: Allowed,
-    /// The fixed bits of CR0 in VMX operation.
+    /// The fixed bits of CR0 in VMX operation. SDM A.7, VMX-Fixed Bits in CR0.
     pub cr0: FixedBits,
-    /// The fixed bits of CR4 in VMX operation.
+    /// The fixed bits of CR4 in VMX operation. SDM A.8, VMX-Fixed Bits in CR4.
     pub cr4: FixedBits,
-    /// IA32_VMX_BASIC.
+    /// The value of IA32_VMX_BASIC, 0 if it is not known. SDM A.1, Basic VMX Information.
     pub basic: u64,
-    /// IA32_VMX_MISC.
+    /// The value of IA32_VMX_MISC, 0 if it is not known. SDM A.6, Miscellaneous Data.
     pub misc: u64,
-    /// IA32_VMX_EPT_VPID_CAP.
+    /// The value of IA32_VMX_EPT_VPID_CAP, 0 if it is not known. SDM A.10, VPID and EPT Capabilities.
     pub ept_vpid: u64,
     /// IA32_FEATURE_CONTROL.
     pub(crate) feature_control: u64,
@@ -391,7 +397,7 @@ impl Capabilities {
         word >> bit & 1 != 0
     }
 
-    /// Whether the capability bits promise that component of the VMCS.
+    /// Whether the capability bits promise that component of the VMCS. SDM Appendix B, Field Encoding in VMCS.
     #[must_use]
     pub fn promises_field(&self, field: &FieldInfo) -> bool {
         field.exists_if.is_empty() || field.exists_if.iter().any(|bit| self.has(*bit))
