@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         print_table(&list)?;
         return Ok(Status::Clean);
     }
-    // It takes a while to measure: what is wrong with a file is said before.
+    // Measuring takes a while, so errors in the file are reported before it.
     let other = args.compare.as_deref().map(load).transpose()?;
     let report = match &args.from {
         Some(file) => {

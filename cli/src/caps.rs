@@ -230,7 +230,7 @@ fn print_word(word: &Word) -> io::Result<()> {
         let name = word.names.iter().find(|(named, _)| *named == bit).map(|(_, name)| *name);
         let setting = setting(word.allowed, bit);
         match name {
-            // Reserved bits that must be 0 are nothing to tell of.
+            // Reserved bits that must be 0 are not listed.
             None if setting == "must be 0" => {}
             None if setting == "must be 1" => writeln!(out, "  {bit:>2}  {setting:<9}  (reserved)")?,
             None => writeln!(out, "  {bit:>2}  {setting:<9}  (without a name in the SDM)")?,

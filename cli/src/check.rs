@@ -85,7 +85,7 @@ fn answer_all(judge: &mut CaseJudge, file: &Path, out: &mut impl Write, found: &
     let mut text = Vec::new();
     for line in 1.. {
         if cases.buffer().is_empty() {
-            // The next line may be long in coming.
+            // The next line may come late, so the answers so far are written.
             out.flush()?;
         }
         let wrong = |message| CliError::Line { file: file.to_owned(), line, message };

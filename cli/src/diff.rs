@@ -139,13 +139,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         }
         Ok(())
     };
-    // What was found is printed also where it cannot be written.
+    // The findings are printed even if they cannot be written to a file.
     let written: Result<(), CliError> = write();
     if !args.json {
         terminal::write(&mut io::stdout().lock(), &runs)?;
     }
     for Run { report, timeline, .. } in &mut runs {
-        // What a run took is no part of what it found, which is the same every time.
+        // The time that a run took goes to standard error, because the report is the same every time.
         let seconds = timeline.take().map_or(0.0, |timeline| timeline.end().cpu_seconds);
         if seconds > 0.0 {
             let rate = report.cases as f64 / seconds;
@@ -197,7 +197,7 @@ impl Args {
     }
 
     fn jobs(&self) -> NonZeroUsize {
-        // There is one machine at a line.
+        // Only one machine is at a serial line.
         if self.targets.iter().any(|target| matches!(target, TargetName::Metal(_))) {
             return NonZeroUsize::MIN;
         }
@@ -337,7 +337,7 @@ fn feed(
 fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Ended {
     let began = Instant::now();
     let mut ended = Ended::default();
-    // Several recordings are of one processor, and what a campaign can reach on it takes a while to work out.
+    // Several recordings may be of one processor, and it takes a while to work out what a campaign can reach on it.
     let mut processors: Vec<TestProcessor> = Vec::new();
     for mut recording in recordings {
         let profile = &recording.header.profile.profile;

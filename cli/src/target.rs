@@ -115,7 +115,7 @@ pub(crate) fn capture(
     for captured in capture_each(&choices, jobs, &open_choice) {
         match captured {
             Ok(machine) => machines.push(machine),
-            // Old processors and those of other makers. One does not start at all.
+            // Models of old processors and of other makers have no VMX, and one of them does not start at all.
             Err(TargetError::Probe(_) | TargetError::DiedAtStart { .. }) if all => without += 1,
             Err(error) => return Err(error.into()),
         }

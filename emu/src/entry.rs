@@ -128,7 +128,7 @@ impl LogicalProcessor {
         let outcome = match (first.info().failure.outcome, instruction) {
             (Outcome::Exited { .. }, EntryInstruction::Vmlaunch) => Outcome::Exited { reason: exit_reason::VMLAUNCH },
             (Outcome::Exited { .. }, EntryInstruction::Vmresume) => Outcome::Exited { reason: exit_reason::VMRESUME },
-            // The row does not know which entry of the area it is: the last one that the verdict names.
+            // The check does not say which entry of the area fails. It is the last one that the verdict names.
             (outcome, _) if is_msr_failure(&outcome) => {
                 verdict.permitted.iter().filter(is_msr_failure).last().unwrap_or(outcome)
             }

@@ -243,7 +243,7 @@ impl Capabilities {
         let true_controls = basic & 1 << 55 != 0;
         let mut word = |default: CapabilityMsr, precise: CapabilityMsr| {
             let allowed = msr(if true_controls { precise } else { default });
-            // What the other MSR allows the processor allows in any case. SDM A.2, Reserved Controls and Default Settings.
+            // The processor allows in any case what the other MSR allows. SDM A.2, Reserved Controls and Default Settings.
             let narrower = profile.msr(default).or_zero().unwrap_or(0);
             let known = !true_controls || profile.msr(precise) != MsrValue::Unknown;
             Allowed::word(if known { allowed } else { narrower })
@@ -255,7 +255,7 @@ impl Capabilities {
         let misc = msr(CapabilityMsr::Misc);
         let mut fixed = |ones: CapabilityMsr, may: CapabilityMsr| {
             let known = profile.msr(may) != MsrValue::Unknown;
-            // A bit of which it is not known whether it may be 1 is not refused.
+            // If it is not known which bits may be 1, no bit is refused.
             FixedBits { ones: msr(ones), may: msr(may) | if known { 0 } else { u64::MAX } }
         };
         let cr0 = fixed(CapabilityMsr::Cr0Fixed0, CapabilityMsr::Cr0Fixed1);
@@ -354,7 +354,7 @@ impl Capabilities {
             address_open: address.open,
             physical_reserved: u64::MAX << most,
             linear_bits: widest,
-            // Not certainly Intel 64: no address is certainly not canonical, and any may not be.
+            // If the processor may lack Intel 64, no address is certainly not canonical, and any address may be not canonical.
             linear: LinearAddresses::new(widest, intel_64 == Some(true)),
             linear_narrowest: LinearAddresses::new(narrowest, intel_64 != Some(false)),
             reserved: Reserved::new(&known),

@@ -118,7 +118,7 @@ impl<'a, R> Watch<'a, R> {
 impl<R: ReadFields> ReadFields for Watch<'_, R> {
     const PARTIAL: bool = true;
 
-    // The checks read fields that the compiler knows: in line, a field is an address.
+    // The checks read fields that are known at compile time. If this is inlined, such a read is one from a constant place.
     #[inline(always)]
     fn read(&self, field: FieldId) -> u64 {
         self.reader.read(field)

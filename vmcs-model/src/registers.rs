@@ -11,7 +11,7 @@ macro_rules! register {
             #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
             pub struct $register: u64 {
                 $($(#[doc = $bit_doc])+ const $bit = 1 << $n;)+
-                // Bits without a name here are carried like any other.
+                // Bits without a name here are kept like any other.
                 const _ = !0;
             }
         }

@@ -41,7 +41,7 @@ impl LogicalProcessor {
     fn execute_vmcall(&mut self) -> InstructionFailure {
         match self.cpu.vmx {
             VmxOperation::Outside => return InstructionFailure::UNDEFINED_OPCODE,
-            // Before every test of mode and CPL.
+            // The VM exit comes before every test of mode and CPL.
             VmxOperation::NonRoot => {
                 return InstructionFailure::Exit { reason: exit_reason::VMCALL };
             }

@@ -160,10 +160,10 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> 
     let shared = Shared { campaign, plan: &plan, empty: &fresh };
     let failure = thread::scope(|scope| {
         let (send, messages) = mpsc::channel();
-        // A turn waits for a worker in each producer; none waits elsewhere.
+        // The channel holds no turn: each producer waits with its turn until a worker takes it.
         let (hand_over, turns) = mpsc::sync_channel(0);
         let turns = Arc::new(Mutex::new(turns));
-        // One generates about as fast as eight machines execute.
+        // One producer generates about as fast as eight machines execute.
         for _ in 0..jobs.div_ceil(4).min(subjects.len()) {
             let hand_over = hand_over.clone();
             scope.spawn(move || produce(shared.plan, &hand_over));
@@ -172,7 +172,7 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> 
             let (turns, send) = (Arc::clone(&turns), send.clone());
             scope.spawn(move || work(shared, &turns, &send));
         }
-        // Only they hold these now: when one side is gone the other one notices.
+        // Now only the threads hold the ends of the channels, so that each side notices when the other is gone.
         drop((hand_over, turns, send));
         collect(shared, &mut progress, &messages)
     });
@@ -208,7 +208,7 @@ fn work(shared: Shared<'_>, turns: &Mutex<Receiver<Turn>>, send: &Sender<Message
         while !rest.is_empty() && !plan.has_ended(subject) {
             let opened = match machine.take() {
                 Some((of, target)) if of == subject => Ok(target),
-                // The old one ends first.
+                // The old machine ends before a new one starts.
                 old => {
                     drop(old);
                     (campaign.open)(subject)

@@ -222,7 +222,7 @@ impl CampaignReport {
             }
             Judgement::Deviates(ids) => {
                 *self.deviations.entry(ids).or_default() += 1;
-                // What its fields hold says nothing against how the entry ended.
+                // If only the contents of fields deviate, the entry itself ended as it should.
                 if judged.only_fields {
                     self.coverage.count(&judged.violated, *aim);
                 }

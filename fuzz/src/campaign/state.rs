@@ -299,11 +299,11 @@ fn replace(file: &Path, content: &impl Serialize) -> Result<(), StateError> {
         new.write_all(&serde_json::to_vec(content)?)?;
         new.sync_all()?;
         fs::rename(&beside, file)?;
-        // The renaming itself, too.
+        // The renaming is flushed to the disk, too.
         File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|error| {
-        // It may be gone, or go the next time.
+        // If this fails, the file is gone already, or the next saving replaces it.
         let _ = fs::remove_file(&beside);
         io_error(file, "write")(error)
     })

@@ -31,7 +31,7 @@ const MOST: usize = 1000;
 impl Timeline {
     /// Adds a sample that is not before the last one. Samples that lie close together are thinned out.
     pub fn add(&mut self, sample: Sample) {
-        // The last one always stands, until there is a later one.
+        // The last sample is always kept, and a later one may take its place.
         if let [.., before, last] = self.samples.as_mut_slice()
             && sample.seconds - before.seconds < sample.seconds / (MOST as f64)
         {

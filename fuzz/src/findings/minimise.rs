@@ -255,7 +255,7 @@ impl Asking<'_> {
                 let keeps = reduction.goal.is_kept(case, &judged);
                 if observation.end != End::Completed {
                     reduction.losses += 1;
-                    // Answers that cost a machine each: the first that will do is enough.
+                    // Each of these answers costs a machine, so the first candidate that keeps the goal is enough.
                     settled[*owner] |= keeps || reduction.losses >= MOST_LOSSES;
                 }
                 kept[candidate] = keeps.then_some(judged);

@@ -51,7 +51,7 @@ pub(crate) fn make(processor: &TestProcessor, u: &mut Unstructured<'_>, aim: Aim
 /// Puts the plain image, or what comes of it elsewhere, in the place of most cases that take the machine down.
 fn bearable(processor: &TestProcessor, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
     let image = made.entry.image(processor);
-    // Asked this way round a fuzzer's input that has come to its end does not mean yes.
+    // The question is put so that a fuzzer's input which has come to its end, and yields zeros, does not mean yes.
     let never = risk::outlasts_the_case(&image, &made.verdict.violated)
         || risk::ends_late(&processor.bases[made.entry.base], &image);
     let few = !never && !u.ratio(RISKS - 1, RISKS)?;

@@ -112,8 +112,8 @@ impl Reserved {
     pub const LBR_CTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::LastBranch);
 
     pub(super) fn new(known: &Known<'_>) -> Self {
-        // A feature only ever takes bits away from what is reserved: with all features that may be there, the fewest bits
-        // are reserved, with those alone that are certainly there, the most.
+        // A feature only takes bits away from the reserved ones. With all features that may be there, the fewest bits
+        // are reserved, and with only those that are certainly there, the most bits.
         let (fewest, most) = (Masks::new(known, u32::MAX), Masks::new(known, 0));
         let both = |of: fn(&Masks) -> u64| ReservedBits::between(of(&fewest), of(&most));
         // Without Intel 64 the field has 32 bits, of which every processor has all.

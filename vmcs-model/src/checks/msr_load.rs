@@ -102,7 +102,7 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     /// The most entries of a short list. No processor has a smaller recommended maximum.
     const SHORT: u32 = 512;
     let (count, area) = (c.get(field::VM_ENTRY_MSR_LOAD_COUNT), c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS));
-    // Nothing is read where the area is not one: its address is judged among the controls.
+    // Memory is not read if the area's address is bad. The checks on controls judge the address.
     count <= SHORT
         && area & (MSR_ENTRY_BYTES - 1) == 0
         && msr_area_last_byte(area, count).is_some_and(|last| c.attempt().capabilities.address_fits(last))
@@ -135,7 +135,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
             return loads;
         }
         let mut loads = MsrLoads::default();
-        // Where an earlier entry may turn out to fail, a later one may not count.
+        // If an earlier entry may fail, a later one may not be reached.
         let mut doubtful = false;
         let after = self.walk_msr_loads(|_, broken, open| {
             if doubtful {
@@ -206,7 +206,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
         }
         let area = self.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
         let has = self.attempt().capabilities;
-        // Where the address is bad the checks on controls fail, and there is no area.
+        // If the address is bad, the checks on controls fail, and the area is not read.
         let Some(last) = msr_area_last_byte(area, count).filter(|_| area & 0xF == 0) else {
             return AfterEntries::Loaded;
         };

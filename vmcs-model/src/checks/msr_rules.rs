@@ -184,7 +184,7 @@ pub static MSR_RULES: &[MsrRule] = &[
     row(0x3B, "IA32_TSC_ADJUST", Exists::Cpuid(Extended0, EBX, 1 << 1), Takes::Any),
     row(0x48, "IA32_SPEC_CTRL", Exists::Cpuid(Extended0, EDX, 1 << 26 | 1 << 27 | 1 << 31), Takes::SpecCtrl),
     row(0x49, "IA32_PRED_CMD", Exists::Cpuid(Extended0, EDX, 1 << 26), Takes::Without(!1)),
-    // What WRMSR does is beside the point: see the row for MSRs that a processor refuses.
+    // Which values WRMSR takes does not matter: the row on MSRs that a processor may refuse decides.
     row(0x79, "IA32_BIOS_UPDT_TRIG", Exists::Always, Takes::Any),
     row(0x8B, "IA32_BIOS_SIGN_ID", Exists::Always, NOT_ZERO_IS_OPEN),
     range(0x8C, 0x8F, "IA32_SGXLEPUBKEYHASHn", Exists::SgxLaunchControl, Takes::Any),

@@ -68,7 +68,7 @@ pub(super) fn loads_simply(has: &Capabilities, rule: &MsrRule, value: u64) -> bo
 
 /// Whether `value` can be written to the MSR `number`, whose rule is `rule`.
 pub(super) fn write(has: &Capabilities, state: &LoadedState, rule: &MsrRule, number: u32, value: u64) -> Write {
-    // The order puts what fails on every processor first, so that it does where facts are missing.
+    // What fails on every processor comes first, so that it fails even if facts are missing.
     let n = number - rule.first;
     match takes(has, state, rule.takes, n, value) {
         Write::Fails if rule.takes == Takes::Nothing => Write::Fails,

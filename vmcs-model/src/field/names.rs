@@ -71,7 +71,7 @@ impl FieldId {
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         let mut slot = hash(name.as_bytes());
-        // Not every slot is taken.
+        // The search ends, because some slots are free.
         while let Some(known) = BY_NAME[slot] {
             if known.text().eq_ignore_ascii_case(name) {
                 return Some(known.field);

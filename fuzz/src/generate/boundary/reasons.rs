@@ -39,7 +39,7 @@ impl Needs {
         let mut free = vec![[false, false]; CHECK_COUNT];
         for line in corpus::lines() {
             let checks = line.expected.violated.iter().filter_map(|id| CheckId::by_id(id));
-            // A line about several checks is no smallest one of each.
+            // A line about several checks is not a smallest violation of each of them.
             for check in checks.filter(|_| line.expected.violated.len() <= 2) {
                 let legal = line.neighbour.as_ref().map_or(&line.scene, |(scene, _)| scene);
                 for (side, scene) in [&line.scene, legal].into_iter().enumerate() {
@@ -78,7 +78,7 @@ impl Needs {
         let reason = lifted(&processor.capabilities, check, side).map(Reason::Lifted).or_else(|| self.of(check, side));
         let searched = || match (recipes.obstacle(aim), side) {
             (Some(by), _) => Some(Reason::Masked(by)),
-            // The search starts from violations: without one it says nothing.
+            // The search starts from violations. If it has none, it shows nothing about the other sides.
             _ if recipes.of(Aim { side: Side::Violated, ..aim }).is_empty() => None,
             (None, Side::Legal) => Some(Reason::NeverHolds),
             (None, Side::GateOff) => Some(Reason::FixedGate),
@@ -92,7 +92,7 @@ impl Needs {
         let [violated, legal] = self.lines[check.index()];
         match side {
             Side::Violated => violated,
-            // Without what violates it a rule has no boundary.
+            // A rule that cannot be violated has no boundary, so that its other sides cannot be reached either.
             Side::Legal | Side::GateOff => legal.or(violated),
         }
     }

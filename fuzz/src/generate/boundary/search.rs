@@ -35,7 +35,7 @@ pub(crate) fn recipes(processor: &Processor) -> Recipes {
     let aims = || CheckId::all().flat_map(|check| Side::ALL.map(|side| Aim { check, side }));
     aims().for_each(|aim| all.finish(processor, aim));
     all.reach = reasons::of(processor, &all);
-    // Chance may find what the search has not.
+    // Random changes may find an entry that the search has not found.
     let open = |all: &Recipes, aim: &Aim| {
         all.of(*aim).is_empty() && all.reach[aim.check.index()][aim.side as usize] == Reach::Reachable
     };
@@ -95,7 +95,7 @@ fn values(processor: &Processor, field: FieldId, old: u64) -> impl Iterator<Item
         0xFFFF_FFFF,
         0x1_0000_0000,
     ];
-    // Long areas of MSRs are dear to judge, and differ in nothing but their length.
+    // Long MSR areas take long to judge, and differ only in their length.
     let any_length = field != field::VM_ENTRY_MSR_LOAD_COUNT.id();
     let all = edges.into_iter().map(move |edge| edge & width.mask()).chain(bits);
     all.filter(move |value| *value != old && (any_length || *value < LONG_AREA))

@@ -33,7 +33,7 @@ fn once(processor: &TestProcessor, u: &mut Unstructured<'_>, entry: &mut EntryCa
             let recipes = processor.recipes();
             let aim = *u.choose(&recipes.safe)?;
             let other = u.choose(recipes.of(aim))?;
-            // Long MSR areas are dear, and one of them is enough.
+            // Long MSR areas take long to judge, and one of them is enough.
             if other.before == StateBefore::Clear && other.memory.len() <= MOST_STORES {
                 for (field, value) in &other.changes {
                     entry.set(*field, *value);
@@ -45,7 +45,7 @@ fn once(processor: &TestProcessor, u: &mut Unstructured<'_>, entry: &mut EntryCa
                 }
             }
         }
-        // A control that the processor has, turned: what it gates comes into force or goes out of it.
+        // A control that the processor has is inverted, so that checks come into force or go out of force.
         9 | 10 => {
             let (word, may) = allowed(processor, u)?;
             if processor.fields.contains(&word) && may != 0 {
