@@ -354,7 +354,8 @@ impl Capabilities {
             address_open: address.open,
             physical_reserved: u64::MAX << most,
             linear_bits: widest,
-            // If the processor may lack Intel 64, no address is certainly not canonical, and any address may be not canonical.
+            // Unless the processor certainly has Intel 64, no address is certainly not canonical. Unless it certainly lacks
+            // Intel 64, an address whose upper bits are not equal may be not canonical.
             linear: LinearAddresses::new(widest, intel_64 == Some(true)),
             linear_narrowest: LinearAddresses::new(narrowest, intel_64 != Some(false)),
             reserved: Reserved::new(&known),
