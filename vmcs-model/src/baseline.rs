@@ -50,8 +50,9 @@ impl Default for Addresses {
 /// The smallest valid image of a 64-bit guest and a 64-bit host for the processor with these `capabilities`.
 ///
 /// Beyond the controls that the processor demands it sets only the address-space sizes, the loading and saving of
-/// IA32_EFER and IA32_PAT where the processor can do it, and a VMX-preemption timer that expires at once. On a processor
-/// without Intel 64, guest and host are 32-bit.
+/// IA32_EFER and IA32_PAT where the processor can do it, and a VMX-preemption timer that expires at once. If the controls do
+/// not allow a 64-bit host and guest, as on a processor without Intel 64, both are 32-bit. Controls that the profile leaves
+/// out count as allowing them.
 ///
 /// It points to the addresses of [`Addresses::default`]; [`plain_64bit_at`] takes others.
 ///
@@ -90,7 +91,7 @@ fn controls(vmcs: &mut Vmcs, has: &Capabilities) -> bool {
     set(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), has.pin.nearest(timer));
     set(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.primary.nearest(0));
     set(field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.secondary.nearest(0));
-    // Where the MSR of a word is not known, neither is which bits may be 1. These two a 64-bit host needs in any case.
+    // If the MSR of a word is not known, it is not known which bits may be 1. A 64-bit host needs these two in any case.
     let needed = |word, bit| if has.unknown.intersects(Facts::of(word)) { bit } else { 0 };
     let host_64 = needed(Source::Exit, Exit::HOST_ADDRESS_SPACE_SIZE.to_raw());
     let guest_64 = needed(Source::Entry, Entry::IA_32E_MODE_GUEST.to_raw());

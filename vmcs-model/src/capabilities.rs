@@ -75,7 +75,7 @@ impl Facts {
         Self(1 << (CapabilityMsr::ALL.len() as u64 + leaf as u64))
     }
 
-    /// The values on which the capability bits of `source` can depend: a control word is reported by either of two MSRs.
+    /// The facts on which the capability bits of `source` can depend. Some control words are reported by either of two MSRs.
     /// SDM A.2, Reserved Controls and Default Settings.
     #[must_use]
     pub const fn of(source: Source) -> Self {
@@ -412,7 +412,7 @@ impl Capabilities {
         fields_extra.contains(field.id) || self.promises_field(field) && !fields_missing.contains(field.id)
     }
 
-    /// Whether the VMCS of the processor has that component, or what is known does not decide it.
+    /// Whether the VMCS of the processor has that component, or may have it as far as the profile says.
     #[must_use]
     pub fn may_have_field(&self, field: &FieldInfo) -> bool {
         let undecided = field.exists_if.iter().any(|bit| self.unknown.intersects(Facts::of(bit.source)));
