@@ -88,7 +88,12 @@ fn list(json: bool) -> Result<Status, CliError> {
             target: "replay".to_owned(),
             cpus: vec![recording.header.implementation.model.clone()],
             default_cpu: None,
-            about: format!("{} recorded cases of {}", recording.cases.len(), recording.header.implementation),
+            about: format!(
+                "{} recorded cases of the generator {} on {}",
+                recording.cases.len(),
+                recording.header.generator,
+                recording.header.implementation
+            ),
         });
     }
     if json {
@@ -105,7 +110,7 @@ fn list(json: bool) -> Result<Status, CliError> {
     }
     output::print_table(&table)?;
     if !has_bochs {
-        eprintln!("No Bochs here: `vmcs targets install bochs --suite sid` unpacks one without root rights.");
+        eprintln!("There is no Bochs here: `vmcs targets install bochs --suite sid` unpacks one without root rights.");
     }
     Ok(Status::Clean)
 }
