@@ -81,7 +81,7 @@ pub(crate) fn open_choice(choice: &MachineChoice) -> Result<Box<dyn Target>, Tar
     choice.open(&options)
 }
 
-/// Opens a machine together with what it takes to judge it.
+/// Opens a machine, so that its answers can be judged.
 pub(crate) fn tested(choice: &MachineChoice) -> Result<TestedMachine, CliError> {
     Ok(TestedMachine::new(choice, open_choice(choice)?)?)
 }

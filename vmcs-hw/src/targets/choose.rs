@@ -47,13 +47,13 @@ pub enum ChoiceError {
         known: Vec<String>,
     },
     /// The target's processor cannot be chosen.
-    #[error("the target {0} has the processor that it has: no CPU model can be chosen")]
+    #[error("no CPU model can be chosen for the target {0}: its processor is given")]
     FixedProcessor(TargetName),
     /// The name means several machines, and one was asked for.
     #[error("{0} means several machines: name one")]
     Several(TargetName),
     /// An observation does not say enough of its machine to find it again: of one at a serial line, not which line.
-    #[error("{0} cannot be opened by what is known of it")]
+    #[error("it is not known where {0} is, so that it cannot be opened again")]
     NotFoundAgain(Implementation),
     /// The name means no machine that executes VMX instructions.
     #[error("{0} is no machine that executes VMX instructions")]
