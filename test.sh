@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need from Debian's packages, and runs them all.
+# Installs what the tests need from Debian's packages, and runs all tests.
 #
 # Needs Rust (cargo, rustfmt, clippy) and a Debian or a derivative of it. Where it is not run by root it uses sudo; where
 # there is no sudo either, Bochs is unpacked into the user's cache directory instead of being installed.
@@ -69,7 +69,7 @@ say "Bochs 3.1 of Debian sid, unpacked for this user"
 target/release/vmcs targets install bochs --suite sid
 
 say "Linux 6.1 of Debian bookworm, for KVM inside Bochs"
-target/release/vmcs targets install kvm-on-bochs --suite bookworm || echo "skipped: its packages cannot be had"
+target/release/vmcs targets install kvm-on-bochs --suite bookworm || echo "skipped: its packages could not be downloaded"
 target/release/vmcs targets
 
 say "tests"
@@ -107,7 +107,7 @@ for pair in "entry_check instructions" "formats boundary"; do
 done
 
 say "the boundary target's seeds on a machine"
-# Not what this run found: that differs from run to run, and is for campaigns.
+# The seeds only, not what the targets above have found: that differs from run to run, and belongs in a campaign.
 target/release/vmcs diff --corpus fuzz/corpus/boundary --target bochs@2.7 --cpu corei7_skylake_x
 
 say "the model against recorded and live machines"
@@ -120,7 +120,7 @@ say "the model against KVM inside Bochs"
 if target/release/vmcs targets | grep -q '^kvm@bochs:bookworm'; then
     target/release/vmcs diff --target kvm@bochs:bookworm --cases 500
 else
-    echo "skipped: its packages cannot be had"
+    echo "skipped: its packages are not installed"
 fi
 
 say "all passed"

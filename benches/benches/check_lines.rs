@@ -1,4 +1,4 @@
-//! `vmcs check` without its files: lines of cases are read, judged and answered.
+//! A bench of what `vmcs check` does with the lines of its files: it reads, judges and answers cases, without any file.
 //!
 //! 10,000 lines over the plain 64-bit guest on a Sapphire Rapids, answered as JSON and as text. A profile of a real
 //! processor never knows everything, so each line is judged as an image of which a part is known. As text, the violated

@@ -1,4 +1,4 @@
-//! The emulator's instructions.
+//! A bench of the emulator's instructions.
 
 use std::hint::black_box;
 

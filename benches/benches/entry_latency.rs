@@ -1,9 +1,9 @@
-//! VM entries with the way back, measured by the probe on a machine: criterion gets what the time-stamp counter says, not
-//! how long the machine was waited for.
+//! A bench of VM entries and the VM exits after them, measured by the probe on a machine. Criterion gets what the time-stamp
+//! counter of the machine says, not how long the host waited for the machine.
 //!
 //! `VMCS_BENCH_TARGET` names the machine (`bochs`, `bochs@2.7`, `kvm`, `kvm@bochs`, `metal:/dev/ttyS0`), `VMCS_BENCH_CPU`
 //! a CPU model of Bochs. On `kvm` and `metal` the unit is cycles. Bochs counts the instructions that it emulates, which is
-//! not a time and in a bare Bochs the same in every round; `vmcs bench` has more to say about one machine.
+//! not a time, and in a bare Bochs is the same in every round. `vmcs bench` says more about one machine.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -70,7 +70,8 @@ impl ValueFormatter for ProbeClock {
     }
 }
 
-/// Fewest rounds behind a sample of criterion's: the machine has to be started for each, which takes longer than they.
+/// The fewest rounds that are measured for one sample of criterion. The machine has to be started for each sample, which
+/// takes longer than the rounds.
 const ROUNDS: u16 = 1000;
 
 /// What `iterations` rounds take, from at least [`ROUNDS`].

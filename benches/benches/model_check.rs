@@ -1,6 +1,7 @@
-//! The checks of a VM entry: every violation of an image, or its first; and of many images anywhere in memory.
+//! Benches of the checks of a VM entry: all violations of an image, its first violation, and all violations of many images
+//! that lie anywhere in memory.
 //!
-//! The processor is a Sapphire Rapids, which the compiler does not know. `valid` is a 64-bit guest with EPT, VPID, APIC
+//! The processor is a Sapphire Rapids; the compiler does not know its values. `valid` is a 64-bit guest with EPT, VPID, APIC
 //! virtualization, three entries in each MSR area and an injected #GP; `one_violation` has a VPID of 0; `flipped` are 256
 //! images in turn, each with four random bits flipped. Instructions of one image are counted by `examples/count.rs`:
 //!
@@ -11,10 +12,10 @@
 //! done
 //! ```
 //!
-//! The difference of the two, divided by 1000, is what one image takes. (`valid` and `one_violation`; of `flipped` take
-//! multiples of 256.)
+//! The difference of the two, divided by 1000, is what one image takes. For `flipped`, take multiples of 256 in place of
+//! 1000 and 2000.
 //!
-//! `many` visits 100,000 images, 134 MB, in random order: there memory sets the pace, not the checks.
+//! `many` visits 100,000 images, 134 MB, in random order. There most of the time goes to reading memory, not to the checks.
 
 use std::hint::black_box;
 

@@ -1,5 +1,6 @@
-//! Cases per second: generated, executed on the emulator, judged; and on every machine that there is: each Bochs, the KVM of
-//! the host, and one that `VMCS_BENCH_TARGET` names, which is how `kvm@bochs` and `metal:LINE` are asked.
+//! Benches of cases per second: how fast cases are generated, executed on the emulator and judged, and how fast every
+//! machine of this computer executes them. The machines are each Bochs, the KVM of the host, and one that the variable
+//! `VMCS_BENCH_TARGET` names, such as `kvm@bochs` or `metal:LINE`.
 
 use std::ops::ControlFlow;
 

@@ -1,4 +1,4 @@
-//! Lines as `vmcs check` reads them.
+//! Lines of cases as `vmcs check` reads them, for benches.
 
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ impl CaseLines {
     /// `count` lines, the same in every run.
     ///
     /// # Panics
-    /// Never: the image is one of the fields that there are.
+    /// Never: the image names only fields that exist.
     #[must_use]
     pub fn new(capabilities: &Capabilities, count: usize) -> Self {
         let plain = baseline::plain_64bit(capabilities);
@@ -36,7 +36,7 @@ impl CaseLines {
 
 /// MSRs that are loaded, with their values: IA32_SYSENTER_CS, IA32_LSTAR, IA32_KERNEL_GS_BASE.
 const LOADED: [(u64, u64); 3] = [(0x174, 0x10), (0xC000_0082, 0xFFFF_8000_0010_0000), (0xC000_0102, 0x7000)];
-/// Where the area lies that names them.
+/// The physical address of the MSR-load area that names these MSRs.
 const AREA: u64 = 0x7000;
 
 fn line(number: usize, plain: &Vmcs, random: &mut Xoshiro256PlusPlus) -> String {
@@ -81,7 +81,7 @@ fn field_of_a_case(plain: &Vmcs, random: &mut Xoshiro256PlusPlus) -> (&'static F
     }
 }
 
-/// Mostly by its name and in hexadecimal digits.
+/// A field and its value as a case writes them: mostly by the field's name, and in hexadecimal digits.
 fn written(info: &FieldInfo, value: u64, random: &mut Xoshiro256PlusPlus) -> String {
     match random.next_u64() % 8 {
         0 => pair(&format!("{:#06x}", info.encoding.0), &hex(value)),

@@ -11,7 +11,7 @@ use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, V
 /// How many images have bits flipped.
 pub const FLIPPED: usize = 256;
 
-/// Where [`Area`] lies.
+/// The physical address of [`Area`].
 const AREA: u64 = 0xA_0000;
 /// IA32_SYSENTER_CS, IA32_LSTAR and IA32_KERNEL_GS_BASE, as a hypervisor may load them.
 const ENTRIES: [u64; 6] = [0x174, 0x10, 0xC000_0082, 0xFFFF_8000_0010_0000, 0xC000_0102, 0x7000];

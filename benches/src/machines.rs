@@ -1,4 +1,4 @@
-//! The machines that benches ask.
+//! Opening the machines that benches measure.
 
 use std::env;
 
@@ -27,8 +27,8 @@ pub fn machine() -> Result<Box<dyn Target>, String> {
     }
 }
 
-/// Every machine that can be asked without further ado: each Bochs, the KVM of the host, and the one that the environment
-/// names. With their names.
+/// Every machine that can be opened without more arguments, with its name: each Bochs, the KVM of the host, and the one that
+/// the environment names.
 #[must_use]
 pub fn machines() -> Vec<(String, Box<dyn Target>)> {
     let here = present().unwrap_or_default().into_iter().map(|present| present.name);

@@ -1,4 +1,4 @@
-//! `vmcs bench`: how long VM entries take on a target.
+//! `vmcs bench` measures how long VM entries take on a target.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,13 +13,13 @@ use crate::error::{CliError, Status, one_line};
 use crate::output::{json_line, print_table, table};
 use crate::target::{self, TargetArgs};
 
-/// Measure how long VM entries take on a target, with the way back: median, 99th percentile and histogram
+/// Measure how long a VM entry and the VM exit after it take on a target: median, 99th percentile and histogram
 ///
-/// What is measured is VMLAUNCH or VMRESUME up to the first instruction of the host after the VM exit, or up to the next
-/// instruction when the entry fails, by the time-stamp counter between LFENCEs; what the measurement itself takes is
-/// measured too and subtracted. On `kvm` and `metal` the numbers are cycles of that counter; Bochs, and KVM in it, count
-/// emulated instructions, which is not a time. The histogram spans what is between the minimum and the 99th percentile.
-/// docs/latency.md says more.
+/// The time runs from VMLAUNCH or VMRESUME to the first instruction of the host after the VM exit, or to the next
+/// instruction if the entry fails. It is read from the time-stamp counter, between LFENCEs. The time that the measurement
+/// itself takes is measured too, and subtracted. On `kvm` and `metal` the numbers are cycles of that counter. Bochs, and
+/// KVM inside Bochs, count emulated instructions, which is not a time. The histogram shows the samples between the minimum
+/// and the 99th percentile. `emu` and `replay` cannot be measured. docs/latency.md says more.
 ///
 /// The exit status is 1 if an entry ends otherwise than it should.
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// How often each entry is measured
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=i64::from(latency::MAX_ROUNDS)))]
     rounds: u16,
-    /// Measure the entry of that name only, or those that have it in their names; --list shows them
+    /// Measure only the entries that have NAME in their names; --list shows the names
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// List what is measured, and measure nothing
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         print_table(&list)?;
         return Ok(Status::Clean);
     }
-    // It takes a while to measure: what is wrong with a file is said before.
+    // Measuring takes a while, so errors in the file are reported before it.
     let other = args.compare.as_deref().map(load).transpose()?;
     let report = match &args.from {
         Some(file) => {
@@ -163,7 +163,7 @@ fn compare(report: &LatencyReport, other: &LatencyReport, file: &Path) -> Result
     Ok(notes(&mut out, &[report, other])?)
 }
 
-/// Why entries have no numbers: those of a reason together.
+/// Writes why entries were not measured, one line for each reason.
 fn notes(out: &mut impl Write, reports: &[&LatencyReport]) -> io::Result<()> {
     for report in reports {
         let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
@@ -224,7 +224,7 @@ fn bar(value: u64, longest: u64) -> String {
     bar
 }
 
-/// The counts as columns. What there is, however little, is seen.
+/// The counts as columns. A count that is not 0 shows, however small it is.
 fn sparkline(counts: &[u64]) -> String {
     const COLUMNS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let highest = u128::from(counts.iter().copied().max().unwrap_or(0).max(1));

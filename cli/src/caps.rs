@@ -1,4 +1,4 @@
-//! `vmcs caps`: what a processor allows.
+//! `vmcs caps` shows which settings of the controls and registers a processor allows.
 
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -20,15 +20,15 @@ use crate::target::{self, TargetArgs};
 
 /// Show what a processor allows: every control bit, CR0 and CR4, EPT and VPID, address widths
 ///
-/// The processor is a profile, which holds the capability MSRs and CPUID leaves of one, or the one that a target has. A
-/// control bit that may be 1 may also be 0.
+/// The processor is that of a profile, which holds the capability MSRs and CPUID leaves of a processor, or that of a
+/// target. A control bit that is listed as one that may be 1 may also be 0.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  vmcs caps list\n  vmcs caps --profile tiger-lake\n  vmcs caps --target bochs --json \
                         > bochs.json    (a profile; `vmcs check --profile bochs.json` reads it)"
 )]
 pub(crate) struct Args {
-    /// `list`: the profiles that come with this program
+    /// `list` prints the profiles that come with this program, as does the command without any argument
     #[arg(value_enum, conflicts_with_all = ["profile", "target", "cpu"])]
     what: Option<What>,
     /// A profile's name, its beginning, or a profile file
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// The CPU model of the target (see `vmcs targets`)
     #[arg(long, value_name = "MODEL", requires = "target")]
     cpu: Option<String>,
-    /// Print the profile itself, in the form that --profile reads; of a list, names and sources
+    /// Print the profile itself as JSON, in the form that --profile reads; for a list, print names and sources as JSON
     #[arg(long)]
     json: bool,
 }
@@ -230,7 +230,7 @@ fn print_word(word: &Word) -> io::Result<()> {
         let name = word.names.iter().find(|(named, _)| *named == bit).map(|(_, name)| *name);
         let setting = setting(word.allowed, bit);
         match name {
-            // Reserved bits that must be 0 are nothing to tell of.
+            // Reserved bits that must be 0 are not listed.
             None if setting == "must be 0" => {}
             None if setting == "must be 1" => writeln!(out, "  {bit:>2}  {setting:<9}  (reserved)")?,
             None => writeln!(out, "  {bit:>2}  {setting:<9}  (without a name in the SDM)")?,

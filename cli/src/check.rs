@@ -1,4 +1,4 @@
-//! `vmcs check`: what the model says about images, one verdict a line.
+//! `vmcs check` judges images by the model, and prints a verdict on each.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -15,22 +15,22 @@ use crate::image;
 
 /// Judge VMCS images: which outcomes of a VM entry the SDM permits, and every check that is violated
 ///
-/// The base is an image file, JSON or TOML by its extension, of three parts that may each be missing. "fields": a field's
-/// name or encoding (see `vmcs fields`) and its value; a field that is not listed is 0. "memory": a list of {"address",
-/// "u32"|"u64"|"bytes"}; memory is zero elsewhere. "cpu": the processor that executes the entry, which is in VMX root
-/// operation at CPL 0: cr0, cr4, efer (by default as the host-state area has them), cs_l, smm, mov_ss_blocking,
-/// vmxon_pointer, vmcs_pointer.
+/// The base is an image file: JSON if its name ends in .json, TOML if it ends in .toml. It has three parts, each of which
+/// may be missing. "fields": a field's name or encoding (see `vmcs fields`) and its value; a field that is not listed is 0.
+/// "memory": a list of {"address", "u32"|"u64"|"bytes"}; memory is zero elsewhere. "cpu": the processor that executes the
+/// entry, which is in VMX root operation at CPL 0: cr0, cr4, efer (by default as the host-state area has them), cs_l, smm,
+/// mov_ss_blocking, vmxon_pointer, vmcs_pointer.
 ///
 /// A case is a line of JSON: {"id": "a", "set": {FIELD: VALUE}, "memory": […], "op": "vmlaunch"|"vmresume"}. It is the
 /// base with these fields and this memory changed; all but "id" can be left out. VMLAUNCH finds the VMCS clear, VMRESUME
-/// finds it launched; it is a shadow VMCS if memory at the vmcs_pointer says so.
+/// finds it launched. It is a shadow VMCS if bit 31 of the dword at vmcs_pointer is 1 in memory.
 ///
 /// Numbers are strings such as "0x6800" or integers. "u32" can also be "revision", the processor's VMCS revision
 /// identifier, or "shadow_revision", the same with the shadow-VMCS indicator.
 ///
 /// Each case is answered by a line, in their order. A check is undecidable if it depends on a capability that the profile
-/// leaves out. If a failure to load MSRs is permitted not only at the entries that "permitted" lists but at all later ones,
-/// "msr_failures_from" has the first.
+/// leaves out. If a failure to load MSRs is permitted not only at the entries that "permitted" lists but at every later one,
+/// "msr_failures_from" is the number of the first of these.
 #[derive(clap::Args)]
 #[command(
     after_help = "Exit status: 0 no case violates a check, 1 some do, 2 a line was wrong; the answers before it \
@@ -85,7 +85,7 @@ fn answer_all(judge: &mut CaseJudge, file: &Path, out: &mut impl Write, found: &
     let mut text = Vec::new();
     for line in 1.. {
         if cases.buffer().is_empty() {
-            // The next line may be long in coming.
+            // The next line may come late, so the answers so far are written.
             out.flush()?;
         }
         let wrong = |message| CliError::Line { file: file.to_owned(), line, message };

@@ -1,4 +1,4 @@
-//! `vmcs checks`: the checks of a VM entry.
+//! `vmcs checks` lists the checks of a VM entry.
 
 use std::io::{self, Write};
 
@@ -12,9 +12,9 @@ use crate::output::{self, markdown_text};
 
 /// List the checks of a VM entry: rule, SDM section, fields, and how the entry ends if the rule does not hold
 ///
-/// After them come the rules that no image can violate: fields that may hold any value, and what only qualifies other
-/// checks. Section numbers are those of the 2024 editions of the SDM; newer ones moved the chapters, but kept the titles. In
-/// EntryFailed(34, n) the number n of the entry that was not loaded counts from 1.
+/// Behind the checks it lists the rules that no image can violate: fields that may hold any value, and rules that only
+/// qualify other checks. Section numbers are those of the 2024 editions of the SDM; newer ones moved the chapters, but kept
+/// the titles. In EntryFailed(34, n), n is the number of the MSR-load area's entry that was not loaded, counted from 1.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  vmcs checks guest.rflags.bit1\n\nPrograms that count the checks:\n  vmcs checks \
                         --json | jq '.checks | length'")]
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// "optional"}], "not_checks": [{"id", "section", "title", "rule", "kind", "fields"}]}
     #[arg(long)]
     json: bool,
-    /// Print Markdown tables: what docs/checks.md is
+    /// Print Markdown tables, as docs/checks.md has them
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
 }
@@ -90,7 +90,7 @@ impl CheckListing {
         }
     }
 
-    /// Those that are named, each list in the order of `ids`.
+    /// The checks and rules with these ids, in the order of `ids`.
     fn of(ids: &[String]) -> Result<Self, CliError> {
         let mut listing = Self { checks: Vec::new(), not_checks: Vec::new() };
         for id in ids {

@@ -1,4 +1,4 @@
-//! The corpus of a fuzzer as cases.
+//! Reading the corpus of a fuzzer as cases.
 
 use std::fs;
 use std::path::Path;

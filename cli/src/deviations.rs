@@ -1,4 +1,4 @@
-//! `vmcs deviations`: what implementations are known to do otherwise, and whether they still do.
+//! `vmcs deviations` lists what implementations are known to do otherwise than the SDM, and tries whether they still do it.
 
 mod update;
 
@@ -18,8 +18,8 @@ use crate::target::{self, TargetArgs};
 /// List what implementations are known to do otherwise than the SDM, and execute the smallest case of each
 ///
 /// Each deviation of fuzz/deviations has a case that shows it. The case is executed on the implementation that it names,
-/// or with --target on that machine, if the deviation applies to it. A deviation whose case does not show it any more is
-/// stale.
+/// or with --target on that machine, if the deviation applies to it. A deviation is stale if its case does not show it any
+/// more.
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 0 no deviation is stale, 1 some are, 2 the input or the machinery was at \
                         fault.\n\nExamples:\n  vmcs deviations\n  vmcs deviations --target bochs@3.1 --cpu arrow_lake\n  vmcs \
@@ -27,13 +27,13 @@ use crate::target::{self, TargetArgs};
 pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
-    /// The deviations of this file instead of those that come with this program
+    /// Take the deviations of this file instead of those that come with this program
     #[arg(long, value_name = "FILE")]
     deviations: Option<PathBuf>,
     /// Find the smallest case of each deviation of this file, by campaigns on every Bochs here, and write it there
     #[arg(long, value_name = "FILE", conflicts_with_all = ["deviations", "target"])]
     update: Option<PathBuf>,
-    /// With --update: cases of each generator on each machine
+    /// With --update: how many cases of each generator are executed on each machine
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     cases: u64,
     /// Print a JSON line for each deviation: {"id", "implementation", "state", "behaviour", "sdm", "program"}
@@ -48,7 +48,7 @@ struct DeviationLine<'a> {
     /// Where the case was executed, or would be.
     implementation: String,
     state: DeviationState,
-    /// What the case came to instead.
+    /// How the case ended if it did not show the deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     instead: Option<String>,
     behaviour: &'a str,
@@ -61,15 +61,15 @@ struct DeviationLine<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum DeviationState {
-    /// Its case deviates, and it alone accounts for that.
+    /// The case of the deviation deviates, and this deviation alone accounts for that.
     Shows,
-    /// Its case does not deviate so any more on the implementation that it names.
+    /// The case does not show the deviation any more on the implementation that the deviation names.
     Stale,
-    /// Its case does not deviate so on this other machine.
+    /// The case does not show the deviation on another machine, which --target names.
     NotShown,
-    /// The implementation is not here.
+    /// The implementation is not on this computer.
     NotHere,
-    /// There is no case.
+    /// The deviation has no case.
     NoCase,
 }
 

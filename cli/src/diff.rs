@@ -1,4 +1,4 @@
-//! `vmcs diff`: the differential campaign.
+//! `vmcs diff` runs a differential campaign: it compares the model with machines.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -38,36 +38,40 @@ const DEFAULT_CASES: u64 = 10_000;
 
 /// Compare the model with machines that execute the real VMX instructions
 ///
-/// Cases are generated, executed by the targets, and what each step ended in is compared with what the architecture
-/// permits. What a target is known to do otherwise (fuzz/deviations) is counted apart. The report is the same for
-/// the same seed and number of cases, whatever the number of jobs.
+/// The command generates cases, lets the targets execute them, and compares how each step ended with what the architecture
+/// permits. Cases in which a target does what it is known to do otherwise (fuzz/deviations) are counted apart. The same
+/// seed and number of cases give the same report, whatever the number of jobs.
 #[derive(clap::Args)]
-#[command(after_help = "Without --target the best target there is is taken: a Bochs, or else the recordings of real \
-                        Bochs runs that come with this program.\n\nExamples:\n  vmcs diff\n  vmcs diff --target \
+#[command(
+    after_help = "Without --target the command takes the best target that it finds: an installed Bochs, or else \
+                        the recordings of Bochs runs that come with this program. `vmcs targets` lists the targets of \
+                        this computer.\n\nExamples:\n  vmcs diff\n  vmcs diff --target \
                         bochs@2.7,bochs@3.1 --cpu all --time 10m --state campaign\n  vmcs diff --target bochs@2.7 --cpu \
-                        corei7_skylake_x --cases 100000 --seed 7\n  vmcs diff --generator programs --cases 2000")]
+                        corei7_skylake_x --cases 100000 --seed 7\n  vmcs diff --generator programs --cases 2000"
+)]
 pub(crate) struct Args {
-    /// The machines: `bochs` (the newest there is), `bochs@2.7`, `bochs@all`, `emu`; or one of `replay` (the recordings
-    /// that come with this program) and `replay:FILE`
+    /// The machines: `bochs` (the newest there is), `bochs@2.7`, `bochs@all`, `kvm` (that of this host), `kvm@bochs` (a KVM
+    /// inside Bochs), `kvm@bochs:6.1`, `metal:/dev/ttyS0` (a machine that was started from the image of `vmcs metal iso`, at
+    /// a serial line), `emu`; or, alone, `replay` (the recordings that come with this program) or `replay:FILE`
     #[arg(long = "target", value_name = "TARGET,...", value_delimiter = ',')]
     targets: Vec<TargetName>,
     /// The processors: CPU models of Bochs (see `vmcs targets`), for `emu` profiles' names or files; `all` for every one
     /// with VMX
     #[arg(long = "cpu", value_name = "MODEL,...", alias = "profile", value_delimiter = ',')]
     cpus: Vec<String>,
-    /// What the cases are: `boundary` launches images just inside and just outside of each check, those first that had
-    /// the fewest cases; `controls` changes one or two control fields of a valid VMCS and launches it, `state` does that
-    /// with guest-state and host-state fields, `images` with up to four of any kind; `programs` are sequences of VMX
-    /// instructions
+    /// What the cases are: `boundary` launches images that just keep and images that just break each check, beginning with
+    /// the checks that have had the fewest cases; `controls` changes one or two control fields of a valid VMCS and launches
+    /// it, `state` does that with guest-state and host-state fields, `images` with up to four of any kind; `programs` are
+    /// sequences of VMX instructions
     #[arg(long, value_enum, default_value_t = GeneratorName::Boundary)]
     generator: GeneratorName,
     /// How many cases on each processor [default: 10000, or as many as --time allows]
     #[arg(long, value_name = "N")]
     cases: Option<u64>,
-    /// How long, such as 90s, 10m or 8h
+    /// How long the campaign runs, such as 90s, 10m or 8h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     time: Option<Duration>,
-    /// End on each processor once so many cases disagree
+    /// Stop on each processor when so many of its cases have disagreed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_findings: Option<u64>,
     /// The same seed gives the same cases
@@ -80,10 +84,10 @@ pub(crate) struct Args {
     /// together
     #[arg(long, value_name = "PART/PARTS", default_value_t)]
     shard: Shard,
-    /// Keep the state in this directory, and go on where it ends
+    /// Keep the state of the campaign in this directory. If there is one already, go on where it stopped
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Take the cases from a fuzzer's corpus: each file of this directory is what the generator makes a case of
+    /// Take the cases from a fuzzer's corpus: the generator makes a case of the bytes of each file in this directory
     #[arg(long, value_name = "DIR", conflicts_with_all = ["cases", "time", "max_findings", "seed", "shard", "state"])]
     corpus: Option<PathBuf>,
     /// Write the observations to this file, for `--target replay:FILE`
@@ -135,13 +139,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         }
         Ok(())
     };
-    // What was found is printed also where it cannot be written.
+    // The findings are printed even if they cannot be written to a file.
     let written: Result<(), CliError> = write();
     if !args.json {
         terminal::write(&mut io::stdout().lock(), &runs)?;
     }
     for Run { report, timeline, .. } in &mut runs {
-        // What a run took is no part of what it found, which is the same every time.
+        // The time that a run took goes to standard error, because the report is the same every time.
         let seconds = timeline.take().map_or(0.0, |timeline| timeline.end().cpu_seconds);
         if seconds > 0.0 {
             let rate = report.cases as f64 / seconds;
@@ -157,7 +161,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     }
 }
 
-/// What campaigns came to, and what ended them before their time.
+/// The results of campaigns, and the error that ended them early, if one did.
 #[derive(Default)]
 struct Ended {
     runs: Vec<Run>,
@@ -165,7 +169,7 @@ struct Ended {
 }
 
 impl Ended {
-    /// Adds what one campaign came to; if it went to its end, the causes of what it found.
+    /// Adds the result of one campaign, and, if the campaign was completed, the causes of its findings.
     fn add(
         &mut self,
         mut run: Run,
@@ -181,7 +185,7 @@ impl Ended {
 }
 
 impl Args {
-    /// Whether there are arguments that only a target with cases and processors to choose from can follow.
+    /// Whether there are arguments that make no sense for a recording, which has its own cases and processor.
     fn is_for_a_machine(&self) -> bool {
         let paths = [&self.record, &self.corpus, &self.state];
         let numbers = [self.cases, self.max_findings];
@@ -193,7 +197,7 @@ impl Args {
     }
 
     fn jobs(&self) -> NonZeroUsize {
-        // There is one machine at a line.
+        // Only one machine is at a serial line.
         if self.targets.iter().any(|target| matches!(target, TargetName::Metal(_))) {
             return NonZeroUsize::MIN;
         }
@@ -333,7 +337,7 @@ fn feed(
 fn replay(recordings: Vec<Recording>, deviations: &Deviations, stop: &AtomicBool) -> Ended {
     let began = Instant::now();
     let mut ended = Ended::default();
-    // Several recordings are of one processor, and what a campaign can reach on it takes a while to work out.
+    // Several recordings may be of one processor, and it takes a while to work out what a campaign can reach on it.
     let mut processors: Vec<TestProcessor> = Vec::new();
     for mut recording in recordings {
         let profile = &recording.header.profile.profile;

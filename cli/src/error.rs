@@ -151,7 +151,7 @@ fn advice(error: &CliError) -> Option<&'static str> {
     without_intel(target)
 }
 
-/// What runs where KVM cannot, for want of an Intel processor.
+/// Advice for a host whose KVM cannot be used because it has no Intel processor with VMX.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn without_intel(error: &TargetError) -> Option<&'static str> {
     use vmcs_hw::kvm::{KvmError, Refusal};

@@ -1,4 +1,4 @@
-//! `vmcs explain`: what is wrong with a VMCS out of a kernel log, or with one of which only a part is known.
+//! `vmcs explain` says what is wrong with a VMCS of which only a part is known, such as one out of a kernel log.
 
 mod report;
 
@@ -18,15 +18,15 @@ use report::Findings;
 
 /// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
 ///
-/// Reads what Linux (KVM's dump_vmcs), Xen and HAXM print, and the registers that QEMU prints after "KVM: entry failed". The
-/// dump may stand anywhere in the log; timestamps, log levels, tags and quoting marks are no hindrance, nor are lines that a
-/// mail program has wrapped.
+/// The command reads what Linux (KVM's dump_vmcs), Xen and HAXM print, and the registers that QEMU prints after "KVM: entry
+/// failed". The dump may stand anywhere in the log. Timestamps, log levels, tags and quoting marks do not matter, nor do
+/// lines that a mail program has wrapped.
 ///
-/// It also takes an image file as `vmcs check` does. Here a field that the file does not list is unknown, not 0, and so is
-/// memory.
+/// The command also takes an image file as `vmcs check` does. Here a field that the file does not list is unknown, not 0,
+/// and memory that it does not list is unknown, too.
 ///
-/// A dump lacks many fields, and the log says nothing of the processor. Nothing is claimed of a value that is not known:
-/// what depends on it is listed as undecidable, with what is missing. With --profile fewer checks are.
+/// A dump lacks many fields, and the log says nothing about the processor. A check that depends on a value that is not known
+/// is listed as undecidable, together with what is missing. With --profile fewer checks are undecidable.
 #[derive(clap::Args)]
 #[command(
     after_help = "Exit status: 0 no check is known to be violated, 1 some are, 2 there is no dump or it cannot be \

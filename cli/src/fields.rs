@@ -1,4 +1,4 @@
-//! `vmcs fields`: the components of the VMCS, and which of them a processor has.
+//! `vmcs fields` lists the components of the VMCS, and says which of them a processor has.
 
 use std::io::{self, Write};
 
@@ -18,9 +18,11 @@ use crate::target::{self, Captured, TargetArgs};
 /// List the fields of the VMCS, and which of them a processor has
 ///
 /// Some fields exist only where capability bits promise them (EXISTS IF); with --profile a column says whether they do.
-/// Fields of the exit-information area are read-only unless IA32_VMX_MISC[29] is 1. With --target the machine is probed: VMREAD of every encoding, VMWRITE of all ones, and VMREAD of what that left. Where its answers are not what its
-/// capabilities promise, the difference is listed, with the known deviation of the machine that explains it if there is
-/// one.
+/// Fields of the exit-information area are read-only unless IA32_VMX_MISC[29] is 1.
+///
+/// With --target the machine is asked: it executes VMREAD of every encoding, VMWRITE of all ones, and VMREAD again. Where
+/// its answers are not what its capabilities promise, the command lists the difference, with the known deviation of the
+/// machine that explains it if there is one.
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 1 if the target differs from its capabilities in a way that no known deviation \
                         explains.\n\nExamples:\n  vmcs fields | grep apic\n  vmcs fields --profile tiger-lake\n  vmcs \
@@ -29,7 +31,7 @@ pub(crate) struct Args {
     /// A profile's name, its beginning, or a profile file
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["target", "cpu"])]
     profile: Option<String>,
-    /// A machine that is probed: `bochs`, `bochs@2.7`, `emu`
+    /// A machine that is asked: `bochs`, `bochs@2.7`, `emu`
     #[arg(long, value_name = "TARGET")]
     target: Option<TargetName>,
     /// The CPU model of the target (see `vmcs targets`)

@@ -1,4 +1,4 @@
-//! `vmcs generate`: cases as programs, and the valid images that they start from.
+//! `vmcs generate` prints cases as programs, and the valid images that cases start from.
 
 use vmcs_case::number::Number;
 use vmcs_case::profile::NamedProfile;

@@ -1,4 +1,4 @@
-//! The generators as arguments.
+//! The generators of cases as values of `--generator`.
 
 use vmcs_fuzz::Generator;
 

@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! Stopping on Ctrl-C.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};

@@ -1,4 +1,4 @@
-//! Cases that were given in files, and what becomes of them when they are executed again.
+//! Cases that were read from files, and how they end when they are executed again.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
@@ -57,13 +57,13 @@ impl KnownCase {
         Ok(programs.into_iter().map(|checked| Self::of_program(checked.program, file)).collect())
     }
 
-    /// The case that it is on that machine.
+    /// The case that the program means on that machine.
     pub(crate) fn case(&self, machine: &TestedMachine) -> Result<Case, CliError> {
         let wrong = |error| CliError::file(&self.file, &format!("program {:?}: {error}", self.program.id));
         machine.case(&self.program).map_err(wrong)
     }
 
-    /// What became of it on `who`.
+    /// The answer to the case on the machine `who`.
     pub(crate) fn answer<'a>(&'a self, who: &str, case: &Case, judged: Judged) -> CaseAnswer<'a> {
         CaseAnswer {
             cause: self.cause.as_deref().unwrap_or(&self.program.id),

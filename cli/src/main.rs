@@ -36,11 +36,11 @@ use clap::{Parser, Subcommand};
 
 use error::{CliError, Status};
 
-/// Model, check and test Intel VMX: what VMLAUNCH and VMRESUME do with a VMCS, and whether real ones agree.
+/// Model, check and test Intel VMX: what VMLAUNCH and VMRESUME do with a VMCS, and whether real machines agree
 #[derive(Parser)]
-#[command(version, about, propagate_version = true)]
-#[command(after_help = "Exit status: 0 nothing wrong, 1 a violation or disagreement was found, 2 the input or the \
-                        machinery was at fault.\n\nExample:\n  vmcs diff --target bochs --cases 100000")]
+#[command(version, propagate_version = true)]
+#[command(after_help = "Exit status: 0 nothing is wrong, 1 a violation or disagreement was found, 2 the input or the \
+                        machinery was at fault. `vmcs COMMAND --help` says more about a command.\n\nExample:\n  vmcs diff --target bochs --cases 100000")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Status::Clean) => ExitCode::SUCCESS,
         Ok(Status::Found) => ExitCode::from(1),
-        // Whoever reads our output has seen enough.
+        // The reader of the output has closed it, as `head` does: that is no error.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vmcs: {}", error::with_advice(&error));

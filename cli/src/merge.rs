@@ -1,4 +1,4 @@
-//! `vmcs merge`: the parts of a campaign put together.
+//! `vmcs merge` puts the reports of the parts of a campaign together.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -9,7 +9,7 @@ use vmcs_report::{Run, terminal};
 use crate::error::{CliError, Status};
 use crate::output;
 
-/// Put the reports on the parts of a campaign together
+/// Put the reports of the parts of a campaign together
 ///
 /// The parts come from `vmcs diff --shard`. A part that is there twice, or one of another campaign, is refused.
 #[derive(clap::Args)]

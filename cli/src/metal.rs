@@ -1,4 +1,4 @@
-//! `vmcs metal`: what a real machine is started from.
+//! `vmcs metal` makes the boot image from which a real machine is started.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::interrupt::stop_on_ctrl_c;
 use crate::programs::{self, CheckedProgram};
 use crate::progress::with_progress;
 
-/// Start a real machine with the probe
+/// Make the image from which a real machine is started
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! `vmcs minimize`: cases as small as they get.
+//! `vmcs minimize` makes cases as small as they get.
 
 use std::path::PathBuf;
 
@@ -14,8 +14,8 @@ use crate::target::{self, TargetArgs};
 
 /// Make the cases of findings as small as they get
 ///
-/// Takes case files, or programs as `vmcs run` reads them. Operations are left out, fields and then bits go back to those of
-/// a valid image, as long as the machine still does the same.
+/// The command takes case files, or programs as `vmcs run` reads them. It leaves out operations and sets fields, and then
+/// bits, back to those of a valid image, as long as the machine still does the same.
 #[derive(clap::Args)]
 #[command(
     after_help = "Exit status: 0 no case disagrees with the model, 1 some do and have been written, 2 a case cannot be \

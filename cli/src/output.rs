@@ -1,4 +1,4 @@
-//! Tables for people and JSON for programs.
+//! Printing tables for people and JSON for programs.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Progress on standard error.
+//! Progress bars on standard error.
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
@@ -14,13 +14,13 @@ use crate::interrupt::stop_on_ctrl_c;
 pub(crate) struct Bars(Vec<ProgressBar>);
 
 impl Bars {
-    /// For processors of these names, of which each is to execute so many cases if somebody knows.
+    /// Bars for processors of these names. Each is to execute `cases` cases, if that is known.
     pub(crate) fn new(names: impl Iterator<Item = String>, cases: Option<u64>) -> Self {
         let all = MultiProgress::with_draw_target(draw_target());
         Self(names.map(|name| all.add(bar(cases, &name))).collect())
     }
 
-    /// So many more cases of one processor were observed.
+    /// Notes that `cases` more cases of one processor were observed.
     pub(crate) fn add(&self, processor: usize, cases: u64) {
         self.0[processor].inc(cases);
     }
@@ -35,7 +35,7 @@ fn draw_target() -> ProgressDrawTarget {
     if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }
 
-/// A progress bar, of so many cases if somebody knows.
+/// A progress bar for `cases` cases, or without a length if their number is not known.
 pub(crate) fn bar(cases: Option<u64>, name: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(cases, draw_target());
     let style = match cases {

@@ -1,4 +1,4 @@
-//! `vmcs replay`: case files on any target.
+//! `vmcs replay` executes the cases of case files on any target.
 
 use std::fs;
 use std::io::{self, Write};

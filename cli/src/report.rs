@@ -1,4 +1,4 @@
-//! `vmcs report`, and what `vmcs diff` says at its end: the results of campaigns, for people.
+//! `vmcs report`, and the end of `vmcs diff`: they show the results of campaigns to people.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -11,11 +11,12 @@ use crate::error::{CliError, Status};
 
 /// Show the results of campaigns: as a page for a browser, or as tables
 ///
-/// Reports of one implementation and CPU model are taken together.
+/// Reports of the same implementation and CPU model are added up.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  vmcs diff --cases 100000 --report run.json\n  vmcs report run.json -o run.html")]
 pub(crate) struct Args {
-    /// What `vmcs diff --report FILE.json` or `vmcs diff --json` wrote, also compressed by gzip, and state directories
+    /// Reports that `vmcs diff --report FILE.json` or `vmcs diff --json` wrote, also compressed by gzip, and state
+    /// directories
     #[arg(required = true, value_name = "REPORT|STATE_DIR")]
     files: Vec<PathBuf>,
     /// Write one self-contained HTML page to this file, or all reports as JSON if its name does not end in .html, instead

@@ -1,4 +1,4 @@
-//! `vmcs run`: programs of VMX instructions on a target.
+//! `vmcs run` executes programs of VMX instructions on a target.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -22,8 +22,8 @@ use crate::target::{self, TargetArgs};
 /// {mov_ss}; vmfunc {eax, ecx}; invept {type, eptp}; invvpid {type, vpid, address}; store {address, u32|u64|bytes};
 /// image {image}: VMWRITE of every field of a valid image by its name, "plain" being a 64-bit guest, or its number; observe
 /// {state}: VMREAD of the fields that tell of an exit, with "state": true of every field; time {instruction:
-/// "vmlaunch"|"vmresume"|"nothing", rounds}: the entry so often, with the differences of the time-stamp counter as
-/// "samples" (see `vmcs bench`).
+/// "vmlaunch"|"vmresume"|"nothing", rounds}: executes the instruction `rounds` times, with the differences of the time-stamp
+/// counter as "samples" (see `vmcs bench`).
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  echo '{\"id\": \"a\", \"memory\": [{\"address\": \"0x10000\", \"u32\": \
                         \"revision\"}], \"ops\": [{\"op\": \"vmxon\", \"address\": \"0x10000\"}, {\"op\": \
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// A file of programs, one a line; - for standard input
     #[arg(value_name = "PROGRAM.jsonl")]
     programs: PathBuf,
-    /// Accepted for symmetry: the answers are JSON anyway
+    /// Has no effect: the answers are always JSON. Accepted because other commands have it
     #[arg(long)]
     json: bool,
 }

@@ -81,16 +81,16 @@ pub(crate) fn open_choice(choice: &MachineChoice) -> Result<Box<dyn Target>, Tar
     choice.open(&options)
 }
 
-/// Opens a machine together with what it takes to judge it.
+/// Opens a machine, so that its answers can be judged.
 pub(crate) fn tested(choice: &MachineChoice) -> Result<TestedMachine, CliError> {
     Ok(TestedMachine::new(choice, open_choice(choice)?)?)
 }
 
-/// What stands for every CPU model.
+/// The word that means every CPU model.
 const ALL: &str = "all";
 
 /// The machines that `targets` and `cpus` mean, as they report themselves; `all` stands for every CPU model with VMX.
-/// So many are asked at the same time.
+/// `jobs` machines are asked at the same time.
 pub(crate) fn capture(
     targets: &[TargetName],
     cpus: &[String],
@@ -115,7 +115,7 @@ pub(crate) fn capture(
     for captured in capture_each(&choices, jobs, &open_choice) {
         match captured {
             Ok(machine) => machines.push(machine),
-            // Old processors and those of other makers. One does not start at all.
+            // Models of old processors and of other makers have no VMX, and one of them does not start at all.
             Err(TargetError::Probe(_) | TargetError::DiedAtStart { .. }) if all => without += 1,
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! `vmcs targets`: which machines can be asked, and getting another one.
+//! `vmcs targets` lists the machines that can be asked, and installs another one.
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum TargetsAction {
-    /// Unpack a target for this user from Debian's packages, without root rights
+    /// Unpack a target from Debian's packages for this user, without root rights
     Install(Install),
 }
 
@@ -40,7 +40,7 @@ struct Install {
     /// both [default: sid for bochs, bookworm for kvm-on-bochs]
     #[arg(long)]
     suite: Option<String>,
-    /// Download it again although it is there
+    /// Download it again although it is installed
     #[arg(long)]
     force: bool,
 }
@@ -88,7 +88,12 @@ fn list(json: bool) -> Result<Status, CliError> {
             target: "replay".to_owned(),
             cpus: vec![recording.header.implementation.model.clone()],
             default_cpu: None,
-            about: format!("{} recorded cases of {}", recording.cases.len(), recording.header.implementation),
+            about: format!(
+                "{} recorded cases of the generator {} on {}",
+                recording.cases.len(),
+                recording.header.generator,
+                recording.header.implementation
+            ),
         });
     }
     if json {
@@ -105,7 +110,7 @@ fn list(json: bool) -> Result<Status, CliError> {
     }
     output::print_table(&table)?;
     if !has_bochs {
-        eprintln!("No Bochs here: `vmcs targets install bochs --suite sid` unpacks one without root rights.");
+        eprintln!("There is no Bochs here: `vmcs targets install bochs --suite sid` unpacks one without root rights.");
     }
     Ok(Status::Clean)
 }

@@ -1,4 +1,4 @@
-//! `vmcs validation`: which machine agreed with the model on which check.
+//! `vmcs validation` writes the document that says which machines agreed with the model on which check.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,17 +10,17 @@ use vmcs_report::validation::Counts;
 
 use crate::error::{CliError, Status};
 
-/// Say who agreed with the model on which check, as a Markdown document: what docs/validation.md is
+/// Write the Markdown document that says which machines agreed with the model on which check, such as docs/validation.md
 ///
-/// For each check: who agreed on entries that violate it and on the nearest ones that do not, in how many cases, or why
-/// nobody could be asked.
+/// It names for each check the machines that agreed on entries that violate the check and on the nearest entries that do
+/// not, with the number of cases, or says why no machine could be asked.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  vmcs validation run.json --data docs/validation.json.gz -o docs/validation.md\n  vmcs \
                         validation docs/validation.json.gz"
 )]
 pub(crate) struct Args {
-    /// What `vmcs diff --json` or `vmcs diff --report FILE.json` wrote, or what --data of this command did
+    /// Reports that `vmcs diff --json` or `vmcs diff --report FILE.json` wrote, or counts that --data of this command wrote
     #[arg(required = true, value_name = "REPORT")]
     files: Vec<PathBuf>,
     /// Write the document to this file instead of printing it

@@ -1,4 +1,4 @@
-//! No group of files of a crate import one another in a circle.
+//! A test that no files of a crate import one another in a circle.
 //!
 //! An import counts for the file in which the imported item stands: a module that only re-exports what its children define
 //! does not depend on them, and whoever imports from it depends on the children. Code under `#[cfg(test)]` does not count.

@@ -1,4 +1,4 @@
-//! Which crate of the workspace uses which, compared with the drawing in docs/architecture.md.
+//! A test that docs/architecture.md says correctly which crate of the workspace uses which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;

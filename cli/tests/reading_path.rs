@@ -1,4 +1,4 @@
-//! What docs/architecture.md says of the two ways through the code is there.
+//! A test that the files and functions which docs/architecture.md names on the two ways through the code exist.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What README.md, CONTRIBUTING.md and the pages in docs/ promise: that the first commands run as they stand and print what the
-//! page shows, and that links lead somewhere.
+//! Tests that README.md, CONTRIBUTING.md and the pages in docs/ are right: their first commands run as they stand there and
+//! print what the page shows, and their links lead somewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
-//! The campaign finds faults: a copy of the workspace with every fault of `seeded_faults/faults.toml` in it, of which an
-//! environment variable puts one in force, against the machine.
+//! A test that campaigns find faults. It makes a copy of the workspace with every fault of `seeded_faults/faults.toml` in
+//! it. An environment variable says which of the faults is in force, and a campaign compares the faulty model with a
+//! machine.
 //!
-//! It builds the command anew and asks Bochs for hundreds of thousands of cases, so it runs only when asked for:
+//! The test builds the command anew and asks Bochs for hundreds of thousands of cases, so it runs only when asked for:
 //! `cargo test -p vmcs-cli --test seeded_faults -- --ignored --nocapture`.
 
 use std::collections::{BTreeMap, BTreeSet};

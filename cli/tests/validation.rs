@@ -1,4 +1,4 @@
-//! docs/validation.md: that it is what its counts say, and that the README quotes it.
+//! Tests that docs/validation.md shows what its counts say, and that README.md quotes its totals.
 
 mod support;
 

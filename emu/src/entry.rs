@@ -21,8 +21,8 @@ impl LogicalProcessor {
     ///
     /// # Errors
     /// The instruction failed before it looked at guest state: `#UD`, a VM exit, `#GP(0)`, VMfailInvalid, or
-    /// VMfailValid with 4 (the launch state is not clear), 7 (control fields), 8 (host state), 16, 17, 18, 25 (returns
-    /// from SMM) or 26 (blocking by MOV SS).
+    /// VMfailValid with 4 (the launch state is not clear), 7 (control fields), 8 (host state), 16, 17, 18, 25 (an entry that
+    /// returns from SMM) or 26 (blocking by MOV SS).
     pub fn vmlaunch(&mut self) -> Result<EntryResult, InstructionFailure> {
         self.attempt(|cpu| cpu.enter(EntryInstruction::Vmlaunch))
     }
@@ -45,7 +45,7 @@ impl LogicalProcessor {
     }
 
     /// What the model says of the entry that `instruction` would attempt now, if the processor did not make the checks
-    /// `omitted`. A comparison asks for it that knows of a processor which leaves checks out.
+    /// `omitted`. This is for comparisons with a processor that is known to leave checks out.
     #[must_use]
     pub fn verdict_omitting(&self, instruction: EntryInstruction, omitted: &CheckSet) -> Verdict {
         self.with_attempt(instruction, |attempt| {
@@ -128,7 +128,7 @@ impl LogicalProcessor {
         let outcome = match (first.info().failure.outcome, instruction) {
             (Outcome::Exited { .. }, EntryInstruction::Vmlaunch) => Outcome::Exited { reason: exit_reason::VMLAUNCH },
             (Outcome::Exited { .. }, EntryInstruction::Vmresume) => Outcome::Exited { reason: exit_reason::VMRESUME },
-            // The row does not know which entry of the area it is: the last one that the verdict names.
+            // The check does not say which entry of the area fails. It is the last one that the verdict names.
             (outcome, _) if is_msr_failure(&outcome) => {
                 verdict.permitted.iter().filter(is_msr_failure).last().unwrap_or(outcome)
             }

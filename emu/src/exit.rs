@@ -66,9 +66,10 @@ impl VmExit {
         }
     }
 
-    /// The exit of a VMX instruction in its shortest form: a memory operand, if there is one, is addressed by one of
-    /// the lower eight registers without a displacement, so that the qualification is 0. It reports the length of that
-    /// form. The instruction information is left undefined, since the emulator does not know the registers.
+    /// The exit of a VMX instruction that is encoded in its shortest form: a memory operand, if there is one, is addressed
+    /// by one of the lower eight registers without a displacement, so that the qualification is 0. The instruction length
+    /// is that of this form, in bytes. The instruction information is undefined, since the emulator does not know the
+    /// registers.
     #[must_use]
     pub const fn instruction(reason: u16) -> Self {
         let length = match reason {
@@ -162,7 +163,7 @@ impl LogicalProcessor {
     }
 }
 
-/// Writes a field whose value the exit defines, and leaves it alone otherwise.
+/// Writes the field if the exit defines its value, and leaves the field alone otherwise.
 fn set_if_defined<T: FieldValue>(fields: &mut vmcs_model::Vmcs, field: Field<T>, value: Option<T>) {
     if let Some(value) = value {
         fields.set(field, value);

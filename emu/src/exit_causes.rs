@@ -22,8 +22,8 @@ const DEBUG_REGISTER_ACCESS: u64 = 1 << 13;
 /// Exit qualification of accesses, bit 16: the access was asynchronous to the execution of instructions.
 const ASYNCHRONOUS: u64 = 1 << 16;
 
-/// Whether exits with that basic reason come from an instruction that always causes exits, or for which a control asks
-/// for them. They save RF as 0.
+/// Whether exits with that basic reason come from an instruction that always causes VM exits, or that does so because a
+/// control says so. They save RF as 0. SDM 28.3.3, Saving RIP, RSP, RFLAGS, and SSP.
 ///
 /// The instructions of reasons 70, 80, 81, 84 and 85 are ENCLV, URDMSR, UWRMSR, RDMSR and WRMSRNS with the number of
 /// the MSR in the instruction. Appendix C does not list them in every edition.
@@ -37,7 +37,7 @@ pub const fn caused_by_instruction(reason: u16) -> bool {
 
 /// Whether exits with that basic reason are due to an access to memory: APIC access, EPT violation, EPT
 /// misconfiguration, page-modification log full, SPP-related event. They save RF as 1, unless the access was part of
-/// the delivery of an event.
+/// the delivery of an event. SDM 28.3.3, Saving RIP, RSP, RFLAGS, and SSP.
 #[must_use]
 pub const fn caused_by_access(reason: u16) -> bool {
     matches!(reason, 44 | 48 | 49 | 62 | 66)
@@ -45,14 +45,14 @@ pub const fn caused_by_access(reason: u16) -> bool {
 
 /// Whether every exit with that basic reason saves the debug exceptions that are pending: INIT, SMI, TPR below
 /// threshold, virtualized EOI, APIC write, monitor trap flag, bus lock. Of the exits with other reasons only some do,
-/// see [`saves_pending_debug_exceptions`]; the rest save none.
+/// see [`saves_pending_debug_exceptions`]; the rest save none. SDM 28.3.4, Saving Non-Register State.
 #[must_use]
 pub const fn always_saves_pending_debug_exceptions(reason: u16) -> bool {
     matches!(reason, 3 | 5 | 6 | 37 | 43 | 45 | 56 | 74)
 }
 
-/// Whether the exit saves the debug exceptions that are pending. `mov_ss_blocking` says that there was blocking by MOV
-/// SS before the exit.
+/// Whether the exit saves the debug exceptions that are pending. `mov_ss_blocking` says whether there was blocking by MOV
+/// SS before the exit. SDM 28.3.4, Saving Non-Register State.
 #[must_use]
 pub fn saves_pending_debug_exceptions(exit: &VmExit, mov_ss_blocking: bool) -> bool {
     let reason = exit.reason.basic();

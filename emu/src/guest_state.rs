@@ -25,8 +25,8 @@ const DR7_ZEROS: u64 = 1 << 12 | 1 << 14 | 1 << 15;
 /// as 0.
 const SAVED_ACCESS_RIGHTS: u32 = 0xF0FF;
 
-/// Registers that every entry loads and every exit saves, whatever the controls say, and as they are. CR0, RFLAGS and
-/// the segment registers are not here because some of their bits are treated specially.
+/// Registers that every entry loads and every exit saves, whatever the controls say, without a change of any bit. CR0,
+/// RFLAGS and the segment registers are not listed because some of their bits are treated specially.
 const ALWAYS: [FieldId; 11] = [
     field::GUEST_CR3.id(),
     field::GUEST_IA32_SYSENTER_CS.id(),
@@ -40,10 +40,11 @@ const ALWAYS: [FieldId; 11] = [
     field::GUEST_RSP.id(),
     field::GUEST_CR4.id(),
 ];
-/// The registers of control-flow enforcement that “load CET state” is about.
+/// The registers of control-flow enforcement, which the control “load CET state” loads.
 const CET: [FieldId; 3] =
     [field::GUEST_IA32_S_CET.id(), field::GUEST_IA32_INTERRUPT_SSP_TABLE_ADDR.id(), field::GUEST_SSP.id()];
-/// The registers of FRED transitions that “load FRED” and “save FRED” are about.
+/// The registers of FRED transitions, which the controls “load FRED” and “save FRED” load and save. SDM 27.3.2.1, Loading
+/// Guest Control Registers, Debug Registers, and MSRs.
 pub const FRED_STATE: [FieldId; 8] = [
     field::GUEST_IA32_FRED_CONFIG.id(),
     field::GUEST_IA32_FRED_RSP1.id(),
@@ -97,7 +98,7 @@ const PDPTES: [FieldId; 4] =
     [field::GUEST_PDPTE0.id(), field::GUEST_PDPTE1.id(), field::GUEST_PDPTE2.id(), field::GUEST_PDPTE3.id()];
 
 impl LogicalProcessor {
-    /// The guest state of the current VMCS becomes the processor's.
+    /// Loads the guest state of the current VMCS into the processor.
     pub(crate) fn load_guest_state(&mut self) {
         self.load_control_registers();
         for segment in 0..SEGMENTS.len() {
@@ -109,12 +110,12 @@ impl LogicalProcessor {
         self.cpu.cpl = self.current_fields().get(field::GUEST_SS_ACCESS_RIGHTS).dpl();
     }
 
-    /// Loads a register from its field, as it is.
+    /// Loads a register from its field, without a change of any bit.
     fn load(&mut self, field: FieldId) {
         self.set_register_raw(field, self.current_fields().raw(field));
     }
 
-    /// Loads what is no segment register and no non-register state. SDM 27.3.2.1, Loading Guest Control Registers,
+    /// Loads all registers but the segment registers. SDM 27.3.2.1, Loading Guest Control Registers,
     /// Debug Registers, and MSRs, and 27.3.2.3, Loading Guest RIP, RSP, RFLAGS, and SSP.
     fn load_control_registers(&mut self) {
         let controls = self.entry_controls();
@@ -237,7 +238,7 @@ impl LogicalProcessor {
         self.cpu.cr0.contains(Cr0::PG) && self.cpu.cr4.contains(Cr4::PAE) && !self.cpu.efer.contains(Efer::LMA)
     }
 
-    /// Saves a register in its field, as it is, if the processor has the field.
+    /// Saves a register in its field, without a change of any bit, if the processor has the field.
     fn save(&mut self, field: FieldId) {
         let value = self.register_raw(field);
         if self.capabilities.may_have_field(field.info()) {

@@ -58,7 +58,7 @@ const LOADED: &[(Exit, FieldId, FieldId)] = &[
     ),
     (Exit::LOAD_PKRS, field::GUEST_IA32_PKRS.id(), field::HOST_IA32_PKRS.id()),
 ];
-/// The same for secondary VM-exit controls.
+/// Registers that an exit loads only if a secondary VM-exit control is 1: the same columns as in [`LOADED`].
 const LOADED_SECONDARY: &[(SecondaryExit, FieldId, FieldId)] = &[
     (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_CONFIG.id(), field::HOST_IA32_FRED_CONFIG.id()),
     (SecondaryExit::LOAD_FRED, field::GUEST_IA32_FRED_RSP1.id(), field::HOST_IA32_FRED_RSP1.id()),
@@ -79,8 +79,8 @@ const CLEARED: &[(Exit, FieldId)] = &[
 ];
 
 impl LogicalProcessor {
-    /// The host state of the current VMCS becomes the processor's, which is in VMX root operation then, and the MSRs of
-    /// the VM-exit MSR-load area are loaded.
+    /// Loads the host state of the current VMCS into the processor, which is then in VMX root operation, and then the MSRs
+    /// of the VM-exit MSR-load area.
     pub(crate) fn load_host(&mut self) -> Result<(), VmxAbort> {
         let host_64 = self.primary_exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE);
         if self.cpu.efer.contains(Efer::LMA) && !host_64 {
@@ -106,8 +106,8 @@ impl LogicalProcessor {
         if self.load_host_msrs() { Ok(()) } else { Err(self.shut_down(VmxAbort::LoadingHostMsrs)) }
     }
 
-    /// Loads what is no segment register. SDM 28.5.1, Loading Host Control Registers, Debug Registers, MSRs, and
-    /// 28.5.3, Loading Host RIP, RSP, RFLAGS, and SSP.
+    /// Loads all registers but the segment and descriptor-table registers. SDM 28.5.1, Loading Host Control Registers,
+    /// Debug Registers, MSRs, and 28.5.3, Loading Host RIP, RSP, RFLAGS, and SSP.
     fn load_host_registers(&mut self, host_64: bool) {
         let fields = self.current_fields().clone();
         let fixed = |ones: u64, msr: CapabilityMsr, in_vmx: u64| {

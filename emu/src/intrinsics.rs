@@ -1,14 +1,13 @@
 //! The VMX instructions under the names of the C compilers' intrinsics, with their status values.
 //!
 //! A hypervisor that is written with these intrinsics can be tried on the emulator with the same calls. Each function
-//! returns
+//! returns one of these status values:
 //!
 //! | Status | Meaning |
 //! |---|---|
 //! | 0 | The operation succeeded. |
 //! | 1 | It failed, and the VM-instruction error field of the current VMCS says why. |
 //! | 2 | It failed, and no status is available. |
-//!
 //! | 3 | The real intrinsic would not have returned. |
 //!
 //! A real intrinsic does not return where control goes elsewhere: to a guest, to an exception handler, to the host's

@@ -99,6 +99,9 @@
 //! | `Ok` of [`EntryResult::Failed`] | the entry failed while guest state was checked or loaded | is in the host; exit reason and exit qualification say why |
 //! | `Ok` of [`EntryResult::Aborted`] | the same, and loading the host state ended in a VMX abort | is shut down |
 //!
+//! The documentation of an instruction writes VMfail(n) for VMfailValid with the error number n, or VMfailInvalid if there
+//! is no current VMCS. SDM 31.2, Conventions.
+//!
 //! [`intrinsics`] has the instructions under the names and with the status values of the C compilers' intrinsics.
 //!
 //! # Choices
@@ -110,12 +113,12 @@
 //!   INVVPID have every type, and an exit leaves PE, NE and PG of CR0 and VMXE of CR4 at 1.
 //! - Guest state is checked before any of it is loaded. A failure to load MSRs finds it loaded.
 //! - A machine check never happens.
-//! - A VMCS region that was never the operand of VMCLEAR has the launch state clear and all fields 0.
+//! - A VMCS whose region was never the operand of VMCLEAR has a launch state of clear, and all its fields are 0.
 //! - VMCS data stays in the processor: nothing but the first eight bytes of a region in memory means anything, and
 //!   copying a region does not copy its VMCS.
-//! - The shadow-VMCS indicator counts as VMPTRLD found it.
-//! - What a field holds when the SDM leaves it undefined is what it held before; an unusable segment register is loaded
-//!   and saved with the contents of its fields.
+//! - The shadow-VMCS indicator is read by VMPTRLD. A later change of it in memory has no effect before the next VMPTRLD.
+//! - A field whose value the SDM leaves undefined keeps what it held before. An unusable segment register is loaded and saved
+//!   with the contents of its fields.
 //! - An MSR that no instruction here knows reads as what was last loaded or set, 0 at first. The processor has every
 //!   MSR in this sense; only MSRs that no processor reads make a VM exit fail that should store them.
 //! - No guest is executed. [`LogicalProcessor::set_register`] changes its state, [`LogicalProcessor::vm_exit`] ends it.

@@ -1,4 +1,4 @@
-//! Physical memory, which the emulator reads regions, bitmaps and MSR areas from.
+//! Physical memory, from which the emulator reads VMCS regions, bitmaps and MSR areas.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -9,13 +9,13 @@ use vmcs_model::ReadMemory;
 const PAGE_BYTES: usize = 4096;
 const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 
-/// Physical memory of which only the pages that were written take room. Values are little-endian. A copy shares its
-/// pages with the original until either writes to them.
+/// Physical memory. Only pages that were written take room on the host. Values are little-endian. A copy shares its pages
+/// with the original until one of the two writes to them.
 ///
-/// What was never written reads as the background byte, which is 0 unless [`Self::set_background`] changes it. Beyond
-/// the physical-address width, and from [`Self::set_end`] on, there is nothing: it reads as all ones, and writes are
-/// lost. Where devices answer ([`Self::set_devices`]), instructions read what the pages hold, but the checks of a VM
-/// entry take the contents for unknown.
+/// Memory that was never written reads as the background byte, which is 0 unless [`Self::set_background`] changes it.
+/// Beyond the physical-address width, and from the address of [`Self::set_end`] on, there is no memory: reads there return
+/// all ones, and writes are lost. Where devices answer ([`Self::set_devices`]), instructions read what the pages hold, but
+/// the checks of a VM entry treat the contents as unknown.
 #[derive(Clone, Debug)]
 pub struct PhysicalMemory {
     pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
@@ -26,8 +26,8 @@ pub struct PhysicalMemory {
 }
 
 impl PhysicalMemory {
-    /// Memory in which nothing was written. `beyond` has the bits that an address beyond the physical-address width
-    /// sets.
+    /// Memory in which nothing was written. `beyond` is a mask of address bits: an address in which one of them is 1 lies
+    /// beyond the physical-address width.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
         Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX, devices: &[] }
@@ -38,12 +38,12 @@ impl PhysicalMemory {
         self.background = byte;
     }
 
-    /// Says that memory ends at the physical address `end`: from there on there is nothing.
+    /// Says that memory ends at the physical address `end`: from there on there is no memory.
     pub fn set_end(&mut self, end: u64) {
         self.end = end;
     }
 
-    /// Says at which physical addresses devices and ROMs answer, so that nobody knows what a read there gives.
+    /// Says at which physical addresses devices and ROMs answer, so that it is not known what a read there returns.
     pub fn set_devices(&mut self, devices: &'static [Range<u64>]) {
         self.devices = devices;
     }
@@ -53,7 +53,7 @@ impl PhysicalMemory {
         self.devices.iter().any(|range| range.contains(&address))
     }
 
-    /// Whether there is nothing at `address`.
+    /// Whether there is no memory at `address`.
     fn is_nowhere(&self, address: u64) -> bool {
         address & self.beyond != 0 || address >= self.end
     }

@@ -1,7 +1,7 @@
 //! MSRs, and the areas in memory that VM entries and VM exits load them from and store them to. SDM 27.4, Loading MSRs,
 //! 28.4, Saving MSRs, and 28.6, Loading MSRs.
 //!
-//! Many MSRs are registers that guest-state fields stand for, so that a write of the MSR changes what the next exit
+//! Many MSRs are registers that have a field in the guest-state area, so that a write of the MSR changes what the next exit
 //! saves. The others are kept by number.
 
 use vmcs_model::checks::Phase;
@@ -61,8 +61,7 @@ const REGISTERS: &[(u32, FieldId)] = &[
 ];
 
 impl LogicalProcessor {
-    /// The value of an MSR, as RDMSR would read it. An MSR that no profile has, and that nobody has set or loaded, is
-    /// 0.
+    /// The value of an MSR, as RDMSR would return it. An MSR that no profile has, and that was neither set nor loaded, is 0.
     #[must_use]
     pub fn msr(&self, index: u32) -> u64 {
         if let Some(field) = register_of(index) {
@@ -77,8 +76,8 @@ impl LogicalProcessor {
         }
     }
 
-    /// Sets an MSR to a value that is not checked. IA32_EFER.LMA stays as it is, as it does for WRMSR, and of the MSRs
-    /// that a profile has only IA32_FEATURE_CONTROL changes.
+    /// Sets an MSR to a value that is not checked. IA32_EFER.LMA stays as it is, as with WRMSR. Of the MSRs that a profile
+    /// has, only IA32_FEATURE_CONTROL can be set; [`Self::msr`] returns the profile's value of the others all the same.
     pub fn set_msr(&mut self, index: u32, value: u64) {
         let value = if index == IA32_EFER {
             let lma = Efer::LMA.bits();

@@ -1,11 +1,11 @@
-//! How an instruction ends: the ways to fail, the ways that a VM entry goes once it does not fail, and VMX aborts.
+//! How an instruction ends: how it can fail, how VMLAUNCH and VMRESUME end when they do not fail, and VMX aborts.
 
 use core::fmt;
 
 use vmcs_model::formats::InstructionError;
 use vmcs_model::{Exception, Outcome};
 
-/// How an instruction ended that did not succeed. SDM 31.2, Conventions.
+/// How an instruction failed. SDM 31.2, Conventions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InstructionFailure {
     /// VMfailInvalid: CF is 1, and no error number is stored, because there is no current VMCS to store it in.
@@ -83,14 +83,15 @@ pub enum EntryResult {
     /// The entry failed while guest state was checked or loaded. Host state has been loaded, as by a VM exit. SDM 27.8,
     /// VM-Entry Failures During or After Loading Guest State.
     Failed {
-        /// Basic exit reason: 33 for invalid guest state, 34 for MSR loading, 41 for a machine check. Bit 31 of the
-        /// exit reason in the VMCS is 1 besides.
+        /// Basic exit reason: 33 for invalid guest state, 34 for MSR loading, 41 for a machine check. In the VMCS, bit 31
+        /// of the exit reason is 1 as well.
         reason: u16,
         /// Exit qualification: for MSR loading the number of the entry in the area, counted from 1; for invalid guest
         /// state 2 to 4 for three of its causes, else 0.
         qualification: u64,
     },
-    /// The entry failed so, and loading host state ended in a VMX abort, which has shut the processor down.
+    /// The entry failed as in [`Self::Failed`], and then the loading of host state ended in a VMX abort, which has shut the
+    /// processor down. SDM 28.7, VMX Aborts.
     Aborted(VmxAbort),
 }
 

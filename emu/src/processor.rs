@@ -103,8 +103,8 @@ impl LogicalProcessor {
         &self.capabilities
     }
 
-    /// The registers and modes that the checks of a VM entry look at. [`CpuState::executive`] does not count: an entry
-    /// that returns from SMM finds it out by itself.
+    /// The registers and modes that the checks of a VM entry look at. [`CpuState::executive`] means nothing here: for an
+    /// entry that returns from SMM the emulator looks at the executive VMCS itself.
     #[must_use]
     pub fn cpu(&self) -> &CpuState {
         &self.cpu
@@ -155,8 +155,8 @@ impl LogicalProcessor {
         self.region(self.cpu.vmcs_pointer)
     }
 
-    /// The present value of the register that a guest-state field stands for, such as RIP for `GUEST_RIP`. It is that
-    /// of the guest while a guest runs, and that of the host otherwise; the field of the VMCS is another thing.
+    /// The present value of the register that a guest-state field stands for, such as RIP for `GUEST_RIP`. It is the
+    /// guest's value while a guest runs, and the host's otherwise. The field of the VMCS may hold another value.
     #[must_use]
     pub fn register<T: FieldValue>(&self, field: Field<T>) -> T {
         T::from_raw(self.register_raw(field.id()))
@@ -168,7 +168,7 @@ impl LogicalProcessor {
         self.set_register_raw(field.id(), value.to_raw());
     }
 
-    /// The VMX abort that has shut the processor down; `None` if it runs.
+    /// The VMX abort that has shut the processor down; `None` if the processor runs.
     #[must_use]
     pub fn abort(&self) -> Option<VmxAbort> {
         self.abort
@@ -221,17 +221,17 @@ impl LogicalProcessor {
         self.current().map_or(&NONE, |region| &region.fields)
     }
 
-    /// The current VMCS; an instruction comes here only if there is one.
+    /// The current VMCS. Instructions call this only if there is one.
     pub(crate) fn current_mut(&mut self) -> &mut VmcsRegion {
         self.regions.entry(self.cpu.vmcs_pointer).or_default()
     }
 
-    /// Whether the profile does not know that MSR. What it would say counts as supported then.
+    /// Whether the profile leaves that MSR out. The feature that the MSR would report then counts as supported.
     pub(crate) fn is_unknown(&self, msr: CapabilityMsr) -> bool {
         self.capabilities.unknown.intersects(Facts::msr(msr))
     }
 
-    /// Whether a region can be there: the address is 4-KByte aligned and within the physical-address width.
+    /// Whether a VMXON or VMCS region can lie at the address: it is 4-KByte aligned and within the physical-address width.
     pub(crate) fn is_region_address(&self, address: u64) -> bool {
         address & 0xFFF == 0 && self.capabilities.address_fits(address)
     }
@@ -262,8 +262,8 @@ impl LogicalProcessor {
         instruction(self).map_err(|failure| self.fail(failure))
     }
 
-    /// Does what a failure does, and returns it: VMfail sets flags and the VM-instruction error, a VM exit is made.
-    /// VMfailValid becomes VMfailInvalid if there is no current VMCS.
+    /// Carries a failure out and returns it: VMfail sets the flags and the VM-instruction error field, and a VM exit is
+    /// made. VMfailValid becomes VMfailInvalid if there is no current VMCS.
     fn fail(&mut self, failure: InstructionFailure) -> InstructionFailure {
         match failure {
             InstructionFailure::Valid(error) if self.cpu.vmcs_pointer != NO_POINTER => {

@@ -1,11 +1,12 @@
-//! What the processor keeps of one VMCS region.
+//! The VMCS of one region: its fields, its launch state, and whether it is active.
 
 use vmcs_model::{LaunchState, Vmcs};
 
-/// What the processor keeps of the VMCS region at one physical address: the VMCS data, and the state of the VMCS. SDM
-/// 25.1, Overview, and 25.2, Format of the VMCS Region.
+/// The VMCS whose region is at one physical address: the VMCS data, and the state of the VMCS. SDM 25.1, Overview, and
+/// 25.2, Format of the VMCS Region.
 ///
-/// A real processor keeps the data in the region or in itself, in a format of its own. Here they are never in memory.
+/// A real processor keeps the data in the region or in itself, in a format of its own. The emulator never writes them to the
+/// region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmcsRegion {
     /// The fields, 0 at first. VMCLEAR does not change them.

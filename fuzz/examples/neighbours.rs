@@ -1,5 +1,5 @@
-//! Whether the observation of a case depends on the cases around it: executes the same cases on a Bochs in other
-//! surroundings and shows where observations differ.
+//! Finds out whether the observation of a case depends on the cases around it: executes the same cases on a Bochs among
+//! different other cases, and shows where the observations differ.
 //!
 //! `neighbours VERSION MODEL GENERATOR SEED CASES [SURROUNDINGS]...`
 

@@ -1,4 +1,4 @@
-//! Any VMCS on any processor: the checks give a verdict, and the ways of asking for it agree.
+//! A fuzz target for any VMCS on any processor: the checks give a verdict, and all ways of asking for it agree.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

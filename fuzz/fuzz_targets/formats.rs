@@ -1,4 +1,5 @@
-//! Any text as every file that the command reads: read or refused, never a panic, and written back as the same.
+//! A fuzz target that takes any text as every kind of file that the command reads. The text is read or refused, never with a
+//! panic, and what was read is the same after it was written and read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

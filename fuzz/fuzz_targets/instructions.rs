@@ -1,4 +1,5 @@
-//! Programs of VMX instructions on the emulator: no panic, and the launch-state rules hold.
+//! A fuzz target for programs of VMX instructions on the emulator, which must not panic and must keep the rules of the
+//! launch state.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,6 @@
-//! Values that files hold as the text that people read: modules for `#[serde(with = "…")]`.
+//! Modules for `#[serde(with = "…")]` with which files hold a value as the text that people read.
 //!
-//! A value has its text from `Display`, and `FromStr` reads it. Nothing else in this crate looks into such a text.
+//! `Display` writes the text of a value, and `FromStr` reads it. No other code in this crate looks into such a text.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
-//! Campaigns: cases go to targets, observations come back and are judged.
+//! Campaigns, in which targets execute cases and their observations are judged.
 //!
-//! [`run()`] goes through cases on one target, in their order. [`drive()`] runs the cases of a stream on several machines
+//! [`run()`] executes cases on one target, in their order. [`drive()`] runs the cases of a stream on several machines
 //! at once, for as long as it is given, and can go on where it stopped.
 
 mod done;

@@ -1,4 +1,5 @@
-//! Which components a processor's VMCS has, and how VMREAD and VMWRITE treat them, against what its capabilities promise.
+//! Compares which components a processor's VMCS has, and how VMREAD and VMWRITE treat them, with what its capabilities
+//! promise.
 
 use serde::Serialize;
 use vmcs_case::program::result_text;
@@ -16,11 +17,11 @@ use crate::deviations::{Deviation, DeviationId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Existence {
-    /// It does.
+    /// The component exists.
     Yes,
-    /// It does not.
+    /// The component does not exist.
     No,
-    /// The profile leaves out what decides.
+    /// The profile leaves out what decides whether the component exists.
     Unknown,
 }
 
@@ -56,13 +57,13 @@ pub struct ComponentDifference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DifferenceKind {
-    /// Promised, not found.
+    /// The capabilities promise the component, and the VMCS lacks it.
     Missing,
-    /// Found, not promised.
+    /// The VMCS has the component, and the capabilities do not promise it.
     Extra,
-    /// VMREAD or VMWRITE ends otherwise.
+    /// VMREAD or VMWRITE of the component ends otherwise than it should.
     Access,
-    /// It holds other bits than its width says.
+    /// The component holds other bits than those of its width.
     Bits,
 }
 

@@ -14,9 +14,9 @@ pub use crate::generate::reach::{Reach, Reason};
 pub enum Side {
     /// The check does not hold.
     Violated,
-    /// The check is in force and holds, at the value nearest to one that violates it.
+    /// The check is in force and holds, and the nearest other value would violate it.
     Legal,
-    /// What puts the check in force is off, and the rest is as if to violate it.
+    /// The check is not in force, and would be violated if it were.
     GateOff,
 }
 
@@ -38,18 +38,18 @@ pub struct Aim {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sides {
-    /// Cases that violated it and nothing else.
+    /// Cases that violated this check and no other.
     pub alone: u64,
-    /// Cases that violated it and other checks.
+    /// Cases that violated this check and others.
     pub with_others: u64,
     /// Cases at the nearest legal value.
     pub legal: u64,
-    /// Cases in which only its gate kept it from being violated.
+    /// Cases in which the check was not violated only because it was not in force.
     pub gate_off: u64,
 }
 
 impl Sides {
-    /// Cases that violated it.
+    /// Cases that violated the check.
     #[must_use]
     pub const fn violated(&self) -> u64 {
         self.alone + self.with_others

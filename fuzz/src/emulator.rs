@@ -1,4 +1,4 @@
-//! Case programs executed by the emulator.
+//! Executing case programs on the emulator.
 
 use std::ops::ControlFlow;
 
@@ -117,7 +117,8 @@ impl CaseEmulator {
         }
     }
 
-    /// The exit of a guest that does not get as far as an instruction, or else meets VMCALL.
+    /// The exit of a plain guest: before its first instruction if something ends it there, and else by VMCALL, its first
+    /// instruction.
     fn exit_of_plain_guest(&self) -> (u16, u64) {
         let timer = self.processor.current().is_some_and(|region| {
             region.fields.get(field::PIN_BASED_VM_EXECUTION_CONTROLS).contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER)
@@ -185,7 +186,7 @@ impl CaseEmulator {
     }
 }
 
-/// The step that an instruction's result is.
+/// The result of an instruction as the result of a step.
 fn step_of(result: Result<Option<u64>, InstructionFailure>) -> Step {
     match result {
         Ok(None) => StepResult::Ok,

@@ -1,5 +1,5 @@
-//! What is done with a case that disagrees: it is made as small as it gets, and kept as a file that any target can be
-//! asked to repeat.
+//! Findings: a case that disagrees is made as small as it gets, and kept as a file from which any target can execute it
+//! again.
 
 pub mod again;
 pub mod case_file;

@@ -1,5 +1,5 @@
-//! From bytes to cases. Every generator is a pure function of its bytes and the [`TestProcessor`], so that the
-//! driver's random numbers, a fuzzer's input and a replayed seed all mean the same cases.
+//! Generators, which make cases from bytes. Every generator is a pure function of its bytes and the [`TestProcessor`], so
+//! that the driver's random numbers, a fuzzer's input and a replayed seed all mean the same cases.
 
 pub(crate) mod after_entry;
 pub(crate) mod boundary;

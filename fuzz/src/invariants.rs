@@ -1,4 +1,5 @@
-//! What holds for every input, as functions that panic where it does not: fuzz targets and property tests call them.
+//! Properties that hold for every input, as functions that panic if one does not hold. Fuzz targets and property tests call
+//! them.
 
 mod files;
 mod generated;

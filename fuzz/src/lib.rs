@@ -1,6 +1,6 @@
 //! Differential testing of [`vmcs_model`] against machines that execute the VMX instructions.
 //!
-//! A case is a short program of VMX instructions. What it takes to go from a case to a finding lies here:
+//! A case is a short program of VMX instructions. The modules of this crate are the steps from a case to a finding:
 //!
 //! | step | module |
 //! |---|---|

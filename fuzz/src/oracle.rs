@@ -1,9 +1,9 @@
 //! Whether what a target did is what the architecture permits.
 //!
-//! The emulator goes through the case beside the observation. Where the SDM defines one result it must be the observed
-//! one; a VM entry must end in a permitted outcome, and then the emulator takes that outcome too, so that what follows
-//! is judged in the state that the target is in: what the fields of the VMCS hold that the target shows, and whether
-//! another entry finds the launch state that this one left.
+//! The emulator executes the case, and each step is compared with the observation. Where the SDM defines one result, the
+//! observed one must be the same. A VM entry must end in a permitted outcome. The emulator then takes the observed outcome
+//! too, so that it is in the same state as the target for the rest of the case: the fields of the VMCS that the target
+//! shows must hold what the emulator has, and another entry must find the launch state that this one has left.
 
 mod difference;
 mod effects;

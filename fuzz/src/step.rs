@@ -1,4 +1,4 @@
-//! The steps of a case as values: which operation one is, and what it ended in.
+//! The steps of a case as values: the operation of each step, and how it ended.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use vmcs_model::formats::exit_reason;
 /// A result of a step of a case.
 pub type Step = StepResult<Vec<u64>>;
 
-/// Which operation one is, without its operands. `Display` writes the name that programs have for it.
+/// The kind of an operation, without its operands. `Display` writes the name that programs have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OpKind {
     /// VMXON.
@@ -160,9 +160,9 @@ pub enum StepEnd {
     Value(u64),
     /// An outcome of VMLAUNCH or VMRESUME; other instructions fail and raise exceptions as those do.
     Outcome(Outcome),
-    /// It was not executed: `not run`.
+    /// The step was not executed: `not run`.
     NotRun,
-    /// There is none, although the machine completed the case: `no result`.
+    /// The step has no result, although the machine completed the case: `no result`.
     NoResult,
     /// The machine went down: `crashed`.
     Crashed,

@@ -1,4 +1,5 @@
-//! The generator `boundary`: its cases lie where it says, it reaches what can be reached, and it goes on where it stopped.
+//! Tests of the generator `boundary`: its cases lie where it says, it reaches every side that can be reached, and it goes on
+//! where it stopped.
 
 use vmcs_case::profile::{Confidence, NamedProfile};
 use vmcs_fuzz::coverage::{Aim, Side};

@@ -1,6 +1,6 @@
-//! The minimal case of each reviewed deviation still shows it, on the Bochs or the KVM in a Bochs that it names. What a
-//! deviation says of fields excuses the value that the machine writes there, under its conditions, and no other. And what it
-//! says is not more than the machine does.
+//! Tests that the smallest case of each reviewed deviation still shows it, on the Bochs or the KVM in a Bochs that it
+//! names. What a deviation says of fields excuses the value that the machine writes there, under its conditions, and no
+//! other. And what it says is not more than the machine does.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

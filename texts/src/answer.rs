@@ -1,4 +1,4 @@
-//! What the model says about cases: each changes a base image, and is answered by a line.
+//! Judging cases by the model. Each case changes a base image, and its answer is a line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -125,7 +125,7 @@ fn text(id: &str, verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
         between = " or ";
     }
     if verdict.permitted.msr_failures_from().is_some() {
-        out.write_all(b" or a later entry of the MSR-load area")?;
+        out.write_all(b" or EntryFailed(34, n) for any later entry n of the MSR-load area")?;
     }
     ids(&verdict.violated, [" | violated: ", ", ", ""], out)?;
     ids(&verdict.undecidable, [" | undecidable: ", ", ", ""], out)?;

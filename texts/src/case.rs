@@ -1,4 +1,4 @@
-//! Cases: a line of JSON each, that says what is changed in an image.
+//! Cases. Each is a line of JSON that says what is changed in an image.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a VMCS of which only a part is known: a dump, or an image that lists a part of the fields.
+//! Finds out what is wrong with a VMCS of which only a part is known: a dump, or an image that lists a part of the fields.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -95,7 +95,7 @@ impl PartialEntry {
     }
 }
 
-/// What there is to say of an entry.
+/// The diagnosis of an entry: its verdict and explanations.
 #[derive(Clone, Copy, Debug)]
 pub struct Diagnosis<'a> {
     entry: &'a PartialEntry,
@@ -128,9 +128,9 @@ pub enum Settled {
 pub struct Guess {
     /// The check.
     pub check: CheckId,
-    /// On so many processors it is the only one that leads there.
+    /// On how many processors this check is the only one that leads to the reported outcome.
     pub processors: usize,
-    /// Of how many.
+    /// How many processors were tried.
     pub of: usize,
 }
 

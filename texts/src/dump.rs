@@ -1,4 +1,4 @@
-//! VMCS dumps out of kernel logs: what they say of the fields, and what they do not.
+//! Reading VMCS dumps out of kernel logs: which fields a dump gives a value, and which stay unknown.
 
 mod contents;
 mod haxm;

@@ -116,7 +116,7 @@ impl Image {
 }
 
 impl Syntax {
-    /// By how the text begins; `None` if it is no image.
+    /// The syntax that the text has, as its beginning shows; `None` if it is no image.
     #[must_use]
     pub fn of_text(text: &str) -> Option<Self> {
         let is_table = |line: &str| ["[fields]", "[cpu]", "[[memory]]"].contains(&line.trim());
@@ -127,7 +127,7 @@ impl Syntax {
         is_table(first).then_some(Self::Toml)
     }
 
-    /// By the file's extension.
+    /// The syntax of a file by its extension; `None` for any other extension than `json` and `toml`.
     #[must_use]
     pub fn of(file: &Path) -> Option<Self> {
         match file.extension()?.to_ascii_lowercase().to_str()? {

@@ -1,4 +1,4 @@
-//! JSON texts that are one object.
+//! Reading JSON texts that are one object.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! Names that somebody may have meant.
+//! Suggesting the name that somebody may have meant by an unknown one.
 
 use std::cmp::Reverse;
 use std::fmt::Write;

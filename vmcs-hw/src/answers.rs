@@ -1,4 +1,4 @@
-//! Sessions as bytes, and answers of the probe as observations and reports.
+//! Encodes sessions as bytes, and decodes the probe's answers to observations and reports.
 
 use std::ops::Range;
 

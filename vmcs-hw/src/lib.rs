@@ -1,7 +1,8 @@
 //! Machines that execute the real VMX instructions, as [`vmcs_case::Target`]s.
 //!
-//! [`bochs::BochsTarget`] is an emulated processor, [`kvm::KvmTarget`] KVM's emulation of one over a real processor,
-//! [`kvm::KvmOnBochs`] both, [`metal::MetalTarget`] a machine at the other end of a serial line. The probe that executes the
+//! [`bochs::BochsTarget`] is an emulated processor, [`kvm::KvmTarget`] is KVM's emulation of VMX over a real processor,
+//! [`kvm::KvmOnBochs`] is a KVM over an emulated processor, and [`metal::MetalTarget`] is a machine at the other end of a serial
+//! line. The probe that executes the
 //! cases there is embedded in this crate ([`probe_image`]). [`targets`] opens each by its name:
 //!
 //! ```no_run

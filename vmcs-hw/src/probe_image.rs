@@ -1,4 +1,4 @@
-//! The probe as memory and as a ROM: the ELF image that build.rs embeds, flattened; the ROM that starts Linux.
+//! The probe as memory and as a ROM, made from the ELF image that build.rs embeds, and the ROM that starts Linux.
 
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
@@ -11,14 +11,14 @@ use vmcs_case::TargetError;
 #[non_exhaustive]
 pub enum EmbeddedError {
     /// The probe is built on x86-64 Linux only, and this program was not.
-    #[error("this program was built on a host that cannot build the probe (it takes x86-64 Linux)")]
+    #[error("this program was built on a host that cannot build the probe (that needs x86-64 Linux)")]
     NoProbe,
     /// The embedded probe is not what the ROM's maker expects.
     #[error("the embedded probe cannot be made into a ROM: {0}")]
     BadProbe(&'static str),
     /// The first process of a Linux in Bochs is built where there is a static C library, and this program was not.
     #[error(
-        "this program was built without the part that runs under KVM inside Bochs: building that takes x86-64 Linux and a \
+        "this program was built without the part that runs under KVM inside Bochs: building it needs x86-64 Linux and a \
          static C library (Debian: `apt-get install libc6-dev`)"
     )]
     NoInit,

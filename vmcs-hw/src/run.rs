@@ -1,4 +1,4 @@
-//! Runs: cases are encoded and given to a machine, and its answers are handed on as observations.
+//! Runs on any machine: encodes cases, gives them to the machine, and passes its answers on as observations.
 
 use std::ops::{ControlFlow, Range};
 

@@ -1,4 +1,4 @@
-//! Programs with known results on a real Bochs, when there is one.
+//! Tests of programs with known results on an installed Bochs, if there is one.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! After a failed entry the probe itself names the check: the model runs on the machine, over VMREAD.
+//! Tests that the probe itself names the violated check after a failed entry: the model runs on the machine and reads
+//! fields by VMREAD.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Programs with known results under a KVM inside a real Bochs, when there are both.
+//! Tests of programs with known results on a KVM inside a Bochs, if both are installed.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod support;

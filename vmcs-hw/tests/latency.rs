@@ -1,4 +1,4 @@
-//! Entries that are measured on a real Bochs, when there is one: it counts the instructions that it emulates.
+//! Tests of measured entries on an installed Bochs, if there is one. Bochs counts the instructions that it emulates.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! A valid VMCS to start from: change a field and see which checks it breaks.
+//! A valid VMCS to start from. Change one of its fields and see which checks that breaks.
 
 use crate::capabilities::{Capabilities, Facts};
 use crate::controls::{Entry, Exit, PinBased};
@@ -14,17 +14,17 @@ const CODE: u16 = 0x08;
 const DATA: u16 = 0x10;
 const TASK: u16 = 0x18;
 
-/// Where things lie that the image points to. No check looks at what lies there; whoever executes the entry has to put
-/// something there.
+/// The linear addresses of what the image points to. No check looks at what lies there, but who executes the entry has to
+/// put page tables, descriptor tables and code there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Page tables, CR3 of host and guest: a physical address, a multiple of 4096 below 4 GiB.
+    /// The page tables, to which CR3 of host and guest points: a physical address, a multiple of 4096 below 4 GiB.
     pub page_tables: u64,
-    /// GDT of host and guest.
+    /// The GDT of host and guest.
     pub gdt: u64,
-    /// TSS of host and guest.
+    /// The TSS of host and guest.
     pub tss: u64,
-    /// IDT of host and guest.
+    /// The IDT of host and guest.
     pub idt: u64,
     /// RIP and RSP of the host.
     pub host: (u64, u64),
@@ -33,7 +33,7 @@ pub struct Addresses {
 }
 
 impl Default for Addresses {
-    /// Addresses in the first 2 MiB, made up: page tables at 80000H, GDT at 90000H, TSS at 91000H, IDT at 92000H; the host
+    /// Arbitrary addresses in the first 2 MiB: page tables at 80000H, GDT at 90000H, TSS at 91000H, IDT at 92000H; the host
     /// at 101000H with RSP 98000H, the guest at 101800H with RSP 9A000H.
     fn default() -> Self {
         Self {
@@ -47,9 +47,12 @@ impl Default for Addresses {
     }
 }
 
-/// The smallest valid image of a 64-bit guest and a 64-bit host on that processor: no control beyond those it demands,
-/// but for the address-space sizes, IA32_EFER and IA32_PAT where it can load and save them, and a VMX-preemption timer
-/// that expires at once. On a processor without Intel 64, guest and host are 32-bit.
+/// The smallest valid image of a 64-bit guest and a 64-bit host for the processor with these `capabilities`.
+///
+/// Beyond the controls that the processor demands it sets only the address-space sizes, the loading and saving of
+/// IA32_EFER and IA32_PAT where the processor can do it, and a VMX-preemption timer that expires at once. If the controls do
+/// not allow a 64-bit host and guest, as on a processor without Intel 64, both are 32-bit. Controls that the profile leaves
+/// out count as allowing them.
 ///
 /// It points to the addresses of [`Addresses::default`]; [`plain_64bit_at`] takes others.
 ///
@@ -65,7 +68,7 @@ pub fn plain_64bit(capabilities: &Capabilities) -> Vmcs {
     plain_64bit_at(capabilities, &Addresses::default())
 }
 
-/// [`plain_64bit`] with other addresses.
+/// The same image as [`plain_64bit`], with the addresses `at`.
 #[must_use]
 pub fn plain_64bit_at(capabilities: &Capabilities, at: &Addresses) -> Vmcs {
     let mut vmcs = Vmcs::new();
@@ -75,7 +78,7 @@ pub fn plain_64bit_at(capabilities: &Capabilities, at: &Addresses) -> Vmcs {
     vmcs
 }
 
-/// Sets the control words. Whether the guest is 64-bit.
+/// Sets the control words, and returns whether the guest is 64-bit.
 fn controls(vmcs: &mut Vmcs, has: &Capabilities) -> bool {
     let mut set = |word: crate::field::FieldId, value: u64| vmcs.set_raw(word, value);
     let exit = Exit::HOST_ADDRESS_SPACE_SIZE
@@ -88,7 +91,7 @@ fn controls(vmcs: &mut Vmcs, has: &Capabilities) -> bool {
     set(field::PIN_BASED_VM_EXECUTION_CONTROLS.id(), has.pin.nearest(timer));
     set(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.primary.nearest(0));
     set(field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.secondary.nearest(0));
-    // Where the MSR of a word is not known, neither is which bits may be 1. These two a 64-bit host needs in any case.
+    // If the MSR of a word is not known, it is not known which bits may be 1. A 64-bit host needs these two in any case.
     let needed = |word, bit| if has.unknown.intersects(Facts::of(word)) { bit } else { 0 };
     let host_64 = needed(Source::Exit, Exit::HOST_ADDRESS_SPACE_SIZE.to_raw());
     let guest_64 = needed(Source::Entry, Entry::IA_32E_MODE_GUEST.to_raw());

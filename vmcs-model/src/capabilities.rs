@@ -13,7 +13,7 @@ pub use reserved::{Reserved, ReservedBits};
 pub struct Allowed {
     /// Bits that must be 1 (0 is not allowed).
     pub ones: u64,
-    /// Bits that may be 1.
+    /// Bits that may be 1; the others must be 0.
     pub may: u64,
 }
 
@@ -54,7 +54,8 @@ impl Allowed {
     }
 }
 
-/// A register with fixed bits: IA32_VMX_CR0_FIXED0/1 and IA32_VMX_CR4_FIXED0/1. SDM A.7 and A.8.
+/// The fixed bits of CR0 or CR4, from IA32_VMX_CR0_FIXED0/1 or IA32_VMX_CR4_FIXED0/1. SDM A.7, VMX-Fixed Bits in CR0, and
+/// A.8, VMX-Fixed Bits in CR4.
 pub type FixedBits = Allowed;
 
 /// A set of facts about a processor: values of MSRs ([`CapabilityMsr`]) and of CPUID leaves ([`CpuidLeaf`]).
@@ -74,7 +75,7 @@ impl Facts {
         Self(1 << (CapabilityMsr::ALL.len() as u64 + leaf as u64))
     }
 
-    /// The values on which the capability bits of `source` can depend: a control word is reported by either of two MSRs.
+    /// The facts on which the capability bits of `source` can depend. Some control words are reported by either of two MSRs.
     /// SDM A.2, Reserved Controls and Default Settings.
     #[must_use]
     pub const fn of(source: Source) -> Self {
@@ -136,62 +137,68 @@ impl Facts {
 /// What a processor can do, in the form that the checks use.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
-    /// Pin-based VM-execution controls.
+    /// The allowed settings of the pin-based VM-execution controls. SDM A.3.1, Pin-Based VM-Execution Controls.
     pub pin: Allowed,
-    /// Primary processor-based VM-execution controls.
+    /// The allowed settings of the primary processor-based VM-execution controls. SDM A.3.2, Primary Processor-Based
+    /// VM-Execution Controls.
     pub primary: Allowed,
-    /// Secondary processor-based VM-execution controls.
+    /// The allowed settings of the secondary processor-based VM-execution controls. On a processor without this word no bit
+    /// may be 1. SDM A.3.3, Secondary Processor-Based VM-Execution Controls.
     pub secondary: Allowed,
-    /// Tertiary processor-based VM-execution controls.
+    /// The allowed settings of the tertiary processor-based VM-execution controls. On a processor without this word no bit
+    /// may be 1. SDM A.3.4, Tertiary Processor-Based VM-Execution Controls.
     pub tertiary: Allowed,
-    /// Primary VM-exit controls.
+    /// The allowed settings of the primary VM-exit controls. SDM A.4.1, Primary VM-Exit Controls.
     pub exit: Allowed,
-    /// Secondary VM-exit controls.
+    /// The allowed settings of the secondary VM-exit controls. On a processor without this word no bit may be 1. SDM A.4.2,
+    /// Secondary VM-Exit Controls.
     pub secondary_exit: Allowed,
-    /// VM-entry controls.
+    /// The allowed settings of the VM-entry controls. SDM A.5, VM-Entry Controls.
     pub entry: Allowed,
-    /// VM-function controls.
+    /// The allowed settings of the VM-function controls. On a processor without VM functions no bit may be 1. SDM A.11, VM
+    /// Functions.
     pub vm_functions: Allowed,
-    /// CR0 in VMX operation.
+    /// The fixed bits of CR0 in VMX operation. SDM A.7, VMX-Fixed Bits in CR0.
     pub cr0: FixedBits,
-    /// CR4 in VMX operation.
+    /// The fixed bits of CR4 in VMX operation. SDM A.8, VMX-Fixed Bits in CR4.
     pub cr4: FixedBits,
-    /// IA32_VMX_BASIC.
+    /// The value of IA32_VMX_BASIC, 0 if it is not known. SDM A.1, Basic VMX Information.
     pub basic: u64,
-    /// IA32_VMX_MISC.
+    /// The value of IA32_VMX_MISC, 0 if it is not known. SDM A.6, Miscellaneous Data.
     pub misc: u64,
-    /// IA32_VMX_EPT_VPID_CAP.
+    /// The value of IA32_VMX_EPT_VPID_CAP, 0 if it is not known. SDM A.10, VPID and EPT Capabilities.
     pub ept_vpid: u64,
     /// IA32_FEATURE_CONTROL.
     pub(crate) feature_control: u64,
     /// Bits that a physical address in the VMCS must not set: 63:MAXPHYADDR, reduced by TME, or 63:32 where
     /// IA32_VMX_BASIC\[48\] is 1. SDM 27.2.1, Checks on VMX Controls.
     pub address_reserved: u64,
-    /// Bits of which facts that are not known decide whether they belong to [`Self::address_reserved`].
+    /// Bits that may belong to [`Self::address_reserved`] or not: that depends on facts that are not known.
     pub(crate) address_open: u64,
     /// Bits 63:MAXPHYADDR as enumerated by CPUID, TME notwithstanding. All processors have at most 52 bits.
     pub physical_reserved: u64,
-    /// Bits of the widest linear address: 48, or 57 with LA57; 32 without Intel 64. Where it is not known, the widest
-    /// that is possible.
+    /// How many bits the widest linear address has: 48, or 57 with LA57; 32 without Intel 64. Where the profile does not
+    /// say, it is the widest that is possible.
     pub linear_bits: u32,
-    /// Linear addresses of that width.
+    /// Linear addresses of [`Self::linear_bits`].
     linear: LinearAddresses,
-    /// Linear addresses of the narrowest width that is possible; differs where something is not known.
+    /// Linear addresses of the narrowest width that is possible. It is another one than [`Self::linear`] where the
+    /// profile does not say which width the processor has.
     linear_narrowest: LinearAddresses,
     /// Bits that registers reserve.
     pub reserved: Reserved,
     /// CPUID leaves that gate single checks, all zero where unknown.
     cpuid: [[u32; 4]; CpuidLeaf::ALL.len()],
-    /// What of the profile is unknown.
+    /// The facts that the profile leaves out.
     pub unknown: Facts,
-    /// Differences without a capability bit.
+    /// Differences between processors that no capability bit reports.
     pub quirks: Quirks,
 }
 
 /// The linear addresses of one width.
 #[derive(Clone, Copy, Debug)]
 struct LinearAddresses {
-    /// Half of them.
+    /// Half the number of linear addresses: 2 to the power of the width less 1.
     half: u64,
     /// Bits above a linear address; none without Intel 64.
     upper: u64,
@@ -203,8 +210,9 @@ impl LinearAddresses {
     }
 }
 
-/// The fewest and the most physical-address bits of a processor, and the most bits that memory encryption takes of them.
+/// The fewest and the most bits that the physical addresses of a processor can have.
 const PHYSICAL_BITS: (u32, u32) = (32, 52);
+/// The most bits of a physical address that memory encryption can take for key identifiers.
 const MOST_KEY_BITS: u32 = 15;
 
 /// The physical-address width by leaf 80000008H. Without the leaf it is 36. SDM Vol. 3A, 4.1.4 (Enumeration of Paging
@@ -235,7 +243,7 @@ impl Capabilities {
         let true_controls = basic & 1 << 55 != 0;
         let mut word = |default: CapabilityMsr, precise: CapabilityMsr| {
             let allowed = msr(if true_controls { precise } else { default });
-            // What the other MSR allows the processor allows in any case. SDM A.2, Reserved Controls and Default Settings.
+            // The processor allows in any case what the other MSR allows. SDM A.2, Reserved Controls and Default Settings.
             let narrower = profile.msr(default).or_zero().unwrap_or(0);
             let known = !true_controls || profile.msr(precise) != MsrValue::Unknown;
             Allowed::word(if known { allowed } else { narrower })
@@ -247,7 +255,7 @@ impl Capabilities {
         let misc = msr(CapabilityMsr::Misc);
         let mut fixed = |ones: CapabilityMsr, may: CapabilityMsr| {
             let known = profile.msr(may) != MsrValue::Unknown;
-            // A bit of which it is not known whether it may be 1 is not refused.
+            // If it is not known which bits may be 1, no bit is refused.
             FixedBits { ones: msr(ones), may: msr(may) | if known { 0 } else { u64::MAX } }
         };
         let cr0 = fixed(CapabilityMsr::Cr0Fixed0, CapabilityMsr::Cr0Fixed1);
@@ -346,7 +354,8 @@ impl Capabilities {
             address_open: address.open,
             physical_reserved: u64::MAX << most,
             linear_bits: widest,
-            // Not certainly Intel 64: no address is certainly not canonical, and any may not be.
+            // Unless the processor certainly has Intel 64, no address is certainly not canonical. Unless it certainly lacks
+            // Intel 64, an address whose upper bits are not equal may be not canonical.
             linear: LinearAddresses::new(widest, intel_64 == Some(true)),
             linear_narrowest: LinearAddresses::new(narrowest, intel_64 != Some(false)),
             reserved: Reserved::new(&known),
@@ -371,7 +380,7 @@ impl Capabilities {
         self.basic as u32 & 0x7FFF_FFFF
     }
 
-    /// Whether the processor has that bit. Bits of MSRs that are unknown count as 0.
+    /// Whether that capability bit is 1. Bits of MSRs that are unknown count as 0.
     #[must_use]
     pub const fn has(&self, bit: CapabilityBit) -> bool {
         // The table names allowed-1 settings of 32-bit words by their place in the MSR.
@@ -389,20 +398,21 @@ impl Capabilities {
         word >> bit & 1 != 0
     }
 
-    /// Whether the capability bits promise that component of the VMCS.
+    /// Whether the capability bits promise that component of the VMCS. SDM Appendix B, Field Encoding in VMCS.
     #[must_use]
     pub fn promises_field(&self, field: &FieldInfo) -> bool {
         field.exists_if.is_empty() || field.exists_if.iter().any(|bit| self.has(*bit))
     }
 
-    /// Whether the VMCS of the processor has that component: promised, or found to be otherwise.
+    /// Whether the VMCS of the processor has that component: it is promised and not among the `fields_missing` of
+    /// [`Self::quirks`], or it is among its `fields_extra`.
     #[must_use]
     pub fn has_field(&self, field: &FieldInfo) -> bool {
         let Quirks { fields_extra, fields_missing, .. } = &self.quirks;
         fields_extra.contains(field.id) || self.promises_field(field) && !fields_missing.contains(field.id)
     }
 
-    /// Whether the VMCS of the processor has that component, or what is known does not decide it.
+    /// Whether the VMCS of the processor has that component, or may have it as far as the profile says.
     #[must_use]
     pub fn may_have_field(&self, field: &FieldInfo) -> bool {
         let undecided = field.exists_if.iter().any(|bit| self.unknown.intersects(Facts::of(bit.source)));
@@ -421,43 +431,43 @@ impl Capabilities {
         self.cpuid[leaf as usize].get(register).is_some_and(|value| value & mask != 0)
     }
 
-    /// Intel 64: CPUID.80000001H:EDX\[29\]. False where that is not known.
+    /// Whether the processor has Intel 64: CPUID.80000001H:EDX\[29\]. False where that is not known.
     #[must_use]
     pub const fn intel_64(&self) -> bool {
         self.cpuid(CpuidLeaf::ExtendedFeatures)[3] & 1 << 29 != 0
     }
 
-    /// Intel 64 is there, or it is not known whether it is.
+    /// Whether the processor has Intel 64, or may have it as far as the profile says.
     #[must_use]
     pub const fn may_have_intel_64(&self) -> bool {
         self.intel_64() || self.unknown.intersects(Facts::cpuid(CpuidLeaf::ExtendedFeatures))
     }
 
-    /// SGX: CPUID.(07H,0):EBX\[2\].
+    /// Whether the processor has SGX: CPUID.(07H,0):EBX\[2\].
     #[must_use]
     pub const fn sgx(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended0)[1] & 1 << 2 != 0
     }
 
-    /// Restricted transactional memory: CPUID.(07H,0):EBX\[11\].
+    /// Whether the processor has restricted transactional memory: CPUID.(07H,0):EBX\[11\].
     #[must_use]
     pub const fn rtm(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended0)[1] & 1 << 11 != 0
     }
 
-    /// OS bus-lock detection: CPUID.(07H,0):ECX\[24\].
+    /// Whether the processor has OS bus-lock detection: CPUID.(07H,0):ECX\[24\].
     #[must_use]
     pub const fn bus_lock_detection(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended0)[2] & 1 << 24 != 0
     }
 
-    /// FRED transitions: CPUID.(07H,1):EAX\[17\].
+    /// Whether the processor has FRED transitions: CPUID.(07H,1):EAX\[17\].
     #[must_use]
     pub const fn fred(&self) -> bool {
         self.cpuid(CpuidLeaf::Extended1)[0] & 1 << 17 != 0
     }
 
-    /// VMWRITE can write VM-exit information fields: IA32_VMX_MISC\[29\].
+    /// Whether VMWRITE can write VM-exit information fields: IA32_VMX_MISC\[29\].
     #[must_use]
     pub const fn writes_exit_information(&self) -> bool {
         self.misc & 1 << 29 != 0
@@ -469,7 +479,7 @@ impl Capabilities {
         (self.misc >> 16 & 0x1FF) as u32
     }
 
-    /// Whether a control of VMCS shadowing exists.
+    /// Whether the control “VMCS shadowing” may be 1.
     #[must_use]
     pub const fn vmcs_shadowing(&self) -> bool {
         self.secondary.may & 1 << 14 != 0
@@ -491,7 +501,8 @@ impl Capabilities {
         self.not_canonical(address) == 0
     }
 
-    /// 0 for a canonical address. Or-ing what several addresses give tells whether all are canonical.
+    /// 0 for a canonical address, and another number for any other. The results of several addresses can be combined by OR:
+    /// it is 0 if all are canonical.
     #[inline]
     pub(crate) const fn not_canonical(&self, address: u64) -> u64 {
         // Half of the canonical addresses lie at the bottom, half at the top: moved by half, they are 0 and up.

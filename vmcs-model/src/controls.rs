@@ -1,6 +1,7 @@
 //! The control words of the VMCS, bit by bit.
 //!
-//! Unknown bits are carried: reading a word never drops one. SDM Vol. 3C, 25.6-25.8.
+//! Bits without a name are kept: reading a word never drops one. SDM Vol. 3C, 25.6, VM-Execution Control Fields, to 25.8,
+//! VM-Entry Control Fields. The sentence behind the name of a bit says what the processor does if the bit is 1.
 
 use crate::field::{self, FieldId, FieldValue};
 
@@ -32,13 +33,14 @@ macro_rules! controls {
                     #[doc = concat!("“", $sdm, "”, bit ", stringify!($n), ". ", $($bit_doc),+)]
                     const $bit = 1 << $n;
                 )+
-                // Bits without a name here are carried like any other.
+                // Bits without a name here are kept like any other.
                 const _ = !0;
             }
         }
 
         impl $word {
-            /// The default1 class: reserved bits that are 1 unless the TRUE capability MSR allows 0. SDM A.2.
+            /// The default1 class: reserved bits that are 1 unless the TRUE capability MSR allows 0. SDM A.2,
+            /// Reserved Controls and Default Settings.
             pub const DEFAULT1: Self = Self::from_bits_retain(0 $(| 1 << $default1)*);
             /// Bit position and SDM name of every named bit, in the order of the SDM's table.
             pub const NAMES: &'static [(u32, &'static str)] = &[$(($n, $sdm)),+];
@@ -62,257 +64,259 @@ macro_rules! controls {
 controls! {
     /// Pin-based VM-execution controls (field 4000H). SDM 25.6.1, Pin-Based VM-Execution Controls.
     pub struct PinBased: u32, default1 {1, 2, 4};
-    /// External interrupts cause exits.
+    /// External interrupts cause VM exits.
     EXTERNAL_INTERRUPT_EXITING = 0, "external-interrupt exiting";
-    /// NMIs cause exits.
+    /// NMIs cause VM exits.
     NMI_EXITING = 3, "NMI exiting";
-    /// NMI blocking is virtual.
+    /// NMIs are never blocked, and “blocking by NMI” in the interruptibility state is about virtual NMIs.
     VIRTUAL_NMIS = 5, "virtual NMIs";
-    /// Preemption timer counts down.
+    /// The VMX-preemption timer counts down in VMX non-root operation, and causes a VM exit when it reaches 0.
     ACTIVATE_VMX_PREEMPTION_TIMER = 6, "activate VMX-preemption timer";
-    /// Notification vector posts virtual interrupts.
+    /// An external interrupt with the notification vector makes the processor deliver posted interrupts instead of exiting.
     PROCESS_POSTED_INTERRUPTS = 7, "process posted interrupts";
 }
 
 controls! {
     /// Primary processor-based VM-execution controls (field 4002H). SDM 25.6.2, Processor-Based VM-Execution Controls.
     pub struct Primary: u32, default1 {1, 4, 5, 6, 8, 13, 14, 15, 16, 26};
-    /// Exit when interrupts deliverable.
+    /// A VM exit occurs before any instruction at which RFLAGS.IF is 1 and no interrupts are blocked.
     INTERRUPT_WINDOW_EXITING = 2, "interrupt-window exiting";
-    /// Add offset to TSC.
+    /// The TSC offset is added to what the guest reads as time-stamp counter.
     USE_TSC_OFFSETTING = 3, "use TSC offsetting";
-    /// HLT causes exit.
+    /// HLT causes a VM exit.
     HLT_EXITING = 7, "HLT exiting";
-    /// INVLPG and INVPCID exit.
+    /// INVLPG and INVPCID cause VM exits.
     INVLPG_EXITING = 9, "INVLPG exiting";
-    /// MWAIT causes exit.
+    /// MWAIT causes a VM exit.
     MWAIT_EXITING = 10, "MWAIT exiting";
-    /// RDPMC causes exit.
+    /// RDPMC causes a VM exit.
     RDPMC_EXITING = 11, "RDPMC exiting";
-    /// RDTSC and RDTSCP exit.
+    /// RDTSC and RDTSCP cause VM exits.
     RDTSC_EXITING = 12, "RDTSC exiting";
-    /// MOV to CR3 exits.
+    /// MOV to CR3 causes a VM exit, unless the value is one of the CR3-target values.
     CR3_LOAD_EXITING = 15, "CR3-load exiting";
-    /// MOV from CR3 exits.
+    /// MOV from CR3 causes a VM exit.
     CR3_STORE_EXITING = 16, "CR3-store exiting";
-    /// Tertiary word takes effect.
+    /// The tertiary processor-based controls take effect; with 0 they all count as 0.
     ACTIVATE_TERTIARY_CONTROLS = 17, "activate tertiary controls";
-    /// MOV to CR8 exits.
+    /// MOV to CR8 causes a VM exit.
     CR8_LOAD_EXITING = 19, "CR8-load exiting";
-    /// MOV from CR8 exits.
+    /// MOV from CR8 causes a VM exit.
     CR8_STORE_EXITING = 20, "CR8-store exiting";
-    /// TPR and APIC virtualization enabled.
+    /// The TPR is virtualized on the virtual-APIC page, and other features of APIC virtualization can be used.
     USE_TPR_SHADOW = 21, "use TPR shadow";
-    /// Exit when virtual NMIs deliverable.
+    /// A VM exit occurs before any instruction at which there is no virtual-NMI blocking.
     NMI_WINDOW_EXITING = 22, "NMI-window exiting";
-    /// MOV DR causes exit.
+    /// MOV to and from debug registers causes a VM exit.
     MOV_DR_EXITING = 23, "MOV-DR exiting";
-    /// Every I/O instruction exits.
+    /// Every I/O instruction causes a VM exit; ignored if “use I/O bitmaps” is 1.
     UNCONDITIONAL_I_O_EXITING = 24, "unconditional I/O exiting";
-    /// Bitmaps select exiting ports.
+    /// The I/O bitmaps say which ports cause VM exits.
     USE_I_O_BITMAPS = 25, "use I/O bitmaps";
-    /// Exit after each instruction.
+    /// The guest executes one instruction and then exits.
     MONITOR_TRAP_FLAG = 27, "monitor trap flag";
-    /// Bitmaps select exiting MSRs.
+    /// The MSR bitmaps say which RDMSR and WRMSR cause VM exits; with 0 every one does.
     USE_MSR_BITMAPS = 28, "use MSR bitmaps";
-    /// MONITOR causes exit.
+    /// MONITOR causes a VM exit.
     MONITOR_EXITING = 29, "MONITOR exiting";
-    /// PAUSE causes exit.
+    /// PAUSE causes a VM exit.
     PAUSE_EXITING = 30, "PAUSE exiting";
-    /// Secondary word takes effect.
+    /// The secondary processor-based controls take effect; with 0 they all count as 0.
     ACTIVATE_SECONDARY_CONTROLS = 31, "activate secondary controls";
 }
 
 controls! {
     /// Secondary processor-based VM-execution controls (field 401EH). SDM 25.6.2, Processor-Based VM-Execution Controls.
     pub struct Secondary: u32, default1 {};
-    /// APIC-access page treated specially.
+    /// Accesses to the page at the APIC-access address cause VM exits or are virtualized.
     VIRTUALIZE_APIC_ACCESSES = 0, "virtualize APIC accesses";
-    /// Guest-physical addresses translated.
+    /// Guest-physical addresses are translated by the extended page tables.
     ENABLE_EPT = 1, "enable EPT";
-    /// Descriptor-table register accesses exit.
+    /// LGDT, LIDT, LLDT, LTR, SGDT, SIDT, SLDT and STR cause VM exits.
     DESCRIPTOR_TABLE_EXITING = 2, "descriptor-table exiting";
-    /// Otherwise RDTSCP raises #UD.
+    /// The guest can execute RDTSCP and RDPID; with 0 they raise #UD.
     ENABLE_RDTSCP = 3, "enable RDTSCP";
-    /// MSRs 800H-8FFH virtualized.
+    /// RDMSR and WRMSR of MSRs 800H-8FFH are virtualized.
     VIRTUALIZE_X2APIC_MODE = 4, "virtualize x2APIC mode";
-    /// Translations tagged with VPID.
+    /// Cached translations of linear addresses are tagged with the VPID.
     ENABLE_VPID = 5, "enable VPID";
-    /// WBINVD and WBNOINVD exit.
+    /// WBINVD and WBNOINVD cause VM exits.
     WBINVD_EXITING = 6, "WBINVD exiting";
-    /// Unpaged or real-mode guests allowed.
+    /// The guest can run without paging and in real-address mode.
     UNRESTRICTED_GUEST = 7, "unrestricted guest";
-    /// Reads served from virtual-APIC page.
+    /// Most reads of APIC registers are answered from the virtual-APIC page.
     APIC_REGISTER_VIRTUALIZATION = 8, "APIC-register virtualization";
-    /// Pending virtual interrupts delivered.
+    /// The processor evaluates and delivers pending virtual interrupts, and virtualizes the APIC writes that control
+    /// interrupts.
     VIRTUAL_INTERRUPT_DELIVERY = 9, "virtual-interrupt delivery";
-    /// PAUSE loops cause exit.
+    /// A loop of PAUSE instructions causes a VM exit; PLE_gap and PLE_window say when.
     PAUSE_LOOP_EXITING = 10, "PAUSE-loop exiting";
-    /// RDRAND causes exit.
+    /// RDRAND causes a VM exit.
     RDRAND_EXITING = 11, "RDRAND exiting";
-    /// Otherwise INVPCID raises #UD.
+    /// The guest can execute INVPCID; with 0 it raises #UD.
     ENABLE_INVPCID = 12, "enable INVPCID";
-    /// VMFUNC usable in guest.
+    /// The guest can execute VMFUNC; with 0 it raises #UD.
     ENABLE_VM_FUNCTIONS = 13, "enable VM functions";
-    /// Guest VMREAD/VMWRITE use shadow.
+    /// VMREAD and VMWRITE in the guest may access the shadow VMCS at the VMCS link pointer.
     VMCS_SHADOWING = 14, "VMCS shadowing";
-    /// ENCLS bitmap selects exits.
+    /// The ENCLS-exiting bitmap says which ENCLS leaf functions cause VM exits.
     ENABLE_ENCLS_EXITING = 15, "enable ENCLS exiting";
-    /// RDSEED causes exit.
+    /// RDSEED causes a VM exit.
     RDSEED_EXITING = 16, "RDSEED exiting";
-    /// Dirty pages are logged.
+    /// A page whose EPT dirty flag becomes 1 is added to the page-modification log.
     ENABLE_PML = 17, "enable PML";
-    /// EPT violations may raise #VE.
+    /// Some EPT violations raise #VE in the guest instead of exiting.
     EPT_VIOLATION_VE = 18, "EPT-violation #VE";
-    /// PT hides non-root operation.
+    /// Intel Processor Trace gives no sign that the processor is in VMX non-root operation.
     CONCEAL_VMX_FROM_PT = 19, "conceal VMX from PT";
-    /// Otherwise XSAVES/XRSTORS raise #UD.
+    /// The guest can execute XSAVES and XRSTORS; with 0 they raise #UD.
     ENABLE_XSAVES_XRSTORS = 20, "enable XSAVES/XRSTORS";
-    /// ENQCMD PASIDs are translated.
+    /// The PASIDs of ENQCMD and ENQCMDS are translated.
     PASID_TRANSLATION = 21, "PASID translation";
-    /// Separate user/supervisor execute permission.
+    /// EPT has an execute permission for user-mode addresses and one for supervisor-mode addresses.
     MODE_BASED_EXECUTE_CONTROL_FOR_EPT = 22, "mode-based execute control for EPT";
-    /// 128-byte write permission granularity.
+    /// EPT can give write permission for single regions of 128 bytes.
     SUB_PAGE_WRITE_PERMISSIONS_FOR_EPT = 23, "sub-page write permissions for EPT";
-    /// PT output translated through EPT.
+    /// Output addresses of Intel Processor Trace are guest-physical and translated by EPT.
     INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES = 24, "Intel PT uses guest physical addresses";
-    /// Multiply TSC before offset.
+    /// What the guest reads as time-stamp counter is multiplied by the TSC multiplier, before the TSC offset is added.
     USE_TSC_SCALING = 25, "use TSC scaling";
-    /// Otherwise TPAUSE/UMWAIT raise #UD.
+    /// The guest can execute TPAUSE, UMONITOR and UMWAIT; with 0 they raise #UD.
     ENABLE_USER_WAIT_AND_PAUSE = 26, "enable user wait and pause";
-    /// Otherwise PCONFIG raises #UD.
+    /// The guest can execute PCONFIG; with 0 it raises #UD.
     ENABLE_PCONFIG = 27, "enable PCONFIG";
-    /// ENCLV bitmap selects exits.
+    /// The ENCLV-exiting bitmap says which ENCLV leaf functions cause VM exits.
     ENABLE_ENCLV_EXITING = 28, "enable ENCLV exiting";
-    /// Bus locks cause exit.
+    /// A bus lock in the guest causes a VM exit.
     VMM_BUS_LOCK_DETECTION = 30, "VMM bus-lock detection";
-    /// Overlong instructions cause exit.
+    /// A VM exit occurs if some operation keeps the processor from an instruction boundary for longer than the
+    /// instruction-timeout control.
     INSTRUCTION_TIMEOUT = 31, "instruction timeout";
 }
 
 controls! {
     /// Tertiary processor-based VM-execution controls (field 2034H). SDM 25.6.2, Processor-Based VM-Execution Controls.
     pub struct Tertiary: u64, default1 {};
-    /// LOADIWKEY causes exit.
+    /// LOADIWKEY causes a VM exit.
     LOADIWKEY_EXITING = 0, "LOADIWKEY exiting";
-    /// Hypervisor-managed linear translation.
+    /// Some linear addresses are translated by the paging structures at the HLAT pointer, which the hypervisor manages.
     ENABLE_HLAT = 1, "enable HLAT";
-    /// EPT allows paging-only writes.
+    /// EPT can permit writes to a page by paging itself only, for accessed and dirty flags.
     EPT_PAGING_WRITE_CONTROL = 2, "EPT paging-write control";
-    /// EPT verifies guest translations.
+    /// EPT can demand that translations of linear addresses to a page use only paging structures that it marks.
     GUEST_PAGING_VERIFICATION = 3, "guest-paging verification";
-    /// Guest IPIs virtualized by table.
+    /// IPIs that the guest sends are virtualized by the PID-pointer table.
     IPI_VIRTUALIZATION = 4, "IPI virtualization";
-    /// EPT width in SEAM guests.
+    /// This bit selects the width of guest-physical addresses of a guest in SEAM.
     SEAM_GUEST_PHYSICAL_ADDRESS_WIDTH = 5, "SEAM guest-physical address width";
-    /// Otherwise RDMSRLIST/WRMSRLIST raise #UD.
+    /// The guest can execute RDMSRLIST and WRMSRLIST; with 0 they raise #UD.
     ENABLE_MSR_LIST_INSTRUCTIONS = 6, "enable MSR-list instructions";
-    /// Mask and shadow for SPEC_CTRL.
+    /// RDMSR and WRMSR of IA32_SPEC_CTRL in the guest use the mask and the shadow in the VMCS.
     VIRTUALIZE_IA32_SPEC_CTRL = 7, "virtualize IA32_SPEC_CTRL";
-    /// Guest deadline drives virtual timer.
+    /// The guest has a virtual APIC timer with a TSC deadline.
     APIC_TIMER_VIRTUALIZATION = 8, "APIC-timer virtualization";
-    /// Otherwise PBNDKB raises #UD.
+    /// The guest can execute PBNDKB; with 0 it raises #UD.
     ENABLE_PBNDKB = 9, "enable PBNDKB";
-    /// PEBS output translated through EPT.
+    /// Addresses of PEBS output are guest-physical and translated by EPT.
     PEBS_USES_GUEST_PHYSICAL_ADDRESSES = 12, "PEBS uses guest physical addresses";
 }
 
 controls! {
     /// Primary VM-exit controls (field 400CH). SDM 25.7.1, VM-Exit Controls.
     pub struct Exit: u32, default1 {0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 16, 17};
-    /// Save DR7 and DEBUGCTL.
+    /// DR7 and IA32_DEBUGCTL are saved on VM exit.
     SAVE_DEBUG_CONTROLS = 2, "save debug controls";
-    /// 64-bit host after exit.
+    /// The host is in 64-bit mode after the VM exit.
     HOST_ADDRESS_SPACE_SIZE = 9, "host address-space size";
-    /// Host value loaded on exit.
+    /// IA32_PERF_GLOBAL_CTRL is loaded from the host-state area on VM exit.
     LOAD_IA32_PERF_GLOBAL_CTRL = 12, "load IA32_PERF_GLOBAL_CTRL";
-    /// Vector fetched during exit.
+    /// A VM exit due to an external interrupt acknowledges it and records its vector.
     ACKNOWLEDGE_INTERRUPT_ON_EXIT = 15, "acknowledge interrupt on exit";
-    /// Guest PAT saved on exit.
+    /// IA32_PAT is saved on VM exit.
     SAVE_IA32_PAT = 18, "save IA32_PAT";
-    /// Host PAT loaded on exit.
+    /// IA32_PAT is loaded from the host-state area on VM exit.
     LOAD_IA32_PAT = 19, "load IA32_PAT";
-    /// Guest EFER saved on exit.
+    /// IA32_EFER is saved on VM exit.
     SAVE_IA32_EFER = 20, "save IA32_EFER";
-    /// Host EFER loaded on exit.
+    /// IA32_EFER is loaded from the host-state area on VM exit.
     LOAD_IA32_EFER = 21, "load IA32_EFER";
-    /// Remaining timer count saved.
+    /// What is left of the VMX-preemption timer is saved on VM exit.
     SAVE_VMX_PREEMPTION_TIMER_VALUE = 22, "save VMX-preemption timer value";
-    /// BNDCFGS zeroed on exit.
+    /// IA32_BNDCFGS is set to 0 on VM exit.
     CLEAR_IA32_BNDCFGS = 23, "clear IA32_BNDCFGS";
-    /// PT omits exit packets.
+    /// Intel Processor Trace gives no sign of the VM exit.
     CONCEAL_VMX_FROM_PT = 24, "conceal VMX from PT";
-    /// RTIT_CTL zeroed on exit.
+    /// IA32_RTIT_CTL is set to 0 on VM exit.
     CLEAR_IA32_RTIT_CTL = 25, "clear IA32_RTIT_CTL";
-    /// LBR_CTL zeroed on exit.
+    /// IA32_LBR_CTL is set to 0 on VM exit.
     CLEAR_IA32_LBR_CTL = 26, "clear IA32_LBR_CTL";
-    /// UINV zeroed on exit.
+    /// UINV is set to 0 on VM exit.
     CLEAR_UINV = 27, "clear UINV";
-    /// Host CET state loaded.
+    /// IA32_S_CET, SSP and IA32_INTERRUPT_SSP_TABLE_ADDR are loaded from the host-state area on VM exit.
     LOAD_CET_STATE = 28, "load CET state";
-    /// Host PKRS loaded on exit.
+    /// IA32_PKRS is loaded from the host-state area on VM exit.
     LOAD_PKRS = 29, "load PKRS";
-    /// Guest value saved on exit.
+    /// IA32_PERF_GLOBAL_CTRL is saved on VM exit.
     SAVE_IA32_PERF_GLOBAL_CTRL = 30, "save IA32_PERF_GLOBAL_CTRL";
-    /// Secondary exit word active.
+    /// The secondary VM-exit controls take effect; with 0 they all count as 0.
     ACTIVATE_SECONDARY_CONTROLS = 31, "activate secondary controls";
 }
 
 controls! {
     /// Secondary VM-exit controls (field 2044H). SDM 25.7.1, VM-Exit Controls.
     pub struct SecondaryExit: u64, default1 {};
-    /// Guest FRED MSRs saved.
+    /// The FRED MSRs are saved on VM exit.
     SAVE_FRED = 0, "save FRED";
-    /// Host FRED MSRs loaded.
+    /// The FRED MSRs are loaded from the host-state area on VM exit.
     LOAD_FRED = 1, "load FRED";
-    /// Host SPEC_CTRL loaded on exit.
+    /// IA32_SPEC_CTRL is loaded from the host-state area on VM exit.
     LOAD_IA32_SPEC_CTRL = 2, "load IA32_SPEC_CTRL";
-    /// Exit reports busy shadow stack.
+    /// The exit reason can report a shadow stack that became busy too early.
     PREMATURELY_BUSY_SHADOW_STACK = 3, "prematurely busy shadow stack";
 }
 
 controls! {
     /// VM-entry controls (field 4012H). SDM 25.8.1, VM-Entry Controls.
     pub struct Entry: u32, default1 {0, 1, 2, 3, 4, 5, 6, 7, 8, 12};
-    /// Load DR7 and DEBUGCTL.
+    /// DR7 and IA32_DEBUGCTL are loaded on VM entry.
     LOAD_DEBUG_CONTROLS = 2, "load debug controls";
-    /// Guest runs in IA-32e mode.
+    /// The guest is in IA-32e mode after the VM entry.
     IA_32E_MODE_GUEST = 9, "IA-32e mode guest";
-    /// Guest runs in SMM.
+    /// The guest is in SMM after the VM entry.
     ENTRY_TO_SMM = 10, "entry to SMM";
-    /// Default SMM treatment restored.
+    /// The VM entry ends the dual-monitor treatment of SMIs and SMM.
     DEACTIVATE_DUAL_MONITOR_TREATMENT = 11, "deactivate dual-monitor treatment";
-    /// Guest value loaded on entry.
+    /// IA32_PERF_GLOBAL_CTRL is loaded on VM entry.
     LOAD_IA32_PERF_GLOBAL_CTRL = 13, "load IA32_PERF_GLOBAL_CTRL";
-    /// Guest PAT loaded on entry.
+    /// IA32_PAT is loaded on VM entry.
     LOAD_IA32_PAT = 14, "load IA32_PAT";
-    /// Guest EFER loaded on entry.
+    /// IA32_EFER is loaded on VM entry.
     LOAD_IA32_EFER = 15, "load IA32_EFER";
-    /// Guest BNDCFGS loaded on entry.
+    /// IA32_BNDCFGS is loaded on VM entry.
     LOAD_IA32_BNDCFGS = 16, "load IA32_BNDCFGS";
-    /// PT omits entry packets.
+    /// Intel Processor Trace gives no sign of the VM entry.
     CONCEAL_VMX_FROM_PT = 17, "conceal VMX from PT";
-    /// Guest RTIT_CTL loaded on entry.
+    /// IA32_RTIT_CTL is loaded on VM entry.
     LOAD_IA32_RTIT_CTL = 18, "load IA32_RTIT_CTL";
-    /// Guest UINV loaded on entry.
+    /// UINV is loaded on VM entry.
     LOAD_UINV = 19, "load UINV";
-    /// Guest CET state loaded.
+    /// IA32_S_CET, SSP and IA32_INTERRUPT_SSP_TABLE_ADDR are loaded on VM entry.
     LOAD_CET_STATE = 20, "load CET state";
-    /// Guest LBR_CTL loaded on entry.
+    /// IA32_LBR_CTL is loaded on VM entry.
     LOAD_GUEST_IA32_LBR_CTL = 21, "load guest IA32_LBR_CTL";
-    /// Guest PKRS loaded on entry.
+    /// IA32_PKRS is loaded on VM entry.
     LOAD_PKRS = 22, "load PKRS";
-    /// Guest FRED MSRs loaded.
+    /// The FRED MSRs are loaded on VM entry.
     LOAD_FRED = 23, "load FRED";
-    /// Guest SPEC_CTRL loaded on entry.
+    /// IA32_SPEC_CTRL is loaded on VM entry.
     LOAD_IA32_SPEC_CTRL = 24, "load IA32_SPEC_CTRL";
-    /// Out-of-band telemetry in SEAM.
+    /// Out-of-band telemetry is allowed while a guest in SEAM runs.
     ALLOW_SEAM_GUEST_TELEMETRY = 25, "allow SEAM-guest telemetry";
 }
 
 controls! {
     /// VM-function controls (field 2018H). SDM 25.6.14, VM-Function Controls.
     pub struct VmFunctions: u64, default1 {};
-    /// VMFUNC leaf 0 switches EPTP.
+    /// VMFUNC 0 makes an entry of the EPTP list the EPT pointer.
     EPTP_SWITCHING = 0, "EPTP switching";
 }

@@ -2,7 +2,7 @@
 
 use crate::registers::{Cr0, Cr4, Efer, Rflags};
 
-/// The VMXON and current-VMCS pointers hold this while they point nowhere.
+/// The value of the VMXON pointer and of the current-VMCS pointer while they point to no region: FFFFFFFF_FFFFFFFFH.
 pub const NO_POINTER: u64 = u64::MAX;
 
 /// Whether the logical processor is in VMX operation. SDM 24.3, Introduction to VMX Operation.
@@ -19,13 +19,13 @@ pub enum VmxOperation {
 /// The launch state of a VMCS. SDM 25.1, Overview.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LaunchState {
-    /// As VMCLEAR leaves it: VMLAUNCH can use it.
+    /// The launch state is clear, as VMCLEAR leaves it: VMLAUNCH can use the VMCS.
     #[default]
     Clear,
-    /// As a completed VMLAUNCH leaves it: VMRESUME can use it.
+    /// The launch state is launched, as a completed VMLAUNCH leaves it: VMRESUME can use the VMCS.
     Launched,
-    /// Launched before a VMXOFF and VMXON that no VMCLEAR preceded. What VMRESUME does with it (error 6, error 5 or
-    /// an entry) is the processor's own.
+    /// The VMCS was launched, and then VMXOFF and VMXON were executed without a VMCLEAR before them. The SDM leaves open
+    /// whether VMRESUME ends in error 6, in error 5 or in an entry.
     LaunchedBeforeVmxoff,
 }
 
@@ -33,9 +33,9 @@ pub enum LaunchState {
 /// SMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecutiveVmcs {
-    /// Its launch state is launched.
+    /// The launch state of the executive VMCS is launched.
     pub launched: bool,
-    /// Its VM-execution controls pass their checks.
+    /// The VM-execution controls of the executive VMCS pass their checks.
     pub controls_valid: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct CpuState {
     pub cs_l: bool,
     /// Current privilege level, 0-3.
     pub cpl: u8,
-    /// VMX operation.
+    /// Whether the processor is in VMX operation, and whether in root or non-root operation.
     pub vmx: VmxOperation,
     /// Events are blocked by MOV SS.
     pub mov_ss_blocking: bool,
@@ -68,7 +68,7 @@ pub struct CpuState {
     pub vmxon_pointer: u64,
     /// The current-VMCS pointer, [`NO_POINTER`] if there is no current VMCS.
     pub vmcs_pointer: u64,
-    /// The executive VMCS; needed in SMM only. What is `None` is not known.
+    /// What is known of the executive VMCS, `None` if nothing is. Only an entry that returns from SMM depends on it.
     pub executive: Option<ExecutiveVmcs>,
 }
 

@@ -1,4 +1,5 @@
-//! Why a check is violated, in a few lines for a person: the rule, what the fields hold, and what would be legal.
+//! Explanations of violated checks: a few lines for a person, with the rule, what the fields hold, and a value that would be
+//! legal.
 
 mod limit;
 mod names;
@@ -35,13 +36,13 @@ impl<'a> Explanation<'a> {
         Self { check, attempt, vmcs }
     }
 
-    /// The check.
+    /// The check that is explained.
     #[must_use]
     pub const fn check(&self) -> CheckId {
         self.check
     }
 
-    /// What puts the rule in force; empty if it always is.
+    /// The condition that puts the rule in force, in words; empty if the rule is always in force.
     #[must_use]
     pub const fn gate(&self) -> &'static str {
         self.check.info().gate
@@ -86,7 +87,7 @@ impl fmt::Display for Explanation<'_> {
     }
 }
 
-/// A meaning behind its value.
+/// The meaning of a value, written in parentheses behind the value.
 struct InParentheses(Meaning);
 
 impl fmt::Display for InParentheses {

@@ -75,7 +75,7 @@ impl Encoding {
         self.0 & 1 != 0
     }
 
-    /// The same component through its full access.
+    /// The encoding of the full access to the same component: this encoding with bit 0 as 0.
     #[must_use]
     pub const fn full(self) -> Self {
         Self(self.0 & !1)
@@ -156,7 +156,7 @@ impl FieldId {
         FIELDS.iter().map(|info| info.id)
     }
 
-    /// The dense index.
+    /// The number of the component in the order of [`FieldId::all`], below [`FIELD_COUNT`].
     #[must_use]
     #[inline]
     pub const fn index(self) -> usize {
@@ -177,7 +177,7 @@ impl fmt::Display for FieldId {
     }
 }
 
-/// A text that is no component's name.
+/// The error of a text that is not the name of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownField;
 
@@ -252,13 +252,14 @@ pub struct FieldInfo {
     pub id: FieldId,
     /// Canonical name: the SDM's name in snake_case.
     pub name: &'static str,
-    /// Other names in use.
+    /// Other names of the component that are in use, such as those of Linux.
     pub aliases: &'static [&'static str],
     /// Encoding of the full access.
     pub encoding: Encoding,
-    /// The SDM's name and what there is to know, one line.
+    /// The SDM's name of the component and what there is to know about it, on one line.
     pub doc: &'static str,
-    /// The component exists if any of these capability bits is 1; always if there are none.
+    /// The capability bits of which at least one is 1 if the component exists. If there are none here, every processor has
+    /// the component.
     pub exists_if: &'static [CapabilityBit],
 }
 
@@ -276,13 +277,13 @@ impl FieldInfo {
     }
 }
 
-/// A type that the raw bits of a field can be seen as. Every bit is kept.
+/// A type as which the value of a field can be read and written. No bit of the field is lost on the way.
 pub trait FieldValue: Copy {
     /// Width in bits: 16, 32 or 64.
     const BITS: u32;
-    /// The value of a field whose image is `raw`; bits above the width are 0.
+    /// The value of a field whose bits are `raw`, in which the bits above the width are 0.
     fn from_raw(raw: u64) -> Self;
-    /// The image, zero-extended.
+    /// The bits of the field, zero-extended to 64.
     fn to_raw(self) -> u64;
 }
 
@@ -305,7 +306,7 @@ macro_rules! unsigned_field_value {
 }
 unsigned_field_value!(u16 u32 u64);
 
-/// Key of a component whose value is a `T`.
+/// The key of a component whose value is a `T`: with it [`Vmcs::get`](crate::Vmcs::get) returns a `T`.
 pub struct Field<T> {
     id: FieldId,
     value: PhantomData<fn() -> T>,

@@ -1,4 +1,7 @@
-//! Formats of fields and capability MSRs that are more than independent flags. Reserved bits are kept.
+//! The formats of fields that have parts, such as a type or an address, and not only independent flags. Reserved bits are
+//! kept.
+//!
+//! Field and bit positions are those of SDM Vol. 3C, 25.4, Guest-State Area, to 25.9, VM-Exit Information Fields.
 
 use core::fmt;
 
@@ -33,16 +36,16 @@ format_of! {
     PendingDebug: u64, from_bits_retain, bits;
 }
 
-/// A segment selector.
+/// A segment selector: bits 1:0 RPL, bit 2 TI, bits 15:3 index. SDM Vol. 3A, 3.4.2, Segment Selectors.
 #[bitfield(u16)]
 #[derive(PartialEq, Eq, Hash)]
 pub struct Selector {
-    /// Requested privilege level.
+    /// Bits 1:0, RPL: the requested privilege level.
     #[bits(2)]
     pub rpl: u8,
-    /// Table indicator: 1 for the LDT.
+    /// Bit 2, TI: the table indicator, 0 for the GDT and 1 for the LDT.
     pub ti: bool,
-    /// Index of the descriptor.
+    /// Bits 15:3: the index of the descriptor in its table.
     #[bits(13)]
     pub index: u16,
 }
@@ -51,28 +54,28 @@ pub struct Selector {
 #[bitfield(u32)]
 #[derive(PartialEq, Eq, Hash)]
 pub struct AccessRights {
-    /// Segment type.
+    /// Bits 3:0: the segment type.
     #[bits(4)]
     pub kind: u8,
-    /// S: 0 system, 1 code or data.
+    /// Bit 4, S: 0 for a system segment, 1 for code or data.
     pub code_or_data: bool,
-    /// Descriptor privilege level.
+    /// Bits 6:5, DPL: the descriptor privilege level.
     #[bits(2)]
     pub dpl: u8,
-    /// P: segment present.
+    /// Bit 7, P: the segment is present.
     pub present: bool,
     /// Reserved, bits 11:8.
     #[bits(4)]
     pub reserved_11_8: u8,
-    /// AVL: available to software.
+    /// Bit 12, AVL: available to software.
     pub available: bool,
-    /// L: 64-bit mode (CS only).
+    /// Bit 13, L: the code is 64-bit code (CS only).
     pub long: bool,
-    /// D/B: default operation size.
+    /// Bit 14, D/B: the default operation size, 0 for 16 bits and 1 for 32 bits.
     pub default_big: bool,
-    /// G: granularity of the limit.
+    /// Bit 15, G: the granularity of the limit, 0 for bytes and 1 for 4 KBytes.
     pub granularity: bool,
-    /// The segment is unusable.
+    /// Bit 16: the register is unusable.
     pub unusable: bool,
     /// Reserved, bits 31:17.
     #[bits(15)]
@@ -84,21 +87,21 @@ pub struct AccessRights {
 #[bitfield(u32)]
 #[derive(PartialEq, Eq, Hash)]
 pub struct InterruptionInformation {
-    /// Vector.
+    /// Bits 7:0: the vector of the interrupt or exception.
     pub vector: u8,
-    /// Event type, one of [`event_type`].
+    /// Bits 10:8: the event type, one of [`event_type`].
     #[bits(3)]
     pub event_type: u8,
-    /// An error code is delivered.
+    /// Bit 11: an error code is delivered with the event.
     pub deliver_error_code: bool,
     /// Bit 12: reserved in the VM-entry field, NMI unblocking due to IRET in the others.
     pub bit_12: bool,
-    /// The exception is nested; exists where IA32_VMX_BASIC\[58\] is 1.
+    /// Bit 13: the exception is nested. The bit is reserved unless IA32_VMX_BASIC\[58\] is 1.
     pub nested_exception: bool,
     /// Reserved, bits 30:14.
     #[bits(17)]
     pub reserved_30_14: u32,
-    /// The field holds an event.
+    /// Bit 31: the field holds an event.
     pub valid: bool,
 }
 
@@ -106,9 +109,9 @@ pub struct InterruptionInformation {
 pub mod event_type {
     /// External interrupt.
     pub const EXTERNAL_INTERRUPT: u8 = 0;
-    /// Reserved.
+    /// Type 1, which is reserved.
     pub const RESERVED: u8 = 1;
-    /// NMI.
+    /// Non-maskable interrupt (NMI).
     pub const NMI: u8 = 2;
     /// Hardware exception.
     pub const HARDWARE_EXCEPTION: u8 = 3;
@@ -118,7 +121,7 @@ pub mod event_type {
     pub const PRIVILEGED_SOFTWARE_EXCEPTION: u8 = 5;
     /// Software exception (INT3, INTO).
     pub const SOFTWARE_EXCEPTION: u8 = 6;
-    /// Other event: vector 0 a pending MTF VM exit; with FRED 1 SYSCALL, 2 SYSENTER.
+    /// Other event. Vector 0 is a pending MTF VM exit; for a guest with FRED, vector 1 is SYSCALL and vector 2 SYSENTER.
     pub const OTHER_EVENT: u8 = 7;
 }
 
@@ -126,24 +129,24 @@ pub mod event_type {
 #[bitfield(u32)]
 #[derive(PartialEq, Eq, Hash)]
 pub struct ExitReason {
-    /// Basic exit reason, one of [`exit_reason`].
+    /// Bits 15:0: the basic exit reason. [`exit_reason`] names those that the model uses.
     pub basic: u16,
-    /// Always 0, and bits that are undefined.
+    /// Bits 24:16: bit 16 is always 0, the others are undefined.
     #[bits(9)]
     pub undefined_24_16: u16,
-    /// A shadow stack was prematurely busy.
+    /// Bit 25: a shadow stack was prematurely busy.
     pub busy_shadow_stack: bool,
-    /// A bus lock was asserted.
+    /// Bit 26: a bus lock was asserted.
     pub bus_lock: bool,
-    /// The exit was incident to enclave mode.
+    /// Bit 27: the exit was incident to enclave mode.
     pub enclave_mode: bool,
-    /// A pending MTF VM exit (SMM VM exits only).
+    /// Bit 28: an MTF VM exit was pending (SMM VM exits only).
     pub pending_mtf: bool,
-    /// The exit came from VMX root operation (SMM VM exits only).
+    /// Bit 29: the exit came from VMX root operation (SMM VM exits only).
     pub from_root: bool,
-    /// Undefined.
+    /// Bit 30, which is undefined.
     pub undefined_30: bool,
-    /// The VM entry failed.
+    /// Bit 31: the VM entry failed, so that this is no VM exit of a guest.
     pub entry_failure: bool,
 }
 
@@ -191,15 +194,15 @@ pub mod exit_reason {
 #[bitfield(u64)]
 #[derive(PartialEq, Eq, Hash)]
 pub struct Eptp {
-    /// Memory type of the EPT paging structures: 0 uncacheable, 6 write-back.
+    /// Bits 2:0: the memory type of the EPT paging structures, 0 uncacheable or 6 write-back.
     #[bits(3)]
     pub memory_type: u8,
-    /// Length of an EPT page walk, minus 1.
+    /// Bits 5:3: the length of an EPT page walk, minus 1.
     #[bits(3)]
     pub walk_length_minus_1: u8,
-    /// Accessed and dirty flags are used.
+    /// Bit 6: accessed and dirty flags of EPT are used.
     pub accessed_dirty: bool,
-    /// Access rights of supervisor shadow-stack pages are enforced.
+    /// Bit 7: access rights of supervisor shadow-stack pages are enforced.
     pub supervisor_shadow_stack: bool,
     /// Reserved, bits 11:8.
     #[bits(4)]
@@ -216,14 +219,14 @@ pub struct Hlatp {
     /// Reserved, bits 2:0.
     #[bits(3)]
     pub reserved_2_0: u8,
-    /// PWT for the first structure.
+    /// Bit 3: PWT for the access to the first paging structure.
     pub write_through: bool,
-    /// PCD for the first structure.
+    /// Bit 4: PCD for the access to the first paging structure.
     pub cache_disable: bool,
     /// Reserved, bits 11:5.
     #[bits(7)]
     pub reserved_11_5: u8,
-    /// Bits 63:12 of the guest-physical address of the first structure.
+    /// Bits 63:12 of the guest-physical address of the first paging structure.
     #[bits(52)]
     pub page: u64,
 }
@@ -232,10 +235,10 @@ pub struct Hlatp {
 #[bitfield(u32)]
 #[derive(PartialEq, Eq, Hash)]
 pub struct RegionHeader {
-    /// VMCS revision identifier.
+    /// Bits 30:0: the VMCS revision identifier.
     #[bits(31)]
     pub revision: u32,
-    /// Shadow-VMCS indicator.
+    /// Bit 31: the shadow-VMCS indicator, 1 for a shadow VMCS.
     pub shadow: bool,
 }
 
@@ -259,17 +262,17 @@ bitflags::bitflags! {
     /// Guest pending debug exceptions. SDM 25.4.2, Guest Non-Register State.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct PendingDebug: u64 {
-        /// B0, bit 0: condition of breakpoint 0 met.
+        /// B0, bit 0: the condition of breakpoint 0 was met.
         const B0 = 1 << 0;
-        /// B1, bit 1.
+        /// B1, bit 1: the condition of breakpoint 1 was met.
         const B1 = 1 << 1;
-        /// B2, bit 2.
+        /// B2, bit 2: the condition of breakpoint 2 was met.
         const B2 = 1 << 2;
-        /// B3, bit 3.
+        /// B3, bit 3: the condition of breakpoint 3 was met.
         const B3 = 1 << 3;
         /// BLD, bit 11: a bus lock was asserted.
         const BLD = 1 << 11;
-        /// Enabled breakpoint, bit 12.
+        /// Enabled breakpoint, bit 12: at least one breakpoint whose condition was met is enabled in DR7.
         const ENABLED_BREAKPOINT = 1 << 12;
         /// BS, bit 14: a single-step exception is pending.
         const BS = 1 << 14;
@@ -279,18 +282,18 @@ bitflags::bitflags! {
     }
 }
 
-/// Guest activity state, an open code. SDM 25.4.2, Guest Non-Register State.
+/// Guest activity state. Only 0 to 3 are defined, but any number can be stored. SDM 25.4.2, Guest Non-Register State.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ActivityState(pub u32);
 
 impl ActivityState {
-    /// Executing instructions.
+    /// The processor executes instructions.
     pub const ACTIVE: Self = Self(0);
-    /// Halted by HLT.
+    /// The processor is halted by HLT.
     pub const HLT: Self = Self(1);
-    /// Shut down, as after a triple fault.
+    /// The processor is shut down, as after a triple fault.
     pub const SHUTDOWN: Self = Self(2);
-    /// Waiting for a start-up IPI.
+    /// The processor waits for a start-up IPI.
     pub const WAIT_FOR_SIPI: Self = Self(3);
 }
 
@@ -306,12 +309,13 @@ impl FieldValue for ActivityState {
     }
 }
 
-/// A VM-instruction error number, an open code. SDM 31.4, VM Instruction Error Numbers.
+/// A VM-instruction error number. Not every number has a meaning, but any can be stored. SDM 31.4, VM Instruction Error
+/// Numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstructionError(pub u32);
 
 impl InstructionError {
-    /// Numbers and meanings, in the SDM's order. 14, 21 and 27 are unassigned.
+    /// The numbers that the SDM assigns, with their meanings in its order. 14, 21 and 27 are not assigned.
     pub const MEANINGS: &'static [(u32, &'static str)] = &[
         (1, "VMCALL executed in VMX root operation"),
         (2, "VMCLEAR with invalid physical address"),

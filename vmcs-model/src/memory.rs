@@ -1,8 +1,8 @@
-//! Physical memory, as far as a VM entry reads it.
+//! How the checks read physical memory, and two memories without contents.
 
-/// Memory that checks and instructions read.
+/// Physical memory as checks and instructions read it.
 pub trait ReadMemory {
-    /// The aligned dword at `address`; `None` if nobody knows what it holds. On hardware, memory that nothing backs
+    /// The aligned dword at `address`; `None` if it is not known what it holds. On hardware, memory that nothing backs
     /// reads as all ones.
     fn read_u32(&self, address: u64) -> Option<u32>;
 

@@ -1,6 +1,7 @@
-//! The MSRs that say what a processor can do, and single bits of them that decide what exists.
+//! The MSRs that report what a processor can do, and their single bits on which it depends whether a field of the VMCS
+//! exists.
 
-/// The first VMX capability MSR, IA32_VMX_BASIC.
+/// The number of the first VMX capability MSR, IA32_VMX_BASIC.
 pub const IA32_VMX_BASIC: u32 = 0x480;
 
 /// The MSRs that a check of a VM entry depends on: the VMX capability MSRs, 480H-493H, and three others. SDM Vol. 3D,
@@ -62,7 +63,7 @@ pub enum CapabilityMsr {
 }
 
 impl CapabilityMsr {
-    /// All of them: the VMX capability MSRs by number, then the others.
+    /// All of these MSRs: the VMX capability MSRs by number, then the others.
     pub const ALL: [Self; 23] = [
         Self::Basic,
         Self::Pinbased,
@@ -100,7 +101,7 @@ impl CapabilityMsr {
         }
     }
 
-    /// The MSR of that number.
+    /// The MSR of that number, `None` if it is not one of these.
     #[must_use]
     pub fn by_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|msr| msr.number() == number)
@@ -137,7 +138,7 @@ impl CapabilityMsr {
     }
 }
 
-/// Where a capability bit is reported.
+/// The MSR or CPUID register that reports a capability bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// IA32_VMX_PINBASED_CTLS; bits 63:32 are the allowed-1 settings.
@@ -165,7 +166,7 @@ pub enum Source {
 pub struct CapabilityBit {
     /// The MSR or register.
     pub source: Source,
-    /// Bit position.
+    /// The position of the bit, 0-63. Allowed-1 settings in bits 63:32 of an MSR have positions from 32 on.
     pub bit: u8,
 }
 

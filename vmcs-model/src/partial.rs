@@ -1,7 +1,7 @@
-//! Judging the checks while some values are not known.
+//! Judging the checks of a VM entry when some values are not known.
 //!
-//! A check is *violated* or *holds* only if its guard and predicate were decided by known values alone, so that no
-//! completion of the image can contradict the answer; otherwise it is *undecidable*.
+//! A check is *violated* or *holds* only if known values alone decide its guard and its predicate. Whatever the unknown
+//! values are, they cannot contradict such an answer. Every other check is *undecidable*.
 
 use core::cell::Cell;
 
@@ -20,7 +20,7 @@ pub struct PartialVmcs {
 }
 
 impl PartialVmcs {
-    /// Nothing is known.
+    /// A VMCS of which nothing is known.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -40,7 +40,7 @@ impl PartialVmcs {
 }
 
 impl From<Vmcs> for PartialVmcs {
-    /// Every field is known.
+    /// A VMCS of which every field is known.
     fn from(values: Vmcs) -> Self {
         Self { values, known: FieldId::all().collect() }
     }
@@ -58,23 +58,23 @@ impl ReadFields for PartialVmcs {
     }
 }
 
-/// What was met that is not known.
+/// The things that keep a check from being decided, because they are not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unknowns {
     /// Fields whose values are not known.
     pub fields: FieldSet,
     /// Facts about the processor that are not known.
     pub facts: Facts,
-    /// The first physical address of memory whose contents are not known.
+    /// A physical address of memory whose contents are not known: the first one that was read. `None` if there was none.
     pub memory: Option<u64>,
-    /// The VMCS that an entry which returns from SMM goes by is not known.
+    /// The executive VMCS is not known, by whose controls an entry that returns from SMM is checked.
     pub executive_vmcs: bool,
     /// The SDM leaves open what the processor does.
     pub open: bool,
 }
 
 impl Unknowns {
-    /// Nothing unknown was met.
+    /// Whether everything is known that the check depends on.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -90,7 +90,7 @@ impl Unknowns {
         }
     }
 
-    /// Both.
+    /// The unknown things of both sets.
     pub(crate) fn union(self, other: Self) -> Self {
         Self {
             fields: self.fields.iter().chain(other.fields.iter()).collect(),
@@ -102,14 +102,14 @@ impl Unknowns {
     }
 }
 
-/// A reader that notes what unknown things were met.
+/// A reader of a VMCS that passes reads on to another one, and notes which unknown things were asked for.
 pub struct Watch<'a, R> {
     reader: &'a R,
     met: Cell<Unknowns>,
 }
 
 impl<'a, R> Watch<'a, R> {
-    /// Watches `reader`.
+    /// A watch over `reader`, which has noted nothing so far.
     pub fn new(reader: &'a R) -> Self {
         Self { reader, met: Cell::default() }
     }
@@ -118,7 +118,7 @@ impl<'a, R> Watch<'a, R> {
 impl<R: ReadFields> ReadFields for Watch<'_, R> {
     const PARTIAL: bool = true;
 
-    // The checks read fields that the compiler knows: in line, a field is an address.
+    // The checks read fields that are known at compile time. If this is inlined, such a read is one from a constant place.
     #[inline(always)]
     fn read(&self, field: FieldId) -> u64 {
         self.reader.read(field)
@@ -138,7 +138,7 @@ impl<R: ReadFields> ReadFields for Watch<'_, R> {
     }
 }
 
-/// What a condition came to, and what unknown things it met.
+/// The value of a condition, and the unknown things that it asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Watched {
     value: bool,
@@ -146,20 +146,21 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// True, and nothing unknown met.
+    /// A condition that is true whatever the unknown values are.
     pub(crate) const HOLDS: Self = Self { value: true, met: None };
 
-    /// The truth of the condition, `None` if it met something unknown.
+    /// Whether the condition is true, `None` if it depends on something unknown.
     pub(crate) fn truth(self) -> Option<bool> {
         self.met.is_none().then_some(self.value)
     }
 
-    /// The unknown things that it met.
+    /// The unknown things that the condition asked for.
     pub(crate) fn met(self) -> Unknowns {
         self.met.unwrap_or_default()
     }
 
-    /// Whether this condition or another one is the case. True if either is, whatever the other one met.
+    /// Whether this condition or the other one is true. If one is certainly true, it does not matter what the other one
+    /// asked for.
     pub(crate) fn or(self, other: Self) -> Self {
         match (self.truth(), other.truth()) {
             (Some(true), _) | (_, Some(true)) => Self::HOLDS,
@@ -175,7 +176,7 @@ impl Watched {
 }
 
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, Watch<'_, R>, M> {
-    /// Evaluates `condition` and watches what it meets.
+    /// Evaluates `condition` and notes which unknown things it asks for.
     pub(crate) fn watch(&self, condition: impl FnOnce() -> bool) -> Watched {
         let watch = self.reader();
         if self.met.replace(false) {
@@ -185,7 +186,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, Watch<'_, R>, M> {
         Watched { value, met: self.met.get().then(|| watch.met.get()) }
     }
 
-    /// Whether a row is not in force or holds.
+    /// Whether an entry passes a row: the row is not in force, or it holds.
     pub(crate) fn watch_row(&self, check: CheckId) -> Watched {
         let off = self.watch(|| check.in_force(self)).not();
         if off.truth() == Some(true) { off } else { off.or(self.watch(|| check.predicate(self))) }

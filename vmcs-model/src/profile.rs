@@ -6,17 +6,17 @@ use crate::msr::CapabilityMsr;
 /// What is known of an MSR's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MsrValue {
-    /// Nobody read it.
+    /// The value is not known, because it was not read.
     #[default]
     Unknown,
     /// RDMSR raises #GP: the processor does not have it.
     Absent,
-    /// Its value.
+    /// RDMSR returns this value.
     Value(u64),
 }
 
 impl MsrValue {
-    /// The value, 0 for an MSR that the processor does not have, `None` if it is unknown.
+    /// The value of the MSR: 0 if the processor does not have the MSR, `None` if the value is unknown.
     #[must_use]
     pub const fn or_zero(self) -> Option<u64> {
         match self {
@@ -41,9 +41,9 @@ pub enum CpuidLeaf {
     Features,
     /// 07H.0: structured extended features.
     Extended0,
-    /// 07H.1.
+    /// 07H.1: structured extended features, sub-leaf 1.
     Extended1,
-    /// 07H.2.
+    /// 07H.2: structured extended features, sub-leaf 2.
     Extended2,
     /// 0AH: architectural performance monitoring.
     PerformanceMonitoring,
@@ -70,7 +70,7 @@ pub enum CpuidLeaf {
 }
 
 impl CpuidLeaf {
-    /// All of them.
+    /// All of these leaves, by number.
     pub const ALL: [Self; 16] = [
         Self::Highest,
         Self::Features,
@@ -90,7 +90,7 @@ impl CpuidLeaf {
         Self::AddressWidths,
     ];
 
-    /// EAX and ECX of the query.
+    /// The values of EAX and ECX with which CPUID returns the leaf.
     #[must_use]
     pub const fn query(self) -> (u32, u32) {
         match self {
@@ -113,7 +113,7 @@ impl CpuidLeaf {
         }
     }
 
-    /// The leaf of that query.
+    /// The leaf that CPUID returns for EAX `leaf` and ECX `subleaf`, `None` if it is not one of these.
     #[must_use]
     pub fn by_query(leaf: u32, subleaf: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|l| l.query() == (leaf, subleaf))
@@ -123,7 +123,7 @@ impl CpuidLeaf {
 /// EAX, EBX, ECX, EDX of a CPUID leaf.
 pub type CpuidRegisters = [u32; 4];
 
-/// Where processors legitimately differ and no capability bit says how.
+/// Differences between processors that the SDM allows and that no capability bit reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Quirks {
     /// VMWRITE drops bits 11:8 and 31:17 of the guest access-rights fields. SDM 25.4.1, Guest Register State.
@@ -139,7 +139,7 @@ pub struct Quirks {
 pub struct CpuProfile {
     msrs: [MsrValue; CapabilityMsr::ALL.len()],
     cpuid: [Option<CpuidRegisters>; CpuidLeaf::ALL.len()],
-    /// Differences without a capability bit.
+    /// Differences that no capability bit reports.
     pub quirks: Quirks,
 }
 

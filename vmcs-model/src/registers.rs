@@ -1,8 +1,9 @@
-//! Control and status registers that guest-state and host-state fields hold. SDM Vol. 3A, 2.3 and 2.5.
+//! Control and status registers that guest-state and host-state fields hold. SDM Vol. 3A, 2.3, System Flags and Fields in
+//! the EFLAGS Register, and 2.5, Control Registers.
 
 use crate::field::FieldValue;
 
-/// Declares a register of independent flags whose unnamed bits are carried.
+/// Declares a register of independent flags. Bits without a name are kept.
 macro_rules! register {
     ($(#[doc = $doc:literal])+ pub struct $register:ident { $($(#[doc = $bit_doc:literal])+ $bit:ident = $n:literal;)+ }) => {
         bitflags::bitflags! {
@@ -10,7 +11,7 @@ macro_rules! register {
             #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
             pub struct $register: u64 {
                 $($(#[doc = $bit_doc])+ const $bit = 1 << $n;)+
-                // Bits without a name here are carried like any other.
+                // Bits without a name here are kept like any other.
                 const _ = !0;
             }
         }
@@ -90,7 +91,7 @@ register! {
         VMXE = 13;
         /// SMX enable.
         SMXE = 14;
-        /// RDFSBASE and its like enabled.
+        /// RDFSBASE, RDGSBASE, WRFSBASE and WRGSBASE enabled.
         FSGSBASE = 16;
         /// Process-context identifiers.
         PCIDE = 17;
@@ -194,7 +195,7 @@ pub const fn pat_valid(pat: u64) -> bool {
     (types | types.wrapping_add(EACH_BYTE * 2)) & (EACH_BYTE * 0xF8) == 0
 }
 
-/// Bit 13 of IA32_DEBUGCTL, uncore PMI, which processors have or reserve without enumerating it.
+/// Bit 13 of IA32_DEBUGCTL, uncore PMI. Some processors have it and others reserve it, and nothing enumerates which.
 pub const DEBUGCTL_UNCORE_PMI: u64 = 1 << 13;
 
 /// Whether IA32_S_CET or IA32_U_CET suppresses a tracker that it does not hold: SUPPRESS (10) and TRACKER (11) are both

@@ -1,4 +1,4 @@
-//! The contents of a VMCS, and reading them from anywhere.
+//! The contents of a VMCS as an array, and the trait by which checks read fields from an array, an image or a processor.
 
 mod layout;
 
@@ -9,7 +9,7 @@ use layout::{DWORDS, Place, QWORDS};
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// The fields of one VMCS, densely stored; all zero at first.
+/// The fields of one VMCS, stored in arrays. All of them are 0 at first.
 ///
 /// A value never has bits above its field's width.
 // In this order, because the near qwords come last and the near dwords first, so that they lie side by side.
@@ -21,7 +21,7 @@ pub struct Vmcs {
 }
 
 impl Vmcs {
-    /// All fields 0.
+    /// A VMCS whose fields are all 0.
     #[must_use]
     pub const fn new() -> Self {
         Self { qwords: [0; QWORDS.all], dwords: [0; DWORDS.all] }
@@ -75,13 +75,13 @@ impl Default for Vmcs {
 }
 
 impl core::fmt::Debug for Vmcs {
-    /// The fields that are not 0.
+    /// Writes the fields that are not 0.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_map().entries(self.iter().filter(|(_, value)| *value != 0)).finish()
     }
 }
 
-/// Something that a check looked at and that is not known.
+/// Something that a check asked for and that is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// The value of a field.
@@ -90,9 +90,9 @@ pub enum Unknown {
     Facts(Facts),
     /// What memory holds at that physical address.
     Memory(u64),
-    /// The VMCS that an entry which returns from SMM goes by.
+    /// The executive VMCS, by whose controls an entry that returns from SMM is checked.
     ExecutiveVmcs,
-    /// Nothing: the SDM leaves open what the processor does.
+    /// No value is missing, but the SDM leaves open what the processor does.
     Open,
 }
 
@@ -101,7 +101,7 @@ pub trait ReadFields {
     /// Whether some fields or facts may be unknown. Then [`Self::knows`] and [`Self::met_unknown`] count.
     const PARTIAL: bool = false;
 
-    /// The raw bits of a component. What is not known reads as any value.
+    /// The raw bits of a component. If they are not known, the reader may return any value.
     fn read(&self, field: FieldId) -> u64;
 
     /// Whether the component's value is known.
@@ -110,7 +110,7 @@ pub trait ReadFields {
         true
     }
 
-    /// Brings the contents near, where they are memory that may be far: called some time before they are read.
+    /// Called some time before the fields are read. A reader whose fields lie in memory may bring them into the cache.
     #[inline]
     fn touch(&self) {}
 

@@ -1,4 +1,4 @@
-//! Finding the minimal cases of deviations, and writing them into their file.
+//! `vmcs deviations --update` finds the smallest case of each deviation of a file, and writes the cases into the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

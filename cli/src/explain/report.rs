@@ -1,4 +1,4 @@
-//! The answer, for people and for programs.
+//! The answer of `vmcs explain`, as text for people and as JSON for programs.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,10 +14,10 @@ use vmcs_texts::diagnosis::{Diagnosis, Guess, Note, Settled};
 
 use crate::output::json_pretty;
 
-/// What there is to say.
+/// What `vmcs explain` reports.
 pub(super) struct Findings<'a> {
     pub(super) diagnosis: Diagnosis<'a>,
-    /// A profile was named.
+    /// Whether --profile names a processor.
     pub(super) profiled: bool,
 }
 
@@ -122,7 +122,7 @@ fn outcomes(failure: &Failure) -> impl Iterator<Item = Outcome> {
     [Some(failure.outcome), failure.or].into_iter().flatten()
 }
 
-/// What is not known, each by its name. Without `facts` the processor's are one.
+/// The names of what is not known. Unless `facts` is true, all facts about the processor count as one.
 fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
     let mut names: Vec<String> = unknown.fields.iter().map(|field| field.info().name.to_owned()).collect();
     if facts {
@@ -192,8 +192,10 @@ pub(super) fn text(findings: &Findings<'_>) -> io::Result<()> {
         writeln!(out, "Reported: {}{unknown}", reported.outcome)?;
     }
     let permitted: Vec<_> = verdict.permitted.iter().map(|outcome| outcome.to_string()).collect();
-    let later =
-        if verdict.permitted.msr_failures_from().is_some() { " or a later entry of the MSR-load area" } else { "" };
+    let later = verdict
+        .permitted
+        .msr_failures_from()
+        .map_or("", |_| " or EntryFailed(34, n) for any later entry n of the MSR-load area");
     writeln!(out, "Permitted: {}{later}", permitted.join(" or "))?;
     if verdict.violated.is_empty() {
         writeln!(out, "\nNo check is known to be violated.")?;

@@ -1,4 +1,4 @@
-//! Which fault is in force. Part of the broken copy of the workspace only.
+//! Which fault is in force. This file belongs only to the copy of the workspace that has the faults in it.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

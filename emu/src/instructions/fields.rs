@@ -1,7 +1,7 @@
 //! VMREAD and VMWRITE.
 //!
-//! In VMX root operation they access the current VMCS. In a guest they cause a VM exit, unless VMCS shadowing lets them
-//! access the VMCS that the VMCS link pointer of the current one names.
+//! In VMX root operation the two instructions access the current VMCS. In a guest they cause a VM exit, unless VMCS
+//! shadowing lets them access the shadow VMCS to which the VMCS link pointer of the current VMCS points.
 
 use vmcs_model::controls::Secondary;
 use vmcs_model::cpu::NO_POINTER;

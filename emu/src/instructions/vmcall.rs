@@ -1,7 +1,7 @@
 //! VMCALL.
 //!
-//! In a guest it is a call to the monitor, that is, a VM exit. In VMX root operation it is the way into the
-//! dual-monitor treatment of SMIs and SMM, which most of this file is about.
+//! In a guest VMCALL calls the monitor, that is, it causes a VM exit. In VMX root operation VMCALL is the way into the
+//! dual-monitor treatment of SMIs and SMM. Most of this file is about that.
 
 use vmcs_model::capabilities::Facts;
 use vmcs_model::cpu::NO_POINTER;
@@ -41,7 +41,7 @@ impl LogicalProcessor {
     fn execute_vmcall(&mut self) -> InstructionFailure {
         match self.cpu.vmx {
             VmxOperation::Outside => return InstructionFailure::UNDEFINED_OPCODE,
-            // Before every test of mode and CPL.
+            // The VM exit comes before every test of mode and CPL.
             VmxOperation::NonRoot => {
                 return InstructionFailure::Exit { reason: exit_reason::VMCALL };
             }

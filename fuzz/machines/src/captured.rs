@@ -1,4 +1,4 @@
-//! Machines that were asked what their processors are.
+//! A machine together with what it reported about its processor.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -14,9 +14,9 @@ use crate::choice::MachineChoice;
 /// A machine that was asked what its processor is, and what cases for it start from.
 #[derive(Clone, Debug)]
 pub struct CapturedMachine {
-    /// What opens it.
+    /// The choice by which the machine can be opened.
     pub choice: MachineChoice,
-    /// Which machine it says that it is.
+    /// The name, version and CPU model that the machine reports of itself.
     pub implementation: Implementation,
     /// Its processor as a profile.
     pub profile: NamedProfile,
@@ -40,7 +40,7 @@ impl CapturedMachine {
     }
 }
 
-/// What opens a machine.
+/// A function that opens a machine.
 pub type OpenMachine<'a> = dyn Fn(&MachineChoice) -> Result<Box<dyn Target>, TargetError> + Sync + 'a;
 
 /// Opens machines with `open` and asks them, so many at the same time. The answers are in the order of the choices.

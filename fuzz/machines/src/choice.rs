@@ -1,4 +1,4 @@
-//! A machine by its name.
+//! Choosing a machine by its name.
 
 use vmcs_case::profile::{FindProfileError, NamedProfile};
 use vmcs_case::{FieldReport, Implementation, Target, TargetError};
@@ -19,7 +19,7 @@ pub enum MachineChoice {
     Emulator(Box<NamedProfile>),
 }
 
-/// No machine is what was asked for.
+/// The error that no machine is the one that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineChoiceError {
     /// One that executes the real VMX instructions.

@@ -1,7 +1,8 @@
 //! Every machine that cases can be executed on: those of [`vmcs_hw::targets`], and the emulator.
 //!
-//! A [`MachineChoice`] is a machine by its name, which can be opened as often as needed. A [`CapturedMachine`] was asked
-//! what its processor is: what a campaign needs to know of it. A [`TestedMachine`] is open, and what it does is judged.
+//! A [`MachineChoice`] is a machine that was chosen by its name, and can be opened as often as needed. A [`CapturedMachine`] is
+//! a machine with what it reported about its processor, which is all that a campaign needs to know of the machine. A
+//! [`TestedMachine`] is an open machine whose answers are judged.
 //!
 //! ```
 //! use vmcs_fuzz::deviations::Deviations;

@@ -1,4 +1,4 @@
-//! A machine with what it takes to judge it.
+//! An open machine together with the oracle that judges its answers.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -63,7 +63,8 @@ impl TestedMachine {
         Ok(judged)
     }
 
-    /// What the case of each of the deviations `asked` comes to, `None` if it shows. Judged is with all `deviations`.
+    /// Executes the case of each of the deviations `asked`. The result is `None` if the case shows its deviation, and else
+    /// what it ended in. The cases are judged with all `deviations`.
     ///
     /// # Errors
     /// Those of the machine.
@@ -96,14 +97,14 @@ impl TestedMachine {
     }
 }
 
-/// What came of a deviation's case that did not show the deviation.
+/// What the case of a deviation ended in when it did not show the deviation.
 #[derive(Debug)]
 pub enum Instead {
     /// The machine's processor has no such case.
     NoCase(ProgramError),
     /// The VMCS has the components that the capabilities promise, and no others.
     HasTheComponents,
-    /// The machine did what was judged so.
+    /// The machine executed the case, and this is the judgement on it.
     Judged(Judgement),
 }
 

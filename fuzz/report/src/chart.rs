@@ -1,4 +1,4 @@
-//! Throughput over time, as the coordinates of an SVG picture.
+//! Charts of throughput over time, as the coordinates of an SVG picture.
 
 use vmcs_fuzz::campaign::timeline::Sample;
 
@@ -131,7 +131,7 @@ fn rates(samples: &[Sample]) -> Vec<Rate> {
     rates
 }
 
-/// The time that the samples are about; none if it is none.
+/// The first and the last moment of the samples; `None` if no time passed between them.
 fn begin_and_end(samples: &[Sample]) -> Option<(f64, f64)> {
     let (first, last) = (samples.first()?, samples.last()?);
     // A sample of no cases is the start.

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Writing counts, rates and durations for people.
 
 use indicatif::HumanCount;
 

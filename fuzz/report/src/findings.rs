@@ -54,7 +54,7 @@ pub(crate) struct ViolatedView {
 }
 
 impl FindingView {
-    /// Those of a run: the causes where they were looked for, else the cases.
+    /// The findings of a run: one for each cause if the causes were looked for, else one for each case.
     pub(crate) fn all(run: &Run) -> Vec<Self> {
         let implementation = run.report.implementation.to_string();
         let cases = run.findings_without_causes().map(|finding| Self::of_case(&implementation, finding));

@@ -1,9 +1,9 @@
 //! The results of campaigns, for people: tables for a terminal, one self-contained page for a browser, and the Markdown
 //! document that says which machine agreed with the model on which check.
 //!
-//! A [`Run`] is a report of [`vmcs_fuzz::campaign`] with what is known around it, and what the files hold that
-//! `vmcs diff --report` writes. A [`summary::Summary`] adds the runs of one implementation; everything that is shown is
-//! made from these two.
+//! A [`Run`] is a report of [`vmcs_fuzz::campaign`] together with its circumstances, such as the command line and the
+//! throughput. The files that `vmcs diff --report` writes hold runs. A [`summary::Summary`] adds the runs of one
+//! implementation up. Everything that is shown is made from these two.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,5 @@
-//! Reports with what is known around them, and the files that hold them.
+//! A campaign's report together with its circumstances, such as the command line and the throughput, and the files that hold
+//! both.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -27,7 +28,7 @@ pub struct Run {
     /// The report.
     #[serde(flatten)]
     pub report: CampaignReport,
-    /// How it came about.
+    /// How the report came about: command line, time and throughput.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
     /// Checks of which this processor can never be on both sides, and why.
@@ -66,12 +67,12 @@ impl Run {
         self.timeline.as_ref().map(|timeline| timeline.command.as_str()).filter(|command| !command.is_empty())
     }
 
-    /// The findings as they came, unless their causes were looked for.
+    /// The findings in the order of the cases; none if their causes were looked for.
     pub fn findings_without_causes(&self) -> impl Iterator<Item = &Finding> {
         self.report.findings.iter().filter(|_| self.causes.is_empty())
     }
 
-    /// How it went over time.
+    /// How many cases were executed over time.
     #[must_use]
     pub fn samples(&self) -> &[Sample] {
         self.timeline.as_ref().map_or(&[], |timeline| &timeline.samples)

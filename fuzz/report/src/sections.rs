@@ -1,4 +1,4 @@
-//! The checks by section of the SDM.
+//! How many checks of each section of the SDM a campaign has tried.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What all reports of one implementation say together.
+//! The sum of all reports of one implementation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,7 +82,7 @@ pub enum CheckState {
     Legal,
     /// The processor can never show it, and it was not shown.
     Unreachable,
-    /// No case.
+    /// No case was on either side.
     Nothing,
 }
 
@@ -145,7 +145,7 @@ impl FromIterator<CheckState> for Tally {
 }
 
 impl Summary {
-    /// Adds what was found on the same implementation otherwise.
+    /// Adds another summary of the same implementation.
     fn merge(&mut self, other: Self) {
         self.cases += other.cases;
         self.agreed += other.agreed;

@@ -1,4 +1,4 @@
-//! Tables for people.
+//! Printing tables in columns.
 
 use std::io::{self, Write};
 

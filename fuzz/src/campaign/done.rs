@@ -1,4 +1,4 @@
-//! Which cases of a stream were observed, and what came of them.
+//! Which cases of a stream were observed, and how they were judged.
 
 use std::collections::BTreeMap;
 

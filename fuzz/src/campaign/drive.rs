@@ -1,8 +1,9 @@
 //! Campaigns on several machines at once.
 //!
-//! Producers generate turns: each takes the stream of the processor that is least far and continues it. Workers have a
-//! machine each; they execute turns and judge the observations while the machine goes on. The thread that called
-//! [`drive`] puts together what they found, in the order of the streams, and saves it now and then.
+//! A turn is a number of cases of one stream. Producers generate turns: each of them takes the stream that has got least
+//! far, and continues it. Each worker has a machine. It executes turns, and judges the observations while the machine
+//! executes the next cases. The thread that called [`drive`] puts together what the workers found, in the order of the
+//! streams, and saves it from time to time.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -49,7 +50,7 @@ pub struct Campaign<'a> {
     pub jobs: NonZeroUsize,
     /// Where the state is kept, and what it begins with.
     pub state: Option<&'a StateDirectory>,
-    /// Ends it, with what was observed until then.
+    /// Ends the campaign when it becomes true. The reports then hold what was observed until then.
     pub stop: &'a AtomicBool,
     /// Told the number of a processor and of cases that were observed there.
     pub watch: &'a (dyn Fn(usize, u64) + Sync),
@@ -58,9 +59,9 @@ pub struct Campaign<'a> {
 /// A processor of a target.
 #[derive(Clone, Debug)]
 pub struct Subject<'a> {
-    /// Which.
+    /// The implementation that the target reports.
     pub implementation: Implementation,
-    /// What its cases are executed in and judged by.
+    /// The setting in which its cases are executed and judged.
     pub setting: CampaignSetting<'a>,
 }
 
@@ -75,10 +76,10 @@ pub struct Budget {
     pub findings: Option<u64>,
 }
 
-/// What a campaign came to.
+/// The result of a campaign.
 #[derive(Debug)]
 pub struct CampaignOutcome {
-    /// What was found on each processor, and how that went.
+    /// The report on each processor, and how many cases were executed there over time.
     pub reports: Vec<(CampaignReport, Timeline)>,
     /// Why it ended before its time. The reports hold what was observed until then.
     pub failure: Option<CampaignError>,
@@ -159,10 +160,10 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> 
     let shared = Shared { campaign, plan: &plan, empty: &fresh };
     let failure = thread::scope(|scope| {
         let (send, messages) = mpsc::channel();
-        // A turn waits for a worker in each producer; none waits elsewhere.
+        // The channel holds no turn: each producer waits with its turn until a worker takes it.
         let (hand_over, turns) = mpsc::sync_channel(0);
         let turns = Arc::new(Mutex::new(turns));
-        // One generates about as fast as eight machines execute.
+        // One producer generates about as fast as eight machines execute.
         for _ in 0..jobs.div_ceil(4).min(subjects.len()) {
             let hand_over = hand_over.clone();
             scope.spawn(move || produce(shared.plan, &hand_over));
@@ -171,7 +172,7 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> 
             let (turns, send) = (Arc::clone(&turns), send.clone());
             scope.spawn(move || work(shared, &turns, &send));
         }
-        // Only they hold these now: when one side is gone the other one notices.
+        // Now only the threads hold the ends of the channels, so that each side notices when the other is gone.
         drop((hand_over, turns, send));
         collect(shared, &mut progress, &messages)
     });
@@ -207,7 +208,7 @@ fn work(shared: Shared<'_>, turns: &Mutex<Receiver<Turn>>, send: &Sender<Message
         while !rest.is_empty() && !plan.has_ended(subject) {
             let opened = match machine.take() {
                 Some((of, target)) if of == subject => Ok(target),
-                // The old one ends first.
+                // The old machine ends before a new one starts.
                 old => {
                     drop(old);
                     (campaign.open)(subject)
@@ -341,7 +342,7 @@ fn save(shared: Shared<'_>, progress: &mut [ProcessorProgress]) -> Result<(), Ca
 }
 
 impl ProcessorProgress {
-    /// Notes how far it is, so long after the campaign went on.
+    /// Notes how many cases were observed, `elapsed` after this run of the campaign began.
     fn note(&mut self, elapsed: Duration) {
         self.changed = true;
         self.timeline.add(Sample {

@@ -52,9 +52,9 @@ impl Lane {
 /// Cases that were done when the campaign went on.
 #[derive(Clone)]
 struct Runs {
-    /// Those before this one are.
+    /// All cases before this one were done.
     start: u64,
-    /// Further ones: first case, and the one after the last.
+    /// Further runs of cases that were done: the first case, and the one after the last.
     later: Vec<(u64, u64)>,
 }
 
@@ -80,7 +80,8 @@ impl<'a> Plan<'a> {
         Self { lanes, worlds, ended, halted: AtomicBool::new(false), jobs: jobs as u64 }
     }
 
-    /// The next turn: of the processor that is least far. `None` when there is nothing left for one more thread.
+    /// The next turn, of the processor whose stream has got least far. `None` when one more thread would find nothing to
+    /// generate.
     pub(super) fn next(&self) -> Option<Turn> {
         let mut lanes = self.lock();
         let open = |(index, lane): &(usize, &Lane)| lane.stream.is_some() && lane.left() > 0 && !self.has_ended(*index);

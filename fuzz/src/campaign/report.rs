@@ -1,4 +1,4 @@
-//! What a campaign found, and putting the parts of it together.
+//! The report of a campaign: what was found, and how the reports of parts are put together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,13 +49,14 @@ pub struct CampaignReport {
     pub deviations: BTreeMap<DeviationIds, u64>,
     /// Cases that disagree.
     pub disagreed: u64,
-    /// The first of them.
+    /// The first of the cases that disagree.
     pub findings: Vec<Finding>,
-    /// Cases that brought the machine down, and those that hung it.
+    /// Cases that brought the machine down.
     pub crashed: u64,
-    /// Cases that hung it.
+    /// Cases that hung the machine.
     pub hung: u64,
-    /// Outcomes of the VM entry that each case is about: the last one, but for those that only help to look.
+    /// Outcomes of the VM entry that each case is about: its last one, apart from entries that only show what the one
+    /// before has left.
     #[serde(with = "as_text::keys")]
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Checks that entries violated, and in how many cases.
@@ -221,7 +222,7 @@ impl CampaignReport {
             }
             Judgement::Deviates(ids) => {
                 *self.deviations.entry(ids).or_default() += 1;
-                // What its fields hold says nothing against how the entry ended.
+                // If only the contents of fields deviate, the entry itself ended as it should.
                 if judged.only_fields {
                     self.coverage.count(&judged.violated, *aim);
                 }

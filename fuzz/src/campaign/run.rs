@@ -1,4 +1,4 @@
-//! Campaigns on one target, in the order of the cases.
+//! Executing a campaign on one target, in the order of the cases.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

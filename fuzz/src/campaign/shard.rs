@@ -1,4 +1,4 @@
-//! Campaigns in parts that several machines run.
+//! Dividing a campaign into parts that different computers run.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
-//! The state of a campaign on disk, from which a run that ended anyhow goes on.
+//! The state of a campaign on disk. A later run goes on from it, however the run before has ended.
 //!
-//! A directory holds `campaign.json`, which says what the campaign is, and a file for each processor with what was
-//! observed there. Every file is replaced as a whole: it is written beside the old one, flushed to the disk, and
-//! renamed. What a run that was killed had observed since is observed again.
+//! A directory holds `campaign.json`, which says what the campaign is, and a file for each processor with what was observed
+//! there. Every file is replaced as a whole: the new one is written beside the old one, flushed to the disk, and renamed.
+//! Cases that a run observed after it had saved its state for the last time, before it was killed, are executed again.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -45,7 +45,7 @@ struct HeaderSubject {
 }
 
 impl StateHeader {
-    /// For a campaign whose reports begin as `reports`.
+    /// The header of a campaign whose reports begin as `reports`.
     pub(super) fn new<'a>(
         generator: Generator,
         seed: u64,
@@ -299,11 +299,11 @@ fn replace(file: &Path, content: &impl Serialize) -> Result<(), StateError> {
         new.write_all(&serde_json::to_vec(content)?)?;
         new.sync_all()?;
         fs::rename(&beside, file)?;
-        // The renaming itself, too.
+        // The renaming is flushed to the disk, too.
         File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|error| {
-        // It may be gone, or go the next time.
+        // If this fails, the file is gone already, or the next saving replaces it.
         let _ = fs::remove_file(&beside);
         io_error(file, "write")(error)
     })

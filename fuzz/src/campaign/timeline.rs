@@ -1,5 +1,5 @@
-//! How a campaign went over time. This is no part of a [`CampaignReport`](crate::campaign::CampaignReport): that depends on the cases
-//! and the target's answers alone.
+//! How many cases a campaign executed over time. This does not belong to a
+//! [`CampaignReport`](crate::campaign::CampaignReport), because a report depends only on the cases and the target's answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ const MOST: usize = 1000;
 impl Timeline {
     /// Adds a sample that is not before the last one. Samples that lie close together are thinned out.
     pub fn add(&mut self, sample: Sample) {
-        // The last one always stands, until there is a later one.
+        // The last sample is always kept, and a later one may take its place.
         if let [.., before, last] = self.samples.as_mut_slice()
             && sample.seconds - before.seconds < sample.seconds / (MOST as f64)
         {

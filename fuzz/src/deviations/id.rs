@@ -1,4 +1,4 @@
-//! Which deviation one is, and which ones account for something together.
+//! The ids of deviations, and sets of deviations that account for something only together.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,5 +1,4 @@
-//! What an implementation reads otherwise than it stands in the VMCS and in the VM-entry MSR-load area: it makes its checks
-//! on that.
+//! Values in the VMCS and in the VM-entry MSR-load area that an implementation takes for others when it makes its checks.
 
 use serde::{Deserialize, Serialize};
 use vmcs_case::number::Number;

@@ -40,7 +40,7 @@ pub enum Held {
     /// What is left of the VMX-preemption timer value that an earlier entry of the same program loaded, less at most so
     /// much: `left_of_earlier`.
     LeftOfEarlier(Number),
-    /// Nobody can say: `unpredictable`, with the reason.
+    /// Their value cannot be predicted: `unpredictable`, with the reason.
     Unpredictable(String),
 }
 
@@ -107,7 +107,7 @@ impl FieldWritten {
     }
 }
 
-/// It as files have it.
+/// An entry of `fields_written` as files have it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FieldWrittenText {

@@ -1,4 +1,4 @@
-//! What becomes of the case of a finding that is executed again, on the machine that showed it or on another one.
+//! How the case of a finding ends when it is executed again, on the machine that showed it or on another one.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use crate::deviations::DeviationIds;
 use crate::findings::minimise::Goal;
 use crate::oracle::{Disagreement, Judged, Judgement, LeftOpen};
 
-/// What became of a case. `Display` says it in a word or two.
+/// How a case ended that was executed again. `Display` writes it in a word or two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Again {
     /// The machine does what the architecture says.
     Agrees,
-    /// Nothing can be said of what the machine does.
+    /// The SDM leaves open what the machine should do.
     LeftOpen(LeftOpen),
     /// Reviewed deviations account for what the machine does.
     Deviates(DeviationIds),
-    /// It shows the disagreement that it is known for, or one if it is known for none.
+    /// The case shows the disagreement that is known of it, or any if none is known.
     Disagrees(Disagreement),
-    /// It shows another disagreement than the one that it is known for.
+    /// The case shows another disagreement than the one that is known of it.
     OtherwiseDisagrees(Disagreement),
 }
 

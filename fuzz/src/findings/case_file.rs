@@ -1,5 +1,5 @@
-//! A finding as a file that any target can be asked to repeat: the program, what was observed and by whom, what the
-//! model permits and why.
+//! Case files. Each holds a finding, so that any target can execute its case again: the program, what was observed on which
+//! machine, and what the model permits and why.
 
 mod cause;
 mod finding;

@@ -1,4 +1,4 @@
-//! Minimal cases of deviations, found by campaigns.
+//! Finding the smallest case of each deviation by campaigns.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

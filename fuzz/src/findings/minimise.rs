@@ -1,9 +1,9 @@
 //! Makes a case smaller while what it shows stays the same: fewer operations, fewer fields changed from a valid image,
 //! fewer bits changed in each.
 //!
-//! A step is taken only if the target, asked again, still does the same; the oracle judges every candidate, so that a
-//! case does not slide from a finding to a known deviation. All candidates of a round, of all cases, go to the target in
-//! one run.
+//! A smaller case takes the place of a case only if the target, asked again, still does the same. The oracle judges every
+//! such candidate, so that a finding does not turn into a known deviation while it gets smaller. All candidates of a round,
+//! for all cases, go to the target in one run.
 
 mod edits;
 
@@ -29,8 +29,8 @@ pub(crate) use edits::change;
 const MOST_LOSSES: usize = 64;
 /// Passes over operations and bits.
 const MOST_PASSES: usize = 4;
-/// So many fields changed from the plain image are as good as fewer from another one: what has one cause is easier to
-/// see as such.
+/// A case that changes at most so many fields of the plain image is preferred to one that changes fewer fields of another
+/// image: cases with the same cause then look alike.
 const FEW_FIELDS: usize = 3;
 
 /// What has to stay while a case gets smaller.
@@ -47,7 +47,8 @@ pub enum Goal {
     Deviation {
         /// Its id.
         id: DeviationId,
-        /// Of these checks, those that it omits, one is violated, if there are any. A crash would be accounted for without.
+        /// The checks that the deviation omits. If there are any, one of them has to stay violated, because without that
+        /// the deviation would account for any crash.
         omits: CheckSet,
     },
 }
@@ -254,7 +255,7 @@ impl Asking<'_> {
                 let keeps = reduction.goal.is_kept(case, &judged);
                 if observation.end != End::Completed {
                     reduction.losses += 1;
-                    // Answers that cost a machine each: the first that will do is enough.
+                    // Each of these answers costs a machine, so the first candidate that keeps the goal is enough.
                     settled[*owner] |= keeps || reduction.losses >= MOST_LOSSES;
                 }
                 kept[candidate] = keeps.then_some(judged);

@@ -1,10 +1,12 @@
-//! What a case does around its entry so that the effects of it show, and not only how it ended.
+//! Adds operations to a case before and after its VM entry, so that the case shows the effects of the entry and not only
+//! how it ended.
 //!
-//! Behind an entry that loads state it looks at what entries and exits report, one case in [`DEEP`] at every other field,
-//! too. Then it tries another entry, which has to fail for the launch state that this one must have left. Cases that look
-//! at every field write something to the information fields before, where the processor lets them: whoever writes what he
-//! should not would otherwise often write the 0 that is there. Where the entry has to be refused only they look: what it
-//! writes then, the number of the error, the outcome has already.
+//! After an entry that loads state, the case reads the fields in which entries and exits report. One case in [`DEEP`] reads
+//! every other field, too. Then the case tries another entry, which has to fail because of the launch state that the first
+//! entry must have left. A case that reads every field first writes nonzero values to the information fields, if the
+//! processor allows it. Without that, a processor that writes a field which it should leave alone might write the same 0
+//! that is there already. After an entry that has to be refused, only these cases read fields: all that such an entry
+//! writes is the number of the error, which its outcome shows already.
 
 use vmcs_case::Case;
 use vmcs_model::{Outcome, Verdict};
@@ -13,9 +15,11 @@ use vmcs_wire::Op;
 use crate::generate::entry_case::StateBefore;
 use crate::processor::Processor;
 
-/// One of how many cases looks at every field.
+/// Out of this many cases, one reads every field of the VMCS after its entry.
 pub(crate) const DEEP: u64 = 16;
-/// Adds what comes after the entry to a case that ends with it, of which the model says `verdict`.
+
+/// Adds the operations that come after the entry to `case`, which ends with its entry. `verdict` is what the model says of
+/// the entry, and `deep` says whether the case reads every field.
 pub(crate) fn add(processor: &Processor, case: &mut Case, before: StateBefore, verdict: &Verdict, deep: bool) {
     let loads_state = |outcome| matches!(outcome, Outcome::Entered | Outcome::EntryFailed { .. });
     let refused = !verdict.permitted.iter().any(loads_state);
@@ -30,7 +34,8 @@ pub(crate) fn add(processor: &Processor, case: &mut Case, before: StateBefore, v
     case.ops.extend(launch_state_probe(before, verdict));
 }
 
-/// The entry that fails for the launch state, if all that may come of the first one leaves the same.
+/// The entry that has to fail because of the launch state. `None` if the permitted outcomes of the first entry leave
+/// different launch states.
 fn launch_state_probe(before: StateBefore, verdict: &Verdict) -> Option<Op> {
     let launched = |outcome: Outcome| before == StateBefore::Launched || outcome == Outcome::Entered;
     let mut states = verdict.permitted.iter().map(launched);

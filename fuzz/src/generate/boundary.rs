@@ -1,5 +1,5 @@
-//! Cases at the boundary between valid and invalid: for a check and a side of it, an image that lies there, and
-//! variations of it.
+//! The generator `boundary`, which makes cases at the boundary between valid and invalid. For a check and one of its sides,
+//! violated or legal, it makes an image on that side, and variations of the image.
 
 mod made;
 mod reasons;
@@ -21,8 +21,8 @@ use crate::generate::risk;
 use crate::generate::test_processor::TestProcessor;
 use made::judged;
 
-/// One of how many cases that would take the machine down is made. To find out and to start again takes as long as
-/// thousands of cases.
+/// Of so many cases that would stop the machine, one is made. To notice that the machine has stopped, and to start it again,
+/// takes as long as thousands of cases.
 const RISKS: u16 = 10_000;
 
 /// A case for any side of any check.
@@ -51,7 +51,7 @@ pub(crate) fn make(processor: &TestProcessor, u: &mut Unstructured<'_>, aim: Aim
 /// Puts the plain image, or what comes of it elsewhere, in the place of most cases that take the machine down.
 fn bearable(processor: &TestProcessor, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
     let image = made.entry.image(processor);
-    // Asked this way round a fuzzer's input that has come to its end does not mean yes.
+    // The question is put so that a fuzzer's input which has come to its end, and yields zeros, does not mean yes.
     let never = risk::outlasts_the_case(&image, &made.verdict.violated)
         || risk::ends_late(&processor.bases[made.entry.base], &image);
     let few = !never && !u.ratio(RISKS - 1, RISKS)?;
@@ -81,7 +81,8 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that let a case pass which takes the machine down, one of so many.
+    /// The bytes for which a case that stops the machine is made all the same: one of [`RISKS`] values, in either byte
+    /// order.
     const LUCK: [[u8; 2]; 2] = [(RISKS - 1).to_le_bytes(), (RISKS - 1).to_be_bytes()];
 
     fn kept(timer: u32) -> bool {

@@ -1,4 +1,4 @@
-//! A valid image with one or two control fields changed.
+//! The generator `controls`: a valid image with one or two control fields changed.
 
 use arbitrary::{Result, Unstructured};
 use vmcs_case::Case;

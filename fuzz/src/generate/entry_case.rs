@@ -1,4 +1,4 @@
-//! A case that tries one VM entry, before it is a program: an image, what is changed of it, and the state in which the
+//! A case that tries one VM entry, before a program is made of it: an image, the changes of it, and the state in which the
 //! entry finds the processor.
 
 use vmcs_case::Case;
@@ -196,7 +196,8 @@ impl EntryCase {
         let write = |(field, value): (FieldId, u64)| Op::Vmwrite { encoding: field.info().encoding.0.into(), value };
         if matches!(self.before, StateBefore::Launched | StateBefore::LaunchedBeforeVmxoff) {
             ops.push(Op::Vmlaunch { after_mov_ss: false });
-            // What they hold now the exit has saved, loaded or not: it may be what an earlier case has left.
+            // The exit has saved these registers even if the entry did not load them, so that the fields may hold what an earlier
+            // case has left.
             let saved = SAVED_IF_SUPPORTED.into_iter().filter(|field| processor.fields.contains(field));
             ops.extend(saved.map(|field| write((field, vmcs.raw(field)))));
         }

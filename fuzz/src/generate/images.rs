@@ -1,4 +1,4 @@
-//! A valid image with up to four fields changed, wherever they are.
+//! The generator `images`: a valid image with up to four fields of any kind changed.
 
 use arbitrary::{Result, Unstructured};
 use vmcs_case::Case;

@@ -1,4 +1,5 @@
-//! Sequences of VMX instructions over several VMCS regions: launch states, pointers, revisions, fields.
+//! The generator `programs`: sequences of VMX instructions over several VMCS regions, for the rules on launch states,
+//! pointers, revision identifiers and fields.
 
 use arbitrary::{Result, Unstructured};
 use vmcs_case::Case;

@@ -1,4 +1,4 @@
-//! Which sides of which checks a campaign can reach on a processor, and why not the others.
+//! Whether a campaign can reach a side of a check on a processor, and if not, why not.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use vmcs_model::field::FieldId;
 /// Whether a side of a check can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// A way there is known, or nothing speaks against one.
+    /// An entry on that side is known, or no reason is known why there should be none.
     Reachable,
-    /// It cannot.
+    /// The side cannot be reached, for this reason.
     Unreachable(Reason),
 }
 
@@ -20,13 +20,13 @@ pub enum Reach {
 pub enum Reason {
     /// The rule is always in force.
     NoGate,
-    /// Whatever violates it violates that check, too, which ends the entry the same way or earlier.
+    /// Every image that violates the rule also violates that other check, which ends the entry in the same way or earlier.
     Hidden(CheckId),
-    /// Of the images that lie there the best still violates that check, which ends the entry before it shows.
+    /// Every image on that side violates another check, at least this one, which ends the entry before the side shows.
     Masked(CheckId),
-    /// Nothing in a VMCS turns its gate off.
+    /// No value of a field takes the rule out of force.
     FixedGate,
-    /// Wherever it is in force it is violated.
+    /// The rule is violated whenever it is in force.
     NeverHolds,
     /// The VMCS of the processor does not have the field.
     NoField(FieldId),

@@ -1,4 +1,4 @@
-//! What leaves a machine in no state to answer, so that it has to be started again: worth few cases.
+//! Cases that stop a machine, so that it has to be started again. That takes long, so only few such cases are made.
 
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary};
@@ -41,9 +41,9 @@ pub(crate) fn is_unsupported_event(processor: &Processor, field: FieldId, value:
         && event.event_type() == event_type::OTHER_EVENT
 }
 
-/// What an implementation keeps blocked when the case is over, so that the cases after it find what they did not ask for.
-/// There are implementations that let an entry to SMM through outside of it, and such as leave SMIs blocked after an entry
-/// to the wait-for-SIPI state that fails at the loading of MSRs.
+/// Whether an implementation may keep events blocked after the case, so that later cases find a state that they do not
+/// expect. Some implementations let an entry to SMM through outside of SMM, and some leave SMIs blocked after an entry to
+/// the wait-for-SIPI state that fails while it loads MSRs.
 pub(crate) fn outlasts_the_case(vmcs: &Vmcs, violated: &CheckSet) -> bool {
     let to_smm = vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::ENTRY_TO_SMM)
         && vmcs.get(field::GUEST_INTERRUPTIBILITY_STATE).contains(Interruptibility::SMI);
@@ -72,7 +72,7 @@ fn walks_the_pdptes(vmcs: &Vmcs) -> bool {
     vmcs.get(field::GUEST_CR0).contains(Cr0::PG) && !pae && vmcs.get(field::GUEST_CR3) & !0xFFF == layout::PAE_PDPT
 }
 
-/// The host state that an exit loads does not let the probe go on.
+/// Whether the probe cannot go on with the host state that an exit loads.
 fn host_is_lost(base: &BaseImage, vmcs: &Vmcs) -> bool {
     const TABLE: u64 = 0x000F_FFFF_FFFF_F000;
     /// Access-disable and write-disable of protection key 0.
@@ -89,7 +89,7 @@ fn host_is_lost(base: &BaseImage, vmcs: &Vmcs) -> bool {
         || cr4.contains(Cr4::PKS) && new.raw(field::HOST_IA32_PKRS.id()) & KEY_0 != 0
 }
 
-/// No instruction of the guest and no timer ends its stay.
+/// Whether neither an instruction of the guest nor a timer causes a VM exit.
 fn guest_stays(vmcs: &Vmcs) -> bool {
     let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
     let timer =
@@ -114,7 +114,7 @@ pub(crate) fn relies_on(check: CheckId, vmcs: &Vmcs, memory: &CaseMemory<'_>) ->
     !areas.iter().any(is_about) && areas.into_iter().any(|(count, address)| fails_at(vmcs, memory, count, address))
 }
 
-/// An MSR area that an exit walks holds what nobody prepared. A failure there is a VMX abort.
+/// Whether an MSR area that an exit goes through has entries that the case has not prepared. A failure there is a VMX abort.
 fn fails_at(vmcs: &Vmcs, memory: &CaseMemory<'_>, count: Field<u32>, address: Field<u64>) -> bool {
     /// Entries that are looked at.
     const MOST: u32 = 8;

@@ -1,4 +1,4 @@
-//! From any image to a valid one near it.
+//! Rounding: makes a valid image from any image, with as few changes as it finds.
 
 use vmcs_model::checks::{CheckId, CheckSet};
 use vmcs_model::field::FieldId;
@@ -34,7 +34,7 @@ pub fn round<M: ReadMemory>(attempt: EntryAttempt<'_>, vmcs: &Vmcs, memory: &M) 
         };
     }
     if !enters(attempt, &rounded, memory) {
-        // What stays open, and repairs that went in circles.
+        // Some checks are undecidable, or repairs have undone one another.
         let verdict = attempt.on(&rounded, memory).verdict();
         let open = verdict.violated.union(&verdict.undecidable);
         open.iter().for_each(|check| give_up(&mut rounded, &plain, check.info().fields));

@@ -1,4 +1,4 @@
-//! A valid image with one or two guest-state or host-state fields changed.
+//! The generator `state`: a valid image with one or two guest-state or host-state fields changed.
 
 use arbitrary::{Result, Unstructured};
 use vmcs_case::Case;

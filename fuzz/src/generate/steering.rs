@@ -1,4 +1,4 @@
-//! What a stream has made so far, by the model's prediction, and what it should make next.
+//! Which sides of checks the cases of a stream have covered so far, as the model predicts, and which side comes next.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl Steering {
         made + wanted[aim.side as usize] / 2
     }
 
-    /// Counts a case that violates `violated` and lies where it should, on `aim`, or is one of chance.
+    /// Counts a case that violates `violated`. `aim` is the side that it was made for and lies on; `None` for a random case.
     pub(crate) fn count(&mut self, violated: &CheckSet, aim: Option<Aim>) {
         self.0.resize(CHECK_COUNT, MadeCounts::default());
         let alone = violated.len() == 1;

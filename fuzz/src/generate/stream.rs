@@ -1,4 +1,4 @@
-//! The cases of a campaign, one after the other.
+//! The cases of a campaign in their order.
 
 use arbitrary::Unstructured;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ pub struct Stream {
     #[serde(default)]
     part: Shard,
     position: u64,
-    /// What was made so far, where what comes next depends on it.
+    /// What was made so far, for a generator whose next case depends on it.
     #[serde(default, skip_serializing_if = "Steering::is_empty")]
     steering: Steering,
 }
@@ -48,13 +48,13 @@ impl Stream {
         Self::part(generator, seed, Shard::WHOLE)
     }
 
-    /// Those of one part.
+    /// The cases of one part of a campaign.
     #[must_use]
     pub fn part(generator: Generator, seed: u64, part: Shard) -> Self {
         Self { generator, seed, part, position: 0, steering: Steering::default() }
     }
 
-    /// What makes the cases.
+    /// The generator that makes the cases.
     #[must_use]
     pub const fn generator(&self) -> Generator {
         self.generator

@@ -1,4 +1,4 @@
-//! A processor with what the generators have worked out about it.
+//! A processor together with what the generators work out about it once.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,4 @@
-//! Values worth trying in a field: near its old value, and at the edges of what processors care about.
+//! Values to try in a field: near its old value, and at the edges where the rules of processors change.
 
 use arbitrary::{Result, Unstructured};
 use vmcs_model::Capabilities;

@@ -1,5 +1,5 @@
-//! What holds for every text that somebody may hand to the command: it is read or refused, and what is written is read
-//! back as the same.
+//! Properties of every text that somebody may give to the command: it is read or refused, and what was read is the same
+//! after it was written and read again.
 
 use std::path::Path;
 

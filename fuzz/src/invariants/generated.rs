@@ -1,4 +1,5 @@
-//! What holds for every case of a generator: the emulator does what the oracle permits, and the case survives its text.
+//! Properties of every case of a generator: the emulator does what the oracle permits, and the case is the same after it was
+//! written as text and read back.
 
 use std::ops::ControlFlow;
 use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! In what a target differed from what the architecture permits, as a value and as files have it.
+//! Disagreements: in what a target differed from what the architecture permits, as a value and in the form that files have.
 
 use std::fmt;
 use std::str::FromStr;

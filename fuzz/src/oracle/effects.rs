@@ -2,8 +2,8 @@
 //!
 //! A field without a row is not written by VM exits. Bits that a row does not leave open hold what the emulator
 //! predicts. There are no rows for what comes before an exit: a VM-entry failure during or after loading guest state
-//! writes the exit reason and the exit qualification and nothing else (SDM 27.8), VMfailValid the VM-instruction error
-//! (SDM 31.2), every other instruction nothing.
+//! writes the exit reason and the exit qualification and nothing else (SDM 27.8, VM-Entry Failures During or After Loading
+//! Guest State), VMfailValid writes the VM-instruction error (SDM 31.2, Conventions), and every other instruction nothing.
 
 use vmcs_emu::guest_state;
 use vmcs_model::controls::{Entry, Exit as ExitControl, Secondary, SecondaryExit};

@@ -1,4 +1,4 @@
-//! VM entries: whether one ended in a permitted outcome, and which deviation accounts for one that did not.
+//! Judging a VM entry: whether it ended in a permitted outcome, and if not, which deviation accounts for that.
 
 use vmcs_case::End;
 use vmcs_case::program::entry_outcome;

@@ -1,4 +1,4 @@
-//! A VM exit, and whether the guest had done anything before it.
+//! A VM exit as the oracle sees it, and whether the guest had executed anything before it.
 
 use vmcs_emu::exit_causes;
 use vmcs_model::Vmcs;

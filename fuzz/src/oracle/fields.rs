@@ -1,4 +1,4 @@
-//! What is known of the fields of the current VMCS, and whether those that a target shows hold it.
+//! What is known of the fields of the current VMCS, and whether the fields that a target shows agree with it.
 
 use std::mem;
 

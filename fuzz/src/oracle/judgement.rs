@@ -1,4 +1,4 @@
-//! What the oracle says of a case.
+//! The oracle's judgement on a case, as a value.
 
 use std::fmt;
 use std::str::FromStr;

@@ -136,7 +136,8 @@ impl<'a> Attempt<'a, '_> {
         machine.verdict_omitting(self.op, &omitted).expect("it is a VM entry")
     }
 
-    /// One of `deviations` with which it is as `wanted`; or else as few of them as it takes, if it is with all.
+    /// A deviation that satisfies `wanted` alone. If there is none, a set of `deviations` that satisfies it and of which
+    /// none can be left out; `None` if not even all of them together do.
     fn fewest(&self, deviations: &[&'a Deviation], wanted: impl Fn(&[&Deviation]) -> bool) -> Option<DeviationIds> {
         let alone = deviations.iter().copied().find(|deviation| wanted(&[deviation]));
         let needed = match alone {
@@ -146,7 +147,7 @@ impl<'a> Attempt<'a, '_> {
         Some(needed.into_iter().map(|deviation| deviation.id.clone()).collect())
     }
 
-    /// `first`, and as few of `others` as it takes for it to be as `wanted` with them all.
+    /// `first` together with a set of `others` of which none can be left out, so that all of them satisfy `wanted`.
     fn with_fewest(
         &self,
         first: &'a Deviation,
@@ -176,7 +177,8 @@ fn read_otherwise(machine: &mut CaseEmulator, deviation: &Deviation) {
     }
 }
 
-/// What is left of `deviations` if each is left away without which it is as `wanted`; `None` if it is not with all.
+/// A set of `deviations` that satisfies `wanted` and of which none can be left out: each deviation in turn is left out if
+/// the rest still satisfies it. `None` if all of them together do not.
 fn needed<'a>(deviations: &[&'a Deviation], wanted: impl Fn(&[&Deviation]) -> bool) -> Option<Vec<&'a Deviation>> {
     let mut needed = deviations.to_vec();
     if !wanted(&needed) {

@@ -1,4 +1,4 @@
-//! What memory holds when a case enters.
+//! What memory holds when a case executes its VM entry.
 
 use vmcs_model::{Capabilities, ReadMemory};
 use vmcs_wire::layout;
@@ -16,7 +16,8 @@ pub(crate) struct CaseMemory<'a> {
 }
 
 impl<'a> CaseMemory<'a> {
-    /// Memory with those qwords, in the order of their addresses, which are multiples of 8. Those of `own` come later.
+    /// Memory that holds the qwords of `base` and of `own`, each in the order of its addresses, which are multiples of 8.
+    /// Those of `own` are stored later.
     pub(crate) fn new(capabilities: &Capabilities, base: &'a [(u64, u64)], own: &'a [(u64, u64)]) -> Self {
         Self { base, own, revision: capabilities.revision(), beyond: capabilities.physical_reserved }
     }

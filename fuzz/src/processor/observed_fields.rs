@@ -1,9 +1,9 @@
-//! The fields that cases look at behind their entry, and what they write to the information fields before.
+//! The fields that cases read after their VM entry, and what they write to the information fields before it.
 
 use vmcs_model::Capabilities;
 use vmcs_model::field::{self, Area, FieldId};
 
-/// What the image is called that cases write to the information fields.
+/// The name of the image that cases write to the information fields.
 pub(crate) const STALE: &str = "stale-information";
 
 /// What the information fields hold before a deep case's entry: no two the same, events valid. None if the processor does
@@ -20,8 +20,8 @@ pub(crate) fn stale_information(capabilities: &Capabilities, fields: &[FieldId])
     capabilities.writes_exit_information().then(|| written.enumerate().map(value).collect())
 }
 
-/// What an exit always defines, and what a failed entry must not touch. The other information fields an exit mostly
-/// leaves undefined, and nobody knows what they held before unless the case has written it.
+/// The information fields that an exit always defines, and that a failed entry must not write. Most exits leave the other
+/// information fields undefined, and what those held before is known only if the case has written them.
 const REPORTED: [FieldId; 6] = [
     field::EXIT_REASON.id(),
     field::EXIT_QUALIFICATION.id(),

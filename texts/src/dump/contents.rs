@@ -1,4 +1,4 @@
-//! What a dump says.
+//! The contents of a dump as values.
 
 use vmcs_model::Outcome;
 use vmcs_model::field::FieldId;
@@ -68,7 +68,7 @@ impl Dump {
         self.notes.push(note.into());
     }
 
-    /// Takes a value that was read. One that does not fit its field was not read right.
+    /// Takes a value that was read. A value that does not fit its field is not taken, because it was misread.
     pub(super) fn take(&mut self, field: FieldId, value: Option<u64>) {
         let mask = field.info().width().mask();
         match value.filter(|value| value & !mask == 0) {

@@ -1,4 +1,4 @@
-//! HAXM's dump: a line for each field, with its encoding.
+//! Reading HAXM's dump, which has a line for each field, with its encoding.
 
 use vmcs_model::field::{self, Encoding};
 

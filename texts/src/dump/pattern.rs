@@ -1,4 +1,4 @@
-//! Values by what stands around them.
+//! Patterns that find a value in a line by the text around it.
 
 use vmcs_model::field::FieldId;
 

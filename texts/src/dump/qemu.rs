@@ -1,4 +1,5 @@
-//! QEMU's registers after `KVM: entry failed, hardware error`: what the guest sees, which is not all of it in the VMCS.
+//! Reading the registers that QEMU prints after `KVM: entry failed, hardware error`. They are the state that the guest
+//! sees; some of it is not in the VMCS.
 
 use vmcs_model::formats::AccessRights;
 

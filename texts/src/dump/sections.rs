@@ -1,4 +1,4 @@
-//! The dumps of Linux (KVM) and Xen: guest state, host state, control state.
+//! Reading the dumps of Linux (KVM) and Xen, which have sections for guest state, host state and control state.
 
 use vmcs_model::Outcome;
 use vmcs_model::field::{self, FieldId};

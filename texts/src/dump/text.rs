@@ -1,4 +1,4 @@
-//! A log without what loggers, consoles and mail programs add.
+//! Removing from a log what loggers, consoles and mail programs have added.
 
 /// Stands before every line that lost a prefix, so that nothing is taken for the continuation of the line before.
 pub(super) const START: char = '\u{1e}';

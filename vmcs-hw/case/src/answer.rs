@@ -1,4 +1,4 @@
-//! What became of a program, as JSON.
+//! The answer to a program as JSON: how each of its operations ended.
 
 use serde::{Serialize, Serializer};
 use vmcs_wire::StepResult;

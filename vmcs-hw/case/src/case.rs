@@ -1,4 +1,4 @@
-//! Cases, observations, and what all cases of a run share.
+//! Cases, observations, and the session, which holds what all cases of a run share.
 
 use vmcs_wire::program::ListLengths;
 use vmcs_wire::session::VolatileArea;

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// The machine cannot be had or does not work; its own kind of error says why.
+    /// The machine is missing or does not work; its own kind of error says why.
     #[error(transparent)]
     Machine(Box<dyn Error + Send + Sync>),
     /// The machine ended before it took any work.
@@ -32,7 +32,7 @@ pub enum TargetError {
     /// A case does not fit into a batch of its own.
     #[error("case {0} is too large")]
     CaseTooLarge(usize),
-    /// Somebody wants to stop.
+    /// The caller asked to stop.
     #[error("stopped")]
     Stopped,
     /// A recording was asked for something else than its cases.

@@ -1,7 +1,8 @@
-//! How long a VM entry takes, with the way back: measured by the probe, entry by entry, with the time-stamp counter.
+//! How long a VM entry and the VM exit after it take. The probe measures each entry with the time-stamp counter.
 //!
-//! [`Scenario::all`] is what can be measured, [`sample`] measures it on a [`Target`], [`LatencyReport`] is what came out, as a file.
-//! What the measurement itself takes is measured in the same session, and its median is subtracted from every sample.
+//! [`Scenario::all`] lists the entries that can be measured, [`sample`] measures them on a [`Target`], and a [`LatencyReport`]
+//! holds the results and is their file. The time that the measurement itself takes is measured in the same session, and its
+//! median is subtracted from every sample.
 //!
 //! ```no_run
 //! use vmcs_case::latency::{LatencyReport, Scenario, sample};
@@ -46,7 +47,7 @@ pub enum LatencyError {
     /// The machinery failed.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The target cannot even measure nothing.
+    /// The target cannot measure anything, not even an empty sequence of instructions.
     #[error("{implementation} does not measure how long an entry takes: {how}")]
     NoClock {
         /// Which machine it is.
@@ -56,7 +57,7 @@ pub enum LatencyError {
     },
 }
 
-/// What measuring some scenarios gave.
+/// The samples of some scenarios, and of the measurement itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Samples {
     /// What the measurement itself takes, in each round.
@@ -65,14 +66,14 @@ pub struct Samples {
     pub scenarios: Vec<Sampled>,
 }
 
-/// What measuring a scenario gave.
+/// The result of measuring a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sampled {
     /// What the entry took in each round, without what the measurement itself takes.
     Measured(Vec<u64>),
-    /// The processor lacks something.
+    /// The processor lacks something that the scenario needs.
     Skipped(Missing),
-    /// It did not go as it should.
+    /// The rounds did not end as they should; the text says how they ended.
     Failed(String),
 }
 

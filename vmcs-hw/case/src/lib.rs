@@ -1,10 +1,10 @@
-//! What is asked of a processor, and what it answers.
+//! Cases, which are what a processor is asked, and observations, which are its answers.
 //!
 //! A [`Case`] is a short program of VMX instructions; whatever implements [`Target`] executes it and answers with an
-//! [`Observation`]. This crate holds both as values and as files, without any machine: [`program`] is a case as JSON,
-//! [`profile`] a processor as JSON, [`recording`] a file of cases with their observations, which is a target itself.
-//! [`latency`] has the cases that measure how long a VM entry takes. [`number`] and [`lines`] are how all these files are
-//! read. The instructions of a program and what each of them ends in are those of the probe's language, [`vmcs_wire`].
+//! [`Observation`]. This crate holds both as values and as files, without any machine. [`program`] is a case as JSON,
+//! [`profile`] is a processor as JSON, and [`recording`] is a file of cases with their observations, which is a target itself.
+//! [`latency`] has the cases that measure how long a VM entry takes. [`number`] and [`lines`] read numbers and lines for all of
+//! these files. The instructions of a program and their results are those of the probe's language, [`vmcs_wire`].
 //!
 //! ```
 //! use vmcs_case::Op;

@@ -1,4 +1,4 @@
-//! Lines of files that anybody may have written.
+//! Reading the lines of files that come from anywhere, so that a line may be too long.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,7 +8,7 @@ pub const MAX_LINE: usize = 16 << 20;
 /// A line that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadLineError {
-    /// It does not end.
+    /// The line is longer than [`MAX_LINE`].
     #[error("the line is too long: expected at most {MAX_LINE} bytes")]
     TooLong,
     /// The file cannot be read.

@@ -1,4 +1,4 @@
-//! What cases find when the probe executes them: its addresses, and the processor as it sets it up.
+//! The state in which the probe executes cases: its addresses in memory, and the state of the processor.
 
 use vmcs_model::CpuState;
 use vmcs_model::baseline::Addresses;

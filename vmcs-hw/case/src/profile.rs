@@ -123,7 +123,7 @@ fn slug(name: &str) -> String {
 #[non_exhaustive]
 pub enum ProfileError {
     /// The file cannot be read.
-    #[error("reading {}", file.display())]
+    #[error("cannot read {}", file.display())]
     Read {
         /// The file.
         file: PathBuf,
@@ -150,11 +150,13 @@ impl ProfileError {
     fn json(error: &serde_json::Error, file: &Path, lines: usize) -> Self {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let message = error.to_string();
+        let message = message.strip_suffix(&place).unwrap_or(&message);
+        let expected = if error.is_data() { "" } else { "; expected a processor's profile in JSON" };
         Self::Json {
             file: file.to_owned(),
             line: lines + error.line(),
             column: error.column(),
-            message: message.strip_suffix(&place).unwrap_or(&message).to_owned(),
+            message: format!("{message}{expected}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Recordings: observations of a real run, so that a machine without VMX can still compare the model with them.
 //!
-//! A recording is gzipped JSON Lines: a [`RecordingHeader`], then one line per case with its operations and what they ended in.
-//! It is complete in itself: it holds the cases, not how to generate them.
+//! A recording is gzipped JSON Lines: a [`RecordingHeader`], then one line per case with its operations and their results.
+//! It needs nothing besides: it holds the cases themselves, not how to generate them.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -146,7 +146,7 @@ impl Recorder {
 
 /// A recording that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}:{line}: {message}")]
+#[error("{file}{}: {message}", place(*line))]
 pub struct RecordingError {
     /// The file.
     pub file: String,
@@ -154,6 +154,11 @@ pub struct RecordingError {
     pub line: usize,
     /// What is wrong.
     pub message: String,
+}
+
+/// A line behind the name of its file; nothing for the file as a whole.
+fn place(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(":{line}") }
 }
 
 /// A recording by its file name.

@@ -1,4 +1,4 @@
-//! A machine that executes cases.
+//! The trait of a machine that executes cases, and what a machine says about itself.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -86,7 +86,7 @@ pub trait Target {
     /// [`TargetError`] when the machine does not get that far.
     fn capture(&mut self) -> Result<ProbeReport, TargetError>;
 
-    /// Where one can read the CPU time that the machine uses, if it runs in processes of its own.
+    /// The clock of the CPU time that the machine uses, if the machine runs in processes of its own.
     fn cpu_clock(&self) -> Option<CpuClock> {
         None
     }

@@ -1,4 +1,4 @@
-//! The examples of JSON in docs/protocol.md are read, and mean what the page says.
+//! Tests that the JSON examples in docs/protocol.md can be read and mean what the page says.
 
 use vmcs_case::program::Program;
 use vmcs_case::recording::Recording;

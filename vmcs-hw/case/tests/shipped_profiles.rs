@@ -1,4 +1,4 @@
-//! The data of `vmcs-profiles` is what `intel.jsonl` says.
+//! A test that the data of `vmcs-profiles` is what `intel.jsonl` says.
 
 use std::env;
 use std::fmt::Write;

@@ -1,4 +1,5 @@
-//! apt with a configuration, lists, state and cache of its own: it neither needs root rights nor touches the machine's.
+//! Running apt with its own configuration, lists, state and cache, so that it needs no root rights and leaves those of the
+//! machine alone.
 
 use std::collections::BTreeSet;
 use std::fs;

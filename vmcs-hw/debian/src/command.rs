@@ -1,4 +1,4 @@
-//! Child processes: waited for while the caller is kept informed, killed when it gives up.
+//! Running child processes. While one runs, its caller gets notice of the progress, and can stop it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};

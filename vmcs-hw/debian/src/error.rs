@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-/// It could not be installed. Nothing is left behind.
+/// Why packages could not be installed. Nothing is left behind then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -19,7 +19,7 @@ pub enum InstallError {
     #[error("apt is configured to no Debian mirror in {}", list(.0))]
     NoMirror(Vec<PathBuf>),
     /// A program of Debian's is not there.
-    #[error("{0} is not installed (it takes a Debian, or one of its derivatives, with apt and dpkg)")]
+    #[error("{0} is not installed (Debian or a derivative of it, with apt and dpkg, is needed)")]
     NoProgram(String),
     /// A program failed.
     #[error("{command} failed ({status}):\n{output}")]

@@ -1,4 +1,4 @@
-//! Directories that hold what was unpacked.
+//! The directories that hold unpacked packages.
 
 use std::env;
 use std::fs::{self, File, TryLockError};

@@ -1,4 +1,4 @@
-//! What an installation tells whoever waits for it.
+//! The progress of an installation, which is reported to the caller.
 
 use std::ops::ControlFlow;
 

@@ -1,4 +1,4 @@
-//! Tests with an archive of their own: packages like Debian's whose dynamic loader is a shell script.
+//! Tests with their own package archive. Its packages are like Debian's, but their dynamic loader is a shell script.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,11 +1,11 @@
-//! Which case stopped a machine, as far as its unfinished answer says.
+//! Finds out which case stopped a machine, as far as the machine's unfinished answer shows it.
 
 use std::ops::Range;
 
 use vmcs_wire::StepResult;
 use vmcs_wire::codec::{DecodeError, Reader};
 
-/// Results of a case of which none is known: their number, 0.
+/// The encoded results of a case of which no result is known: their number, which is 0.
 pub(crate) const NO_RESULTS: &[u8] = &[0, 0];
 
 /// How far the cases of a careful batch came.

@@ -1,4 +1,4 @@
-//! Batches in, answers out.
+//! Gives batches to a machine and its answers to a receiver, and finds the case that stopped the machine.
 
 use std::ops::{ControlFlow, Range};
 
@@ -8,9 +8,9 @@ use crate::{Batch, Chunk};
 /// What brought a machine down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It gave up; its last words.
+    /// The machine ended; the text is its last output.
     Crashed(String),
-    /// It runs for ever, or waits for ever.
+    /// The machine did not end and did not answer.
     Hung,
 }
 
@@ -54,11 +54,12 @@ pub trait BatchMachine {
         deliver: Deliver<'_>,
     ) -> Result<Option<Stopped>, Self::Error>;
 
-    /// An answer of the machine made no sense: what a case has overwritten is not to execute any other case.
+    /// Called when an answer of the machine made no sense. A case has overwritten its memory, so the machine must not
+    /// execute any other case.
     fn discard(&mut self);
 }
 
-/// What takes answers.
+/// Something that receives the answers to cases.
 pub trait Receiver {
     /// Takes the answers to cases that were completed, or the reason why they do not decode, in which case it has taken none
     /// of them.

@@ -1,4 +1,5 @@
-//! Encoded batches answered by encoded answers, for a machine that is itself asked by way of batches.
+//! Answers encoded batches by encoded answers. This is for a program that gets its work in batches itself and gives it to
+//! another machine.
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};

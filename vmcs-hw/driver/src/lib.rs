@@ -1,4 +1,4 @@
-//! Has a machine execute batches of cases, and finds out which case brought it down.
+//! Lets a machine execute batches of cases, and finds out which case stopped the machine.
 //!
 //! Cases are encoded into a [`Chunk`], which divides them into [`Batch`]es. [`drive`] gives the batches to a
 //! [`BatchMachine`] and the answers to a [`Receiver`], in the order of the cases. When the machine stops, `drive` says which

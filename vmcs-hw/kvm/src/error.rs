@@ -1,4 +1,4 @@
-//! Failures of the machinery.
+//! Failures of KVM and of the virtual machine, as opposed to results of cases.
 
 use std::error::Error;
 
@@ -21,8 +21,8 @@ pub enum KvmError {
         /// What it answered.
         source: std::io::Error,
     },
-    /// The memory of the virtual machine cannot be had.
-    #[error("the memory of the virtual machine cannot be had")]
+    /// The host gives no memory for the virtual machine.
+    #[error("there is no memory for the virtual machine")]
     Memory(#[source] Box<dyn Error + Send + Sync>),
     /// The probe ended before it took any work.
     #[error("the probe ended before it was ready: {0}")]
@@ -33,7 +33,7 @@ pub enum KvmError {
 }
 
 impl KvmError {
-    /// For `map_err`: the memory cannot be had.
+    /// For `map_err`: the host gives no memory.
     pub(crate) fn memory(error: impl Error + Send + Sync + 'static) -> Self {
         Self::Memory(Box::new(error))
     }

@@ -1,4 +1,4 @@
-//! Batches in, answers out, over as many machines as it takes.
+//! Executes batches in virtual machines. When a case stops one, the next batch gets a new one.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::machine::{MachineEvent, VirtualMachine};
 use crate::watch::StepWatch;
 use crate::{KvmError, Payload, host};
 
-/// The examination of the processor is one step, longer than any of a case by so much.
+/// The examination of the processor is one step. It may take so many times as long as a step of a case.
 const PROFILE_PATIENCE: u32 = 240;
 
 /// Executes the batches of one session.
@@ -99,7 +99,7 @@ impl Executor {
 impl BatchMachine for Executor {
     type Error = KvmError;
 
-    /// The answer lies in memory as far as it goes, which costs the probe nothing.
+    /// Every batch is careful: the answer lies in memory as far as it has got, so that this takes the probe no time.
     const ALWAYS_CAREFUL: bool = true;
 
     /// Executes one batch.

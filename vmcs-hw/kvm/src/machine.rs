@@ -1,4 +1,4 @@
-//! One virtual machine, from its start to its end.
+//! One virtual machine: its start, the exchange of batches and answers with it, and its end.
 // UNSAFETY: memory is given to a virtual machine.
 #![allow(unsafe_code, reason = "memory is given to a virtual machine")]
 

@@ -12,8 +12,8 @@ pub enum Refusal {
     NoModule,
     /// There is no /dev/kvm, and the processor shows no VMX.
     #[error(
-        "there is no /dev/kvm and the processor shows no VMX: it takes an Intel processor with VMX switched on in the \
-         firmware's settings or, inside a virtual machine, by its host"
+        "there is no /dev/kvm and the processor shows no VMX: an Intel processor is needed, with VMX switched on in the \
+         firmware's settings or, in a virtual machine, offered by its host"
     )]
     NoVmx,
     /// The device may not be opened.
@@ -28,8 +28,8 @@ pub enum Refusal {
     /// It is not the KVM that programs are written for.
     #[error("/dev/kvm is not a KVM of a supported version (it answers {0}, and 12 is expected)")]
     Version(i32),
-    /// The processor is one of AMD.
-    #[error("this processor is one of AMD, whose KVM offers SVM and not VMX: it takes an Intel processor")]
+    /// The processor is an AMD processor.
+    #[error("this is an AMD processor, whose KVM offers SVM and not VMX: an Intel processor is needed")]
     Amd,
     /// kvm_intel was loaded without nested virtualization.
     #[error(
@@ -39,11 +39,11 @@ pub enum Refusal {
     NestedOff,
     /// A KVM that does not use the processor's VMX.
     #[error(
-        "this KVM offers no VMX to its virtual machines and is not kvm_intel (loaded: {0}): a software KVM; it takes an \
-         Intel processor with kvm_intel"
+        "this KVM offers no VMX to its virtual machines: it is a software KVM and not kvm_intel (loaded modules: {0}); \
+         kvm_intel on an Intel processor is needed"
     )]
     Software(String),
-    /// kvm_intel is there, with nested virtualization, and offers no VMX all the same.
+    /// kvm_intel is loaded with nested virtualization, but offers no VMX.
     #[error("kvm_intel offers no VMX to its virtual machines although nested virtualization is on (see `dmesg`)")]
     NotOffered,
 }

@@ -1,4 +1,4 @@
-//! A clock that interrupts the thread which runs the virtual processor.
+//! A clock that interrupts the thread of the virtual processor from time to time, so that a machine that hangs is noticed.
 // UNSAFETY: a signal handler is installed.
 #![allow(unsafe_code, reason = "a signal handler is installed")]
 

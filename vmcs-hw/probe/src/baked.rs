@@ -1,4 +1,4 @@
-//! Cases that were baked into the boot image: their results are printed.
+//! Executing the cases that the boot image contains, and printing their results.
 
 use core::fmt;
 

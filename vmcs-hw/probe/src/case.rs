@@ -1,4 +1,4 @@
-//! Execution of case programs, and the clean state between them.
+//! Executing case programs, and bringing memory and processor into the same state before each.
 // UNSAFETY: guests are entered.
 #![allow(unsafe_code, reason = "guests are entered")]
 

@@ -1,4 +1,4 @@
-//! Why an entry failed: the model's checks over VMREAD, on the processor itself.
+//! Finding out why an entry failed: the model's checks read the fields by VMREAD, on the processor itself.
 
 use vmcs_model::field::{FIELD_COUNT, FIELDS};
 use vmcs_model::registers::{Cr0, Cr4, Efer};

@@ -1,4 +1,4 @@
-//! What the probe has in common with programs that take its place: how work comes and answers go.
+//! The part of the probe that programs which take its place use, too: how work reaches it and answers leave it.
 #![no_std]
 #![allow(
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! Work in memory, which the host reads and writes while the processor stands at the doorbell.
+//! Work in memory, which the host reads and writes while the processor waits at the OUT instruction to the doorbell port.
 // UNSAFETY: port I/O.
 #![allow(unsafe_code, reason = "port I/O")]
 

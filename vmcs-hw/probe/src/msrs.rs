@@ -1,4 +1,4 @@
-//! The MSRs that MSR-load areas name.
+//! Saving and restoring the MSRs that MSR-load areas name.
 // UNSAFETY: MSRs are written.
 #![allow(unsafe_code, reason = "MSRs are written")]
 

@@ -1,4 +1,4 @@
-//! Whether this processor can do the work, and VMX switched on.
+//! Finding out whether this processor can execute cases, and switching VMX on.
 // UNSAFETY: CR4 and an MSR are written.
 #![allow(unsafe_code, reason = "CR4 and an MSR are written")]
 

@@ -1,10 +1,10 @@
-//! The processor at rest between cases: what an entry leaves in it would show in a later case.
+//! Restores the processor between cases, because what an entry leaves in it would show in a later case.
 //!
-//! An exit restores what the host-state area says, and the exit path of `enter.s` what every processor has. What is left
-//! is of two kinds. Registers that no instruction writes, such as SSP, or that an exit loads only if a control says so, and
-//! what an implementation keeps of a guest although it should not, are restored by [`Rest::bring`]: it enters a guest of the
-//! probe's own whose entry and exit load all of that. The MSRs that an MSR-load area names are read before the entry and
-//! written back behind it (`msrs`).
+//! An exit restores what the host-state area says, and the exit path of `enter.s` restores what every processor has. What
+//! is left is of two kinds. The first kind is restored by [`Rest::bring`], which enters a guest of the probe's own whose
+//! entry and exit load all of it: registers that no instruction writes, such as SSP, registers that an exit loads only if a
+//! control says so, and state of a guest that an implementation keeps although it should not. The second kind are the MSRs
+//! that an MSR-load area names: `msrs` reads them before the entry and writes them back after it.
 // UNSAFETY: a guest is entered.
 #![allow(unsafe_code, reason = "a guest is entered")]
 

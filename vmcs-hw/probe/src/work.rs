@@ -1,4 +1,4 @@
-//! From batches to answers.
+//! Executing the cases of batches, and writing their answers.
 
 use vmcs_probe::transport::Transport;
 use vmcs_wire::Start;

@@ -1,4 +1,4 @@
-//! Which Bochs there are.
+//! Finding the Bochs that are on this computer.
 
 use vmcs_case::TargetError;
 

@@ -1,4 +1,4 @@
-//! Where a Bochs lies and how it is started.
+//! A Bochs on this computer: where its files are and how it is started.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,4 +1,5 @@
-//! Runs: a boot of Bochs takes a whole chunk of cases on its disk, and its answers are read while it runs.
+//! Runs on Bochs. One boot executes a whole chunk of cases from its disk, and the answers are read from the disk while it
+//! runs.
 
 use std::fs::File;
 use std::ops::ControlFlow;

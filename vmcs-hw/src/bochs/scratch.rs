@@ -1,5 +1,5 @@
-//! Temporary directories that do not outlive their programs for long: what a program that was killed has left is removed
-//! by the next one.
+//! Temporary directories. A program removes its own when it ends, and the next program removes those of programs that were
+//! killed.
 
 use std::fs::{self, File};
 use std::io;

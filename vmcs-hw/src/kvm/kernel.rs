@@ -86,7 +86,7 @@ pub fn installed_kernels() -> Result<Vec<InstalledKernel>, InstallError> {
     Ok(kernels)
 }
 
-/// Takes of a suite's Linux what it takes to run its KVM inside Bochs: the kernel that Debian builds for virtual machines,
+/// Installs the parts of a suite's Linux that KVM inside Bochs needs: the kernel that Debian builds for virtual machines,
 /// and its modules for KVM. [`UnpackPlace::install`] says what `progress` can do.
 ///
 /// # Errors

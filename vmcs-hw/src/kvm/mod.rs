@@ -1,8 +1,8 @@
 //! KVM: its emulation of the VMX instructions for a hypervisor in a virtual machine.
 //!
 //! [`KvmTarget`] is the KVM of this host, over its processor. [`KvmOnBochs`] is a KVM of Debian inside Bochs, for hosts
-//! without VMX. The processor of both is the probe's, with the capabilities that KVM gives its virtual machines; who decided a
-//! case, KVM or what is below, cannot be seen from its outcome alone.
+//! without VMX. In both, the probe's processor has the capabilities that KVM gives its virtual machines. The outcome of a case alone
+//! does not show whether KVM or the processor below it has decided the case.
 
 mod kernel;
 mod linux;

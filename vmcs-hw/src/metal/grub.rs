@@ -1,4 +1,4 @@
-//! What makes boot images: GRUB's programs and modules, xorriso, mtools.
+//! Getting the programs that make boot images from Debian's packages: GRUB's programs and modules, xorriso, mtools.
 
 use std::collections::BTreeMap;
 use std::fs;

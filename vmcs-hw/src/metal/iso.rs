@@ -1,4 +1,4 @@
-//! A boot image with the probe: for BIOS and UEFI, on a CD or a USB stick.
+//! Making a boot image with the probe, for BIOS and UEFI, on a CD or a USB stick.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Runs over a serial line: a batch goes out, its answer comes in.
+//! Runs over a serial line: the host sends a batch and receives its answer.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

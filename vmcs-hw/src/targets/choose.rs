@@ -1,4 +1,4 @@
-//! From a name to the machines that it means here.
+//! Finds the machines that a target's name means on this computer.
 
 use vmcs_case::{Implementation, TargetError};
 use vmcs_debian::InstallError;
@@ -8,7 +8,8 @@ use super::name::{BochsChoice, TargetName};
 use crate::bochs::{self, BochsError, BochsInstall, BochsVersion};
 use crate::kvm::{InstalledKernel, installed_kernels};
 
-/// Under KVM the differences between Bochs' CPU models hardly show; on this one every kernel boots.
+/// The CPU model of the Bochs that runs KVM. Under KVM the CPU models of Bochs hardly differ, and on this one every kernel
+/// boots.
 const MODEL_FOR_KVM: &str = "corei7_skylake_x";
 
 /// Which processors of a target are meant.
@@ -22,7 +23,7 @@ pub enum Cpus<'a> {
     All,
 }
 
-/// No machine is what was asked for.
+/// Why no machine is the one that was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChoiceError {
@@ -46,13 +47,13 @@ pub enum ChoiceError {
         known: Vec<String>,
     },
     /// The target's processor cannot be chosen.
-    #[error("the target {0} has the processor that it has: no CPU model can be chosen")]
+    #[error("no CPU model can be chosen for the target {0}: its processor is given")]
     FixedProcessor(TargetName),
     /// The name means several machines, and one was asked for.
     #[error("{0} means several machines: name one")]
     Several(TargetName),
     /// An observation does not say enough of its machine to find it again: of one at a serial line, not which line.
-    #[error("{0} cannot be opened by what is known of it")]
+    #[error("it is not known where {0} is, so that it cannot be opened again")]
     NotFoundAgain(Implementation),
     /// The name means no machine that executes VMX instructions.
     #[error("{0} is no machine that executes VMX instructions")]

@@ -1,4 +1,4 @@
-//! Machines that can be opened.
+//! A machine that was chosen and can be opened.
 
 use vmcs_case::{Target, TargetError};
 

@@ -1,4 +1,4 @@
-//! The names of targets.
+//! The names of targets, as a person types them.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What there is.
+//! Listing the targets of this computer.
 
 use vmcs_case::TargetError;
 
@@ -20,7 +20,7 @@ pub struct Present {
     pub cpus: Vec<String>,
     /// The one that is taken unless somebody says otherwise, where there are several.
     pub default_cpu: Option<&'static str>,
-    /// Why it is not here after all.
+    /// Why the target cannot be used here; `None` if it can.
     pub missing: Option<TargetError>,
 }
 

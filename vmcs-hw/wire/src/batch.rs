@@ -1,7 +1,7 @@
-//! Batches of cases and their answers, whatever carries them.
+//! Batches of cases and their answers, in the form that all ways of transport have in common.
 //!
-//! A batch is a [`BatchHeader`] and its cases, an answer an [`AnswerHeader`], the bytes, and [`ANSWER_TRAILER`]. What is
-//! written in order is whole when its trailer is there.
+//! A batch is a [`BatchHeader`] and its cases, an answer an [`AnswerHeader`], the bytes, and [`ANSWER_TRAILER`]. Since
+//! an answer is written in order, it is complete if its trailer is there.
 
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 
@@ -59,11 +59,11 @@ impl BatchHeader {
     }
 }
 
-/// How a case ended that brought its machine down. It stands behind the results of the steps before, when whoever
-/// answers has outlived the machine: fewer results than the case has steps say that it is there.
+/// How a case ended that stopped its machine. A program that outlives the machine, as KVM does, writes this behind the
+/// results of the earlier steps. It is there if a case has fewer results than steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaseEnd<'a> {
-    /// The machine stopped; its last words.
+    /// The machine stopped; the text is its last output.
     Crashed(&'a str),
     /// The machine did not answer.
     Hung,

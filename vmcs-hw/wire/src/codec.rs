@@ -1,4 +1,4 @@
-//! Values as bytes and back, little-endian, without allocation.
+//! Encodes values as bytes and decodes them, little-endian, without allocation.
 
 use core::fmt;
 

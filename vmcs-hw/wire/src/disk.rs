@@ -1,9 +1,9 @@
-//! How a run lies on a raw disk.
+//! The layout of a run on a raw disk.
 //!
 //! Sector 0 holds the [`Control`] block, from which the session and the first batch are found. Before each batch (see
 //! [`crate::batch`]) stands a [`Link`] that names the place of its answer and the next batch. Answers lie in a slot of their
-//! own. As a disk writes sectors in order, an answer whose trailer is there is whole, and the first batch without
-//! one names the case that stopped the machine.
+//! own. As a disk writes sectors in order, an answer whose trailer is there is complete. The first batch without a
+//! complete answer has the case that stopped the machine.
 
 use crate::batch::{Task, magic};
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};

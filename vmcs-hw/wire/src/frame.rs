@@ -1,8 +1,8 @@
 //! Frames on a serial line.
 //!
 //! A frame is a [`FrameKind`], the connection, a sequence number, a payload and a CRC-32 of all that, in COBS, between two zero
-//! bytes. COBS has no zero byte, so whatever happened to the bytes before, a receiver is in step again at the next zero. What
-//! stands between frames and is none, such as a line of text, is handed out as it is.
+//! bytes. Bytes in COBS are never zero, so a receiver finds the next frame at the next zero, whatever happened to the bytes
+//! before it. Bytes between frames, such as a line of text, are passed on as they are.
 
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
 

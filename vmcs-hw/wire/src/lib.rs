@@ -1,4 +1,4 @@
-//! What a host and the bare-metal probe say to each other.
+//! The language of a host and the bare-metal probe: the values that they exchange, and their bytes.
 //!
 //! A *case* is a short program of VMX instructions ([`Op`]) over physical memory; the probe executes it and answers
 //! one [`StepResult`] per instruction. This crate holds both as values and as bytes ([`program`], by way of [`codec`]), the

@@ -4,8 +4,8 @@
 //! when something arrives that is no frame, or when nothing arrives for a while. The two ends take turns with messages: one
 //! sends, the other receives.
 //!
-//! The host opens a connection and numbers it. A probe that was reset knows of none: from its [`FrameKind::Hello`] the host sees
-//! that the machine has started anew. A host that was started anew opens another connection.
+//! The host opens a connection and numbers it. A probe that was reset has no connection and sends a [`FrameKind::Hello`],
+//! from which the host sees that the machine has started anew. A host that was started anew opens another connection.
 
 use core::ops::ControlFlow;
 

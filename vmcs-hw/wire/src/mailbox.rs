@@ -1,9 +1,9 @@
-//! How work lies in the memory of a virtual machine.
+//! The layout of work and answers in the memory of a virtual machine.
 //!
 //! The host writes the task and the session before it starts the processor. The probe asks for each batch, and hands in
 //! each answer, by writing a dword to the port [`DOORBELL`]: the host reads and writes the buffers, at fixed places of the
-//! layout, while the processor stands there. An unfinished answer lies in its buffer without a ring, for the host to find
-//! when the machine has stopped.
+//! layout, while the processor waits at that instruction. For an unfinished answer the probe does not write to the port:
+//! the host finds the answer in its buffer when the machine has stopped.
 
 use crate::batch::{MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_SESSION_BYTES, Task};
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};

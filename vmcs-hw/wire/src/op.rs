@@ -1,4 +1,4 @@
-//! One step of a case program, and what it ended in.
+//! One step of a case program, and its result.
 
 /// State of the processor when a case starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,14 +104,14 @@ pub enum Op {
     /// VMREAD of every field of a list of the session, so that what an entry has done to the VMCS can be seen. Answers
     /// [`StepResult::Fields`]; what VMREAD rejects, and everything where there is no current VMCS, is 0.
     ///
-    /// It looks at what came before it: entries behind the last of a case only help to look, such as one that fails for
-    /// the launch state.
+    /// It shows the effects of the entry before it. An entry that comes after it, such as one that fails because of the
+    /// launch state, is there only to show more of these effects.
     Observe {
-        /// After the session's information fields its state fields, too.
+        /// Whether the session's state fields are read after its information fields.
         state: bool,
     },
-    /// The same VM entry again and again, with the way back, by the time-stamp counter. Answers [`StepResult::Timed`]; an
-    /// exception in the first round is [`StepResult::Fault`].
+    /// Executes the same VM entry many times, and measures each time how long the entry and the VM exit after it take, by
+    /// the time-stamp counter. Answers [`StepResult::Timed`]; an exception in the first round is [`StepResult::Fault`].
     ///
     /// Nothing is measured but the instruction and, if control leaves it, the way to the first instruction at HOST_RIP, for
     /// which the probe's exit path stands in. Between two rounds, and not measured, a VMLAUNCH that has entered is followed
@@ -156,7 +156,7 @@ pub enum Ending {
 /// What [`Op::Diagnose`] answers if no check is violated.
 pub const NO_VIOLATION: u64 = u64::MAX;
 
-/// What one step of a case program ended in, as observed by software.
+/// The result of one step of a case program, as software observes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepResult<Fields> {
     /// VMsucceed, or a store that was made.

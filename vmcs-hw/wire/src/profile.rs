@@ -1,8 +1,8 @@
 //! What the probe reports about its processor: MSRs, CPUID, VMCS fields.
 //!
 //! As bytes: `msrs: u16` and that many MSRs ([`encode_msr`]), `leaves: u16` and that many CPUID leaves ([`encode_leaf`]),
-//! `fields: u16` and that many [`FieldReport`]s. Which MSRs and leaves there are is for the probe to say: those that the
-//! model has a use for.
+//! `fields: u16` and that many [`FieldReport`]s. The probe decides which MSRs and leaves it reports: those that
+//! the model uses.
 
 use crate::StepResult;
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};

@@ -1,4 +1,4 @@
-//! The tables and examples of bytes in docs/protocol.md are those of this crate.
+//! Tests that the tables and the examples of bytes in docs/protocol.md are right.
 
 use std::fmt::Debug;
 

@@ -7,8 +7,8 @@
 //! changes => ids => outcomes => correction                     the same, and what makes them valid
 //! changes => ids => outcomes => correction => ids => outcomes  the same where something else stays violated
 //! ```
-//! Of the ids, those that stay open have a "?". Outcomes are joined by `or`; a failure at an entry "or later" ends in `+`.
-//! `-` is nothing.
+//! An id with a "?" is that of a check that the model cannot decide. Outcomes are joined by `or`; one that ends in `+` is a
+//! failure to load MSRs at that entry of the area or at any later one. `-` stands for an empty list.
 //!
 //! A change is one of
 //! - `field=value`, `field|=bits` (set), `field-=bits` (clear); `pin`, `primary`, `secondary`,
@@ -42,7 +42,7 @@ macro_rules! files {
     ($($name:literal),+ $(,)?) => { &[$(($name, include_str!(concat!("../lines/", $name)))),+] };
 }
 
-/// The files and their texts.
+/// The names of the files of golden lines, and their texts.
 const FILES: &[(&str, &str)] = files!(
     "basic.txt",
     "execution_controls.txt",
@@ -60,7 +60,7 @@ const FILES: &[(&str, &str)] = files!(
     "unchecked.txt",
 );
 
-/// Where the entries of `msr.n` are.
+/// The physical address of the VM-entry MSR-load area that changes of `msr.n` write.
 pub const MSR_AREA: u64 = 0x2_5000;
 
 /// A change: what is on the left of its operator, the operator, and what is on its right.
@@ -82,28 +82,28 @@ pub struct Scene {
 pub struct Expected {
     /// Ids of the violated checks, in the order of the checks.
     pub violated: Vec<String>,
-    /// Ids of those that stay open.
+    /// Ids of the checks that the model cannot decide, in the order of the checks.
     pub open: Vec<String>,
-    /// Outcomes as text.
+    /// The permitted outcomes as the lines write them: joined by ` or `.
     pub outcomes: String,
 }
 
-/// One line.
+/// One golden line: a scene, what comes of it, and the nearest legal change.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// File and number.
+    /// The file and the number of the line in it.
     pub place: String,
-    /// The line as it stands there.
+    /// The line as it stands in the file.
     pub text: String,
-    /// What is changed.
+    /// What is changed of the plain guest and of the processor.
     pub scene: Scene,
-    /// What comes of it.
+    /// What the scene violates and permits.
     pub expected: Expected,
-    /// The nearest legal neighbour.
+    /// The nearest change that the line's check allows, with what comes of it; `None` if the line names no correction.
     pub neighbour: Option<(Scene, Expected)>,
 }
 
-/// A scene on a processor.
+/// A scene made for one processor: everything that an attempt to enter needs.
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// The instruction.
@@ -171,7 +171,7 @@ impl Expected {
         }
     }
 
-    /// What a verdict says.
+    /// The violated checks, the undecidable ones and the permitted outcomes of a verdict.
     #[must_use]
     pub fn of(verdict: &Verdict) -> Self {
         let from = verdict.permitted.msr_failures_from().map(|from| format!("EntryFailed(34, {from})"));
@@ -222,13 +222,16 @@ impl Scene {
         self.changes.iter().rev().find(|change| change.left == "profile").map_or("full", |change| &change.right)
     }
 
-    /// The scene on a processor.
+    /// Makes the scene for the processor with these capabilities, from the plain 64-bit guest.
+    ///
+    /// # Panics
+    /// A change is not well-formed.
     #[must_use]
     pub fn on(&self, capabilities: &Capabilities) -> Stage {
         self.with(capabilities, baseline::plain_64bit(capabilities))
     }
 
-    /// The same changes of another image than the plain guest.
+    /// Makes the scene from `vmcs` in place of the plain guest.
     ///
     /// # Panics
     /// A change is not well-formed.
@@ -290,7 +293,7 @@ impl Stage {
         self.changed.push(field);
     }
 
-    /// The attempt to enter.
+    /// The attempt at a VM entry that the scene describes.
     #[must_use]
     pub fn attempt<'a>(&'a self, capabilities: &'a Capabilities) -> EntryAttempt<'a> {
         EntryAttempt::by(self.instruction, &self.cpu, capabilities)

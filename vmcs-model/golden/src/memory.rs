@@ -1,4 +1,4 @@
-//! Memory of which a few places matter.
+//! Physical memory for the golden lines: a few dwords are set, and everything else is 0.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Processors that the lines are about, made up so that each rule can be met.
+//! The processors that the golden lines are about. They are made up, so that together they can meet each rule.
 
 use vmcs_model::CpuProfile;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary};
@@ -155,7 +155,8 @@ pub fn encrypted() -> CpuProfile {
     profile
 }
 
-/// A first processor with VMX and Intel 64: no TRUE controls, no secondary controls. As the Core 2 reports it.
+/// One of the first processors with VMX and Intel 64, as a Core 2 reports itself: it has no TRUE capability MSRs and no
+/// secondary controls.
 #[must_use]
 pub fn first() -> CpuProfile {
     profile(
@@ -200,7 +201,7 @@ pub fn narrow() -> CpuProfile {
 /// The processor of that name, a function of this module.
 ///
 /// # Panics
-/// There is none.
+/// No processor of this module has that name.
 #[must_use]
 pub fn by_name(name: &str) -> CpuProfile {
     match name {

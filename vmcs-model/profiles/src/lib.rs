@@ -20,7 +20,7 @@ mod shipped;
 
 pub use shipped::{Confidence, ShippedProfile};
 
-/// All of them, old ones first, the partial ones last.
+/// Every processor of this crate, in the order of `intel.jsonl`.
 #[must_use]
 pub fn all() -> &'static [ShippedProfile] {
     intel::INTEL

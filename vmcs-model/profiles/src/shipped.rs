@@ -1,4 +1,4 @@
-//! What is kept of a processor.
+//! The form in which this crate holds a processor's capability MSRs and CPUID leaves.
 
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, CpuidRegisters, MsrValue};
@@ -8,7 +8,7 @@ use vmcs_model::profile::{CpuProfile, CpuidLeaf, CpuidRegisters, MsrValue};
 pub enum Confidence {
     /// A program read every value that is listed from the processor.
     Exact,
-    /// Copied by hand, or less than what the processor reports.
+    /// The values were copied by hand, or are less than what the processor reports.
     Partial,
 }
 
@@ -26,11 +26,11 @@ impl Confidence {
 /// A processor whose values are part of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShippedProfile {
-    /// Its name.
+    /// The processor's name, such as "Tiger Lake".
     pub name: &'static str,
     /// Where the values come from.
     pub source: &'static str,
-    /// How far they can be trusted.
+    /// How far the values can be trusted.
     pub confidence: Confidence,
     /// MSRs by number, `None` where RDMSR raises #GP. An MSR that is not listed is unknown.
     pub msrs: &'static [(u32, Option<u64>)],
@@ -39,7 +39,7 @@ pub struct ShippedProfile {
 }
 
 impl ShippedProfile {
-    /// Its values in the form that [`vmcs_model::Capabilities::new`] takes.
+    /// The processor's values in the form that [`vmcs_model::Capabilities::new`] takes.
     #[must_use]
     pub fn profile(&self) -> CpuProfile {
         let mut profile = CpuProfile::default();

@@ -9,7 +9,8 @@ use crate::profile::{CpuidLeaf, CpuidRegisters};
 pub struct ReservedBits {
     /// Bits that the processor reserves.
     pub certain: u64,
-    /// Bits of which facts that are not known decide whether the processor reserves them. None if all is known.
+    /// Bits that may be reserved or not: that depends on facts about the processor that are not known. 0 if all facts are
+    /// known.
     pub open: u64,
 }
 
@@ -24,7 +25,7 @@ impl ReservedBits {
         Self::between(u64::MAX << most, u64::MAX << fewest)
     }
 
-    /// Those of them that are in `mask`.
+    /// The same bits, as far as they are in `mask`.
     const fn within(self, mask: u64) -> Self {
         Self { certain: self.certain & mask, open: self.open & mask }
     }
@@ -68,9 +69,9 @@ const fn if_bit(register: u32, n: u32, bits: u64) -> u64 {
 
 /// What is known of a processor.
 pub(super) struct Known<'a> {
-    /// The CPUID leaves; those in [`Self::unknown`] have any value.
+    /// The CPUID leaves. What stands here for a leaf in [`Self::unknown`] means nothing.
     pub(super) cpuid: &'a [CpuidRegisters; CpuidLeaf::ALL.len()],
-    /// IA32_PERF_CAPABILITIES, any value if it is in [`Self::unknown`].
+    /// IA32_PERF_CAPABILITIES. What stands here means nothing if the MSR is in [`Self::unknown`].
     pub(super) perf_capabilities: u64,
     /// What is not known.
     pub(super) unknown: Facts,
@@ -78,7 +79,7 @@ pub(super) struct Known<'a> {
     pub(super) intel_64: Option<bool>,
     /// Bits 63:MAXPHYADDR.
     pub(super) physical: ReservedBits,
-    /// The same, reduced by memory encryption.
+    /// Bits 63:MAXPHYADDR, and those that memory encryption takes for key identifiers.
     pub(super) physical_with_keys: ReservedBits,
 }
 
@@ -111,8 +112,8 @@ impl Reserved {
     pub const LBR_CTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::LastBranch);
 
     pub(super) fn new(known: &Known<'_>) -> Self {
-        // A feature only ever takes bits away from what is reserved: with all features that may be there, the fewest bits
-        // are reserved, with those alone that are certainly there, the most.
+        // A feature only takes bits away from the reserved ones. With all features that may be there, the fewest bits
+        // are reserved, and with only those that are certainly there, the most bits.
         let (fewest, most) = (Masks::new(known, u32::MAX), Masks::new(known, 0));
         let both = |of: fn(&Masks) -> u64| ReservedBits::between(of(&fewest), of(&most));
         // Without Intel 64 the field has 32 bits, of which every processor has all.

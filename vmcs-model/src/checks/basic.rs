@@ -1,4 +1,5 @@
-//! Basic VM-entry checks: whether VMLAUNCH or VMRESUME gets as far as the VMCS. They come in the order of the rows.
+//! Basic VM-entry checks: whether VMLAUNCH or VMRESUME gets as far as the VMCS. The processor makes them in the order of the
+//! rows.
 
 use super::{Failure, checks};
 use crate::context::EntryInstruction;

@@ -318,7 +318,8 @@ checks! {
 /// Offset of VTPR on the virtual-APIC page.
 const VTPR: u64 = 0x80;
 
-/// The comparison is made only where the virtual-APIC address itself is good: otherwise there is no VTPR.
+/// Whether the TPR threshold does not exceed VTPR. The two are compared only if the virtual-APIC address itself passes its
+/// checks: otherwise there is no VTPR.
 fn tpr_threshold_within_vtpr<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let page = c.get(field::VIRTUAL_APIC_ADDRESS);
     if c.secondary().contains(Secondary::VIRTUALIZE_APIC_ACCESSES) || !aligned_4k(page) || !c.address_fits(page) {

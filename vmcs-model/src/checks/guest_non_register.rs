@@ -183,7 +183,8 @@ fn pending<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> PendingD
     c.get(field::GUEST_PENDING_DEBUG_EXCEPTIONS)
 }
 
-/// IA32_VMX_MISC\[6\] is HLT, \[7\] shutdown and \[8\] wait-for-SIPI. Undefined states are another row's.
+/// Whether the processor supports the activity state: IA32_VMX_MISC\[6\] is for HLT, \[7\] for shutdown and \[8\] for
+/// wait-for-SIPI. States that are not defined are the concern of another row.
 fn activity_supported<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let state = activity(c).0;
     state > 3 || c.msr(CapabilityMsr::Misc).misc >> (5 + state) & 1 != 0
@@ -218,7 +219,7 @@ fn branch_steps<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> boo
     c.get(field::GUEST_IA32_DEBUGCTL) & 1 << 1 != 0
 }
 
-/// The dword at the VMCS link pointer; `None` where the pointer is not good, which other rows say.
+/// The dword at the VMCS link pointer; `None` if the pointer itself breaks a rule, which other rows report.
 fn linked_header<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> Option<u32> {
     let pointer = c.get(field::VMCS_LINK_POINTER);
     (aligned_4k(pointer) && c.address_fits(pointer)).then(|| c.read_u32(pointer))

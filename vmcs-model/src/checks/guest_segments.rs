@@ -190,8 +190,8 @@ checks! {
     }
 }
 
-/// Protected mode without FRED, CS holds code, SS, DS, ES, FS and GS hold writable data or are not usable, all of them
-/// flat, TR is a small busy TSS, and LDTR is not usable.
+/// Whether the segment registers are those of an ordinary guest: protected mode without FRED, code in CS, writable data in
+/// SS, DS, ES, FS and GS or the register not usable, all of them flat, a small busy TSS in TR, and LDTR not usable.
 #[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     const LONG: u32 = 1 << 13;
@@ -214,13 +214,13 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
         && (unrestricted(c) || privileges_match(c))
 }
 
-/// AVL, L, D/B and DPL.
+/// The bits of access rights in which an ordinary register may have any value: AVL, L, D/B and DPL.
 const ANY: u32 = 7 << 12 | 3 << 5;
 const FLAT_CODE: u32 = GRANULAR | PRESENT | CODE_OR_DATA | CODE | ACCESSED;
 const FLAT_DATA: u32 = GRANULAR | PRESENT | CODE_OR_DATA | WRITABLE | ACCESSED;
 const BUSY_TASK: u32 = PRESENT | 11;
 
-/// What in a register is not as in a flat one with those rights, whatever `ignored` bits are.
+/// The bits in which a register differs from a flat one with the given access rights; bits in `ignored` do not count.
 #[inline(always)]
 fn differs<R: ReadFields, M: ReadMemory>(
     c: &EntryContext<'_, R, M>,
@@ -231,13 +231,13 @@ fn differs<R: ReadFields, M: ReadMemory>(
     (c.get(segment.rights).into_bits() ^ rights) & !ignored | !c.get(segment.limit)
 }
 
-/// What in a usable register is not as in a flat one that holds writable data.
+/// The bits in which a usable register differs from a flat one that holds writable data.
 #[inline(always)]
 fn data<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segment) -> u32 {
     differs(c, segment, FLAT_DATA, ANY | UNUSABLE | EXPANDS_DOWN) & usable_mask(c.get(segment.rights))
 }
 
-/// What “unrestricted guest” lifts: privilege levels agree.
+/// Whether the privilege levels agree, as they have to unless “unrestricted guest” is 1.
 #[inline(always)]
 fn privileges_match<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let rpl = c.get(field::GUEST_SS_SELECTOR).rpl();

@@ -111,7 +111,7 @@ pub(super) const UNCHECKED_CR0: Cr0 = Cr0::NW.union(Cr0::CD);
 /// Bits 2, 5:4 and 11.
 pub(super) const FRED_CONFIG_RESERVED: u64 = 1 << 2 | 0b11 << 4 | 1 << 11;
 
-/// What the host-state and guest-state areas, and the MSR-load area, check alike.
+/// Rules that are the same for the host-state area, the guest-state area and the MSR-load area.
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     pub(super) fn perf_global_ctrl_valid(&self, value: u64) -> bool {
         self.clear_of(value, self.reserved().perf_global_ctrl, Reserved::PERF_GLOBAL_CTRL_FACTS)

@@ -13,7 +13,7 @@ use super::{
     HostRegisterCheck, HostSegmentCheck, MsrLoadCheck, PdpteCheck, SmmCheck,
 };
 
-/// The row of that number. There is one for every check of a section; the second branch says so without a panic path.
+/// The row of that number. Every check of a section has one; what comes second is there so that the code cannot panic.
 #[inline]
 const fn row(section: &'static [CheckInfo], number: usize) -> &'static CheckInfo {
     if number < section.len() { &section[number] } else { &section[0] }
@@ -48,7 +48,7 @@ macro_rules! sections {
         };
 
         impl CheckId {
-            /// The dense index, below [`CHECK_COUNT`].
+            /// The number of the check in the order of [`CheckId::all`], below [`CHECK_COUNT`].
             #[must_use]
             #[inline]
             pub const fn index(self) -> usize {
@@ -114,7 +114,7 @@ impl CheckId {
     }
 }
 
-/// A text that is no check's id.
+/// The error of a text that is not the id of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownCheck;
 

@@ -86,22 +86,23 @@ pub(crate) enum AfterEntries {
     Failed,
     /// The MSRs are loaded.
     Loaded,
-    /// From that entry on nothing is known of the area, or nothing is defined.
+    /// From the entry with the number `from` on, the contents of the area are not known, or the behaviour is undefined.
+    /// `machine_check` says that a machine check is permitted, too.
     Undefined { from: u64, machine_check: bool },
 }
 
-/// IA32_VMX_MISC\[27:25\] gives it.
+/// The recommended maximum of entries in an MSR area, 512 × (IA32_VMX_MISC\[27:25\] + 1).
 const fn recommended_maximum(has: &Capabilities) -> u32 {
     512 * ((has.misc >> 25 & 7) as u32 + 1)
 }
 
-/// A short list of MSRs that the processor has and that take the values, as [`loads_simply`] tells.
+/// Whether the area is an ordinary one: a short list of MSRs that all load, as [`loads_simply`] tells without a closer look.
 #[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    /// The recommended maximum is no less.
+    /// The most entries of a short list. No processor has a smaller recommended maximum.
     const SHORT: u32 = 512;
     let (count, area) = (c.get(field::VM_ENTRY_MSR_LOAD_COUNT), c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS));
-    // Nothing is read where the area is not one: its address is judged among the controls.
+    // Memory is not read if the area's address is bad. The checks on controls judge the address.
     count <= SHORT
         && area & (MSR_ENTRY_BYTES - 1) == 0
         && msr_area_last_byte(area, count).is_some_and(|last| c.attempt().capabilities.address_fits(last))
@@ -116,7 +117,7 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
         })
 }
 
-/// No MSR above this one is one that an entry of the area may not name although it has a rule.
+/// The highest number among the MSRs that have a rule, but that an entry of the area may not name.
 const MAY_BE_REFUSED: u32 = 0x9B;
 
 fn keeps<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, rule: Rules) -> bool {
@@ -134,7 +135,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
             return loads;
         }
         let mut loads = MsrLoads::default();
-        // Where an earlier entry may turn out to fail, a later one may not count.
+        // If an earlier entry may fail, a later one may not be reached.
         let mut doubtful = false;
         let after = self.walk_msr_loads(|_, broken, open| {
             if doubtful {
@@ -205,7 +206,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
         }
         let area = self.get(field::VM_ENTRY_MSR_LOAD_ADDRESS);
         let has = self.attempt().capabilities;
-        // Where the address is bad the checks on controls fail, and there is no area.
+        // If the address is bad, the checks on controls fail, and the area is not read.
         let Some(last) = msr_area_last_byte(area, count).filter(|_| area & 0xF == 0) else {
             return AfterEntries::Loaded;
         };

@@ -2,16 +2,16 @@
 
 use crate::profile::CpuidLeaf::{self, Extended0, Extended1, ExtendedFeatures, Features, LastBranch, Trace0, Xsave1};
 
-/// An MSR, or a range of alike MSRs.
+/// What WRMSR does with an MSR, or with a range of MSRs that are alike.
 #[derive(Debug)]
 pub struct MsrRule {
-    /// Number of the first.
+    /// The number of the first MSR of the range.
     pub first: u32,
-    /// Number of the last.
+    /// The number of the last MSR of the range; the same as `first` for a single one.
     pub last: u32,
     /// The SDM's name.
     pub name: &'static str,
-    /// What makes it exist: WRMSR of an MSR that does not exist raises #GP.
+    /// The condition under which the MSR exists: WRMSR of an MSR that does not exist raises #GP.
     pub exists: Exists,
     /// The values that WRMSR takes.
     pub takes: Takes,
@@ -24,7 +24,7 @@ const EBX: Register = 1;
 const ECX: Register = 2;
 const EDX: Register = 3;
 
-/// What makes an MSR exist.
+/// The condition under which a processor has an MSR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exists {
     /// Every processor with VMX has it.
@@ -33,16 +33,17 @@ pub enum Exists {
     Cpuid(CpuidLeaf, Register, u32),
     /// It exists if any of those bits of either CPUID register is 1.
     Either((CpuidLeaf, Register, u32), (CpuidLeaf, Register, u32)),
-    /// Architectural performance monitoring of at least that version.
+    /// It exists if architectural performance monitoring has at least that version, CPUID.0AH:EAX\[7:0\].
     PerformanceMonitoring(u32),
-    /// Architectural performance monitoring of at least that version. Processors with less may use the number for an
-    /// MSR of their own.
+    /// It exists if architectural performance monitoring has at least that version. A processor with a lower version may
+    /// have another MSR of its own under the number, so that the model cannot tell.
     PerformanceMonitoringOrOwn(u32),
-    /// The n-th general-purpose performance counter exists, n being the number less that of the first.
+    /// It exists if the processor has the n-th general-purpose performance counter, where n is the MSR's number less the
+    /// first of the range.
     GeneralCounter,
-    /// The n-th fixed-function performance counter exists.
+    /// It exists if the processor has the n-th fixed-function performance counter, counted in the same way.
     FixedCounter,
-    /// The n-th address range of Processor Trace exists, two MSRs each.
+    /// It exists if Processor Trace has the n-th address range. Each range has two MSRs.
     TraceRange,
     /// SGX launch control: CPUID.(07H,0):ECX\[30\]. The MSRs can be written if IA32_FEATURE_CONTROL\[17\] is 1; where it is 0,
     /// a processor whose SGX was never activated takes writes all the same. SDM Vol. 3D, 40.1.4 (Intel SGX Launch Control
@@ -50,31 +51,32 @@ pub enum Exists {
     SgxLaunchControl,
     /// The dual-monitor treatment of SMIs: IA32_VMX_BASIC\[49\].
     DualMonitor,
-    /// What tells is not part of a profile.
+    /// Nothing in a profile says whether it exists.
     NotKnown,
 }
 
 /// The values that WRMSR takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// Every value.
+    /// WRMSR takes every value.
     Any,
-    /// None: the MSR is read-only, or locked in VMX operation.
+    /// WRMSR takes no value: the MSR is read-only, or locked in VMX operation.
     Nothing,
-    /// Values without those bits.
+    /// Values in which none of those bits is 1.
     Without(u64),
-    /// Canonical values without those bits.
+    /// Canonical addresses in which none of those bits is 1.
     Canonical(u64),
-    /// Values without the first bits; it is open for those with the second.
+    /// Values in which none of the first bits is 1. If one of the second bits is 1, it is open whether WRMSR takes the
+    /// value.
     WithoutOrOpen(u64, u64),
-    /// Memory types in the low byte, without those bits in the rest.
+    /// IA32_MTRR_DEF_TYPE: a memory type in the low byte, and no reserved bit.
     MtrrDefType,
-    /// A base: memory type in the low byte, bits 11:8 and those beyond the physical-address width 0. A mask: bits 10:0
-    /// and those beyond the physical-address width 0.
+    /// A variable-range MTRR. In a base the low byte is a memory type, and bits 11:8 are 0. In a mask bits 10:0 are 0. In
+    /// both the bits beyond the physical-address width are 0.
     MtrrVariable,
-    /// Memory types in each byte.
+    /// A fixed-range MTRR: each byte is a memory type.
     MtrrFixed,
-    /// [`pat_valid`](crate::registers::pat_valid).
+    /// IA32_PAT, by the rule of [`pat_valid`](crate::registers::pat_valid).
     Pat,
     /// IA32_APIC_BASE.
     ApicBase,
@@ -92,8 +94,7 @@ pub enum Takes {
     FixedCounter,
     /// IA32_FIXED_CTR_CTRL.
     FixedCounterControl,
-    /// An MSR of Processor Trace that cannot be written while TraceEn is 1: values without the first bits; it is open for
-    /// those with the second.
+    /// An MSR of Processor Trace that cannot be written while TraceEn is 1; else as [`Self::WithoutOrOpen`].
     TraceWithoutOrOpen(u64, u64),
     /// IA32_RTIT_STATUS, which cannot be written while TraceEn is 1 either.
     TraceStatus,
@@ -136,14 +137,15 @@ const fn range(first: u32, last: u32, name: &'static str, exists: Exists, takes:
     MsrRule { first, last, name, exists, takes }
 }
 
-/// The rule of that MSR. MSRs without one are the processor's own.
+/// The rule of the MSR `number`, `None` if the SDM does not say which values it takes.
 #[must_use]
 #[inline]
 pub fn msr_rule(number: u32) -> Option<&'static MsrRule> {
     MSR_RULES.get(usize::from(BY_NUMBER[slot(number)])).filter(|rule| rule.first <= number && number <= rule.last)
 }
 
-/// Number to row: where a rule for that number would be, an index beyond the rows where there is none.
+/// For each [`slot`] the index of the row that may be the rule of its numbers. The index lies beyond the rows if there is
+/// none.
 static BY_NUMBER: [u8; SLOTS] = {
     let mut slots = [u8::MAX; SLOTS];
     assert!(MSR_RULES.len() < u8::MAX as usize, "an index has eight bits");
@@ -162,14 +164,15 @@ static BY_NUMBER: [u8; SLOTS] = {
 
 const SLOTS: usize = 0x2000;
 
-/// Numbers are below 2000H but for a few that begin with 4000H or C000H. Those fall between the others.
+/// A number below [`SLOTS`] for an MSR's number. Most MSRs lie below 2000H; the few at 4000_0000H and C000_0000H get slots
+/// between those that are in use.
 const fn slot(number: u32) -> usize {
     (number ^ number >> 19) as usize % SLOTS
 }
 
-/// Every MSR whose values the SDM settles, by number. What cannot be loaded at a VM entry whatever the value
-/// (IA32_FS_BASE, IA32_GS_BASE, the x2APIC registers) is not here but a row of
-/// [`MsrLoadCheck`](super::MsrLoadCheck).
+/// Every MSR of which the SDM says which values WRMSR takes, ordered by number. MSRs that cannot be loaded at a VM entry
+/// whatever the value (IA32_FS_BASE, IA32_GS_BASE, the x2APIC registers) are not listed here; rows of
+/// [`MsrLoadCheck`](super::MsrLoadCheck) refuse them.
 pub static MSR_RULES: &[MsrRule] = &[
     row(0x10, "IA32_TIME_STAMP_COUNTER", Exists::Cpuid(Features, EDX, 1 << 4), Takes::Any),
     row(0x17, "IA32_PLATFORM_ID", Exists::Always, Takes::Nothing),
@@ -181,7 +184,7 @@ pub static MSR_RULES: &[MsrRule] = &[
     row(0x3B, "IA32_TSC_ADJUST", Exists::Cpuid(Extended0, EBX, 1 << 1), Takes::Any),
     row(0x48, "IA32_SPEC_CTRL", Exists::Cpuid(Extended0, EDX, 1 << 26 | 1 << 27 | 1 << 31), Takes::SpecCtrl),
     row(0x49, "IA32_PRED_CMD", Exists::Cpuid(Extended0, EDX, 1 << 26), Takes::Without(!1)),
-    // What WRMSR does is beside the point: see the row for MSRs that a processor refuses.
+    // Which values WRMSR takes does not matter: the row on MSRs that a processor may refuse decides.
     row(0x79, "IA32_BIOS_UPDT_TRIG", Exists::Always, Takes::Any),
     row(0x8B, "IA32_BIOS_SIGN_ID", Exists::Always, NOT_ZERO_IS_OPEN),
     range(0x8C, 0x8F, "IA32_SGXLEPUBKEYHASHn", Exists::SgxLaunchControl, Takes::Any),

@@ -6,14 +6,14 @@ use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
 use crate::registers::{DEBUGCTL_UNCORE_PMI, Efer, cet_suppress_and_tracker, pat_valid};
 
-/// What becomes of a write.
+/// What WRMSR does with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Write {
     /// The MSR takes the value.
     Loads,
     /// WRMSR would raise #GP.
     Fails,
-    /// It depends on facts that are not known, or on the processor.
+    /// Whether the MSR takes the value depends on facts that are not known, or the SDM leaves it to the processor.
     Open,
 }
 
@@ -26,7 +26,7 @@ impl Write {
         if open { Self::Open } else { Self::Loads }
     }
 
-    /// Loads only if both do, fails if either does.
+    /// The result if two conditions have to hold: the value is loaded only if both allow it, and fails if either fails.
     fn and(self, other: impl FnOnce() -> Self) -> Self {
         match self {
             Self::Fails => Self::Fails,
@@ -42,13 +42,14 @@ impl Write {
 /// Guest state that MSR writes depend on, as it is when MSRs are loaded. What is not known is `None`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoadedState {
-    /// IA32_EFER.LME if CR0.PG is 1, where it cannot change; outer `None` if not known.
+    /// The value of IA32_EFER.LME that a write may not change, because CR0.PG is 1. The inner `None` means that CR0.PG is 0,
+    /// the outer `None` that it is not known.
     pub(super) locked_lme: Option<Option<bool>>,
     /// IA32_RTIT_CTL.TraceEn.
     pub(super) trace_enabled: Option<bool>,
 }
 
-/// Whether it takes no more than a look at its rule to tell that [`write`] does not fail.
+/// Whether the rule alone shows that [`write`] does not fail, so that it need not be called.
 #[inline]
 pub(super) fn loads_simply(has: &Capabilities, rule: &MsrRule, value: u64) -> bool {
     let exists = match rule.exists {
@@ -67,7 +68,7 @@ pub(super) fn loads_simply(has: &Capabilities, rule: &MsrRule, value: u64) -> bo
 
 /// Whether `value` can be written to the MSR `number`, whose rule is `rule`.
 pub(super) fn write(has: &Capabilities, state: &LoadedState, rule: &MsrRule, number: u32, value: u64) -> Write {
-    // The order puts what fails on every processor first, so that it does where facts are missing.
+    // What fails on every processor comes first, so that it fails even if facts are missing.
     let n = number - rule.first;
     match takes(has, state, rule.takes, n, value) {
         Write::Fails if rule.takes == Takes::Nothing => Write::Fails,
@@ -198,7 +199,7 @@ const fn mtrr_type(kind: u64) -> bool {
     matches!(kind, 0 | 1 | 4 | 5 | 6)
 }
 
-/// Whether memory encryption reduces the width here is open.
+/// No bit beyond the physical-address width is 1. The SDM leaves open whether memory encryption reduces the width here.
 fn physical(has: &Capabilities, value: u64) -> Write {
     let with_encryption = has.reserved.physical;
     reserved(value, has.reserved.guest_physical)
@@ -216,7 +217,8 @@ fn apic_base(has: &Capabilities, value: u64) -> Write {
     })
 }
 
-/// Each nibble is a counter: bits 1:0 enable, bit 3 interrupts. Bit 2 (any thread) is deprecated; newer bits lie above.
+/// IA32_FIXED_CTR_CTRL has four bits for each counter: bits 1:0 enable it, bit 3 asks for interrupts, and bit 2 (any thread)
+/// is deprecated. Newer processors define bits above these.
 fn fixed_counter_control(has: &Capabilities, value: u64) -> Write {
     let ReservedBits { certain, open } = has.reserved.perf_global_ctrl;
     let absent = (certain | open) >> 32;
@@ -225,7 +227,7 @@ fn fixed_counter_control(has: &Capabilities, value: u64) -> Write {
     Write::open_if(open)
 }
 
-/// MSRs of Processor Trace other than its control cannot be written while it runs.
+/// MSRs of Processor Trace other than IA32_RTIT_CTL cannot be written while TraceEn is 1.
 const fn trace_stopped(state: &LoadedState) -> Write {
     match state.trace_enabled {
         Some(false) => Write::Loads,
@@ -263,7 +265,7 @@ fn trace_control(has: &Capabilities, value: u64) -> Write {
     .and(|| Write::open_if(value & (ENCODINGS | TRACE_EN) != 0))
 }
 
-/// LMA is ignored; LME cannot change while CR0.PG is 1.
+/// IA32_EFER: a write of LMA is ignored, and LME cannot change while CR0.PG is 1.
 fn efer(has: &Capabilities, state: &LoadedState, value: u64) -> Write {
     let written = value & !Efer::LMA.bits();
     reserved(written, has.reserved.efer).and(|| match state.locked_lme {

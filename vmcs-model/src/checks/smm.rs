@@ -47,7 +47,7 @@ fn returns_to_root<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> 
     c.get(field::EXECUTIVE_VMCS_POINTER) == c.cpu().vmxon_pointer
 }
 
-/// Looks at memory only where the pointer itself is good.
+/// Whether the dword at the executive-VMCS pointer is right. Memory is read only if the pointer itself passes its checks.
 fn executive_revision_matches<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let pointer = c.get(field::EXECUTIVE_VMCS_POINTER);
     !aligned_4k(pointer)
@@ -55,7 +55,8 @@ fn executive_revision_matches<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_,
         || c.read_u32(pointer) == c.msr(crate::msr::CapabilityMsr::Basic).revision()
 }
 
-/// What is known of the executive VMCS; taken as good where nothing is.
+/// What is known of the executive VMCS. If nothing is, this is one that passes every check, and the check that asked is
+/// undecidable.
 fn executive<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> ExecutiveVmcs {
     c.cpu().executive.unwrap_or_else(|| {
         c.met_unknown(Unknown::ExecutiveVmcs);

@@ -1,4 +1,4 @@
-//! What the SDM says about the inputs of a VM entry that no check can violate.
+//! Rules of the SDM about the inputs of a VM entry that no image can violate, such as fields that may hold any value.
 
 use crate::field::{self, FieldId};
 
@@ -7,9 +7,9 @@ use crate::field::{self, FieldId};
 pub enum NotACheckKind {
     /// The fields may hold any value: a model that rejects one is wrong.
     AnyValue,
-    /// It qualifies other checks and does not fail on its own.
+    /// The rule qualifies other checks and does not fail on its own.
     Modifier,
-    /// It depends on an event outside of the VMCS, memory and processor state.
+    /// The rule depends on an event outside of the VMCS, memory and processor state.
     Event,
 }
 
@@ -26,7 +26,7 @@ pub struct NotACheck {
     pub sdm: &'static str,
     /// Title of the section.
     pub title: &'static str,
-    /// Fields concerned.
+    /// The fields that the rule is about.
     pub fields: &'static [FieldId],
 }
 

@@ -24,20 +24,21 @@ pub enum Setting {
 /// What a capability MSR says about the bits of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// The field.
+    /// The field whose bits are limited.
     pub field: FieldId,
-    /// The capability MSR.
+    /// The capability MSR that holds the mask.
     pub msr: CapabilityMsr,
-    /// How the mask is meant.
+    /// Whether the mask says which bits must be 1, or which may be 1.
     pub setting: Setting,
-    /// The mask.
+    /// The mask that the capability MSR holds.
     pub mask: u64,
-    /// Bits of the field that are not as they must be.
+    /// Bits of the field that break the rule: with [`Setting::MustBe1`] those that are 0, with [`Setting::MayBe1`] those
+    /// that are 1.
     pub wrong: u64,
 }
 
 impl Setting {
-    /// The settings that a check compares its first field with, `None` if it does nothing of the sort.
+    /// Which settings a check compares its first field with; `None` if the check compares it with no capability MSR.
     #[must_use]
     pub const fn compared_by(check: CheckId) -> Option<Self> {
         use ExecutionControlCheck as Execution;
@@ -68,7 +69,8 @@ impl Setting {
 }
 
 impl Explanation<'_> {
-    /// What a capability MSR says, if it is one that the rule compares a field with.
+    /// The limit that the explained check compares a field with; `None` if the check compares no field with a capability
+    /// MSR.
     #[must_use]
     pub fn limit(&self) -> Option<Limit> {
         let setting = Setting::compared_by(self.check)?;
@@ -126,7 +128,8 @@ impl fmt::Display for Limit {
     }
 }
 
-/// The settings that a processor allows in a field, `None` if no capability MSR says which.
+/// The settings that the processor with these capabilities allows in the field `word`; `None` if no capability MSR limits
+/// that field.
 #[must_use]
 pub fn allowed_settings(caps: &Capabilities, word: FieldId) -> Option<Allowed> {
     allowed(caps, word).map(|(allowed, ..)| allowed)

@@ -1,4 +1,4 @@
-//! What bits and values are called.
+//! The SDM's names of the bits of fields, and the meaning of their values in words.
 
 use core::fmt;
 
@@ -145,7 +145,8 @@ pub(super) fn parts(field: FieldId) -> &'static [(u32, u32)] {
     }
 }
 
-/// The name of a bit: of a control word by the SDM's table, of a register, or of a field with a format of its own.
+/// The SDM's name of the bit at position `bit` of a field: of a control word, of a register, or of a field with a format of
+/// its own. `None` if that bit has no name.
 #[must_use]
 pub fn bit_name(field: FieldId, bit: u32) -> Option<&'static str> {
     let names = match format(field) {
@@ -170,12 +171,13 @@ fn flag_name<F: bitflags::Flags<Bits = u64> + 'static>(bit: u32) -> Option<&'sta
     F::FLAGS.iter().find(|flag| !flag.name().is_empty() && flag.value().bits() == 1 << bit).map(bitflags::Flag::name)
 }
 
-/// What the value of a field means, where its bits are not plain to see; `Display` writes it, or nothing.
+/// What the value of a field means in words, such as the names of the bits that are 1. `Display` writes it; it writes
+/// nothing for a field that needs no such text, such as an address or a control word.
 #[derive(Clone, Copy)]
 pub struct Meaning {
-    /// The field.
+    /// The field that holds the value.
     pub field: FieldId,
-    /// Its value.
+    /// The value of the field.
     pub value: u64,
 }
 
@@ -245,9 +247,9 @@ fn flags(f: &mut fmt::Formatter<'_>, meaning: &Meaning, names: Names, mut betwee
 /// Bits of a field as people write them: `bits 5 “virtual NMIs”, 9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits {
-    /// The field.
+    /// The field that the bits belong to.
     pub field: FieldId,
-    /// The bits.
+    /// The mask of the bits that are written.
     pub mask: u64,
 }
 

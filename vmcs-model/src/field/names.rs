@@ -1,4 +1,4 @@
-//! Finding a component by its name.
+//! Finding a component of the VMCS by its name.
 
 use super::{FIELD_COUNT, FIELDS, FieldId};
 
@@ -67,11 +67,11 @@ const fn hash(name: &[u8]) -> usize {
 }
 
 impl FieldId {
-    /// The component of that canonical name or alias, any case.
+    /// The component with that canonical name or alias; upper and lower case count as the same. `None` if there is none.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         let mut slot = hash(name.as_bytes());
-        // Not every slot is taken.
+        // The search ends, because some slots are free.
         while let Some(known) = BY_NAME[slot] {
             if known.text().eq_ignore_ascii_case(name) {
                 return Some(known.field);

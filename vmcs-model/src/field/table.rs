@@ -1,6 +1,7 @@
-//! The field table: one row per component.
+//! The field table: one row per component of the VMCS, in the order of SDM Appendix B, Field Encoding in VMCS.
 //!
-//! `NAME: type = encoding, [aliases], [capability bits, one of which makes it exist];`
+//! A row is `NAME: type = encoding, [aliases], [capability bits];`. The component exists if one of the capability bits is 1, or
+//! always if none are listed.
 #![allow(rustdoc::broken_intra_doc_links, reason = "rows name bits of MSRs as the SDM does, such as [4:0]")]
 
 use super::{Encoding, Field, FieldId, FieldInfo, fields};
@@ -20,9 +21,9 @@ fields! {
     POSTED_INTERRUPT_NOTIFICATION_VECTOR: u16 = 0x0002, ["posted_intr_nv"], [Pin: 39];
     /// EPTP index. Written by the EPTP-switching VM function.
     EPTP_INDEX: u16 = 0x0004, [], [Secondary: 50];
-    /// HLAT prefix size.
+    /// HLAT prefix size. It says which linear addresses are translated by HLAT paging.
     HLAT_PREFIX_SIZE: u16 = 0x0006, [], [Tertiary: 1];
-    /// Last PID-pointer index.
+    /// Last PID-pointer index. The index of the last entry of the PID-pointer table.
     LAST_PID_POINTER_INDEX: u16 = 0x0008, [], [Tertiary: 4];
     /// Virtual timer vector. In the SDM's text, not yet in its Appendix B.
     VIRTUAL_TIMER_VECTOR: u16 = 0x000A, ["guest_apic_timer_vector"], [Tertiary: 8];
@@ -63,9 +64,9 @@ fields! {
     /// Host TR selector.
     HOST_TR_SELECTOR: Selector = 0x0C0C, [], [];
     // SDM Appendix B.2, 64-bit fields.
-    /// IO bitmap a address.
+    /// Address of I/O bitmap A. A bit for each port from 0000H to 7FFFH.
     IO_BITMAP_A_ADDRESS: u64 = 0x2000, ["address_of_io_bitmap_a"], [];
-    /// IO bitmap b address.
+    /// Address of I/O bitmap B. A bit for each port from 8000H to FFFFH.
     IO_BITMAP_B_ADDRESS: u64 = 0x2002, ["address_of_io_bitmap_b"], [];
     /// MSR-bitmap address.
     MSR_BITMAP_ADDRESS: u64 = 0x2004, ["address_of_msr_bitmaps"], [Primary: 60];
@@ -77,9 +78,9 @@ fields! {
     VM_ENTRY_MSR_LOAD_ADDRESS: u64 = 0x200A, [], [];
     /// Executive-VMCS pointer. Used by the dual-monitor treatment of SMIs and SMM only.
     EXECUTIVE_VMCS_POINTER: u64 = 0x200C, [], [];
-    /// PML address.
+    /// PML address. The physical address of the page-modification log.
     PML_ADDRESS: u64 = 0x200E, ["page_modification_log_address"], [Secondary: 49];
-    /// TSC offset.
+    /// TSC offset. A signed number that is added to what the guest reads as time-stamp counter.
     TSC_OFFSET: u64 = 0x2010, [], [];
     /// Virtual-APIC address.
     VIRTUAL_APIC_ADDRESS: u64 = 0x2012, ["virtual_apic_page_address"], [Primary: 53];
@@ -89,7 +90,7 @@ fields! {
     POSTED_INTERRUPT_DESCRIPTOR_ADDRESS: u64 = 0x2016, ["pi_descriptor_address"], [Pin: 39];
     /// VM-function controls.
     VM_FUNCTION_CONTROLS: VmFunctions = 0x2018, ["vmfunc_controls"], [Secondary: 45];
-    /// EPT pointer.
+    /// EPT pointer (EPTP). The address of the EPT paging structures, their memory type, and features in use.
     EPT_POINTER: Eptp = 0x201A, ["eptp"], [Secondary: 33];
     /// EOI exit bitmap 0. Vectors 0-63.
     EOI_EXIT_BITMAP_0: u64 = 0x201C, ["eoi_exit0"], [Secondary: 41];
@@ -107,9 +108,9 @@ fields! {
     VMWRITE_BITMAP_ADDRESS: u64 = 0x2028, [], [Secondary: 46];
     /// Virtualization-exception information address.
     VIRTUALIZATION_EXCEPTION_INFORMATION_ADDRESS: u64 = 0x202A, ["ve_information_address"], [Secondary: 50];
-    /// XSS exiting bitmap.
+    /// XSS-exiting bitmap. A bit for each bit of IA32_XSS: XSAVES and XRSTORS of a state component whose bit is 1 exit.
     XSS_EXITING_BITMAP: u64 = 0x202C, [], [Secondary: 52];
-    /// ENCLS exiting bitmap.
+    /// ENCLS-exiting bitmap. A bit for each leaf function of ENCLS, which exits if the bit is 1.
     ENCLS_EXITING_BITMAP: u64 = 0x202E, [], [Secondary: 47];
     /// Sub-page-permission table pointer.
     SUB_PAGE_PERMISSION_TABLE_POINTER: u64 = 0x2030, ["spptp"], [Secondary: 55];
@@ -117,7 +118,7 @@ fields! {
     TSC_MULTIPLIER: u64 = 0x2032, [], [Secondary: 57];
     /// Tertiary processor-based VM-execution controls.
     TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS: Tertiary = 0x2034, [], [Primary: 49];
-    /// ENCLV exiting bitmap. Gone from the current editions of the SDM; implementations still have it.
+    /// ENCLV-exiting bitmap. Current editions of the SDM do not list it any more; implementations still have it.
     ENCLV_EXITING_BITMAP: u64 = 0x2036, [], [Secondary: 60];
     /// Low PASID directory address.
     LOW_PASID_DIRECTORY_ADDRESS: u64 = 0x2038, [], [Secondary: 53];
@@ -125,7 +126,7 @@ fields! {
     HIGH_PASID_DIRECTORY_ADDRESS: u64 = 0x203A, [], [Secondary: 53];
     /// SEAM shared EPT pointer. Ignored outside SEAM.
     SEAM_SHARED_EPT_POINTER: u64 = 0x203C, ["shared_ept_pointer"], [Tertiary: 5];
-    /// PCONFIG exiting bitmap.
+    /// PCONFIG-exiting bitmap. A bit for each leaf function of PCONFIG, which exits if the bit is 1.
     PCONFIG_EXITING_BITMAP: u64 = 0x203E, [], [Secondary: 59];
     /// Hypervisor-managed linear-address translation pointer.
     HYPERVISOR_MANAGED_LINEAR_ADDRESS_TRANSLATION_POINTER: Hlatp = 0x2040, ["hlatp"], [Tertiary: 1];
@@ -133,21 +134,21 @@ fields! {
     PID_POINTER_TABLE_ADDRESS: u64 = 0x2042, [], [Tertiary: 4];
     /// Secondary VM-exit controls.
     SECONDARY_VM_EXIT_CONTROLS: SecondaryExit = 0x2044, [], [Exit: 63];
-    /// IA32_SPEC_CTRL mask. Bits that the guest cannot change.
+    /// IA32_SPEC_CTRL mask. Bits that are 1 here cannot be changed by the guest.
     IA32_SPEC_CTRL_MASK: u64 = 0x204A, [], [Tertiary: 7];
     /// IA32_SPEC_CTRL shadow. What the guest reads in IA32_SPEC_CTRL.
     IA32_SPEC_CTRL_SHADOW: u64 = 0x204C, [], [Tertiary: 7];
     /// Guest deadline shadow. In the SDM's text, not yet in its Appendix B.
     GUEST_DEADLINE_SHADOW: u64 = 0x204E, ["guest_deadline_vir"], [Tertiary: 8];
-    /// Injected event data.
+    /// Injected-event data. With FRED: what the injected event reports beside its error code, such as CR2.
     INJECTED_EVENT_DATA: u64 = 0x2052, [], [Cpuid7_1Eax: 17];
-    /// Guest-physical address. EPT violations and misconfigurations, and SPP events.
+    /// Guest-physical address. Written by exits for EPT violations, EPT misconfigurations and SPP-related events.
     GUEST_PHYSICAL_ADDRESS: u64 = 0x2400, [], [Secondary: 33];
-    /// MSR data. Written by WRMSRLIST exits.
+    /// MSR data. Written by exits of WRMSRLIST: the value that was to be written.
     MSR_DATA: u64 = 0x2402, [], [Tertiary: 6];
-    /// Original event data.
+    /// Original-event data. With FRED: the event data of the event during whose delivery the exit came.
     ORIGINAL_EVENT_DATA: u64 = 0x2404, [], [Cpuid7_1Eax: 17];
-    /// VMCS link pointer. All ones when no VMCS is linked.
+    /// VMCS link pointer. The physical address of a shadow VMCS, or all ones when no VMCS is linked.
     VMCS_LINK_POINTER: u64 = 0x2800, [], [];
     /// Guest IA32_DEBUGCTL.
     GUEST_IA32_DEBUGCTL: u64 = 0x2802, [], [];
@@ -224,13 +225,13 @@ fields! {
     PIN_BASED_VM_EXECUTION_CONTROLS: PinBased = 0x4000, [], [];
     /// Primary processor-based VM-execution controls.
     PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS: Primary = 0x4002, ["cpu_based_vm_exec_control"], [];
-    /// Exception bitmap.
+    /// Exception bitmap. A bit for each exception vector; an exception whose bit is 1 causes a VM exit.
     EXCEPTION_BITMAP: u32 = 0x4004, [], [];
-    /// Page-fault error-code mask.
+    /// Page-fault error-code mask. With the match it says which page faults cause VM exits.
     PAGE_FAULT_ERROR_CODE_MASK: u32 = 0x4006, [], [];
-    /// Page-fault error-code match.
+    /// Page-fault error-code match. What the masked error code of a page fault is compared with.
     PAGE_FAULT_ERROR_CODE_MATCH: u32 = 0x4008, [], [];
-    /// CR3-target count.
+    /// CR3-target count. How many of the CR3-target values are in use.
     CR3_TARGET_COUNT: u32 = 0x400A, [], [];
     /// Primary VM-exit controls.
     PRIMARY_VM_EXIT_CONTROLS: Exit = 0x400C, ["vm_exit_controls"], [];
@@ -242,39 +243,39 @@ fields! {
     VM_ENTRY_CONTROLS: Entry = 0x4012, [], [];
     /// VM-entry MSR-load count. In entries of 16 bytes.
     VM_ENTRY_MSR_LOAD_COUNT: u32 = 0x4014, [], [];
-    /// VM-entry interruption information.
+    /// VM-entry interruption information. The event that the VM entry injects, if bit 31 is 1.
     VM_ENTRY_INTERRUPTION_INFORMATION: InterruptionInformation = 0x4016, ["injected_event_identification"], [];
-    /// VM-entry exception error-code.
+    /// VM-entry exception error code. The error code of the injected event.
     VM_ENTRY_EXCEPTION_ERROR_CODE: u32 = 0x4018, ["injected_event_error_code"], [];
-    /// VM-entry instruction length.
+    /// VM-entry instruction length. In bytes; used when a software interrupt or exception is injected.
     VM_ENTRY_INSTRUCTION_LENGTH: u32 = 0x401A, [], [];
-    /// TPR threshold. Bits 3:0 unless virtual-interrupt delivery is on.
+    /// TPR threshold. Bits 3:0 are the threshold; bits 31:4 must be 0 unless “virtual-interrupt delivery” is 1.
     TPR_THRESHOLD: u32 = 0x401C, [], [Primary: 53];
     /// Secondary processor-based VM-execution controls.
     SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS: Secondary = 0x401E, [], [Primary: 63];
-    /// PLE gap.
+    /// PLE gap. The longest time between two PAUSEs of one loop, in units of the time-stamp counter.
     PLE_GAP: u32 = 0x4020, [], [Secondary: 42];
-    /// PLE window.
+    /// PLE window. How long a guest may execute a PAUSE loop, in units of the time-stamp counter.
     PLE_WINDOW: u32 = 0x4022, [], [Secondary: 42];
     /// Instruction timeout control. In units of the crystal clock.
     INSTRUCTION_TIMEOUT_CONTROL: u32 = 0x4024, ["notify_window"], [Secondary: 63];
-    /// SEAM guest keyid. Ignored outside SEAM.
+    /// SEAM guest KeyID. Ignored outside SEAM.
     SEAM_GUEST_KEYID: u32 = 0x4026, ["hkid"], [Tertiary: 5];
-    /// VM-instruction error.
+    /// VM-instruction error. The number of the error of the last VMfailValid.
     VM_INSTRUCTION_ERROR: InstructionError = 0x4400, [], [];
     /// Exit reason.
     EXIT_REASON: ExitReason = 0x4402, ["vm_exit_reason"], [];
-    /// VM-exit interruption information.
+    /// VM-exit interruption information. The event that caused the exit, if bit 31 is 1.
     VM_EXIT_INTERRUPTION_INFORMATION: InterruptionInformation = 0x4404, ["exiting_event_identification"], [];
-    /// VM-exit interruption error-code.
+    /// VM-exit interruption error code. The error code of the event that caused the exit.
     VM_EXIT_INTERRUPTION_ERROR_CODE: u32 = 0x4406, ["exiting_event_error_code"], [];
-    /// IDT-vectoring information.
+    /// IDT-vectoring information. The event during whose delivery the exit came, if bit 31 is 1.
     IDT_VECTORING_INFORMATION: InterruptionInformation = 0x4408, ["original_event_identification"], [];
-    /// IDT-vectoring error-code.
+    /// IDT-vectoring error code. The error code of the event that was being delivered.
     IDT_VECTORING_ERROR_CODE: u32 = 0x440A, ["original_event_error_code"], [];
-    /// VM-exit instruction length.
+    /// VM-exit instruction length. In bytes.
     VM_EXIT_INSTRUCTION_LENGTH: u32 = 0x440C, [], [];
-    /// VM-exit instruction information.
+    /// VM-exit instruction information. The operands of the instruction that caused the exit.
     VM_EXIT_INSTRUCTION_INFORMATION: u32 = 0x440E, ["vmx_instruction_info"], [];
     /// Guest ES limit.
     GUEST_ES_LIMIT: u32 = 0x4800, [], [];
@@ -312,46 +313,46 @@ fields! {
     GUEST_LDTR_ACCESS_RIGHTS: AccessRights = 0x4820, ["guest_ldtr_ar_bytes"], [];
     /// Guest TR access rights.
     GUEST_TR_ACCESS_RIGHTS: AccessRights = 0x4822, ["guest_tr_ar_bytes"], [];
-    /// Guest interruptibility state.
+    /// Guest interruptibility state. Which events are blocked.
     GUEST_INTERRUPTIBILITY_STATE: Interruptibility = 0x4824, [], [];
-    /// Guest activity state.
+    /// Guest activity state. 0 active, 1 HLT, 2 shutdown, 3 wait-for-SIPI.
     GUEST_ACTIVITY_STATE: ActivityState = 0x4826, [], [];
     /// Guest SMBASE. Meaningful with the dual-monitor treatment only.
     GUEST_SMBASE: u32 = 0x4828, [], [];
     /// Guest IA32_SYSENTER_CS.
     GUEST_IA32_SYSENTER_CS: u32 = 0x482A, [], [];
-    /// VMX-preemption timer value. In units of TSC bit IA32_VMX_MISC[4:0].
+    /// VMX-preemption timer value. It counts down by 1 whenever bit IA32_VMX_MISC[4:0] of the time-stamp counter changes.
     VMX_PREEMPTION_TIMER_VALUE: u32 = 0x482E, [], [Pin: 38];
     /// Host IA32_SYSENTER_CS.
     HOST_IA32_SYSENTER_CS: u32 = 0x4C00, [], [];
     // SDM Appendix B.4, natural-width fields.
-    /// CR0 guest/host mask.
+    /// CR0 guest/host mask. Bits of CR0 that are 1 here belong to the host: the guest reads them in the read shadow.
     CR0_GUEST_HOST_MASK: u64 = 0x6000, [], [];
-    /// CR4 guest/host mask.
+    /// CR4 guest/host mask. Bits of CR4 that are 1 here belong to the host: the guest reads them in the read shadow.
     CR4_GUEST_HOST_MASK: u64 = 0x6002, [], [];
-    /// CR0 read shadow.
+    /// CR0 read shadow. What the guest reads of the bits of CR0 that belong to the host.
     CR0_READ_SHADOW: u64 = 0x6004, [], [];
-    /// CR4 read shadow.
+    /// CR4 read shadow. What the guest reads of the bits of CR4 that belong to the host.
     CR4_READ_SHADOW: u64 = 0x6006, [], [];
-    /// CR3-target value 0. How many CR3-target values count is IA32_VMX_MISC[24:16].
+    /// CR3-target value 0. A MOV to CR3 of this value does not exit, if the CR3-target count is at least 1.
     CR3_TARGET_VALUE_0: u64 = 0x6008, [], [];
-    /// CR3-target value 1.
+    /// CR3-target value 1. As CR3-target value 0, if the count is at least 2.
     CR3_TARGET_VALUE_1: u64 = 0x600A, [], [];
-    /// CR3-target value 2.
+    /// CR3-target value 2. As CR3-target value 0, if the count is at least 3.
     CR3_TARGET_VALUE_2: u64 = 0x600C, [], [];
-    /// CR3-target value 3.
+    /// CR3-target value 3. As CR3-target value 0, if the count is 4.
     CR3_TARGET_VALUE_3: u64 = 0x600E, [], [];
-    /// Exit qualification.
+    /// Exit qualification. More about the cause of the exit; what it means depends on the exit reason.
     EXIT_QUALIFICATION: u64 = 0x6400, [], [];
-    /// IO RCX. SMM VM exits after an I/O instruction only.
+    /// IO RCX. RCX before an I/O instruction, written by SMM VM exits that arrive right after one.
     IO_RCX: u64 = 0x6402, [], [];
-    /// IO RSI.
+    /// IO RSI. RSI before the I/O instruction; see IO RCX.
     IO_RSI: u64 = 0x6404, [], [];
-    /// IO RDI.
+    /// IO RDI. RDI before the I/O instruction; see IO RCX.
     IO_RDI: u64 = 0x6406, [], [];
-    /// IO RIP.
+    /// IO RIP. RIP before the I/O instruction; see IO RCX.
     IO_RIP: u64 = 0x6408, [], [];
-    /// Guest-linear address.
+    /// Guest-linear address. The linear address of the access that caused the exit, for some exits.
     GUEST_LINEAR_ADDRESS: u64 = 0x640A, [], [];
     /// Guest CR0.
     GUEST_CR0: Cr0 = 0x6800, [], [];

@@ -1,8 +1,8 @@
 //! Where a [`Vmcs`](super::Vmcs) holds each field: in an array of qwords or in one of dwords.
 //!
-//! Near are the fields that the checks of an ordinary entry read. They come last among the qwords and first among the
-//! dwords. As the dwords follow the qwords, the near fields lie side by side, and fill eight cache lines: judging an image
-//! that is far away in memory waits for these alone.
+//! The *near* fields are those that the checks of an ordinary entry read. They come last among the qwords and first among
+//! the dwords. As the dwords follow the qwords, the near fields lie side by side, and fill eight cache lines: judging an
+//! image that is far away in memory waits for these alone.
 
 use core::ops::Range;
 
@@ -13,23 +13,23 @@ use crate::field::{self, FIELD_COUNT, FIELDS, FieldId, FieldSet, Width};
 /// The array that holds a field, and the index there.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    /// Of a 64-bit field, or of one of natural width, among the qwords.
+    /// The index among the qwords, of a 64-bit field or of one of natural width.
     Qword(u8),
-    /// Of a 32-bit field, among the dwords.
+    /// The index among the dwords, of a 32-bit field.
     Dword(u8),
-    /// Of a 16-bit field, which has a dword of its own.
+    /// The index among the dwords, of a 16-bit field, which has a dword of its own.
     Word(u8),
 }
 
 impl Place {
-    /// The place of a field. Of a constant field it is a constant.
+    /// The place of a field. The compiler makes it a constant if it knows the field.
     #[inline(always)]
     pub(super) fn of(field: FieldId) -> Self {
         LAYOUT.places[field.index()]
     }
 }
 
-/// How long an array is.
+/// How long an array is, and where its near fields are.
 #[derive(Clone, Copy)]
 pub(super) struct Length {
     pub(super) all: usize,
@@ -47,7 +47,7 @@ impl Length {
 pub(super) const QWORDS: Length = LAYOUT.qwords;
 pub(super) const DWORDS: Length = LAYOUT.dwords;
 
-/// Fields that are not in every processor, but in general use.
+/// Fields that not every processor has, but that hypervisors generally use.
 const IN_GENERAL_USE: [FieldId; 11] = [
     field::VIRTUAL_PROCESSOR_IDENTIFIER.id(),
     field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
@@ -62,7 +62,7 @@ const IN_GENERAL_USE: [FieldId; 11] = [
     field::HOST_IA32_EFER.id(),
 ];
 
-/// Fields that every processor has and that checks read in seldom cases only.
+/// Fields that every processor has, but that checks read only in rare cases.
 const SELDOM_READ: [FieldId; 7] = [
     field::IO_BITMAP_A_ADDRESS.id(),
     field::IO_BITMAP_B_ADDRESS.id(),
@@ -73,7 +73,8 @@ const SELDOM_READ: [FieldId; 7] = [
     field::GUEST_LDTR_LIMIT.id(),
 ];
 
-/// What a check names and every processor has, but for what is seldom read, and what is in general use.
+/// The near fields: those that a check names and that every processor has, without [`SELDOM_READ`], and with
+/// [`IN_GENERAL_USE`].
 const NEAR: FieldSet = {
     let mut near = FieldSet::EMPTY;
     let mut check = 0;
@@ -130,8 +131,8 @@ const LAYOUT: &Layout = &{
 };
 
 impl Layout {
-    /// Gives the next places to the fields that are near, or to those that are not; those with a qword, or those with a
-    /// dword.
+    /// Gives the next places to some of the fields: to the near ones or to the others, as `near` says, and to those with a
+    /// qword or those with a dword, as `qwords` says.
     const fn append(&mut self, near: bool, qwords: bool) {
         let length = if qwords { &mut self.qwords.all } else { &mut self.dwords.all };
         let mut i = 0;

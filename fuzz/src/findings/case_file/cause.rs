@@ -1,4 +1,4 @@
-//! What a finding comes from: all findings of one cause are one.
+//! The cause of a finding. Findings with the same cause count as one.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::oracle::{Difference, Since};
 use crate::processor::base_images::PLAIN;
 use crate::step::{OpKind, StepEnd, StepEndKind};
 
-/// What a finding comes from. `Display` writes it as files and reports name it.
+/// The cause of a finding. `Display` writes the text that files and reports have for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A field that does not hold what it should: `after the exit guest_rip`.
@@ -19,11 +19,11 @@ pub enum Cause {
     End {
         /// The instruction.
         instruction: Option<OpKind>,
-        /// What it ended in.
+        /// What the instruction ended in.
         observed: StepEndKind,
-        /// What it should end in.
+        /// What the instruction may end in.
         permitted: Vec<StepEndKind>,
-        /// What that follows from.
+        /// What the permitted ends follow from.
         from: Origin,
     },
 }

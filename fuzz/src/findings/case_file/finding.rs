@@ -1,4 +1,4 @@
-//! A case that disagrees, and everything that there is to say about it.
+//! A case that disagrees, with what was observed, what the model permits, and the explanations.
 
 use serde::{Deserialize, Serialize};
 use vmcs_case::number::Number;
@@ -19,14 +19,15 @@ use crate::oracle::{About, Difference, Disagreement, ExplanationText};
 use crate::processor::Processor;
 use crate::step::{OpKind, StepEnd};
 
-/// A case that disagrees, and everything that there is to say about it.
+/// A case that disagrees, with what was observed, what is permitted, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseFile {
-    /// How many cases of a campaign came to this.
+    /// How many cases of a campaign have this cause.
     pub count: u64,
-    /// Whether nothing of the case can go without the disagreement going, too. If not, it did not show again.
+    /// Whether the case was made as small as possible. If not, the disagreement did not show again when the case was
+    /// executed once more.
     pub minimal: bool,
-    /// Who did it.
+    /// The implementation that disagrees with the model.
     pub implementation: Implementation,
     /// The case, as `vmcs run` reads it.
     pub program: Program,
@@ -34,11 +35,11 @@ pub struct CaseFile {
     pub instruction: Option<OpKind>,
     /// The disagreement, at its step of the program.
     pub disagreement: Disagreement,
-    /// What the changes are made to: the name of a valid image.
+    /// The name of the valid image that the case changes.
     pub base: Option<String>,
-    /// The fields that differ from it.
+    /// The fields that differ from that image.
     pub changes: Vec<FieldChange>,
-    /// What it stores to memory, other than the revision identifiers of regions.
+    /// What the case stores to memory, other than the revision identifiers of regions.
     pub memory: Vec<MemoryWrite>,
     /// The model's reasons: an explanation of each violated check, or that there is none.
     pub model: Vec<ModelReason>,
@@ -72,9 +73,9 @@ impl ModelReason {
 pub struct FieldChange {
     /// The field.
     pub field: FieldKey,
-    /// What it held.
+    /// The value in the valid image.
     pub from: Number,
-    /// What it holds then.
+    /// The value in the case.
     pub to: Number,
     /// The bits in which these differ, with their names.
     pub bits: String,
@@ -110,7 +111,7 @@ impl CaseFile {
         file
     }
 
-    /// What it comes from.
+    /// The cause of the disagreement.
     #[must_use]
     pub fn cause(&self) -> Cause {
         let fields = self.changes.iter().map(|change| change.field.to_string());

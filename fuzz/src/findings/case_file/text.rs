@@ -1,4 +1,4 @@
-//! Case files as texts.
+//! Reading and writing case files as JSON.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Ways to make a case smaller.
+//! The single steps that make a case smaller.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

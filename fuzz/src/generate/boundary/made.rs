@@ -1,4 +1,4 @@
-//! An entry that was made for a side of a check, and what the model says of where it lies.
+//! An entry that was made for a side of a check, with the sides of checks on which it lies according to the model.
 
 use vmcs_case::Case;
 use vmcs_model::checks::{CheckId, CheckSet, Failure, Phase};
@@ -14,16 +14,16 @@ use crate::processor::Processor;
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
     pub(crate) entry: EntryCase,
-    /// On its entry.
+    /// The verdict on the entry.
     pub(crate) verdict: Verdict,
     /// The side of a check on which it lies for certain.
     pub(crate) aim: Option<Aim>,
-    /// It may take the machine down.
+    /// Whether the entry may stop the machine.
     pub(crate) perilous: bool,
 }
 
 impl Made {
-    /// The plain image, made for nothing.
+    /// An entry of the plain image, which was made for no side of a check.
     pub(crate) fn plain(processor: &Processor) -> Self {
         let entry = EntryCase::default();
         Self { verdict: entry.verdict(processor, &entry.image(processor)), entry, aim: None, perilous: false }

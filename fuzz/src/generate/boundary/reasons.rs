@@ -1,7 +1,7 @@
 //! Works out which sides of which checks a campaign can reach on a processor, and why not the others.
 //!
-//! A side is reachable if a way there is known. Where none is, the golden lines say what they would need and the processor
-//! or the machine does not have. A side without a way and without such a reason counts as reachable, and as not covered.
+//! A side is reachable if a recipe for it is known. If none is, the golden lines for that side show what the processor or
+//! the machine lacks. A side with neither a recipe nor such a reason counts as reachable but not covered.
 
 use vmcs_case::probe_host;
 use vmcs_golden::corpus::{self, Scene};
@@ -27,7 +27,7 @@ pub(crate) fn of(processor: &Processor, recipes: &Recipes) -> Vec<[Reach; 3]> {
     CheckId::all().map(reach).collect()
 }
 
-/// What the golden lines about each check need and do not get.
+/// What the golden lines about each check need and this processor or machine does not have.
 struct Needs {
     /// For the violation and for its neighbour: a reason, if every line has one.
     lines: Vec<[Option<Reason>; 2]>,
@@ -39,7 +39,7 @@ impl Needs {
         let mut free = vec![[false, false]; CHECK_COUNT];
         for line in corpus::lines() {
             let checks = line.expected.violated.iter().filter_map(|id| CheckId::by_id(id));
-            // A line about several checks is no smallest one of each.
+            // A line about several checks is not a smallest violation of each of them.
             for check in checks.filter(|_| line.expected.violated.len() <= 2) {
                 let legal = line.neighbour.as_ref().map_or(&line.scene, |(scene, _)| scene);
                 for (side, scene) in [&line.scene, legal].into_iter().enumerate() {
@@ -78,7 +78,7 @@ impl Needs {
         let reason = lifted(&processor.capabilities, check, side).map(Reason::Lifted).or_else(|| self.of(check, side));
         let searched = || match (recipes.obstacle(aim), side) {
             (Some(by), _) => Some(Reason::Masked(by)),
-            // The search starts from violations: without one it says nothing.
+            // The search starts from violations. If it has none, it shows nothing about the other sides.
             _ if recipes.of(Aim { side: Side::Violated, ..aim }).is_empty() => None,
             (None, Side::Legal) => Some(Reason::NeverHolds),
             (None, Side::GateOff) => Some(Reason::FixedGate),
@@ -87,18 +87,18 @@ impl Needs {
         reason.or_else(searched).map_or(Reach::Reachable, Reach::Unreachable)
     }
 
-    /// The reason that the lines have.
+    /// The reason that the golden lines give for a side.
     fn of(&self, check: CheckId, side: Side) -> Option<Reason> {
         let [violated, legal] = self.lines[check.index()];
         match side {
             Side::Violated => violated,
-            // Without what violates it a rule has no boundary.
+            // A rule that cannot be violated has no boundary, so that its other sides cannot be reached either.
             Side::Legal | Side::GateOff => legal.or(violated),
         }
     }
 }
 
-/// A check that every way violates as well and that leaves no trace of this one.
+/// A check that every entry of `ways` violates as well, so that the violation of this one never shows.
 fn hidden_by(processor: &Processor, check: CheckId, ways: &[EntryCase]) -> Option<CheckId> {
     let this = check.info();
     let hides = |other: &CheckId| {

@@ -1,4 +1,4 @@
-//! For each side of each check the entries that are known to lie there.
+//! Recipes: for each side of each check, entries that are known to lie on that side.
 
 use vmcs_model::checks::{CHECK_COUNT, CheckId};
 
@@ -14,9 +14,9 @@ pub(crate) struct Recipes {
     by_aim: Vec<[Vec<EntryCase>; 3]>,
     /// For a side that no entry shows: of those that would lie there the fewest violated checks, and the first of them.
     obstacles: Vec<[Option<(u32, CheckId)>; 3]>,
-    /// Sides of checks that are worth trying, known ways or not.
+    /// Sides of checks that are worth trying, whether an entry is known for them or not.
     pub(crate) aims: Vec<Aim>,
-    /// Those of them whose ways leave the machine alive.
+    /// Those of these sides whose entries do not stop the machine.
     pub(crate) safe: Vec<Aim>,
     /// What can be reached, by check and side.
     pub(crate) reach: Vec<[Reach; 3]>,
@@ -26,14 +26,14 @@ pub(crate) struct Recipes {
 const MOST: usize = 48;
 
 impl Recipes {
-    /// No ways yet.
+    /// Recipes without any entry.
     pub(super) fn none() -> Self {
         let by_aim = vec![Default::default(); CHECK_COUNT];
         let obstacles = vec![[None; 3]; CHECK_COUNT];
         Self { by_aim, obstacles, aims: Vec::new(), safe: Vec::new(), reach: Vec::new() }
     }
 
-    /// The known ways.
+    /// The entries that are known to lie on that side.
     pub(crate) fn of(&self, aim: Aim) -> &[EntryCase] {
         &self.by_aim[aim.check.index()][aim.side as usize]
     }
@@ -51,7 +51,7 @@ impl Recipes {
         }
     }
 
-    /// Adds an entry that lies there. Whether there was room.
+    /// Adds an entry that lies on that side. Returns whether there was room for it.
     pub(crate) fn add(&mut self, aim: Aim, entry: &EntryCase) -> bool {
         let known = &mut self.by_aim[aim.check.index()][aim.side as usize];
         let is_new = known.len() < MOST && !known.contains(entry);
@@ -61,7 +61,7 @@ impl Recipes {
         is_new
     }
 
-    /// Drops ways that take the machine down where there are others, and those that violate more than others do.
+    /// Drops entries that stop the machine if there are others, and entries that violate more checks than others do.
     pub(super) fn finish(&mut self, processor: &Processor, aim: Aim) {
         let known = std::mem::take(&mut self.by_aim[aim.check.index()][aim.side as usize]);
         let mut ways: Vec<_> = known

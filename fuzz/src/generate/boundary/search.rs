@@ -1,5 +1,5 @@
-//! Finds ways to the sides of checks: those of the golden lines on every image that they fit, and by trying, every field of
-//! every image with every bit turned and with the values at which something changes.
+//! Searches for recipes. It applies the golden lines to every image that they fit, and it tries every field of every image
+//! with each of its bits inverted, and with the values at which a rule changes.
 
 use vmcs_golden::corpus;
 use vmcs_model::checks::{CheckId, CheckSet};
@@ -35,7 +35,7 @@ pub(crate) fn recipes(processor: &Processor) -> Recipes {
     let aims = || CheckId::all().flat_map(|check| Side::ALL.map(|side| Aim { check, side }));
     aims().for_each(|aim| all.finish(processor, aim));
     all.reach = reasons::of(processor, &all);
-    // Chance may find what the search has not.
+    // Random changes may find an entry that the search has not found.
     let open = |all: &Recipes, aim: &Aim| {
         all.of(*aim).is_empty() && all.reach[aim.check.index()][aim.side as usize] == Reach::Reachable
     };
@@ -44,7 +44,7 @@ pub(crate) fn recipes(processor: &Processor) -> Recipes {
     all
 }
 
-/// The lines of the golden corpus, played with every image.
+/// Applies the golden lines to every image.
 fn golden_lines(processor: &Processor, recipes: &mut Recipes) {
     for (n, line) in corpus::lines().iter().enumerate() {
         let ids = line.expected.violated.iter();
@@ -69,7 +69,7 @@ fn golden_lines(processor: &Processor, recipes: &mut Recipes) {
     }
 }
 
-/// The values of a field that are tried where it holds `old`: near it, and those at which checks change their mind.
+/// The values that are tried in a field that holds `old`: values near it, and those at which the result of a check changes.
 fn values(processor: &Processor, field: FieldId, old: u64) -> impl Iterator<Item = u64> + use<> {
     let top = processor.capabilities.address_reserved & processor.capabilities.address_reserved.wrapping_neg();
     let linear = 1u64 << (processor.capabilities.linear_bits - 1);
@@ -95,7 +95,7 @@ fn values(processor: &Processor, field: FieldId, old: u64) -> impl Iterator<Item
         0xFFFF_FFFF,
         0x1_0000_0000,
     ];
-    // Long areas of MSRs are dear to judge, and differ in nothing but their length.
+    // Long MSR areas take long to judge, and differ only in their length.
     let any_length = field != field::VM_ENTRY_MSR_LOAD_COUNT.id();
     let all = edges.into_iter().map(move |edge| edge & width.mask()).chain(bits);
     all.filter(move |value| *value != old && (any_length || *value < LONG_AREA))
@@ -200,8 +200,8 @@ fn open_gates(processor: &Processor, recipes: &mut Recipes) {
     }
 }
 
-/// Adds the entry if it lies there. What would take the machine down is kept from that, where it can be, by a violation
-/// of a later stage.
+/// Adds the entry if it lies on that side. If it would stop the machine, a violation of a later stage is added to prevent
+/// that, where one can.
 fn take(processor: &Processor, recipes: &mut Recipes, aim: Aim, trial: &Trial<'_>) -> bool {
     if !trial.lies_on(aim) {
         if recipes.of(aim).is_empty()

@@ -10,8 +10,8 @@ use crate::coverage::{Aim, Side};
 use crate::generate::entry_case::EntryCase;
 use crate::processor::Processor;
 
-/// An entry with its image, and with what it violates once somebody asks: most trials are settled before that, and some
-/// entries are dear to judge.
+/// An entry with its image. The checks that it violates are worked out when they are first asked for, because most trials
+/// are decided without them, and some entries take long to judge.
 pub(super) struct Trial<'a> {
     processor: &'a Processor,
     pub(super) entry: EntryCase,

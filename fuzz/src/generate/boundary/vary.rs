@@ -1,4 +1,4 @@
-//! Variations of an entry.
+//! Making variations of an entry.
 
 use arbitrary::{Result, Unstructured};
 use vmcs_model::field::{self, Area, FieldId};
@@ -11,7 +11,7 @@ use crate::generate::values;
 /// Stores that are taken over from another entry, at most.
 const MOST_STORES: usize = 16;
 
-/// An entry with one or two things more changed.
+/// Changes one or two more things of an entry.
 pub(super) fn vary(processor: &TestProcessor, u: &mut Unstructured<'_>, entry: &EntryCase) -> Result<EntryCase> {
     let mut varied = entry.clone();
     once(processor, u, &mut varied)?;
@@ -33,7 +33,7 @@ fn once(processor: &TestProcessor, u: &mut Unstructured<'_>, entry: &mut EntryCa
             let recipes = processor.recipes();
             let aim = *u.choose(&recipes.safe)?;
             let other = u.choose(recipes.of(aim))?;
-            // Long MSR areas are dear, and one of them is enough.
+            // Long MSR areas take long to judge, and one of them is enough.
             if other.before == StateBefore::Clear && other.memory.len() <= MOST_STORES {
                 for (field, value) in &other.changes {
                     entry.set(*field, *value);
@@ -45,7 +45,7 @@ fn once(processor: &TestProcessor, u: &mut Unstructured<'_>, entry: &mut EntryCa
                 }
             }
         }
-        // A control that the processor has, turned: what it gates comes into force or goes out of it.
+        // A control that the processor has is inverted, so that checks come into force or go out of force.
         9 | 10 => {
             let (word, may) = allowed(processor, u)?;
             if processor.fields.contains(&word) && may != 0 {

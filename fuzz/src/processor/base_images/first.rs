@@ -1,4 +1,5 @@
-//! The plain 64-bit guest and what is made of it: every feature in force, other modes, an event injected.
+//! The plain 64-bit guest and the first images that are made from it: one with every feature in force, ones in other modes,
+//! one that injects an event.
 
 use vmcs_model::capabilities::Capabilities;
 use vmcs_model::controls::{Entry, Exit, PinBased, Primary, Secondary, SecondaryExit, Tertiary, VmFunctions};

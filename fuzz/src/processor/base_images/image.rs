@@ -1,4 +1,4 @@
-//! An image to start from.
+//! The type of a valid image that cases start from.
 
 use vmcs_case::probe_host;
 use vmcs_model::memory::ZeroMemory;

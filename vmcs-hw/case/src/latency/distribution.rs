@@ -1,13 +1,13 @@
-//! How samples are distributed.
+//! The distribution of samples: minimum, median, percentiles and a histogram.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Values are kept to so many digits: to a ten-thousandth, and exactly up to 32,767.
+/// Values are kept to so many significant digits: exactly up to 32,767, and larger ones to one part in ten thousand.
 const DIGITS: u8 = 4;
 
-/// How samples are distributed: the fewest cycles are what the machine can do, the 99th percentile what it does when
-/// something comes between.
+/// The distribution of samples. The minimum shows how fast the machine can be, and the 99th percentile how long an entry
+/// takes when something interrupts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distribution {

@@ -1,4 +1,4 @@
-//! What the measured entries do besides entering, and how those fail that fail.
+//! Features of the measured entries: what an entry does besides entering, or in which way it fails.
 
 use std::fmt;
 use std::ops::BitOr;

@@ -1,4 +1,4 @@
-//! What was measured, as a file.
+//! The results of a measurement, and the file that holds them.
 
 use std::fmt;
 

@@ -89,7 +89,7 @@ const SCENARIOS: [Scenario; 44] = [
 ];
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios.
     #[must_use]
     pub fn all() -> &'static [Self] {
         &SCENARIOS

@@ -1,4 +1,4 @@
-//! The profiles that come with `vmcs-profiles`, by name.
+//! Finding a profile that comes with `vmcs-profiles` by its name.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ impl From<&ShippedProfile> for NamedProfile {
 }
 
 impl NamedProfile {
-    /// The profiles of real processors that `vmcs-profiles` carries, old ones first, the partial ones last.
+    /// The profiles of real processors that come with `vmcs-profiles`, in its order.
     #[must_use]
     pub fn embedded() -> &'static [NamedProfile] {
         &EMBEDDED

@@ -1,4 +1,4 @@
-//! What a piece of memory holds, as bytes.
+//! The contents of a piece of memory in a program: a dword, a qword or bytes.
 
 use std::ops::Deref;
 

@@ -1,6 +1,7 @@
 //! Values that are written as a number or as a name: dwords, fields, images.
 //!
-//! They are read as what stands there. (serde's untagged enums copy the value and try each variant on the copy.)
+//! They are read directly as the kind of value that the JSON has. (serde's untagged enums would copy the value and try each
+//! variant on the copy.)
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! Operations as JSON, and back.
+//! Reading and writing the operations of a program as JSON.
 
 use serde::{Deserialize, Serialize};
 use vmcs_wire::{Op, Timed};

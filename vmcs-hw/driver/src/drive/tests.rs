@@ -1,4 +1,4 @@
-//! The driver over machines that are killed, hang, lose answers and hand in nonsense.
+//! Tests of the driver with machines that are killed, hang, lose answers or give answers that make no sense.
 
 use vmcs_wire::program::ListLengths;
 use vmcs_wire::{Op, Start};

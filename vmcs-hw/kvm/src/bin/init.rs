@@ -1,5 +1,5 @@
-//! The first process of a Linux inside Bochs: it loads KVM, and then takes work from the disk and answers there as the
-//! bare-metal probe does, with the cases executed in a virtual machine.
+//! The first process of a Linux inside Bochs. It loads KVM, and then takes work from the disk and writes the answers there,
+//! as the bare-metal probe does. It executes the cases in a virtual machine of KVM.
 // UNSAFETY: the disk is driven from here, which takes the right to use I/O ports.
 #![allow(unsafe_code, reason = "port I/O")]
 

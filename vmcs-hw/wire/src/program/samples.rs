@@ -1,4 +1,4 @@
-//! Measurements as bytes: what was measured, how it ended, and samples.
+//! Encodes measurements as bytes: what was measured, how each round ended, and the samples.
 
 use super::tags::answer;
 use crate::codec::{BufferFull, DecodeError, Reader, Writer};
