@@ -1,11 +1,13 @@
 //! What a processor can do, derived once from its [`CpuProfile`]. SDM Vol. 3D, Appendix A.
 
+mod facts;
 mod reserved;
 
 use crate::field::FieldInfo;
 use crate::formats::Eptp;
 use crate::msr::{CapabilityBit, CapabilityMsr, Source};
 use crate::profile::{CpuProfile, CpuidLeaf, MsrValue, Quirks};
+pub use facts::Facts;
 pub use reserved::{Reserved, ReservedBits};
 
 /// The settings of a control word that a processor allows.
@@ -57,82 +59,6 @@ impl Allowed {
 /// The fixed bits of CR0 or CR4, from IA32_VMX_CR0_FIXED0/1 or IA32_VMX_CR4_FIXED0/1. SDM A.7, VMX-Fixed Bits in CR0, and
 /// A.8, VMX-Fixed Bits in CR4.
 pub type FixedBits = Allowed;
-
-/// A set of facts about a processor: values of MSRs ([`CapabilityMsr`]) and of CPUID leaves ([`CpuidLeaf`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts(u64);
-
-impl Facts {
-    /// The value of one MSR.
-    #[must_use]
-    pub const fn msr(msr: CapabilityMsr) -> Self {
-        Self(1 << msr as u64)
-    }
-
-    /// The value of one CPUID leaf.
-    #[must_use]
-    pub const fn cpuid(leaf: CpuidLeaf) -> Self {
-        Self(1 << (CapabilityMsr::ALL.len() as u64 + leaf as u64))
-    }
-
-    /// The facts on which the capability bits of `source` can depend. Some control words are reported by either of two MSRs.
-    /// SDM A.2, Reserved Controls and Default Settings.
-    #[must_use]
-    pub const fn of(source: Source) -> Self {
-        use CapabilityMsr as M;
-        match source {
-            Source::Pin => Self::msr(M::Pinbased).and(Self::msr(M::TruePinbased)),
-            Source::Primary => Self::msr(M::Procbased).and(Self::msr(M::TrueProcbased)),
-            Source::Secondary => Self::msr(M::Procbased2),
-            Source::Tertiary => Self::msr(M::Procbased3),
-            Source::Exit => Self::msr(M::Exit).and(Self::msr(M::TrueExit)),
-            Source::SecondaryExit => Self::msr(M::Exit2),
-            Source::Entry => Self::msr(M::Entry).and(Self::msr(M::TrueEntry)),
-            Source::VmFunctions => Self::msr(M::Vmfunc),
-            Source::Cpuid7_1Eax => Self::cpuid(CpuidLeaf::Extended1),
-        }
-    }
-
-    /// The union of this set and `other`.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// This set less `other`.
-    #[must_use]
-    pub(crate) const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// The facts of this set that are in `other`, too.
-    #[must_use]
-    pub const fn common(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// The MSRs of the set.
-    pub fn msrs(self) -> impl Iterator<Item = CapabilityMsr> {
-        CapabilityMsr::ALL.into_iter().filter(move |msr| self.intersects(Self::msr(*msr)))
-    }
-
-    /// The CPUID leaves of the set.
-    pub fn leaves(self) -> impl Iterator<Item = CpuidLeaf> {
-        CpuidLeaf::ALL.into_iter().filter(move |leaf| self.intersects(Self::cpuid(*leaf)))
-    }
-
-    /// Whether the set has no fact.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether the sets share a fact.
-    #[must_use]
-    pub const fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-}
 
 /// What a processor can do, in the form that the checks use.
 #[derive(Clone, Debug)]
