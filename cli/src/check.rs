@@ -83,6 +83,7 @@ fn answer_all(judge: &mut CaseJudge, file: &Path, out: &mut impl Write, found: &
     };
     let mut cases = BufReader::with_capacity(BUFFER, cases);
     let mut text = Vec::new();
+    let mut answered = false;
     for line in 1.. {
         if cases.buffer().is_empty() {
             // The next line may come late, so the answers so far are written.
@@ -97,6 +98,8 @@ fn answer_all(judge: &mut CaseJudge, file: &Path, out: &mut impl Write, found: &
         }
         let case = Case::parse(&text).map_err(wrong)?;
         *found |= judge.answer(&case, out)?;
+        answered = true;
     }
-    Ok(())
+    // What comes through a pipe may be nothing; a file that somebody names has something in it.
+    if answered || file == Path::new("-") { Ok(()) } else { Err(CliError::file(file, &"there is no case in it")) }
 }

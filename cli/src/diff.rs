@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = GeneratorName::Boundary)]
     generator: GeneratorName,
     /// How many cases on each processor [default: 10000, or as many as --time allows]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     cases: Option<u64>,
     /// How long the campaign runs, such as 90s, 10m or 8h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

@@ -50,6 +50,10 @@ pub(crate) fn read(file: &Path) -> Result<Vec<CheckedProgram>, CliError> {
         checked.program.extents().map_err(|error| checked.wrong(file, &error))?;
         programs.push(checked);
     }
+    // What comes through a pipe may be nothing; a file that somebody names has something in it.
+    if programs.is_empty() && file != Path::new("-") {
+        return Err(CliError::file(file, &"there is no program in it"));
+    }
     Ok(programs)
 }
 

@@ -278,6 +278,10 @@ fn wrong_arguments_are_refused() {
     let missing = files.path("missing.jsonl");
     vmcs(&["check", "--profile", PROFILE, "--base", text(&base), "--cases", text(&missing)])
         .refused(&["missing.jsonl: ", "No such file"]);
+    let empty = files.write("empty.jsonl", "\n");
+    vmcs(&["check", "--profile", PROFILE, "--base", text(&base), "--cases", text(&empty)])
+        .refused(&["empty.jsonl: there is no case in it"]);
+    assert_eq!(files.check("").status, 0, "a pipe may have nothing to ask");
     assert_eq!(vmcs(&["check", "--profile", PROFILE]).status, 2);
 }
 

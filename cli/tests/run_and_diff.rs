@@ -89,6 +89,10 @@ fn bad_programs_are_refused_before_anything_runs() {
         assert_eq!(ran.out, "", "{line}");
         ran.refused(&[&format!("{file}:2: "), expected]);
     }
+    let empty = program(&directory, "\n");
+    for command in ["run", "minimize"] {
+        vmcs(&[command, "--target", "emu", "--cpu", "sapphire-rapids", &empty]).refused(&["there is no program in it"]);
+    }
 }
 
 #[test]
