@@ -89,7 +89,7 @@ impl Explanation<'_> {
     /// Whether the check certainly holds.
     fn holds(&self, image: &Image<'_>) -> bool {
         let watch = Watch::new(image);
-        judge_row(&EntryContext::new(self.attempt, &watch, &UnknownMemory), self.check).truth() == Some(true)
+        judge_row(&EntryContext::new(self.attempt, &watch, &UnknownMemory), self.check) == Some(true)
     }
 
     fn decide(&self, image: &Image<'_>) -> Decision {
