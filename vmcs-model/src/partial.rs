@@ -53,6 +53,10 @@ impl ReadFields for PartialVmcs {
         self.values.raw(field)
     }
 
+    fn values(&self) -> Vmcs {
+        self.values.clone()
+    }
+
     fn knows(&self, field: FieldId) -> bool {
         self.known.contains(field)
     }
