@@ -71,7 +71,7 @@ impl CaseJudge {
             self.explanation.clear();
             write!(self.explanation, "{}", entry.explain(check)).expect("a text takes what is written to it");
             for line in self.explanation.lines() {
-                writeln!(out, "  {line}")?;
+                [b"  ", line.as_bytes(), b"\n"].into_iter().try_for_each(|text| out.write_all(text))?;
             }
         }
         let rest = (verdict.violated.len() as usize).saturating_sub(EXPLAINED);

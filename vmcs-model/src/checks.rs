@@ -141,6 +141,10 @@ pub trait Sink {
 
     /// `check` does not hold.
     fn violated(&mut self, check: CheckId) -> ControlFlow<Self::Break>;
+
+    /// All rows of a section were judged.
+    #[inline]
+    fn judged<C: Copy + Into<CheckId>>(&mut self, _section: &[C]) {}
 }
 
 /// Stops at the first violated check.

@@ -225,8 +225,20 @@ impl FieldSet {
 
     /// The components, in the order of Appendix B.
     pub fn iter(&self) -> impl Iterator<Item = FieldId> + '_ {
-        FieldId::all().filter(|field| self.contains(*field))
+        self.0
+            .iter()
+            .zip((0..=u8::MAX).step_by(64))
+            .flat_map(|(word, first)| ones(*word).map(move |bit| FieldId(first | bit)))
     }
+}
+
+/// The positions of the bits that are 1, from the lowest.
+pub(crate) fn ones(mut bits: u64) -> impl Iterator<Item = u8> {
+    core::iter::from_fn(move || {
+        let lowest = u8::try_from(bits.trailing_zeros()).ok().filter(|lowest| *lowest < 64)?;
+        bits &= bits - 1;
+        Some(lowest)
+    })
 }
 
 impl FromIterator<FieldId> for FieldSet {

@@ -53,6 +53,10 @@ impl ReadFields for PartialVmcs {
         self.values.raw(field)
     }
 
+    fn values(&self) -> Vmcs {
+        self.values.clone()
+    }
+
     fn knows(&self, field: FieldId) -> bool {
         self.known.contains(field)
     }
@@ -87,17 +91,6 @@ impl Unknowns {
             Unknown::Memory(address) => self.memory = self.memory.or(Some(address)),
             Unknown::ExecutiveVmcs => self.executive_vmcs = true,
             Unknown::Open => self.open = true,
-        }
-    }
-
-    /// The unknown things of both sets.
-    pub(crate) fn union(self, other: Self) -> Self {
-        Self {
-            fields: self.fields.iter().chain(other.fields.iter()).collect(),
-            facts: self.facts.and(other.facts),
-            memory: self.memory.or(other.memory),
-            executive_vmcs: self.executive_vmcs || other.executive_vmcs,
-            open: self.open || other.open,
         }
     }
 }
@@ -138,57 +131,33 @@ impl<R: ReadFields> ReadFields for Watch<'_, R> {
     }
 }
 
-/// The value of a condition, and the unknown things that it asked for.
-#[derive(Clone, Copy)]
-pub(crate) struct Watched {
-    value: bool,
-    met: Option<Unknowns>,
-}
-
-impl Watched {
-    /// A condition that is true whatever the unknown values are.
-    pub(crate) const HOLDS: Self = Self { value: true, met: None };
-
-    /// Whether the condition is true, `None` if it depends on something unknown.
-    pub(crate) fn truth(self) -> Option<bool> {
-        self.met.is_none().then_some(self.value)
-    }
-
-    /// The unknown things that the condition asked for.
-    pub(crate) fn met(self) -> Unknowns {
-        self.met.unwrap_or_default()
-    }
-
-    /// Whether this condition or the other one is true. If one is certainly true, it does not matter what the other one
-    /// asked for.
-    pub(crate) fn or(self, other: Self) -> Self {
-        match (self.truth(), other.truth()) {
-            (Some(true), _) | (_, Some(true)) => Self::HOLDS,
-            (Some(false), _) => other,
-            (_, Some(false)) => self,
-            (None, None) => Self { value: false, met: Some(self.met().union(other.met())) },
-        }
-    }
-
-    fn not(self) -> Self {
-        Self { value: !self.value, ..self }
+/// Whether one of two conditions is true, `None` where that is not known. If one is certainly true, it does not matter what the
+/// other one depends on.
+pub(crate) fn either(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        _ => None,
     }
 }
 
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, Watch<'_, R>, M> {
-    /// Evaluates `condition` and notes which unknown things it asks for.
-    pub(crate) fn watch(&self, condition: impl FnOnce() -> bool) -> Watched {
-        let watch = self.reader();
-        if self.met.replace(false) {
-            watch.met.set(Unknowns::default());
-        }
-        let value = condition();
-        Watched { value, met: self.met.get().then(|| watch.met.get()) }
+    /// The unknown things that were asked for since the context was made.
+    pub(crate) fn met_so_far(&self) -> Unknowns {
+        self.reader().met.get()
     }
 
-    /// Whether an entry passes a row: the row is not in force, or it holds.
-    pub(crate) fn watch_row(&self, check: CheckId) -> Watched {
-        let off = self.watch(|| check.in_force(self)).not();
-        if off.truth() == Some(true) { off } else { off.or(self.watch(|| check.predicate(self))) }
+    /// Whether `condition` is true, `None` if it depends on something unknown.
+    #[inline]
+    pub(crate) fn certain(&self, condition: impl FnOnce() -> bool) -> Option<bool> {
+        self.met.set(false);
+        let value = condition();
+        (!self.met.get()).then_some(value)
+    }
+
+    /// Whether an entry passes a row, `None` where that is not known: the row is not in force, or it holds.
+    pub(crate) fn row(&self, check: CheckId) -> Option<bool> {
+        let off = self.certain(|| !check.in_force(self));
+        if off == Some(true) { off } else { either(off, self.certain(|| check.predicate(self))) }
     }
 }

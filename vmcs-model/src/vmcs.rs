@@ -3,7 +3,7 @@
 mod layout;
 
 use crate::capabilities::Facts;
-use crate::field::{FIELDS, Field, FieldId, FieldValue};
+use crate::field::{FIELDS, Field, FieldId, FieldSet, FieldValue};
 use layout::{DWORDS, Place, QWORDS};
 
 /// Bytes of a cache line.
@@ -104,6 +104,13 @@ pub trait ReadFields {
     /// The raw bits of a component. If they are not known, the reader may return any value.
     fn read(&self, field: FieldId) -> u64;
 
+    /// What [`Self::read`] says of every component.
+    fn values(&self) -> Vmcs {
+        let mut values = Vmcs::new();
+        FieldId::all().for_each(|field| values.set_raw(field, self.read(field)));
+        values
+    }
+
     /// Whether the component's value is known.
     #[inline]
     fn knows(&self, _field: FieldId) -> bool {
@@ -123,6 +130,8 @@ pub trait ReadFields {
 pub(crate) trait AnyFields {
     fn read(&self, field: FieldId) -> u64;
     fn knows(&self, field: FieldId) -> bool;
+    /// What [`Self::read`] says of all fields, and those that are not known.
+    fn copied(&self) -> (Vmcs, FieldSet);
 }
 
 impl<R: ReadFields> AnyFields for R {
@@ -133,12 +142,25 @@ impl<R: ReadFields> AnyFields for R {
     fn knows(&self, field: FieldId) -> bool {
         ReadFields::knows(self, field)
     }
+
+    fn copied(&self) -> (Vmcs, FieldSet) {
+        let unknown = if R::PARTIAL {
+            FieldId::all().filter(|field| !ReadFields::knows(self, *field)).collect()
+        } else {
+            FieldSet::EMPTY
+        };
+        (self.values(), unknown)
+    }
 }
 
 impl ReadFields for Vmcs {
     #[inline]
     fn read(&self, field: FieldId) -> u64 {
         self.raw(field)
+    }
+
+    fn values(&self) -> Vmcs {
+        self.clone()
     }
 
     #[inline]

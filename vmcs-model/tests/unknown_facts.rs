@@ -2,6 +2,7 @@
 
 use vmcs_golden::{Sparse, corpus, profiles};
 use vmcs_model::capabilities::Facts;
+use vmcs_model::checks::CheckId;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, baseline};
@@ -54,6 +55,28 @@ fn forgetting_a_fact_decides_nothing() {
         }
     }
     assert!(undecided > 5_000, "{undecided} answers are left open");
+}
+
+/// A check that is judged among those of its section is undecidable exactly if it is when it is judged by itself.
+#[test]
+fn a_check_by_itself_is_as_open_as_among_others() {
+    let facts = without_each_fact(&profiles::full()).len();
+    let mut open = 0;
+    for (turn, line) in corpus::lines().iter().enumerate() {
+        // One fact for each line: in all they meet each fact several times.
+        let (fact, less) = without_each_fact(&profiles::by_name(line.scene.profile())).swap_remove(turn % facts);
+        let stage = line.scene.on(&Capabilities::new(&profiles::by_name(line.scene.profile())));
+        let less = Capabilities::new(&less);
+        let entry = stage.attempt(&less).on(&stage.vmcs, &stage.memory);
+        let verdict = entry.verdict();
+        for check in CheckId::all() {
+            let undecidable = verdict.undecidable.contains(check);
+            assert_eq!(!entry.unknowns(check).is_empty(), undecidable, "{}: {check} without {fact:?}", line.place);
+            assert!(!undecidable || !verdict.violated.contains(check), "{}: {check} without {fact:?}", line.place);
+            open += usize::from(undecidable);
+        }
+    }
+    assert!(open > 100, "{open} answers are left open");
 }
 
 /// The plain image for a processor of which one fact is not known, or no CPUID leaf, or nothing at all, is not refused there:

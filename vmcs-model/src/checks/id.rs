@@ -4,6 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::context::EntryContext;
+use crate::field::ones;
 use crate::memory::ReadMemory;
 use crate::vmcs::ReadFields;
 
@@ -196,17 +197,10 @@ impl CheckSet {
 
     /// The checks, in the order of the SDM.
     pub fn iter(&self) -> impl Iterator<Item = CheckId> + '_ {
-        self.0.iter().enumerate().flat_map(|(i, word)| {
-            let mut rest = *word;
-            core::iter::from_fn(move || {
-                let bit = rest.trailing_zeros();
-                if bit == 64 {
-                    return None;
-                }
-                rest &= rest - 1;
-                ALL.get(i * 64 + bit as usize).copied()
-            })
-        })
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(i, word)| ones(*word).filter_map(move |bit| ALL.get(i * 64 + usize::from(bit)).copied()))
     }
 }
 
