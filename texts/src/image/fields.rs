@@ -8,7 +8,7 @@ use vmcs_case::number::Number;
 use vmcs_model::Vmcs;
 use vmcs_model::field::{Encoding, FIELDS, FieldId, FieldInfo, Width};
 
-use crate::near::did_you_mean;
+use crate::similar_names::did_you_mean;
 
 /// Values for fields, by name or encoding.
 #[derive(Clone, Debug, Default)]
