@@ -5,7 +5,7 @@ mod images;
 mod machines;
 
 pub use case_lines::CaseLines;
-pub use images::{Area, FLIPPED, Images};
+pub use images::{FLIPPED, Images, MsrLoadArea};
 pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
 use vmcs_case::profile::NamedProfile;
 use vmcs_fuzz::TestProcessor;
