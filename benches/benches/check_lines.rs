@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use vmcs_benches::{CaseLines, sapphire_rapids};
 use vmcs_model::Capabilities;
 use vmcs_texts::answer::{AnswerFormat, CaseJudge};
-use vmcs_texts::case::Case;
+use vmcs_texts::case::ImageCase;
 
 const LINES: usize = 10_000;
 
@@ -33,7 +33,7 @@ fn check_lines(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 for line in &cases.lines {
-                    let case = Case::parse(line.as_bytes()).expect("the line is a case");
+                    let case = ImageCase::parse(line.as_bytes()).expect("the line is a case");
                     judge.answer(&case, &mut io::sink()).expect("a sink takes everything");
                 }
             });

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter};
 use vmcs_benches::{CaseLines, sapphire_rapids};
 use vmcs_model::Capabilities;
 use vmcs_texts::answer::{AnswerFormat, CaseJudge};
-use vmcs_texts::case::Case;
+use vmcs_texts::case::ImageCase;
 
 const LINES: usize = 10_000;
 
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut judge = CaseJudge::new(capabilities, &cases.base, format);
     let mut out = BufWriter::new(io::stdout().lock());
     for line in (0..times).flat_map(|_| &cases.lines) {
-        judge.answer(&Case::parse(line.as_bytes())?, &mut out)?;
+        judge.answer(&ImageCase::parse(line.as_bytes())?, &mut out)?;
     }
     Ok(())
 }

@@ -11,16 +11,16 @@ use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, ReadMemory, V
 /// How many images have bits flipped.
 pub const FLIPPED: usize = 256;
 
-/// The physical address of [`Area`].
-const AREA: u64 = 0xA_0000;
+/// The physical address of [`MsrLoadArea`].
+const MSR_LOAD_AREA: u64 = 0xA_0000;
 /// IA32_SYSENTER_CS, IA32_LSTAR and IA32_KERNEL_GS_BASE, as a hypervisor may load them.
 const ENTRIES: [u64; 6] = [0x174, 0x10, 0xC000_0082, 0xFFFF_8000_0010_0000, 0xC000_0102, 0x7000];
 
 /// A VM-entry MSR-load area, in memory of which nothing else exists.
 #[derive(Clone, Debug)]
-pub struct Area([u64; ENTRIES.len()]);
+pub struct MsrLoadArea([u64; ENTRIES.len()]);
 
-impl ReadMemory for Area {
+impl ReadMemory for MsrLoadArea {
     fn read_u32(&self, address: u64) -> Option<u32> {
         let qword = self.read_u64(address & !7)?;
         u32::try_from(qword >> (8 * (address & 4)) & 0xFFFF_FFFF).ok()
@@ -28,7 +28,7 @@ impl ReadMemory for Area {
 
     #[inline]
     fn read_u64(&self, address: u64) -> Option<u64> {
-        let index = usize::try_from(address.wrapping_sub(AREA) / 8).ok()?;
+        let index = usize::try_from(address.wrapping_sub(MSR_LOAD_AREA) / 8).ok()?;
         Some(self.0.get(index).copied().unwrap_or(u64::MAX))
     }
 }
@@ -39,7 +39,7 @@ pub struct Images {
     capabilities: Capabilities,
     cpu: CpuState,
     /// The memory.
-    pub memory: Area,
+    pub memory: MsrLoadArea,
     /// A 64-bit guest with EPT, VPID, APIC virtualization, MSR areas and an injected #GP.
     pub valid: Vmcs,
     /// [`Self::valid`] with a VPID of 0.
@@ -61,7 +61,7 @@ impl Images {
         one_violation.set(field::VIRTUAL_PROCESSOR_IDENTIFIER, 0);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let flipped = (0..FLIPPED).map(|_| flip(valid.clone(), &mut random)).collect();
-        let memory = Area(ENTRIES);
+        let memory = MsrLoadArea(ENTRIES);
         let images = Self { capabilities, cpu: CpuState::host_64(), memory, valid, one_violation, flipped };
         assert!(images.attempt().on(&images.valid, &images.memory).violations().is_empty());
         assert_eq!(images.attempt().on(&images.one_violation, &images.memory).violations().len(), 1);
@@ -111,7 +111,7 @@ fn valid(capabilities: &Capabilities) -> Vmcs {
     {
         vmcs.set(page, address);
     }
-    vmcs.set(field::VM_ENTRY_MSR_LOAD_ADDRESS, AREA);
+    vmcs.set(field::VM_ENTRY_MSR_LOAD_ADDRESS, MSR_LOAD_AREA);
     for count in [field::VM_EXIT_MSR_STORE_COUNT, field::VM_EXIT_MSR_LOAD_COUNT, field::VM_ENTRY_MSR_LOAD_COUNT] {
         vmcs.set(count, 3);
     }

@@ -1,11 +1,31 @@
 //! Inputs and machines that the benches share.
+//!
+//! | bench | what it times | inputs |
+//! |---|---|---|
+//! | `model_check` | all checks of a VM entry, or the first that is violated | [`Images`] |
+//! | `check_lines` | `vmcs check` without its files | [`CaseLines`] |
+//! | `emulator` | instructions of the emulator | [`sapphire_rapids`] |
+//! | `targets` | cases on each machine | [`machines`](machines()) |
+//! | `entry_latency` | VM entries, by the time-stamp counter of a machine | [`machine`] |
+//!
+//! `cargo bench -p vmcs-benches --bench model_check` runs one of them. What `model_check` times is this:
+//!
+//! ```
+//! use vmcs_benches::Images;
+//!
+//! let images = Images::of_sapphire_rapids();
+//! let entry = |vmcs| images.attempt().on(vmcs, &images.memory);
+//! assert!(entry(&images.valid).violations().is_empty());
+//! let violated = entry(&images.one_violation).first_violation().expect("its VPID is 0");
+//! assert_eq!(violated.info().id, "ctl.vpid.nonzero");
+//! ```
 
 mod case_lines;
 mod images;
 mod machines;
 
 pub use case_lines::CaseLines;
-pub use images::{Area, FLIPPED, Images};
+pub use images::{FLIPPED, Images, MsrLoadArea};
 pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
 use vmcs_case::profile::NamedProfile;
 use vmcs_fuzz::TestProcessor;

@@ -8,7 +8,7 @@ use vmcs_case::lines::read_line;
 use vmcs_case::profile::NamedProfile;
 use vmcs_model::Capabilities;
 use vmcs_texts::answer::{AnswerFormat, CaseJudge};
-use vmcs_texts::case::Case;
+use vmcs_texts::case::ImageCase;
 
 use crate::error::{CliError, Status};
 use crate::image;
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let mut found = false;
     let done = match &args.cases {
-        None => judge.answer(&Case::base(), &mut out).map(|violates| found = violates).map_err(CliError::from),
+        None => judge.answer(&ImageCase::base(), &mut out).map(|violates| found = violates).map_err(CliError::from),
         Some(file) => answer_all(&mut judge, file, &mut out, &mut found),
     };
     // Whatever went wrong with a line, the answers before it stand.
@@ -96,7 +96,7 @@ fn answer_all(judge: &mut CaseJudge, file: &Path, out: &mut impl Write, found: &
         if text.is_empty() {
             continue;
         }
-        let case = Case::parse(&text).map_err(wrong)?;
+        let case = ImageCase::parse(&text).map_err(wrong)?;
         *found |= judge.answer(&case, out)?;
         answered = true;
     }

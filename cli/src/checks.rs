@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use vmcs_model::FieldId;
 use vmcs_model::checks::{CheckId, CheckInfo, NOT_CHECKS, NotACheck, NotACheckKind, Phase};
-use vmcs_texts::near::did_you_mean;
+use vmcs_texts::similar_names::did_you_mean;
 
 use crate::error::{CliError, Status};
 use crate::output::{self, markdown_text};

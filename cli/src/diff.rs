@@ -12,8 +12,8 @@ use vmcs_case::recording::{Recorder, Recording, RecordingHeader};
 use vmcs_case::{Target, TargetError};
 use vmcs_fuzz::campaign::timeline::{Sample, Timeline};
 use vmcs_fuzz::campaign::{
-    self, Broken, Budget, Campaign, CampaignOutcome, CampaignReport, CampaignSetting, Cases, Shard, StateDirectory,
-    Subject,
+    self, Broken, Budget, Campaign, CampaignOutcome, CampaignProcessor, CampaignReport, CampaignSetting, Cases, Shard,
+    StateDirectory,
 };
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::findings::case_file::CaseFile;
@@ -240,11 +240,11 @@ fn drive(args: &Args, targets: &[TargetName], deviations: &Deviations, stop: &At
     let mut about = Vec::new();
     for CapturedMachine { implementation, processor, session, .. } in &machines {
         let setting = CampaignSetting { processor, session, deviations };
-        about.push(Subject { implementation: implementation.clone(), setting });
+        about.push(CampaignProcessor { implementation: implementation.clone(), setting });
     }
     let bars = Bars::new(machines.iter().map(|machine| machine.implementation.to_string()), cases);
     let outcome = campaign::drive(&Campaign {
-        subjects: &about,
+        processors: &about,
         open: &|index| target::open_choice(&machines[index].choice),
         generator: args.generator.into(),
         seed: args.seed,

@@ -1,5 +1,5 @@
-//! Tests that README.md, CONTRIBUTING.md and the pages in docs/ are right: their first commands run as they stand there and
-//! print what the page shows, and their links lead somewhere.
+//! Tests that README.md, CONTRIBUTING.md, the pages in docs/ and the front page of the probe are right: their first commands run
+//! as they stand there and print what the page shows, and their links lead somewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,12 +36,11 @@ fn first_screen(page: &str) -> &str {
     page.split_once("\n## ").map_or(page, |(first, _)| first)
 }
 
+/// Runs the commands of a page's blocks, and compares what they print with the blocks that follow.
 #[cfg(unix)]
-#[test]
-fn the_commands_of_the_first_screen_print_what_it_shows() {
+fn print_what_is_shown(page: &str) {
     use std::process::Command;
 
-    let page = read(&root().join("README.md"));
     let command = Path::new(env!("CARGO_BIN_EXE_vmcs"));
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -50,7 +49,7 @@ fn the_commands_of_the_first_screen_print_what_it_shows() {
             .expect("a search path");
     let mut printed = String::new();
     let (mut run, mut shown) = (0, 0);
-    for Block { language, text } in blocks(first_screen(&page)) {
+    for Block { language, text } in blocks(page) {
         match &language[..] {
             // Installing the command takes minutes, and here it is on the path already.
             "sh" if text == "cargo install --path cli\n" => {}
@@ -66,13 +65,32 @@ fn the_commands_of_the_first_screen_print_what_it_shows() {
                 run += 1;
             }
             "text" => {
-                assert_eq!(printed, text, "README.md shows something else than its commands print");
+                assert_eq!(printed, text, "the page shows something else than its commands print");
                 shown += 1;
             }
-            other => panic!("a block of {other:?} on the first screen"),
+            other => panic!("a block of {other:?} among commands and what they print"),
         }
     }
     assert!(run > 0 && shown > 0, "{run} blocks of commands and {shown} of their output");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_commands_of_the_first_screen_print_what_it_shows() {
+    print_what_is_shown(first_screen(&read(&root().join("README.md"))));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_command_of_the_probes_front_page_prints_what_it_shows() {
+    if vmcs_hw::bochs::installs().expect("an installed Bochs is usable").is_empty() {
+        println!("skipped: there is no Bochs here");
+        return;
+    }
+    let source = read(&root().join("vmcs-hw/probe/src/main.rs"));
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let page: String = lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+    print_what_is_shown(&page);
 }
 
 /// Where the links of a page lead, without those inside of code.

@@ -16,7 +16,7 @@ use vmcs_model::formats::{AccessRights, Selector};
 
 /// A segment register, and its fields in the guest-state and host-state areas. The host-state area has no selector of
 /// LDTR, and a base only of FS, GS and TR.
-pub(crate) struct Segment {
+pub(crate) struct SegmentFields {
     pub(crate) name: SegmentName,
     pub(crate) selector: Field<Selector>,
     pub(crate) base: Field<u64>,
@@ -41,7 +41,7 @@ pub(crate) enum SegmentName {
 
 macro_rules! segments {
     ($($name:ident: $selector:ident $base:ident $limit:ident $access_rights:ident, $host_selector:expr, $host_base:expr;)+) => {
-        [$(Segment {
+        [$(SegmentFields {
             name: SegmentName::$name,
             selector: $selector,
             base: $base,
@@ -54,7 +54,7 @@ macro_rules! segments {
 }
 
 /// The segment registers in the order of SDM Appendix B, Field Encoding in VMCS.
-pub(crate) static SEGMENTS: [Segment; 8] = segments! {
+pub(crate) static SEGMENTS: [SegmentFields; 8] = segments! {
     Es: GUEST_ES_SELECTOR GUEST_ES_BASE GUEST_ES_LIMIT GUEST_ES_ACCESS_RIGHTS, Some(HOST_ES_SELECTOR), None;
     Cs: GUEST_CS_SELECTOR GUEST_CS_BASE GUEST_CS_LIMIT GUEST_CS_ACCESS_RIGHTS, Some(HOST_CS_SELECTOR), None;
     Ss: GUEST_SS_SELECTOR GUEST_SS_BASE GUEST_SS_LIMIT GUEST_SS_ACCESS_RIGHTS, Some(HOST_SS_SELECTOR), None;

@@ -14,7 +14,7 @@ mod shard;
 mod state;
 pub mod timeline;
 
-pub use drive::{Budget, Campaign, CampaignOutcome, Subject, drive};
+pub use drive::{Budget, Campaign, CampaignOutcome, CampaignProcessor, drive};
 pub use error::CampaignError;
 pub use report::{Basis, CampaignReport, Finding, MergeError, add_counts, program_of};
 pub use run::{Broken, Cases, run};

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, Implementation, Observation, ProbeReport, Session, StepResult, Target, TargetError};
 use vmcs_fuzz::campaign::{
-    self, Budget, Campaign, CampaignOutcome, CampaignReport, CampaignSetting, Cases, Shard, StateDirectory, Subject,
-    drive,
+    self, Budget, Campaign, CampaignOutcome, CampaignProcessor, CampaignReport, CampaignSetting, Cases, Shard,
+    StateDirectory, drive,
 };
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::emulator::EmulatorTarget;
@@ -94,10 +94,10 @@ impl Run<'_> {
                 lives: Arc::clone(&lives),
             }))
         };
-        let mut subjects = Vec::new();
+        let mut processors = Vec::new();
         for ((name, processor), session) in worlds.iter().zip(&sessions) {
             let implementation = EmulatorTarget::new(processor.profile.clone(), name.clone()).implementation();
-            subjects.push(Subject {
+            processors.push(CampaignProcessor {
                 implementation,
                 setting: CampaignSetting { processor, session, deviations: &deviations },
             });
@@ -110,7 +110,7 @@ impl Run<'_> {
             }
         };
         let campaign = Campaign {
-            subjects: &subjects,
+            processors: &processors,
             open: &open,
             generator: Generator::Controls,
             seed: self.seed,

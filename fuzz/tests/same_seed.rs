@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_case::{Case, Observation, Session, Target, TargetError};
-use vmcs_fuzz::campaign::{Budget, Campaign, CampaignReport, CampaignSetting, Shard, Subject, drive};
+use vmcs_fuzz::campaign::{Budget, Campaign, CampaignProcessor, CampaignReport, CampaignSetting, Shard, drive};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_hw::bochs::{self, BochsInstall, BochsOptions, BochsTarget};
@@ -102,10 +102,10 @@ impl Way {
         let session = machine.processor.session();
         let options = BochsOptions { batch: self.batch, cases_per_boot: self.cases_per_boot, ..Default::default() };
         let setting = CampaignSetting { processor: &machine.processor, session: &session, deviations };
-        let subject = Subject { implementation: machine.open(&options).implementation(), setting };
+        let processor = CampaignProcessor { implementation: machine.open(&options).implementation(), setting };
         let open = |_| -> Result<Box<dyn Target>, TargetError> { Ok(Box::new(machine.open(&options))) };
         let campaign = Campaign {
-            subjects: &[subject],
+            processors: &[processor],
             open: &open,
             generator: self.generator,
             seed: 5,

@@ -7,7 +7,7 @@ use vmcs_model::checks::CheckSet;
 use vmcs_model::formats::RegionHeader;
 use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, ReadMemory, Verdict, Vmcs};
 
-use crate::case::{Case, Op};
+use crate::case::ImageCase;
 use crate::image::{ChangedMemory, Image, Memory};
 
 /// How answers are written.
@@ -50,7 +50,7 @@ impl CaseJudge {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn answer(&mut self, case: &Case<'_>, out: &mut impl Write) -> io::Result<bool> {
+    pub fn answer(&mut self, case: &ImageCase<'_>, out: &mut impl Write) -> io::Result<bool> {
         case.set.apply(&mut self.vmcs);
         let answered = self.answer_changed(case, out);
         case.set.undo(&mut self.vmcs, &self.base);
@@ -58,9 +58,9 @@ impl CaseJudge {
     }
 
     /// Answers the case, whose fields are set.
-    fn answer_changed(&mut self, case: &Case<'_>, out: &mut impl Write) -> io::Result<bool> {
+    fn answer_changed(&mut self, case: &ImageCase<'_>, out: &mut impl Write) -> io::Result<bool> {
         let memory = ChangedMemory::new(&self.memory, &case.memory.0, self.capabilities.revision());
-        let entry = attempt(&self.capabilities, &self.cpu, case.op, &memory).on(&self.vmcs, &memory);
+        let entry = attempt(&self.capabilities, &self.cpu, case.instruction, &memory).on(&self.vmcs, &memory);
         let verdict = entry.verdict();
         if self.format == AnswerFormat::Json {
             json(&case.id, &verdict, out)?;
@@ -85,13 +85,9 @@ impl CaseJudge {
 fn attempt<'a>(
     capabilities: &'a Capabilities,
     cpu: &'a CpuState,
-    op: Op,
+    instruction: EntryInstruction,
     memory: &impl ReadMemory,
 ) -> EntryAttempt<'a> {
-    let instruction = match op {
-        Op::Vmlaunch => EntryInstruction::Vmlaunch,
-        Op::Vmresume => EntryInstruction::Vmresume,
-    };
     let header = memory.read_u32(cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
     EntryAttempt::by(instruction, cpu, capabilities).with_shadow(header.shadow())
 }
@@ -157,7 +153,7 @@ mod tests {
         let base = Image::parse(include_str!("../golden/base.toml"), Syntax::Toml).unwrap();
         let mut judge = CaseJudge::new(Capabilities::new(&profile.profile), &base, format);
         let mut out = Vec::new();
-        let answer = |line: &str| judge.answer(&Case::parse(line.as_bytes()).unwrap(), &mut out).unwrap();
+        let answer = |line: &str| judge.answer(&ImageCase::parse(line.as_bytes()).unwrap(), &mut out).unwrap();
         let found = include_str!("../golden/cases.jsonl").lines().map(answer).collect();
         (String::from_utf8(out).unwrap(), found)
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use vmcs_model::EntryInstruction;
 
 use crate::image::{FieldWrites, MemoryWrites};
 use crate::json::json_object;
@@ -10,7 +11,7 @@ use crate::json::json_object;
 /// One line of the cases: what to change in the base image, and the instruction that asks for the VM entry.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case<'a> {
+pub struct ImageCase<'a> {
     /// What the answer is called.
     #[serde(borrow)]
     pub id: Cow<'a, str>,
@@ -20,27 +21,30 @@ pub struct Case<'a> {
     /// Memory that is changed.
     #[serde(default)]
     pub memory: MemoryWrites,
-    /// The instruction.
-    #[serde(default)]
-    pub op: Op,
+    /// The instruction: VMLAUNCH, which finds the VMCS clear, or VMRESUME, which finds it launched.
+    #[serde(rename = "op", with = "InstructionName", default = "vmlaunch")]
+    pub instruction: EntryInstruction,
 }
 
-/// The instruction that asks for a VM entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Op {
-    /// VMLAUNCH, which finds the VMCS clear.
-    #[default]
+/// The instruction as a line names it.
+#[derive(Deserialize)]
+#[serde(remote = "EntryInstruction", rename_all = "lowercase")]
+enum InstructionName {
     Vmlaunch,
-    /// VMRESUME, which finds the VMCS launched.
     Vmresume,
 }
 
-impl<'a> Case<'a> {
+/// The instruction of a line that names none.
+const fn vmlaunch() -> EntryInstruction {
+    EntryInstruction::Vmlaunch
+}
+
+impl<'a> ImageCase<'a> {
     /// The base as it is.
     #[must_use]
     pub fn base() -> Self {
-        Self { id: "base".into(), set: FieldWrites::default(), memory: MemoryWrites::default(), op: Op::default() }
+        let (set, memory) = (FieldWrites::default(), MemoryWrites::default());
+        Self { id: "base".into(), set, memory, instruction: vmlaunch() }
     }
 
     /// Reads a line.

@@ -21,7 +21,7 @@ pub mod diagnosis;
 pub mod dump;
 pub mod image;
 mod json;
-pub mod near;
+pub mod similar_names;
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -137,24 +137,24 @@ fn efer(wide: bool) -> Efer {
 }
 
 /// A segment register of the guest: its fields.
-type Segment = (Field<Selector>, Field<u64>, Field<u32>, Field<AccessRights>);
+type SegmentFields = (Field<Selector>, Field<u64>, Field<u32>, Field<AccessRights>);
 
 fn guest(vmcs: &mut Vmcs, has: &Capabilities, at: &Addresses, wide: bool) {
     // Flat, accessed: read/write data, and 64-bit or 32-bit code.
     const DATA_RIGHTS: u32 = 0xC093;
     let code_rights = if wide { 0xA09B } else { 0xC09B };
-    let data: [Segment; 5] = [
+    let data: [SegmentFields; 5] = [
         (field::GUEST_ES_SELECTOR, field::GUEST_ES_BASE, field::GUEST_ES_LIMIT, field::GUEST_ES_ACCESS_RIGHTS),
         (field::GUEST_SS_SELECTOR, field::GUEST_SS_BASE, field::GUEST_SS_LIMIT, field::GUEST_SS_ACCESS_RIGHTS),
         (field::GUEST_DS_SELECTOR, field::GUEST_DS_BASE, field::GUEST_DS_LIMIT, field::GUEST_DS_ACCESS_RIGHTS),
         (field::GUEST_FS_SELECTOR, field::GUEST_FS_BASE, field::GUEST_FS_LIMIT, field::GUEST_FS_ACCESS_RIGHTS),
         (field::GUEST_GS_SELECTOR, field::GUEST_GS_BASE, field::GUEST_GS_LIMIT, field::GUEST_GS_ACCESS_RIGHTS),
     ];
-    let code: Segment =
+    let code: SegmentFields =
         (field::GUEST_CS_SELECTOR, field::GUEST_CS_BASE, field::GUEST_CS_LIMIT, field::GUEST_CS_ACCESS_RIGHTS);
-    let task: Segment =
+    let task: SegmentFields =
         (field::GUEST_TR_SELECTOR, field::GUEST_TR_BASE, field::GUEST_TR_LIMIT, field::GUEST_TR_ACCESS_RIGHTS);
-    let mut set = |segment: Segment, selector: u16, base: u64, limit: u32, rights: u32| {
+    let mut set = |segment: SegmentFields, selector: u16, base: u64, limit: u32, rights: u32| {
         vmcs.set(segment.0, Selector::from_bits(selector));
         vmcs.set(segment.1, base);
         vmcs.set(segment.2, limit);

@@ -253,7 +253,7 @@ impl Capabilities {
             (_, 0) => (48, 48),
             (_, bits) => (bits.clamp(48, 57), bits.clamp(48, 57)),
         };
-        let known = reserved::Known {
+        let known = reserved::KnownProcessor {
             cpuid: &cpuid,
             perf_capabilities,
             unknown,

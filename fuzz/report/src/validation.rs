@@ -48,15 +48,15 @@ impl Counts {
 /// What a file may hold.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Contents {
+enum ResultsFile {
     Counts(Counts),
     Reports(Vec<Run>),
 }
 
 fn read(file: &Path) -> Result<Vec<Summary>, ResultsError> {
     Ok(match run::read_json(file, "reports of `vmcs diff`, or counts of `vmcs validation --data`")? {
-        Contents::Counts(counts) => counts.implementations,
-        Contents::Reports(runs) => runs.iter().map(Summary::from).collect(),
+        ResultsFile::Counts(counts) => counts.implementations,
+        ResultsFile::Reports(runs) => runs.iter().map(Summary::from).collect(),
     })
 }
 

@@ -35,7 +35,7 @@ const STEP: u64 = 64;
 /// A campaign on the processors of several targets, with the same generator and seed.
 pub struct Campaign<'a> {
     /// The processors.
-    pub subjects: &'a [Subject<'a>],
+    pub processors: &'a [CampaignProcessor<'a>],
     /// Opens a machine with the processor of that number; called once for each job and whenever a machine failed.
     pub open: &'a (dyn Fn(usize) -> Result<Box<dyn Target>, TargetError> + Sync),
     /// What makes the cases.
@@ -58,7 +58,7 @@ pub struct Campaign<'a> {
 
 /// A processor of a target.
 #[derive(Clone, Debug)]
-pub struct Subject<'a> {
+pub struct CampaignProcessor<'a> {
     /// The implementation that the target reports.
     pub implementation: Implementation,
     /// The setting in which its cases are executed and judged.
@@ -122,19 +122,19 @@ struct ProcessorProgress {
 /// [`CampaignError::State`] when the state is another campaign's or cannot be read or written. What fails later is in
 /// [`CampaignOutcome::failure`].
 pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> {
-    let Campaign { subjects, generator, seed, shard, budget, .. } = *campaign;
+    let Campaign { processors, generator, seed, shard, budget, .. } = *campaign;
     let stream = Stream::part(generator, seed, shard);
-    let fresh = |subject: &Subject<'_>| {
+    let fresh = |processor: &CampaignProcessor<'_>| {
         // The parts of a campaign have one basis.
-        let basis = Basis::new(&subject.implementation, subject.setting, Some(Stream::new(generator, seed)));
-        CampaignReport::new(subject.implementation.clone(), generator.name().to_owned(), seed, shard, basis)
+        let basis = Basis::new(&processor.implementation, processor.setting, Some(Stream::new(generator, seed)));
+        CampaignReport::new(processor.implementation.clone(), generator.name().to_owned(), seed, shard, basis)
     };
-    let fresh: Vec<CampaignReport> = subjects.iter().map(fresh).collect();
+    let fresh: Vec<CampaignReport> = processors.iter().map(fresh).collect();
     let mut saved = match campaign.state {
         Some(state) => state.begin(&StateHeader::new(generator, seed, shard, fresh.iter()))?,
         None => Vec::new(),
     };
-    saved.resize_with(subjects.len(), || None);
+    saved.resize_with(processors.len(), || None);
     let mut streams = Vec::new();
     let mut progress = Vec::new();
     for (saved, fresh) in saved.into_iter().zip(&fresh) {
@@ -153,8 +153,8 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> 
         (campaign.watch)(index, progress.done.cases());
     }
 
-    let planned = subjects.iter().zip(&progress).zip(streams);
-    let planned = planned.map(|((subject, progress), stream)| (subject.setting.processor, &progress.done, stream));
+    let planned = processors.iter().zip(&progress).zip(streams);
+    let planned = planned.map(|((processor, progress), stream)| (processor.setting.processor, &progress.done, stream));
     let jobs = campaign.jobs.get();
     let plan = Plan::new(planned.collect(), budget.cases, jobs);
     let shared = Shared { campaign, plan: &plan, empty: &fresh };
@@ -164,7 +164,7 @@ pub fn drive(campaign: &Campaign<'_>) -> Result<CampaignOutcome, CampaignError> 
         let (hand_over, turns) = mpsc::sync_channel(0);
         let turns = Arc::new(Mutex::new(turns));
         // One producer generates about as fast as eight machines execute.
-        for _ in 0..jobs.div_ceil(4).min(subjects.len()) {
+        for _ in 0..jobs.div_ceil(4).min(processors.len()) {
             let hand_over = hand_over.clone();
             scope.spawn(move || produce(shared.plan, &hand_over));
         }
@@ -202,24 +202,24 @@ fn work(shared: Shared<'_>, turns: &Mutex<Receiver<Turn>>, send: &Sender<Message
     let mut machine: Option<(usize, Box<dyn Target>)> = None;
     loop {
         let turn = turns.lock().expect("nobody panics with the lock").recv();
-        let Ok(Turn { subject, cases }) = turn else { break };
+        let Ok(Turn { processor_index, cases }) = turn else { break };
         let mut rest = &cases[..];
         let mut attempts = 0;
-        while !rest.is_empty() && !plan.has_ended(subject) {
+        while !rest.is_empty() && !plan.has_ended(processor_index) {
             let opened = match machine.take() {
-                Some((of, target)) if of == subject => Ok(target),
+                Some((of, target)) if of == processor_index => Ok(target),
                 // The old machine ends before a new one starts.
                 old => {
                     drop(old);
-                    (campaign.open)(subject)
+                    (campaign.open)(processor_index)
                 }
             };
             let (observed, result) = match opened {
                 Err(error) => (0, Err(error)),
                 Ok(mut target) => {
-                    let turned = execute(shared, target.as_mut(), subject, rest, send);
+                    let turned = execute(shared, target.as_mut(), processor_index, rest, send);
                     if turned.1.is_ok() {
-                        machine = Some((subject, target));
+                        machine = Some((processor_index, target));
                     }
                     turned
                 }
@@ -229,8 +229,8 @@ fn work(shared: Shared<'_>, turns: &Mutex<Receiver<Turn>>, send: &Sender<Message
             if let Err(error) = result
                 && attempts == ATTEMPTS
             {
-                plan.end(subject);
-                let _ = send.send(Message::GivenUp(subject, error));
+                plan.end(processor_index);
+                let _ = send.send(Message::GivenUp(processor_index, error));
             }
         }
     }
@@ -240,12 +240,12 @@ fn work(shared: Shared<'_>, turns: &Mutex<Receiver<Turn>>, send: &Sender<Message
 fn execute(
     shared: Shared<'_>,
     target: &mut dyn Target,
-    subject: usize,
+    processor_index: usize,
     cases: &[(u64, Generated)],
     send: &Sender<Message>,
 ) -> (usize, Result<(), TargetError>) {
     let Shared { campaign, plan, empty } = shared;
-    let Subject { implementation, setting } = &campaign.subjects[subject];
+    let CampaignProcessor { implementation, setting } = &campaign.processors[processor_index];
     let CampaignSetting { processor, session, deviations } = *setting;
     let oracle = Oracle::new(processor, session, deviations.of(implementation));
     let clock = target.cpu_clock().unwrap_or_default();
@@ -254,7 +254,7 @@ fn execute(
         let now = clock.now();
         let used = now.saturating_sub(std::mem::replace(&mut before, now));
         // A collector that is gone wants nothing more.
-        let _ = send.send(Message::Piece(subject, Box::new(piece), used));
+        let _ = send.send(Message::Piece(processor_index, Box::new(piece), used));
     };
     let mut piece: Option<ObservedCases> = None;
     let mut observed = 0;
@@ -262,21 +262,22 @@ fn execute(
     let mut all = cases.iter().map(|(_, generated)| generated.case.clone());
     let result = target.run(session, &mut all, &mut |index, observation| {
         let (number, generated) = &cases[index];
-        let current = piece.get_or_insert_with(|| ObservedCases { first: *number, report: empty[subject].clone() });
+        let current =
+            piece.get_or_insert_with(|| ObservedCases { first: *number, report: empty[processor_index].clone() });
         current.report.add(|| campaign.shard.case(*number), &oracle, generated, &observation);
         observed = index + 1;
         told += 1;
         if told == STEP {
-            (campaign.watch)(subject, std::mem::take(&mut told));
+            (campaign.watch)(processor_index, std::mem::take(&mut told));
         }
         // A piece ends with its chunk, and before a gap.
         let follows = cases.get(observed).is_some_and(|(next, _)| *next == number + 1);
         if !follows || (number + 1).is_multiple_of(CHUNK) {
             tell(piece.take().expect("there is one"));
         }
-        if plan.has_ended(subject) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if plan.has_ended(processor_index) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    (campaign.watch)(subject, told);
+    (campaign.watch)(processor_index, told);
     if let Some(piece) = piece {
         tell(piece);
     }
@@ -295,17 +296,17 @@ fn collect(
     let mut failure = None;
     loop {
         match messages.recv_timeout(TICK) {
-            Ok(Message::Piece(subject, piece, used)) => {
-                let progress = &mut progress[subject];
+            Ok(Message::Piece(processor_index, piece, used)) => {
+                let progress = &mut progress[processor_index];
                 progress.cpu += used;
                 progress.done.add(*piece);
                 progress.note(began.elapsed());
                 if progress.done.enough() {
-                    plan.end(subject);
+                    plan.end(processor_index);
                 }
             }
-            Ok(Message::GivenUp(subject, source)) => {
-                let implementation = campaign.subjects[subject].implementation.clone();
+            Ok(Message::GivenUp(processor_index, source)) => {
+                let implementation = campaign.processors[processor_index].implementation.clone();
                 failure.get_or_insert(CampaignError::GivenUp { implementation, source: Box::new(source) });
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -329,11 +330,11 @@ fn collect(
 /// Saves what has changed.
 fn save(shared: Shared<'_>, progress: &mut [ProcessorProgress]) -> Result<(), CampaignError> {
     let Shared { campaign, plan, .. } = shared;
-    for (subject, progress) in progress.iter_mut().enumerate() {
+    for (processor_index, progress) in progress.iter_mut().enumerate() {
         if progress.changed {
-            let stream = plan.mark(subject, progress.done.start());
+            let stream = plan.mark(processor_index, progress.done.start());
             if let Some(state) = campaign.state {
-                state.save(subject, &progress.done, &stream, &progress.timeline)?;
+                state.save(processor_index, &progress.done, &stream, &progress.timeline)?;
             }
             progress.changed = false;
         }

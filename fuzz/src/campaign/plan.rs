@@ -13,7 +13,7 @@ const TURN: u64 = 32 * CHUNK;
 /// Cases of one processor for one machine.
 pub(super) struct Turn {
     /// Number of the processor.
-    pub(super) subject: usize,
+    pub(super) processor_index: usize,
     /// Number and case, in the order of the stream.
     pub(super) cases: Vec<(u64, Generated)>,
 }
@@ -21,7 +21,7 @@ pub(super) struct Turn {
 /// The streams of all processors. Each is generated in its order, by one thread at a time.
 pub(super) struct Plan<'a> {
     lanes: Mutex<Vec<Lane>>,
-    worlds: Vec<&'a TestProcessor>,
+    processors: Vec<&'a TestProcessor>,
     /// By processor: nothing more is wanted.
     ended: Vec<AtomicBool>,
     /// Nothing more is wanted at all.
@@ -65,10 +65,11 @@ impl Runs {
 }
 
 impl<'a> Plan<'a> {
-    /// For each processor what cases need to know of it, what is done, and a stream that is not behind it; `cases` are wanted of each.
-    pub(super) fn new(subjects: Vec<(&'a TestProcessor, &Done, Stream)>, cases: Option<u64>, jobs: usize) -> Self {
-        let worlds = subjects.iter().map(|(processor, ..)| *processor).collect();
-        let ended = subjects.iter().map(|(_, done, _)| AtomicBool::new(done.enough())).collect();
+    /// `begun` has each processor with what is done of its cases and a stream that is not behind that; `cases` are wanted of
+    /// each.
+    pub(super) fn new(begun: Vec<(&'a TestProcessor, &Done, Stream)>, cases: Option<u64>, jobs: usize) -> Self {
+        let processors = begun.iter().map(|(processor, ..)| *processor).collect();
+        let ended = begun.iter().map(|(_, done, _)| AtomicBool::new(done.enough())).collect();
         let lane = |(_, done, stream): (&TestProcessor, &Done, Stream)| Lane {
             position: stream.position(),
             end: cases.unwrap_or(u64::MAX),
@@ -76,8 +77,8 @@ impl<'a> Plan<'a> {
             marks: BTreeMap::from([(stream.position(), stream.clone())]),
             stream: Some(stream),
         };
-        let lanes = Mutex::new(subjects.into_iter().map(lane).collect());
-        Self { lanes, worlds, ended, halted: AtomicBool::new(false), jobs: jobs as u64 }
+        let lanes = Mutex::new(begun.into_iter().map(lane).collect());
+        Self { lanes, processors, ended, halted: AtomicBool::new(false), jobs: jobs as u64 }
     }
 
     /// The next turn, of the processor whose stream has got least far. `None` when one more thread would find nothing to
@@ -85,18 +86,18 @@ impl<'a> Plan<'a> {
     pub(super) fn next(&self) -> Option<Turn> {
         let mut lanes = self.lock();
         let open = |(index, lane): &(usize, &Lane)| lane.stream.is_some() && lane.left() > 0 && !self.has_ended(*index);
-        let subject = lanes.iter().enumerate().filter(open).min_by_key(|(_, lane)| lane.position)?.0;
+        let processor_index = lanes.iter().enumerate().filter(open).min_by_key(|(_, lane)| lane.position)?.0;
         // A small campaign is divided, too.
         let share = lanes.iter().map(Lane::left).fold(0, u64::saturating_add).div_ceil(self.jobs);
         let most = share.min(TURN).next_multiple_of(CHUNK);
-        let lane = &mut lanes[subject];
+        let lane = &mut lanes[processor_index];
         let mut stream = lane.stream.take()?;
         let (end, done) = (lane.end, lane.done.clone());
         drop(lanes);
 
         let mut cases = Vec::new();
         let mut marks = Vec::new();
-        while stream.position() < end && !self.has_ended(subject) {
+        while stream.position() < end && !self.has_ended(processor_index) {
             let number = stream.position();
             if number.is_multiple_of(CHUNK) {
                 if cases.len() as u64 >= most {
@@ -104,30 +105,30 @@ impl<'a> Plan<'a> {
                 }
                 marks.push((number, stream.clone()));
             }
-            let generated = stream.next(self.worlds[subject]);
+            let generated = stream.next(self.processors[processor_index]);
             if !done.contain(number) {
                 cases.push((number, generated));
             }
         }
         let mut lanes = self.lock();
-        let lane = &mut lanes[subject];
+        let lane = &mut lanes[processor_index];
         lane.position = stream.position();
         lane.marks.extend(marks);
         lane.stream = Some(stream);
-        Some(Turn { subject, cases })
+        Some(Turn { processor_index, cases })
     }
 
     /// The stream of a processor, not behind the case number `start`, before which everything is done.
-    pub(super) fn mark(&self, subject: usize, start: u64) -> Stream {
-        let marks = &mut self.lock()[subject].marks;
+    pub(super) fn mark(&self, processor_index: usize, start: u64) -> Stream {
+        let marks = &mut self.lock()[processor_index].marks;
         let at = *marks.range(..=start).next_back().expect("the stream began before").0;
         *marks = marks.split_off(&at);
         marks[&at].clone()
     }
 
     /// Nothing more of one processor is wanted.
-    pub(super) fn end(&self, subject: usize) {
-        self.ended[subject].store(true, Ordering::Relaxed);
+    pub(super) fn end(&self, processor_index: usize) {
+        self.ended[processor_index].store(true, Ordering::Relaxed);
     }
 
     /// Nothing more is wanted.
@@ -136,8 +137,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether nothing more of that processor is wanted.
-    pub(super) fn has_ended(&self, subject: usize) -> bool {
-        self.halted.load(Ordering::Relaxed) || self.ended[subject].load(Ordering::Relaxed)
+    pub(super) fn has_ended(&self, processor_index: usize) -> bool {
+        self.halted.load(Ordering::Relaxed) || self.ended[processor_index].load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {

@@ -33,13 +33,15 @@ pub(super) struct StateHeader {
     generator: Generator,
     seed: u64,
     shard: Shard,
-    subjects: Vec<HeaderSubject>,
+    // The file's format has this name for them.
+    #[serde(rename = "subjects")]
+    processors: Vec<HeaderProcessor>,
 }
 
 /// One of the processors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HeaderSubject {
+struct HeaderProcessor {
     implementation: Implementation,
     basis: Basis,
 }
@@ -52,18 +54,20 @@ impl StateHeader {
         shard: Shard,
         reports: impl Iterator<Item = &'a CampaignReport>,
     ) -> Self {
-        let subject = |report: &CampaignReport| HeaderSubject {
+        let processor = |report: &CampaignReport| HeaderProcessor {
             implementation: report.implementation.clone(),
             basis: report.basis.clone(),
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { format: FORMAT.to_owned(), version, generator, seed, shard, subjects: reports.map(subject).collect() }
+        let processors = reports.map(processor).collect();
+        Self { format: FORMAT.to_owned(), version, generator, seed, shard, processors }
     }
 
     /// What of `self`, a state's, differs from `wanted`: what it has, and what is wanted.
     fn difference(&self, wanted: &Self) -> Option<String> {
         let names = |header: &Self| {
-            header.subjects.iter().map(|subject| subject.implementation.to_string()).collect::<Vec<_>>().join(", ")
+            let names = header.processors.iter().map(|processor| processor.implementation.to_string());
+            names.collect::<Vec<_>>().join(", ")
         };
         let differs = |what: &str, had: String, wants: String| {
             (had != wants).then(|| format!("{what} {had}, and this is one with {what} {wants}"))
@@ -74,7 +78,7 @@ impl StateHeader {
             .or_else(|| differs("the part", self.shard.to_string(), wanted.shard.to_string()))
             .or_else(|| differs("the processors", names(self), names(wanted)))
             .or_else(|| {
-                let mut pairs = self.subjects.iter().zip(&wanted.subjects);
+                let mut pairs = self.processors.iter().zip(&wanted.processors);
                 pairs.find_map(|(had, wants)| wants.basis.difference(&had.basis))
             })
     }
@@ -198,8 +202,8 @@ impl StateDirectory {
                 }
             }
         }
-        let subjects = header.subjects.iter().enumerate();
-        subjects.map(|(index, subject)| read_saved(&self.path, index, subject)).collect()
+        let processors = header.processors.iter().enumerate();
+        processors.map(|(index, processor)| read_saved(&self.path, index, processor)).collect()
     }
 
     /// Keeps what is known of the processor number `index`.
@@ -215,7 +219,7 @@ impl StateDirectory {
     ) -> Result<(), StateError> {
         let (report, pieces) = done.parts();
         let saved = SavedRef { format: FORMAT, report, pieces, stream, timeline };
-        replace(&subject_file(&self.path, index, &report.implementation), &saved)
+        replace(&processor_file(&self.path, index, &report.implementation), &saved)
     }
 }
 
@@ -226,15 +230,15 @@ impl StateDirectory {
 pub fn reports(path: &Path) -> Result<Vec<(CampaignReport, Timeline)>, StateError> {
     let header = read_header(&path.join(CAMPAIGN))?.ok_or_else(|| StateError::Empty(path.to_owned()))?;
     let mut reports = Vec::new();
-    for (index, subject) in header.subjects.iter().enumerate() {
-        if let Some(saved) = read_saved(path, index, subject)? {
+    for (index, processor) in header.processors.iter().enumerate() {
+        if let Some(saved) = read_saved(path, index, processor)? {
             reports.push((saved.done.report(), saved.timeline));
         }
     }
     Ok(reports)
 }
 
-fn subject_file(directory: &Path, index: usize, implementation: &Implementation) -> PathBuf {
+fn processor_file(directory: &Path, index: usize, implementation: &Implementation) -> PathBuf {
     let name = implementation.to_string();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' };
     directory.join(format!("{index:03}-{}.json", name.chars().map(plain).collect::<String>()))
@@ -258,12 +262,12 @@ fn read_header(file: &Path) -> Result<Option<StateHeader>, StateError> {
     parse(file, &text).map(Some)
 }
 
-fn read_saved(directory: &Path, index: usize, subject: &HeaderSubject) -> Result<Option<Saved>, StateError> {
-    let file = subject_file(directory, index, &subject.implementation);
+fn read_saved(directory: &Path, index: usize, processor: &HeaderProcessor) -> Result<Option<Saved>, StateError> {
+    let file = processor_file(directory, index, &processor.implementation);
     let Some(text) = read(&file)? else { return Ok(None) };
     let SavedFile { format, report, pieces, stream, timeline } = parse(&file, &text)?;
     let fits = |report: &CampaignReport| {
-        report.adds_up() && report.implementation == subject.implementation && report.basis == subject.basis
+        report.adds_up() && report.implementation == processor.implementation && report.basis == processor.basis
     };
     let all_fit = format == FORMAT && fits(&report) && pieces.iter().all(|piece| fits(&piece.report));
     let done = Done::new(report, pieces).filter(|done| all_fit && stream.position() <= done.start());

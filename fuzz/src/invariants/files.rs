@@ -11,7 +11,7 @@ use vmcs_model::checks::CheckId;
 use vmcs_model::field::FieldId;
 use vmcs_model::memory::ZeroMemory;
 use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, Vmcs};
-use vmcs_texts::case::Case;
+use vmcs_texts::case::ImageCase;
 use vmcs_texts::dump;
 use vmcs_texts::image::{Image, Syntax};
 
@@ -152,7 +152,7 @@ fn program(line: &str) {
 }
 
 fn case(line: &str) {
-    match Case::parse(line.as_bytes()) {
+    match ImageCase::parse(line.as_bytes()) {
         Ok(case) => {
             let mut vmcs = Vmcs::new();
             case.set.apply(&mut vmcs);
@@ -257,7 +257,7 @@ mod tests {
             let read = match path.file_name().unwrap().to_str().unwrap() {
                 "image.json" => Image::parse(&text, Syntax::Json).is_ok(),
                 "image.toml" => Image::parse(&text, Syntax::Toml).is_ok(),
-                "cases.jsonl" => lines(|line| Case::parse(line.as_bytes()).is_ok()) == 2,
+                "cases.jsonl" => lines(|line| ImageCase::parse(line.as_bytes()).is_ok()) == 2,
                 "programs.jsonl" => lines(|line| serde_json::from_str::<Program>(line).is_ok()) == 3,
                 "profile.json" => NamedProfile::from_json(&text, &path).is_ok(),
                 "deviations.toml" => Deviations::parse("", &text).is_ok(),

@@ -8,7 +8,7 @@ use vmcs_case::number::Number;
 use vmcs_model::Vmcs;
 use vmcs_model::field::{Encoding, FIELDS, FieldId, FieldInfo, Width};
 
-use crate::near::did_you_mean;
+use crate::similar_names::did_you_mean;
 
 /// Values for fields, by name or encoding.
 #[derive(Clone, Debug, Default)]
@@ -94,8 +94,8 @@ impl fmt::Display for FieldTarget {
 
 impl<'de> Deserialize<'de> for FieldWrites {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
+        struct FieldWritesVisitor;
+        impl<'de> Visitor<'de> for FieldWritesVisitor {
             type Value = FieldWrites;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,24 +104,24 @@ impl<'de> Deserialize<'de> for FieldWrites {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldWrites, A::Error> {
                 let mut writes: Vec<FieldWrite> = Vec::new();
-                while let Some(target) = map.next_key_seed(Key { taken: &writes })? {
-                    writes.push(FieldWrite { target, value: map.next_value_seed(Value(target))? });
+                while let Some(target) = map.next_key_seed(FieldTargetSeed { taken: &writes })? {
+                    writes.push(FieldWrite { target, value: map.next_value_seed(FieldValueSeed(target))? });
                 }
                 // Whatever their order: the high half changes the full value.
                 writes.sort_by_key(|write| write.target.high);
                 Ok(FieldWrites(writes))
             }
         }
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(FieldWritesVisitor)
     }
 }
 
 /// Reads a field's key. What is wrong is found out while the reader stands there, so that the error has the place.
-struct Key<'a> {
+struct FieldTargetSeed<'a> {
     taken: &'a [FieldWrite],
 }
 
-impl<'de> DeserializeSeed<'de> for Key<'_> {
+impl<'de> DeserializeSeed<'de> for FieldTargetSeed<'_> {
     type Value = FieldTarget;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldTarget, D::Error> {
@@ -129,7 +129,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     }
 }
 
-impl Visitor<'_> for Key<'_> {
+impl Visitor<'_> for FieldTargetSeed<'_> {
     type Value = FieldTarget;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,9 +146,9 @@ impl Visitor<'_> for Key<'_> {
 }
 
 /// Reads the value of a field.
-struct Value(FieldTarget);
+struct FieldValueSeed(FieldTarget);
 
-impl<'de> DeserializeSeed<'de> for Value {
+impl<'de> DeserializeSeed<'de> for FieldValueSeed {
     type Value = u64;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
@@ -156,7 +156,7 @@ impl<'de> DeserializeSeed<'de> for Value {
     }
 }
 
-impl Visitor<'_> for Value {
+impl Visitor<'_> for FieldValueSeed {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

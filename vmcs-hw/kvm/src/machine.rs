@@ -11,7 +11,7 @@ use vmcs_driver::Stop;
 use vmcs_wire::batch::{AnswerHeader, Task};
 use vmcs_wire::codec::{Reader, Writer};
 use vmcs_wire::layout::{ANSWER_BUFFER, BATCH_BUFFER, BOOT_MAILBOX, MEMORY_END, PROBE, SESSION_BUFFER};
-use vmcs_wire::mailbox::{DOORBELL, Opening, RING_ANSWER, RING_NEXT};
+use vmcs_wire::mailbox::{DOORBELL, RING_ANSWER, RING_NEXT, SessionHeader};
 
 use crate::watch::StepWatch;
 use crate::{KvmError, Payload};
@@ -173,13 +173,13 @@ fn crashed(detail: String) -> MachineEvent {
 fn memory(payload: &Payload, task: Task, session: &[u8]) -> Result<GuestMemoryMmap, KvmError> {
     let size = usize::try_from(MEMORY_END).expect("32 MiB");
     let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), size)]).map_err(KvmError::memory)?;
-    let mut opening = [0; Opening::BYTES];
+    let mut header = [0; SessionHeader::BYTES];
     let length = u32::try_from(session.len()).map_err(KvmError::memory)?;
-    Opening { task, session: length }.encode(&mut Writer::new(&mut opening)).expect("the array has its size");
+    SessionHeader { task, session: length }.encode(&mut Writer::new(&mut header)).expect("the array has its size");
     memory
         .write_slice(&payload.bytes, GuestAddress(PROBE))
-        .and_then(|()| memory.write_slice(&opening, GuestAddress(SESSION_BUFFER)))
-        .and_then(|()| memory.write_slice(session, GuestAddress(SESSION_BUFFER + Opening::BYTES as u64)))
+        .and_then(|()| memory.write_slice(&header, GuestAddress(SESSION_BUFFER)))
+        .and_then(|()| memory.write_slice(session, GuestAddress(SESSION_BUFFER + SessionHeader::BYTES as u64)))
         .map_err(KvmError::memory)?;
     Ok(memory)
 }

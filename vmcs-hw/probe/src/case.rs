@@ -71,7 +71,7 @@ pub(crate) struct Regions {
 }
 
 /// The processor as the cases leave it.
-pub(crate) struct Machine<'a> {
+pub(crate) struct CaseRunner<'a> {
     session: SessionView<'a>,
     /// Volatile areas of the session that may have been written to: a bit each.
     written: u64,
@@ -95,7 +95,7 @@ pub(crate) struct Machine<'a> {
     msrs: LoadedMsrs,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> CaseRunner<'a> {
     /// A machine outside VMX operation, whose arena is to be zeroed.
     pub(crate) fn new(session: SessionView<'a>, regions: &'a mut Regions) -> Self {
         let mut machine = Self {
@@ -460,7 +460,7 @@ fn time(what: Timed, rounds: u16, answer: &mut Writer<'_>) -> Result<bool, Buffe
 
 /// One round: how it ended and the cycles it took.
 fn round(what: Timed) -> Result<(Ending, u64), StepResult<()>> {
-    // SAFETY: as in `Machine::enter`.
+    // SAFETY: as in `CaseRunner::enter`.
     let (entered, cycles) = unsafe { vmx::enter_timed(what) };
     let ending = match entered {
         _ if what == Timed::Nothing => Ending::Nothing,

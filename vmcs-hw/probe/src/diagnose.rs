@@ -6,13 +6,13 @@ use vmcs_model::vmcs::FieldReader;
 use vmcs_model::{Capabilities, CpuState, EntryAttempt, EntryInstruction, FieldId, ReadMemory};
 use vmcs_wire::{NO_VIOLATION, layout};
 
-use crate::{memory, profile, vmx};
+use crate::{capabilities, memory, vmx};
 
 /// What this processor can do.
 #[cold]
 #[inline(never)]
 pub(crate) fn capabilities() -> Capabilities {
-    Capabilities::new(&profile::read())
+    Capabilities::new(&capabilities::read())
 }
 
 /// The index of the first check that the entry which has just failed violates.

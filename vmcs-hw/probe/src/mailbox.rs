@@ -7,7 +7,7 @@ use core::arch::asm;
 use vmcs_probe::transport::Transport;
 use vmcs_wire::batch::{BatchHeader, Task};
 use vmcs_wire::codec::Reader;
-use vmcs_wire::mailbox::{DOORBELL, Opening, RING_ANSWER, RING_NEXT};
+use vmcs_wire::mailbox::{DOORBELL, RING_ANSWER, RING_NEXT, SessionHeader};
 
 /// The mailbox.
 pub(crate) struct Mailbox;
@@ -15,8 +15,8 @@ pub(crate) struct Mailbox;
 impl Transport for Mailbox {
     fn begin<'a>(&mut self, buffer: &'a mut [u8]) -> Option<(Task, &'a [u8])> {
         let mut reader = Reader::new(buffer);
-        let opening = Opening::decode(&mut reader).expect("the session's buffer starts with the task");
-        Some((opening.task, &reader.rest()[..opening.session as usize]))
+        let header = SessionHeader::decode(&mut reader).expect("the session's buffer starts with the task");
+        Some((header.task, &reader.rest()[..header.session as usize]))
     }
 
     fn next_batch<'a>(&mut self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {

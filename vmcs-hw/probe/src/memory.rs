@@ -186,26 +186,26 @@ impl<const N: usize> Buffer<N> {
 }
 
 /// A buffer at a fixed place, outside of the loaded program, that is lent out once.
-pub(crate) struct Place {
+pub(crate) struct LentBuffer {
     address: u64,
     bytes: usize,
     taken: AtomicBool,
 }
 
 /// The session.
-pub(crate) static SESSION: Place =
-    Place::new(layout::SESSION_BUFFER, (layout::ANSWER_BUFFER - layout::SESSION_BUFFER) as usize);
+pub(crate) static SESSION: LentBuffer =
+    LentBuffer::new(layout::SESSION_BUFFER, (layout::ANSWER_BUFFER - layout::SESSION_BUFFER) as usize);
 /// The answer.
-pub(crate) static ANSWER: Place = Place::new(layout::ANSWER_BUFFER, MAX_ANSWER_BYTES);
+pub(crate) static ANSWER: LentBuffer = LentBuffer::new(layout::ANSWER_BUFFER, MAX_ANSWER_BYTES);
 /// The batch.
-pub(crate) static BATCH: Place = Place::new(layout::BATCH_BUFFER, MAX_BATCH_BYTES);
+pub(crate) static BATCH: LentBuffer = LentBuffer::new(layout::BATCH_BUFFER, MAX_BATCH_BYTES);
 /// A message on the serial line.
-pub(crate) static MESSAGE: Place =
-    Place::new(layout::MESSAGE_BUFFER, (layout::BUFFERS_END - layout::MESSAGE_BUFFER) as usize);
+pub(crate) static MESSAGE: LentBuffer =
+    LentBuffer::new(layout::MESSAGE_BUFFER, (layout::BUFFERS_END - layout::MESSAGE_BUFFER) as usize);
 /// The requests that a loader has brought.
-pub(crate) static REQUESTS: Place = Place::new(layout::REQUESTS, layout::MAX_REQUESTS_BYTES as usize);
+pub(crate) static REQUESTS: LentBuffer = LentBuffer::new(layout::REQUESTS, layout::MAX_REQUESTS_BYTES as usize);
 
-impl Place {
+impl LentBuffer {
     const fn new(address: u64, bytes: usize) -> Self {
         Self { address, bytes, taken: AtomicBool::new(false) }
     }

@@ -12,8 +12,8 @@ use x86::io::outb;
 use x86::msr::IA32_APIC_BASE;
 
 use crate::baked::Baked;
-use crate::multiboot::{Information, Memory};
-use crate::processor::{self, Name, Vmx};
+use crate::multiboot::{Information, MemoryExtent};
+use crate::processor::{self, ProcessorName, Vmx};
 use crate::screen::Screen;
 use crate::serial::Serial;
 use crate::uart::Uart;
@@ -58,7 +58,7 @@ pub(crate) fn run() -> ! {
     let options = Options::parse(information.command_line());
     let uart = Uart::open(options.serial, options.divisor);
     console::attach(information.framebuffer().and_then(Screen::new), uart);
-    console::say(format_args!("version {}, {Name}", env!("CARGO_PKG_VERSION")));
+    console::say(format_args!("version {}, {ProcessorName}", env!("CARGO_PKG_VERSION")));
 
     let vmx = match check(information) {
         Ok(vmx) => vmx,
@@ -95,7 +95,7 @@ pub(crate) fn run() -> ! {
         115_200 / u32::from(divisor)
     ));
     let mut buffer = [0; MAX_PAYLOAD];
-    let greeting = greeting(true, &mut buffer, format_args!("{Name}"));
+    let greeting = greeting(true, &mut buffer, format_args!("{ProcessorName}"));
     let mut serial = Serial::new(uart, greeting, memory::MESSAGE.take());
     loop {
         work::all(&mut serial, &mut place);
@@ -104,13 +104,13 @@ pub(crate) fn run() -> ! {
 }
 
 /// Why the machine cannot do the work.
-enum Unfit {
+enum MachineUnfit {
     /// Memory ends at this address.
     Memory(u64),
-    Processor(processor::Unfit),
+    Processor(processor::ProcessorUnfit),
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for MachineUnfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(end) => {
@@ -122,21 +122,21 @@ impl fmt::Display for Unfit {
 }
 
 /// Looks whether the machine can do the work, and switches VMX on.
-fn check(information: Information) -> Result<Vmx, Unfit> {
-    let memory = Memory::of(information);
+fn check(information: Information) -> Result<Vmx, MachineUnfit> {
+    let memory = MemoryExtent::of(information);
     if memory.end < MEMORY_END - FIRMWARE_SHARE {
-        return Err(Unfit::Memory(memory.end));
+        return Err(MachineUnfit::Memory(memory.end));
     }
     if let Some(address) = memory.kept {
         console::say(format_args!("note: the firmware has kept memory at {address:#x} for itself, which is used"));
     }
     console::say(format_args!("{} MB of memory or more, {} are needed", memory.end >> 20, MEMORY_END >> 20));
-    processor::enable_vmx().map_err(Unfit::Processor)
+    processor::enable_vmx().map_err(MachineUnfit::Processor)
 }
 
 /// Encodes what hosts are greeted with.
 fn greeting<'a>(ready: bool, buffer: &'a mut [u8; MAX_PAYLOAD], text: fmt::Arguments<'_>) -> &'a [u8] {
-    let mut line = Line { text: [0; GREETING], used: 0 };
+    let mut line = TextLine { text: [0; GREETING], used: 0 };
     // What does not fit is left out.
     let _ = line.write_fmt(text);
     let greeting = Greeting { version: VERSION, ready, text: &line.text[..line.used] };
@@ -147,12 +147,12 @@ fn greeting<'a>(ready: bool, buffer: &'a mut [u8; MAX_PAYLOAD], text: fmt::Argum
 }
 
 /// A line of text.
-struct Line {
+struct TextLine {
     text: [u8; GREETING],
     used: usize,
 }
 
-impl fmt::Write for Line {
+impl fmt::Write for TextLine {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
             *self.text.get_mut(self.used).ok_or(fmt::Error)? = byte;

@@ -22,7 +22,7 @@ pub(crate) struct Information(&'static [u8]);
 
 /// A part of the memory map.
 #[derive(Clone, Copy)]
-pub(crate) struct Region {
+pub(crate) struct MemoryRange {
     /// First address.
     pub(crate) start: u64,
     /// Address behind the last one.
@@ -79,13 +79,13 @@ impl Information {
     }
 
     /// The memory map.
-    pub(crate) fn memory(self) -> impl Iterator<Item = Region> + Clone {
+    pub(crate) fn memory(self) -> impl Iterator<Item = MemoryRange> + Clone {
         const AVAILABLE: u32 = 1;
         let map = self.find(MEMORY_MAP).unwrap_or_default();
         let entry = |bytes: &[u8]| {
             let mut reader = Reader::new(bytes);
             let (start, length, kind) = (reader.u64()?, reader.u64()?, reader.u32()?);
-            Ok::<_, DecodeError>(Region { start, end: start.saturating_add(length), free: kind == AVAILABLE })
+            Ok::<_, DecodeError>(MemoryRange { start, end: start.saturating_add(length), free: kind == AVAILABLE })
         };
         let size = map.first_chunk().map_or(0, |size| u32::from_le_bytes(*size)) as usize;
         let entries = map.get(8..).unwrap_or_default();
@@ -127,7 +127,7 @@ impl Information {
 }
 
 /// The address up to which `regions` cover memory without a gap, from `start` on.
-fn covered(regions: impl Iterator<Item = Region> + Clone, start: u64, free: bool) -> u64 {
+fn covered(regions: impl Iterator<Item = MemoryRange> + Clone, start: u64, free: bool) -> u64 {
     let mut end = start;
     while let Some(region) =
         regions.clone().find(|region| region.start <= end && end < region.end && (region.free || !free))
@@ -138,14 +138,14 @@ fn covered(regions: impl Iterator<Item = Region> + Clone, start: u64, free: bool
 }
 
 /// Where memory ends, and the first address of the probe's own places that the firmware keeps.
-pub(crate) struct Memory {
+pub(crate) struct MemoryExtent {
     /// Address up to which there is memory, from 1 MiB on.
     pub(crate) end: u64,
     /// What is kept by firmware among what the probe uses.
     pub(crate) kept: Option<u64>,
 }
 
-impl Memory {
+impl MemoryExtent {
     /// Of this machine.
     pub(crate) fn of(information: Information) -> Self {
         let regions = information.memory();

@@ -14,18 +14,18 @@ const LOCKED: u64 = 1 << 0;
 const VMX_OUTSIDE_SMX: u64 = 1 << 2;
 
 /// Why the processor cannot execute cases.
-pub(crate) enum Unfit {
+pub(crate) enum ProcessorUnfit {
     /// CPUID shows no VMX.
     NoVmx,
     /// The firmware has locked IA32_FEATURE_CONTROL, whose value this is, with VMX off.
     LockedOff(u64),
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for ProcessorUnfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVmx => {
-                write!(f, "the processor has no VMX: {Name}")?;
+                write!(f, "the processor has no VMX: {ProcessorName}")?;
                 f.write_str(if __cpuid_count(1, 0).ecx >> 31 == 1 {
                     "; it is a virtual machine's, whose hypervisor must offer VMX to it"
                 } else {
@@ -52,10 +52,10 @@ pub(crate) struct Vmx {
 /// Sets CR4.VMXE and, when firmware has not, the lock and VMX-outside-SMX bits of IA32_FEATURE_CONTROL.
 ///
 /// # Errors
-/// [`Unfit`].
-pub(crate) fn enable_vmx() -> Result<Vmx, Unfit> {
+/// [`ProcessorUnfit`].
+pub(crate) fn enable_vmx() -> Result<Vmx, ProcessorUnfit> {
     if __cpuid_count(1, 0).ecx & 1 << 5 == 0 {
-        return Err(Unfit::NoVmx);
+        return Err(ProcessorUnfit::NoVmx);
     }
     let feature_control = vmx::rdmsr(IA32_FEATURE_CONTROL);
     match feature_control {
@@ -64,7 +64,7 @@ pub(crate) fn enable_vmx() -> Result<Vmx, Unfit> {
             // Entering VMX Operation").
             unsafe { x86::msr::wrmsr(IA32_FEATURE_CONTROL, control | LOCKED | VMX_OUTSIDE_SMX) };
         }
-        Some(control) if control & VMX_OUTSIDE_SMX == 0 => return Err(Unfit::LockedOff(control)),
+        Some(control) if control & VMX_OUTSIDE_SMX == 0 => return Err(ProcessorUnfit::LockedOff(control)),
         _ => {}
     }
     // SAFETY: CPUID shows VMX, so CR4.VMXE may be set; the other bits are those that boot.s has set.
@@ -76,9 +76,9 @@ pub(crate) fn enable_vmx() -> Result<Vmx, Unfit> {
 }
 
 /// Vendor, brand string and signature of the processor.
-pub(crate) struct Name;
+pub(crate) struct ProcessorName;
 
-impl fmt::Display for Name {
+impl fmt::Display for ProcessorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Brand strings are padded with spaces.
         let mut last = b' ';

@@ -1,8 +1,5 @@
 //! The profile report: MSRs, CPUID, and every VMCS encoding.
 
-use core::arch::x86_64::__cpuid_count;
-
-use vmcs_model::CpuProfile;
 use vmcs_model::msr::CapabilityMsr;
 use vmcs_model::profile::{CpuidLeaf, MsrValue};
 use vmcs_wire::StepResult;
@@ -11,7 +8,8 @@ use vmcs_wire::layout::VMCS_REGIONS;
 use vmcs_wire::profile::{FieldReport, encode_leaf, encode_msr, encodings};
 use vmcs_wire::{Op, Start};
 
-use crate::case::Machine;
+use crate::capabilities;
+use crate::case::CaseRunner;
 use crate::vmx::{self, Flags};
 
 /// VM-instruction error of VMREAD and VMWRITE: unsupported VMCS component (SDM Vol. 3, Table 33-1).
@@ -21,8 +19,8 @@ const UNSUPPORTED_COMPONENT: u32 = 12;
 ///
 /// # Errors
 /// [`BufferFull`].
-pub(crate) fn write(machine: &mut Machine<'_>, out: &mut Writer<'_>) -> Result<(), BufferFull> {
-    let profile = read();
+pub(crate) fn write(machine: &mut CaseRunner<'_>, out: &mut Writer<'_>) -> Result<(), BufferFull> {
+    let profile = capabilities::read();
     out.u16(CapabilityMsr::ALL.len() as u16)?;
     for msr in CapabilityMsr::ALL {
         let value = match profile.msr(msr) {
@@ -51,25 +49,7 @@ pub(crate) fn write(machine: &mut Machine<'_>, out: &mut Writer<'_>) -> Result<(
     out.patch_u16(count_at, count)
 }
 
-/// Reads what the model asks of a processor. Leaves above the highest one are left out.
-#[cold]
-#[inline(never)]
-pub(crate) fn read() -> CpuProfile {
-    let mut profile = CpuProfile::default();
-    for msr in CapabilityMsr::ALL {
-        profile.set_msr(msr, vmx::rdmsr(msr.number()).map_or(MsrValue::Absent, MsrValue::Value));
-    }
-    for leaf in CpuidLeaf::ALL {
-        let (number, subleaf) = leaf.query();
-        if number <= __cpuid_count(number & 0x8000_0000, 0).eax {
-            let r = __cpuid_count(number, subleaf);
-            profile.set_cpuid(leaf, [r.eax, r.ebx, r.ecx, r.edx]);
-        }
-    }
-    profile
-}
-
-fn make_vmcs_current(machine: &mut Machine<'_>) -> Result<(), BufferFull> {
+fn make_vmcs_current(machine: &mut CaseRunner<'_>) -> Result<(), BufferFull> {
     machine.reset(Start::VmxRoot);
     let mut results = [0; 32];
     let mut results = Writer::new(&mut results);

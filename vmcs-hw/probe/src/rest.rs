@@ -34,7 +34,7 @@ fn word<T: FieldValue>(field: Field<T>) -> T {
 
 /// A register that an entry loads, and that an exit loads or clears only if a control says so: its controls, and a guest
 /// and a host field for each of its parts. What has no such control or field has 0.
-struct Loaded {
+struct LoadedRegister {
     entry: Entry,
     exit: Exit,
     secondary_exit: SecondaryExit,
@@ -42,12 +42,12 @@ struct Loaded {
 }
 
 /// All of them, but for those that the exit path sets.
-const LOADED: [Loaded; 9] = {
-    const fn new(entry: Entry, exit: Exit, fields: &'static [(u64, u64)]) -> Loaded {
-        Loaded { entry, exit, secondary_exit: SecondaryExit::empty(), fields }
+const LOADED_REGISTERS: [LoadedRegister; 9] = {
+    const fn new(entry: Entry, exit: Exit, fields: &'static [(u64, u64)]) -> LoadedRegister {
+        LoadedRegister { entry, exit, secondary_exit: SecondaryExit::empty(), fields }
     }
-    const fn secondary(entry: Entry, secondary_exit: SecondaryExit, fields: &'static [(u64, u64)]) -> Loaded {
-        Loaded { entry, exit: Exit::empty(), secondary_exit, fields }
+    const fn secondary(entry: Entry, secondary_exit: SecondaryExit, fields: &'static [(u64, u64)]) -> LoadedRegister {
+        LoadedRegister { entry, exit: Exit::empty(), secondary_exit, fields }
     }
     const fn pair(guest: Field<u64>, host: Field<u64>) -> (u64, u64) {
         (encoding(guest), encoding(host))
@@ -97,14 +97,14 @@ const LOADED: [Loaded; 9] = {
     ]
 };
 
-/// All controls of [`LOADED`].
+/// All controls of [`LOADED_REGISTERS`].
 const CONTROLS_OF_LOADED: (Entry, Exit, SecondaryExit) = {
     let (mut entry, mut exit, mut secondary_exit) = (Entry::empty(), Exit::empty(), SecondaryExit::empty());
     let mut index = 0;
-    while index < LOADED.len() {
-        entry = entry.union(LOADED[index].entry);
-        exit = exit.union(LOADED[index].exit);
-        secondary_exit = secondary_exit.union(LOADED[index].secondary_exit);
+    while index < LOADED_REGISTERS.len() {
+        entry = entry.union(LOADED_REGISTERS[index].entry);
+        exit = exit.union(LOADED_REGISTERS[index].exit);
+        secondary_exit = secondary_exit.union(LOADED_REGISTERS[index].secondary_exit);
         index += 1;
     }
     (entry, exit, secondary_exit)
@@ -175,8 +175,8 @@ impl Rest {
             || word(field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS).contains(Primary::MONITOR_TRAP_FLAG)
     }
 
-    /// Whether a register of [`LOADED`] holds another value than before all cases. An entry's value is in the guest field: that
-    /// it has loaded or its exit has saved.
+    /// Whether a register of [`LOADED_REGISTERS`] holds another value than before all cases. An entry's value is in the guest
+    /// field: that it has loaded or its exit has saved.
     #[inline(never)]
     fn has_loaded(&self, entry: Entry, exit: Exit) -> bool {
         let secondary_exit = match exit.contains(Exit::ACTIVATE_SECONDARY_CONTROLS) {
@@ -185,7 +185,7 @@ impl Rest {
         };
         let at_rest = |host: u64| self.host.iter().find(|(field, _)| *field == host).map_or(0, |(_, value)| *value);
         let differs = |field: u64, host: u64| vmx::value(field) != at_rest(host);
-        LOADED.iter().any(|loaded| {
+        LOADED_REGISTERS.iter().any(|loaded| {
             if exit.intersects(loaded.exit) || secondary_exit.intersects(loaded.secondary_exit) {
                 loaded.fields.iter().any(|&(_, host)| host != 0 && differs(host, host))
             } else {

@@ -10,13 +10,8 @@ use x86::dtables::{DescriptorTablePointer, lgdt, lidt};
 use x86::segmentation::SegmentSelector;
 
 use crate::memory::write_table;
-use crate::multiboot::INFORMATION_BYTES;
 
 global_asm!(include_str!("multiboot2.s"));
-global_asm!(include_str!("boot.s"),
-    BOOT_MULTIBOOT2 = const layout::BOOT_MULTIBOOT2, INFORMATION_BYTES = const INFORMATION_BYTES,
-    PML4 = const layout::PML4, CR0 = const layout::CR0, CR4 = const layout::CR4, EFER = const layout::EFER,
-    CODE = const layout::CODE_SELECTOR, DATA = const layout::DATA_SELECTOR, main = sym crate::main);
 global_asm!(include_str!("rom_stub.s"), PROBE = const layout::PROBE, BOOT_DISK = const layout::BOOT_DISK);
 global_asm!(include_str!("linux_rom.s"));
 global_asm!(include_str!("vectors.s"), CR0 = const layout::CR0, CR4 = const layout::CR4, exception = sym exception,
@@ -93,7 +88,7 @@ unsafe extern "C" {
 
 /// What an exception entry leaves on the stack.
 #[repr(C)]
-struct Frame {
+struct ExceptionFrame {
     registers: [u64; 9],
     vector: u64,
     error_code: u64,
@@ -140,7 +135,7 @@ fn sort_fixups() {
 }
 
 /// Continues at the fixup of an instruction that may fault; any other exception is the probe's own fault.
-extern "C" fn exception(frame: &mut Frame) {
+extern "C" fn exception(frame: &mut ExceptionFrame) {
     let fixups = fixups();
     let Ok(index) = fixups.binary_search_by_key(&frame.rip, |[instruction, _]| *instruction) else {
         panic!("exception {} (error code {:#x}) at {:#x}", frame.vector, frame.error_code, frame.rip)

@@ -6,7 +6,7 @@ use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, BatchHeader, Task};
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::session::SessionView;
 
-use crate::case::{Machine, Regions};
+use crate::case::{CaseRunner, Regions};
 use crate::memory::{self, Buffer, Region};
 use crate::rest::Rest;
 use crate::{console, profile};
@@ -51,7 +51,7 @@ pub(crate) fn all(transport: &mut dyn Transport, place: &mut Workplace) {
         return;
     };
     let session = SessionView::decode(session).expect("the session decodes");
-    let mut machine = Machine::new(session, &mut place.regions);
+    let mut machine = CaseRunner::new(session, &mut place.regions);
     let mut answer = Answer { transport, buffer: place.answer, number: 0 };
     match task {
         Task::Profile => {
@@ -63,7 +63,7 @@ pub(crate) fn all(transport: &mut dyn Transport, place: &mut Workplace) {
     machine.retire();
 }
 
-fn run(machine: &mut Machine<'_>, buffer: &mut [u8], answer: &mut Answer<'_>) {
+fn run(machine: &mut CaseRunner<'_>, buffer: &mut [u8], answer: &mut Answer<'_>) {
     let checksum = memory::image_checksum();
     while let Some(batch) = answer.transport.next_batch(buffer) {
         let mut reader = Reader::new(batch);
@@ -81,7 +81,7 @@ fn run(machine: &mut Machine<'_>, buffer: &mut [u8], answer: &mut Answer<'_>) {
 
 /// Executes one case and appends its answer at `used`; returns the bytes used then.
 fn run_case(
-    machine: &mut Machine<'_>,
+    machine: &mut CaseRunner<'_>,
     reader: &mut Reader<'_>,
     answer: &mut Answer<'_>,
     used: usize,

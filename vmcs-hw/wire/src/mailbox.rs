@@ -21,14 +21,14 @@ const MAGIC: u32 = 0x424D_4D56;
 
 /// What stands before the session in its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub struct SessionHeader {
     /// What to do.
     pub task: Task,
     /// Bytes of the session.
     pub session: u32,
 }
 
-impl Opening {
+impl SessionHeader {
     /// Bytes it takes.
     pub const BYTES: usize = 9;
 
@@ -42,7 +42,7 @@ impl Opening {
         writer.u32(self.session)
     }
 
-    /// Reads what [`Opening::encode`] wrote.
+    /// Reads what [`SessionHeader::encode`] wrote.
     ///
     /// # Errors
     /// [`DecodeError`].
@@ -53,6 +53,6 @@ impl Opening {
     }
 }
 
-const _: () = assert!((Opening::BYTES + MAX_SESSION_BYTES) as u64 <= ANSWER_BUFFER - SESSION_BUFFER);
+const _: () = assert!((SessionHeader::BYTES + MAX_SESSION_BYTES) as u64 <= ANSWER_BUFFER - SESSION_BUFFER);
 const _: () = assert!(MAX_ANSWER_BYTES as u64 <= BATCH_BUFFER - ANSWER_BUFFER);
 const _: () = assert!(BATCH_BUFFER + MAX_BATCH_BYTES as u64 <= MEMORY_END);

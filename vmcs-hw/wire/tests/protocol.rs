@@ -6,7 +6,7 @@ use vmcs_wire::batch::{ANSWER_TRAILER, AnswerHeader, BatchHeader, MAX_BATCH_BYTE
 use vmcs_wire::codec::{BufferFull, Reader, Writer};
 use vmcs_wire::disk::{Control, Extent, Link, SECTOR};
 use vmcs_wire::frame::{Frame, FrameKind, MAX_FRAME, MAX_PAYLOAD};
-use vmcs_wire::mailbox::{DOORBELL, Opening, RING_ANSWER, RING_NEXT};
+use vmcs_wire::mailbox::{DOORBELL, RING_ANSWER, RING_NEXT, SessionHeader};
 use vmcs_wire::profile::{FieldReport, encode_leaf, encode_msr};
 use vmcs_wire::serial::{Request, VERSION};
 use vmcs_wire::session::{MAX_AREAS, SessionView, encode_images, encode_tail};
@@ -220,7 +220,10 @@ fn numbers_in_sentences_are_true() {
         format!("magic | `u32` | {:X}H", magic(written(|out| answer.encode(out)))),
         format!("trailer | `u32` | {ANSWER_TRAILER:08X}H"),
         format!("magic | `u32` | {:X}H", magic(written(|out| control.encode(out)))),
-        format!("magic number `u32` {:X}H", magic(written(|out| Opening { task: Task::Run, session: 0 }.encode(out)))),
+        format!(
+            "magic number `u32` {:X}H",
+            magic(written(|out| SessionHeader { task: Task::Run, session: 0 }.encode(out)))
+        ),
         format!("sectors of {SECTOR} bytes"),
         format!("at most {} KiB with their header", MAX_BATCH_BYTES >> 10),
         format!("at most {MAX_AREAS} volatile areas"),

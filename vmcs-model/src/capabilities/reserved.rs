@@ -68,7 +68,7 @@ const fn if_bit(register: u32, n: u32, bits: u64) -> u64 {
 }
 
 /// What is known of a processor.
-pub(super) struct Known<'a> {
+pub(super) struct KnownProcessor<'a> {
     /// The CPUID leaves. What stands here for a leaf in [`Self::unknown`] means nothing.
     pub(super) cpuid: &'a [CpuidRegisters; CpuidLeaf::ALL.len()],
     /// IA32_PERF_CAPABILITIES. What stands here means nothing if the MSR is in [`Self::unknown`].
@@ -111,7 +111,7 @@ impl Reserved {
     /// What [`Self::lbr_ctl`] depends on.
     pub const LBR_CTL_FACTS: Facts = Facts::cpuid(CpuidLeaf::LastBranch);
 
-    pub(super) fn new(known: &Known<'_>) -> Self {
+    pub(super) fn new(known: &KnownProcessor<'_>) -> Self {
         // A feature only takes bits away from the reserved ones. With all features that may be there, the fewest bits
         // are reserved, and with only those that are certainly there, the most bits.
         let (fewest, most) = (Masks::new(known, u32::MAX), Masks::new(known, 0));
@@ -161,7 +161,7 @@ struct Masks {
 
 impl Masks {
     /// For a processor that has `assumed` in each register that is not known.
-    fn new(known: &Known<'_>, assumed: u32) -> Self {
+    fn new(known: &KnownProcessor<'_>, assumed: u32) -> Self {
         let leaf = |leaf: CpuidLeaf| {
             if known.unknown.intersects(Facts::cpuid(leaf)) { [assumed; 4] } else { known.cpuid[leaf as usize] }
         };

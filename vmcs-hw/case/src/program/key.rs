@@ -63,9 +63,9 @@ impl Key for ImageKey {
     }
 }
 
-struct Reader<K>(PhantomData<K>);
+struct KeyVisitor<K>(PhantomData<K>);
 
-impl<K: Key> Visitor<'_> for Reader<K> {
+impl<K: Key> Visitor<'_> for KeyVisitor<K> {
     type Value = K;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +90,7 @@ macro_rules! read_as_key {
     ($($key:ty)*) => {$(
         impl<'de> Deserialize<'de> for $key {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Reader(PhantomData))
+                deserializer.deserialize_any(KeyVisitor(PhantomData))
             }
         }
     )*};

@@ -6,11 +6,11 @@ use std::fmt::Write;
 /// Most names that are offered.
 const OFFERED: usize = 3;
 
-/// A question to append to "unknown X": `; did you mean "a" or "b"?`, or nothing if no name is near.
+/// A question to append to "unknown X": `; did you mean "a" or "b"?`, or nothing if no name is similar.
 #[must_use]
 pub fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let mut question = String::new();
-    for (i, name) in near(wanted, names).iter().enumerate() {
+    for (i, name) in similar(wanted, names).iter().enumerate() {
         let before = if i == 0 { "; did you mean" } else { " or" };
         let _ = write!(question, "{before} {name:?}");
     }
@@ -21,7 +21,7 @@ pub fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) 
 }
 
 /// The names that begin with `wanted`, then those that share most pairs of neighbouring characters with it.
-fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+fn similar<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = wanted.to_ascii_lowercase();
     // In percent of the pairs of both.
     let score = |name: &str| match name.strip_prefix(&wanted) {
