@@ -193,7 +193,7 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 ///     /// What the section is about.
 ///     pub enum SectionCheck, Phase, sdm "number" "title", fails <Failure>, |c|
 ///     unless <filter>,
-///     when <guard>, "<the guard in words>", unless <filter> => {
+///     [seldom] when <guard>, "<the guard in words>" => {
 ///         /// The rule.
 ///         Name "its.id" [FIELDS, IT_READS] -> <another Failure> => <predicate>;
 ///     }
@@ -203,10 +203,13 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 /// It emits the enum of the checks, their [`CheckInfo`]s, and three functions: `run` over any reader and [`Sink`], and for
 /// one row `in_force`, its guard, and `predicate`.
 ///
-/// `unless` is optional, and there for speed alone: where the filter is true, none of the rows that follow (of the
-/// section, or of the group) is violated, which the filter finds in fewer steps than the rows, most often because the
-/// image is an ordinary one. Where it is false nothing is said. Filters count where everything is known; a reader that
-/// knows only a part is judged by the rows alone.
+/// `run` judges the rows of a group together, and reports them one by one, in their order, only if one does not hold.
+///
+/// `unless` and `[seldom]` are optional, and there for speed alone. Where the filter of `unless` is true, none of the rows
+/// of the section is violated, which the filter finds in fewer steps than the rows, most often because the image is an
+/// ordinary one. Where it is false nothing is said. Filters count where everything is known; a reader that knows only a
+/// part is judged by the rows alone. Groups that are marked `[seldom]` are seldom in force: one look at the guards of all
+/// of them passes them over.
 macro_rules! checks {
     (
         $(#[doc = $doc:literal])+

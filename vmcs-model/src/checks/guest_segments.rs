@@ -192,6 +192,8 @@ checks! {
 
 /// Whether the segment registers are those of an ordinary guest: protected mode without FRED, code in CS, writable data in
 /// SS, DS, ES, FS and GS or the register not usable, all of them flat, a small busy TSS in TR, and LDTR not usable.
+///
+/// With it the plain 64-bit image takes 750 instructions, without it 974.
 #[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     const LONG: u32 = 1 << 13;
