@@ -1,5 +1,9 @@
 //! The verdict on a VM entry: which checks it violates, and every outcome that the architecture permits.
 
+mod permitted;
+
+pub use permitted::Permitted;
+
 use core::convert::Infallible;
 use core::ops::ControlFlow;
 
@@ -34,74 +38,6 @@ impl Verdict {
     #[must_use]
     pub fn permits(&self, outcome: &Outcome) -> bool {
         self.permitted.contains(outcome)
-    }
-}
-
-/// A set of outcomes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permitted {
-    outcomes: [Option<Outcome>; Self::MOST],
-    msr_failures_from: Option<u64>,
-}
-
-impl Permitted {
-    /// More than the checks of one entry can lead to.
-    const MOST: usize = 32;
-    /// Entries of the MSR-load area that are listed one by one.
-    const MSR_FAILURES: u32 = 8;
-
-    fn insert(&mut self, outcome: Outcome) {
-        for slot in &mut self.outcomes {
-            match slot {
-                Some(known) if *known == outcome => return,
-                Some(_) => {}
-                None => {
-                    *slot = Some(outcome);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// A failure to load MSRs at that entry of the area, or at any later one.
-    fn insert_msr_failures_from(&mut self, entry: u64) {
-        if self.msr_failures_from.is_none() {
-            self.msr_failures_from = Some(entry);
-            self.insert(msr_failure(entry));
-        }
-    }
-
-    /// Whether the outcome is in the set.
-    #[must_use]
-    pub fn contains(&self, outcome: &Outcome) -> bool {
-        let msr_failure = match (outcome, self.msr_failures_from) {
-            (Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, qualification }, Some(from)) => {
-                *qualification >= from
-            }
-            _ => false,
-        };
-        msr_failure || self.iter().any(|permitted| permitted == *outcome)
-    }
-
-    /// The outcomes, each once, those of earlier stages first. Of the failures that [`Self::msr_failures_from`] speaks
-    /// of, only the first is listed.
-    pub fn iter(&self) -> impl Iterator<Item = Outcome> + '_ {
-        self.outcomes.iter().flatten().copied()
-    }
-
-    /// A failure to load MSRs is permitted at that entry of the area, counted from 1, and at every later one: too many
-    /// entries are open to list them, or behaviour is undefined from there on.
-    #[must_use]
-    pub const fn msr_failures_from(&self) -> Option<u64> {
-        self.msr_failures_from
-    }
-
-    /// Whether the outcome is certain.
-    #[must_use]
-    pub fn single(&self) -> Option<Outcome> {
-        let mut outcomes = self.iter();
-        let first = outcomes.next()?;
-        (outcomes.next().is_none() && self.msr_failures_from.is_none()).then_some(first)
     }
 }
 
