@@ -319,7 +319,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     }
 
     /// The pin-based controls that the checks of the guest-state area go by, see [`Self::guest_secondary`].
-    #[inline]
+    #[inline(always)]
     pub fn guest_pin(&self) -> PinBased {
         if self.cpu().smm && self.executive_controls() {
             return if self.returns_to_root() { PinBased::empty() } else { self.pin };
@@ -332,7 +332,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// An entry that returns from SMM goes by those of the executive VMCS, or by none if it stays in VMX root operation.
     /// Of an executive VMCS the model knows nothing of the sort: this VMCS's stand in, and the check is open.
     /// SDM 32.15.4.4, Checks on the Guest State Area.
-    #[inline]
+    #[inline(always)]
     pub fn guest_secondary(&self) -> Secondary {
         if self.cpu().smm && self.executive_controls() {
             return if self.returns_to_root() { Secondary::empty() } else { self.secondary };

@@ -66,6 +66,12 @@ checks! {
 /// Whether the address is canonical with the paging that `cr4` selects in IA-32e mode.
 #[inline]
 const fn canonical_by_la57(address: u64, cr4: Cr4) -> bool {
-    let unused = if cr4.contains(Cr4::LA57) { 64 - 57 } else { 64 - 48 };
+    canonical_of(48, address) || cr4.contains(Cr4::LA57) && canonical_of(57, address)
+}
+
+/// Whether the bits of the address above its lowest `bits` equal the highest of those.
+#[inline]
+const fn canonical_of(bits: u32, address: u64) -> bool {
+    let unused = 64 - bits;
     (address << unused).cast_signed() >> unused == address.cast_signed()
 }
