@@ -112,7 +112,10 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     pub fn verdict(&self) -> Verdict {
         let context = self.context();
         let Decision { violated, undecidable } = self.decide(&context);
-        Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
+        // Made in its place, as a verdict is large.
+        let mut verdict = Verdict { violated, undecidable, permitted: Permitted::default() };
+        permit(&context, &violated, &undecidable, &mut verdict.permitted);
+        verdict
     }
 
     /// The verdict on the entry by a processor that does not make the checks `omitted`.
@@ -121,7 +124,8 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         let context = self.context();
         let Decision { violated, undecidable } = self.decide(&context);
         let made = |set: CheckSet| -> CheckSet { set.iter().filter(|check| !omitted.contains(*check)).collect() };
-        let mut permitted = permitted(&context, &made(violated), &made(undecidable));
+        let mut permitted = Permitted::default();
+        permit(&context, &made(violated), &made(undecidable), &mut permitted);
         // Which entry of an MSR-load area fails next is not worked out: the area may as well pass.
         let loads_msrs = |check: CheckId| check.info().phase == Phase::MsrLoading && omitted.contains(check);
         if violated.iter().any(loads_msrs)
@@ -327,12 +331,26 @@ fn run<R: ReadFields, M: ReadMemory, S: Sink>(context: &EntryContext<'_, R, M>, 
 
 /// Every outcome that the checks permit: the stages follow one another, basic checks come in order, within the other
 /// stages any violated check may be the one that is met.
-fn permitted<R: ReadFields, M: ReadMemory>(
+fn permit<R: ReadFields, M: ReadMemory>(
     context: &EntryContext<'_, R, M>,
     violated: &CheckSet,
     undecidable: &CheckSet,
-) -> Permitted {
-    let mut permitted = Permitted::default();
+    permitted: &mut Permitted,
+) {
+    let not_held = violated.union(undecidable);
+    if not_held.is_empty() || !permit_not_held(context, violated, &not_held, permitted) {
+        permit_msr_loading(context, permitted);
+    }
+}
+
+/// What checks permit that are not held, but for those of MSR loading, the stage that has its own function. Whether the
+/// entry certainly fails by them.
+fn permit_not_held<R: ReadFields, M: ReadMemory>(
+    context: &EntryContext<'_, R, M>,
+    violated: &CheckSet,
+    not_held: &CheckSet,
+    permitted: &mut Permitted,
+) -> bool {
     let mut insert = |outcome: Outcome| match outcome {
         // The one row whose outcome depends on the instruction.
         Outcome::Exited { .. } => permitted.insert(Outcome::Exited {
@@ -343,9 +361,8 @@ fn permitted<R: ReadFields, M: ReadMemory>(
         }),
         other => permitted.insert(other),
     };
-    // The order of the checks is that of the stages. The stage of MSR loading has its own function.
+    // The order of the checks is that of the stages.
     let mut failed_in = None;
-    let not_held: CheckSet = violated.union(undecidable);
     for check in not_held.iter() {
         let (phase, failure) = (check.info().phase, check.info().failure);
         if phase == Phase::MsrLoading || failed_in.is_some_and(|failed| failed != phase || phase == Phase::Basic) {
@@ -359,11 +376,7 @@ fn permitted<R: ReadFields, M: ReadMemory>(
             failed_in = Some(phase);
         }
     }
-    if failed_in.is_some() {
-        return permitted;
-    }
-    permit_msr_loading(context, &mut permitted);
-    permitted
+    failed_in.is_some()
 }
 
 /// The last stage: the outcome depends on which entry of the area fails.

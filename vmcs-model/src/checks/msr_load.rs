@@ -108,17 +108,17 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     // Memory is not read if the area's address is bad. The checks on controls judge the address.
     count == 0
         || count <= SHORT
-        && area & (MSR_ENTRY_BYTES - 1) == 0
-        && msr_area_last_byte(area, count).is_some_and(|last| c.attempt().capabilities.address_fits(last))
-        && (0..u64::from(count)).all(|i| {
-            let entry = area.wrapping_add(i * MSR_ENTRY_BYTES);
-            let (first, value) = (c.try_read_u64(entry), c.try_read_u64(entry.wrapping_add(8)));
-            first.zip(value).is_some_and(|(first, value)| {
-                let number = u32::try_from(first);
-                let rule = number.ok().filter(|number| *number > MAY_BE_REFUSED).and_then(msr_rule);
-                rule.is_some_and(|rule| loads_simply(c.attempt().capabilities, rule, value))
+            && area & (MSR_ENTRY_BYTES - 1) == 0
+            && msr_area_last_byte(area, count).is_some_and(|last| c.attempt().capabilities.address_fits(last))
+            && (0..u64::from(count)).all(|i| {
+                let entry = area.wrapping_add(i * MSR_ENTRY_BYTES);
+                let (first, value) = (c.try_read_u64(entry), c.try_read_u64(entry.wrapping_add(8)));
+                first.zip(value).is_some_and(|(first, value)| {
+                    let number = u32::try_from(first);
+                    let rule = number.ok().filter(|number| *number > MAY_BE_REFUSED).and_then(msr_rule);
+                    rule.is_some_and(|rule| loads_simply(c.attempt().capabilities, rule, value))
+                })
             })
-        })
 }
 
 /// The highest number among the MSRs that have a rule, but that an entry of the area may not name.
