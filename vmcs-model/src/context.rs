@@ -384,13 +384,13 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     }
 
     /// Whether all of those linear addresses are canonical.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn all_canonical<const N: usize>(&self, addresses: [Field<u64>; N]) -> bool {
         if R::PARTIAL {
-            return addresses.into_iter().all(|address| self.canonical(self.get(address)));
+            return addresses.iter().all(|address| self.canonical(self.get(*address)));
         }
         let has = self.attempt.capabilities;
-        addresses.into_iter().fold(0, |any, address| any | has.not_canonical(self.get(address))) == 0
+        addresses.iter().fold(0, |any, address| any | has.not_canonical(self.get(*address))) == 0
     }
 
     /// Whether bits 63:N of an address are all equal, N being the widest linear address of the processor. Weaker than
