@@ -112,6 +112,14 @@ pub struct EntryContext<'a, R, M> {
     secondary_exit: SecondaryExit,
     entry: Entry,
     event: InterruptionInformation,
+    /// What the checks note.
+    pub(crate) notes: &'a Notes,
+}
+
+/// What the checks of an entry note. It lies outside of the [`EntryContext`], so that the compiler sees that what they read
+/// there does not change, and need not read it again.
+#[derive(Debug, Default)]
+pub struct Notes {
     /// Something was met that is not known, or that the SDM leaves open.
     pub(crate) met: Cell<bool>,
     /// What the MSR-load area breaks, once that is judged.
@@ -121,7 +129,7 @@ pub struct EntryContext<'a, R, M> {
 impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Reads the control words once.
     #[inline]
-    pub fn new(attempt: EntryAttempt<'a>, vmcs: &'a R, memory: &'a M) -> Self {
+    pub fn new(attempt: EntryAttempt<'a>, vmcs: &'a R, memory: &'a M, notes: &'a Notes) -> Self {
         let pin = read(vmcs, PIN_BASED_VM_EXECUTION_CONTROLS);
         let primary: Primary = read(vmcs, PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS);
         let secondary = if primary.contains(Primary::ACTIVATE_SECONDARY_CONTROLS) {
@@ -151,8 +159,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             },
             entry,
             event: read(vmcs, VM_ENTRY_INTERRUPTION_INFORMATION),
-            met: Cell::new(false),
-            msr_loads: Cell::new(None),
+            notes,
         }
     }
 
@@ -448,7 +455,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Something that the check depends on is not known.
     #[inline]
     pub fn met_unknown(&self, what: Unknown) {
-        self.met.set(true);
+        self.notes.met.set(true);
         self.vmcs.met_unknown(what);
     }
 

@@ -13,7 +13,7 @@ use crate::checks::{
     GuestRegisterCheck, GuestRipCheck, GuestSegmentCheck, HostRegisterCheck, HostSegmentCheck, MsrLoadCheck,
     PdpteCheck, Phase, Sink, SmmCheck, msr_failure,
 };
-use crate::context::{EntryAttempt, EntryContext, EntryInstruction};
+use crate::context::{EntryAttempt, EntryContext, EntryInstruction, Notes};
 use crate::explain::Explanation;
 use crate::formats::exit_reason;
 use crate::memory::ReadMemory;
@@ -87,9 +87,10 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         if !self.all_known() {
             return self.violations_of_a_part().iter().next();
         }
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         match run(&context, &mut FirstViolation) {
-            _ if context.met.get() => self.violations_of_a_part().iter().next(),
+            _ if context.notes.met.get() => self.violations_of_a_part().iter().next(),
             ControlFlow::Break(check) => Some(check),
             ControlFlow::Continue(()) => None,
         }
@@ -102,15 +103,17 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         if !self.all_known() {
             return self.violations_of_a_part();
         }
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         let violated = self.violations_of_the_whole(&context);
-        if context.met.get() { self.violations_of_a_part() } else { violated }
+        if context.notes.met.get() { self.violations_of_a_part() } else { violated }
     }
 
     /// The checks that the entry violates, those that cannot be decided, and every outcome that the architecture permits.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         let Decision { violated, undecidable } = self.decide(&context);
         // Made in its place, as a verdict is large.
         let mut verdict = Verdict { violated, undecidable, permitted: Permitted::default() };
@@ -121,7 +124,8 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     /// The verdict on the entry by a processor that does not make the checks `omitted`.
     #[must_use]
     pub fn verdict_omitting(&self, omitted: &CheckSet) -> Verdict {
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         let Decision { violated, undecidable } = self.decide(&context);
         let made = |set: CheckSet| -> CheckSet { set.iter().filter(|check| !omitted.contains(*check)).collect() };
         let mut permitted = Permitted::default();
@@ -140,14 +144,15 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     #[must_use]
     pub fn unknowns(&self, check: CheckId) -> Unknowns {
         let watch = Watch::new(self.vmcs);
-        let context = EntryContext::new(self.attempt, &watch, self.memory);
+        let notes = Notes::default();
+        let context = EntryContext::new(self.attempt, &watch, self.memory, &notes);
         if judge_row(&context, check).is_none() { context.met_so_far() } else { Unknowns::default() }
     }
 
     /// Whether what puts `check` in force ([`CheckInfo::gate`](crate::checks::CheckInfo::gate)) is the case.
     #[must_use]
     pub fn in_force(&self, check: CheckId) -> bool {
-        check.in_force(&self.context())
+        check.in_force(&self.context(&Notes::default()))
     }
 
     /// Why the entry violates `check`, for a person. No memory is read for it.
@@ -156,8 +161,11 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         Explanation::new(check, self.attempt, self.vmcs)
     }
 
-    fn context(&self) -> EntryContext<'a, R, M> {
-        EntryContext::new(self.attempt, self.vmcs, self.memory)
+    fn context<'n>(&self, notes: &'n Notes) -> EntryContext<'n, R, M>
+    where
+        'a: 'n,
+    {
+        EntryContext::new(self.attempt, self.vmcs, self.memory, notes)
     }
 
     /// Every field and every fact about the processor is known. What else may not be known, memory and what the SDM leaves
@@ -184,14 +192,19 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
             return self.decide_of_a_part();
         }
         let violated = self.violations_of_the_whole(context);
-        if context.met.get() { self.decide_of_a_part() } else { Decision { violated, undecidable: CheckSet::EMPTY } }
+        if context.notes.met.get() {
+            self.decide_of_a_part()
+        } else {
+            Decision { violated, undecidable: CheckSet::EMPTY }
+        }
     }
 
     /// Each section in one go, as if everything were known; row by row only where that met something unknown.
     #[cold]
     pub(crate) fn decide_of_a_part(&self) -> Decision {
         let watch = Watch::new(self.vmcs);
-        let context = EntryContext::new(self.attempt, &watch, self.memory);
+        let notes = Notes::default();
+        let context = EntryContext::new(self.attempt, &watch, self.memory, &notes);
         let mut sections = Sections { context: &context, decision: Decision::default(), before: CheckSet::EMPTY };
         let ControlFlow::<Infallible>::Continue(()) = run(&context, &mut sections);
         sections.decision
@@ -226,7 +239,7 @@ impl<R: ReadFields, M: ReadMemory> Sections<'_, '_, R, M> {
                 None => self.decision.undecidable.insert(check),
             }
         }
-        self.context.met.set(false);
+        self.context.notes.met.set(false);
     }
 }
 
@@ -241,7 +254,7 @@ impl<R: ReadFields, M: ReadMemory> Sink for Sections<'_, '_, R, M> {
     /// Where the section met something unknown, its rows are judged one by one instead.
     #[inline]
     fn judged<C: Copy + Into<CheckId>>(&mut self, section: &[C]) {
-        if self.context.met.get() {
+        if self.context.notes.met.get() {
             self.judge_again(section.iter().map(|row| (*row).into()));
         }
         self.before = self.decision.violated;

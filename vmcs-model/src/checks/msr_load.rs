@@ -136,7 +136,7 @@ fn keeps<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, rule: Rules) 
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     /// What the area breaks, judged once.
     fn msr_loads(&self) -> MsrLoads {
-        if let Some(loads) = self.msr_loads.get() {
+        if let Some(loads) = self.notes.msr_loads.get() {
             return loads;
         }
         let mut loads = MsrLoads::default();
@@ -158,7 +158,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
         {
             loads.open = Rules::all();
         }
-        self.msr_loads.set(Some(loads));
+        self.notes.msr_loads.set(Some(loads));
         loads
     }
 
