@@ -193,7 +193,7 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 ///     /// What the section is about.
 ///     pub enum SectionCheck, Phase, sdm "number" "title", fails <Failure>, |c|
 ///     unless <filter>,
-///     when <guard>, "<the guard in words>", unless <filter> => {
+///     [seldom] when <guard>, "<the guard in words>" => {
 ///         /// The rule.
 ///         Name "its.id" [FIELDS, IT_READS] -> <another Failure> => <predicate>;
 ///     }
@@ -203,31 +203,34 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 /// It emits the enum of the checks, their [`CheckInfo`]s, and three functions: `run` over any reader and [`Sink`], and for
 /// one row `in_force`, its guard, and `predicate`.
 ///
-/// `unless` is optional, and there for speed alone: where the filter is true, none of the rows that follow (of the
-/// section, or of the group) is violated, which the filter finds in fewer steps than the rows, most often because the
-/// image is an ordinary one. Where it is false nothing is said. Filters count where everything is known; a reader that
-/// knows only a part is judged by the rows alone.
+/// `run` judges the rows of a group together, and reports them one by one, in their order, only if one does not hold.
+///
+/// `unless` and `[seldom]` are optional, and there for speed alone. Where the filter of `unless` is true, none of the rows
+/// of the section is violated, which the filter finds in fewer steps than the rows, most often because the image is an
+/// ordinary one. Where it is false nothing is said. Filters count where everything is known; a reader that knows only a
+/// part is judged by the rows alone. Groups that are marked `[seldom]` are seldom in force: one look at the guards of all
+/// of them passes them over.
 macro_rules! checks {
     (
         $(#[doc = $doc:literal])+
         pub enum $section:ident, $phase:ident, sdm $number:literal $title:literal, fails $default:expr, |$c:ident|
         $(unless $filter:expr,)?
-        $($([$often:ident])? $(when $guard:expr, $gate:literal => {
+        $($([$often:ident])? when $guard:expr, $gate:literal => {
             $($(#[doc = $rule:literal])+ $name:ident $id:literal [$($field:ident),*] $(-> $failure:expr)? => $holds:expr;)+
-        })+)then+
+        })+
     ) => {
         $(#[doc = $doc])+
         #[doc = concat!("\n\nSDM ", $number, ", ", $title, ".")]
         #[allow(rustdoc::broken_intra_doc_links, reason = "rules name bits of MSRs as the SDM does, such as [56]")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
-        pub enum $section { $($($($(#[doc = $rule])+ $name,)+)+)+ }
+        pub enum $section { $($($(#[doc = $rule])+ $name,)+)+ }
 
         impl $section {
             /// The checks, in the order of the rows.
-            pub const ALL: &'static [Self] = &[$($($(Self::$name),+),+),+];
+            pub const ALL: &'static [Self] = &[$($(Self::$name),+),+];
             /// What each is, in the same order.
-            pub const INFO: &'static [$crate::checks::CheckInfo] = &[$($($($crate::checks::CheckInfo {
+            pub const INFO: &'static [$crate::checks::CheckInfo] = &[$($($crate::checks::CheckInfo {
                 id: $id,
                 rule: concat!($($rule),+).trim_ascii(),
                 gate: $gate,
@@ -236,7 +239,7 @@ macro_rules! checks {
                 fields: &[$($crate::field::$field.id()),*],
                 failure: { let all = [$default $(, $failure)?]; all[all.len() - 1] },
                 phase: $crate::checks::Phase::$phase,
-            }),+),+),+];
+            }),+),+];
 
             /// Reports every violated check of the section.
             #[inline(always)]
@@ -247,12 +250,25 @@ macro_rules! checks {
                 $(if !R::PARTIAL && $filter {
                     return core::ops::ControlFlow::Continue(());
                 })?
-                $(if $($crate::checks::$often)? ($($guard)|+) {
-                    $(if $guard && !($($holds)&&+) {
-                        return Self::report($c, sink);
-                    })+
+                $(if $crate::checks::ordinary!($([$often])? $guard) && !($($holds)&&+) {
+                    return Self::report($c, sink);
                 })+
+                if ($($crate::checks::seldom!($([$often])? $guard))|+) && !Self::seldom_hold($c) {
+                    return Self::report($c, sink);
+                }
                 core::ops::ControlFlow::Continue(())
+            }
+
+            /// Whether the rows hold of groups that are seldom in force.
+            #[cold]
+            #[inline(never)]
+            fn seldom_hold<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory>(
+                $c: &$crate::context::EntryContext<'_, R, M>,
+            ) -> bool {
+                $(if $crate::checks::seldom!($([$often])? $guard) && !($($holds)&&+) {
+                    return false;
+                })+
+                true
             }
 
             /// Reports every violated check of the section, row by row.
@@ -262,11 +278,11 @@ macro_rules! checks {
                 $c: &$crate::context::EntryContext<'_, R, M>,
                 sink: &mut S,
             ) -> core::ops::ControlFlow<S::Break> {
-                $($(if $guard {
+                $(if $guard {
                     $(if !$holds {
                         sink.violated(Self::$name.into())?;
                     })+
-                })+)+
+                })+
                 core::ops::ControlFlow::Continue(())
             }
 
@@ -277,7 +293,7 @@ macro_rules! checks {
             ) -> bool {
                 let _ = $c;
                 match self {
-                    $($($(Self::$name)|+ => $guard,)+)+
+                    $($(Self::$name)|+ => $guard,)+
                 }
             }
 
@@ -287,7 +303,7 @@ macro_rules! checks {
                 $c: &$crate::context::EntryContext<'_, R, M>,
             ) -> bool {
                 match self {
-                    $($($(Self::$name => $holds,)+)+)+
+                    $($(Self::$name => $holds,)+)+
                 }
             }
         }
@@ -301,3 +317,25 @@ macro_rules! checks {
     };
 }
 use checks;
+
+/// The guard of a group, if it is an ordinary one.
+macro_rules! ordinary {
+    ([seldom] $guard:expr) => {
+        false
+    };
+    ($guard:expr) => {
+        $guard
+    };
+}
+use ordinary;
+
+/// The guard of a group, if it is one that is seldom in force.
+macro_rules! seldom {
+    ([seldom] $guard:expr) => {
+        $guard
+    };
+    ($guard:expr) => {
+        false
+    };
+}
+use seldom;

@@ -112,6 +112,14 @@ pub struct EntryContext<'a, R, M> {
     secondary_exit: SecondaryExit,
     entry: Entry,
     event: InterruptionInformation,
+    /// What the checks note.
+    pub(crate) notes: &'a Notes,
+}
+
+/// What the checks of an entry note. It lies outside of the [`EntryContext`], so that the compiler sees that what they read
+/// there does not change, and need not read it again.
+#[derive(Debug, Default)]
+pub struct Notes {
     /// Something was met that is not known, or that the SDM leaves open.
     pub(crate) met: Cell<bool>,
     /// What the MSR-load area breaks, once that is judged.
@@ -121,7 +129,7 @@ pub struct EntryContext<'a, R, M> {
 impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Reads the control words once.
     #[inline]
-    pub fn new(attempt: EntryAttempt<'a>, vmcs: &'a R, memory: &'a M) -> Self {
+    pub fn new(attempt: EntryAttempt<'a>, vmcs: &'a R, memory: &'a M, notes: &'a Notes) -> Self {
         let pin = read(vmcs, PIN_BASED_VM_EXECUTION_CONTROLS);
         let primary: Primary = read(vmcs, PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS);
         let secondary = if primary.contains(Primary::ACTIVATE_SECONDARY_CONTROLS) {
@@ -151,8 +159,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             },
             entry,
             event: read(vmcs, VM_ENTRY_INTERRUPTION_INFORMATION),
-            met: Cell::new(false),
-            msr_loads: Cell::new(None),
+            notes,
         }
     }
 
@@ -319,7 +326,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     }
 
     /// The pin-based controls that the checks of the guest-state area go by, see [`Self::guest_secondary`].
-    #[inline]
+    #[inline(always)]
     pub fn guest_pin(&self) -> PinBased {
         if self.cpu().smm && self.executive_controls() {
             return if self.returns_to_root() { PinBased::empty() } else { self.pin };
@@ -332,7 +339,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// An entry that returns from SMM goes by those of the executive VMCS, or by none if it stays in VMX root operation.
     /// Of an executive VMCS the model knows nothing of the sort: this VMCS's stand in, and the check is open.
     /// SDM 32.15.4.4, Checks on the Guest State Area.
-    #[inline]
+    #[inline(always)]
     pub fn guest_secondary(&self) -> Secondary {
         if self.cpu().smm && self.executive_controls() {
             return if self.returns_to_root() { Secondary::empty() } else { self.secondary };
@@ -384,13 +391,13 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     }
 
     /// Whether all of those linear addresses are canonical.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn all_canonical<const N: usize>(&self, addresses: [Field<u64>; N]) -> bool {
         if R::PARTIAL {
-            return addresses.into_iter().all(|address| self.canonical(self.get(address)));
+            return addresses.iter().all(|address| self.canonical(self.get(*address)));
         }
         let has = self.attempt.capabilities;
-        addresses.into_iter().fold(0, |any, address| any | has.not_canonical(self.get(address))) == 0
+        addresses.iter().fold(0, |any, address| any | has.not_canonical(self.get(*address))) == 0
     }
 
     /// Whether bits 63:N of an address are all equal, N being the widest linear address of the processor. Weaker than
@@ -448,7 +455,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Something that the check depends on is not known.
     #[inline]
     pub fn met_unknown(&self, what: Unknown) {
-        self.met.set(true);
+        self.notes.met.set(true);
         self.vmcs.met_unknown(what);
     }
 

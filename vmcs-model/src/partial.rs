@@ -150,9 +150,9 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, Watch<'_, R>, M> {
     /// Whether `condition` is true, `None` if it depends on something unknown.
     #[inline]
     pub(crate) fn certain(&self, condition: impl FnOnce() -> bool) -> Option<bool> {
-        self.met.set(false);
+        self.notes.met.set(false);
         let value = condition();
-        (!self.met.get()).then_some(value)
+        (!self.notes.met.get()).then_some(value)
     }
 
     /// Whether an entry passes a row, `None` where that is not known: the row is not in force, or it holds.

@@ -1,5 +1,9 @@
 //! The verdict on a VM entry: which checks it violates, and every outcome that the architecture permits.
 
+mod permitted;
+
+pub use permitted::Permitted;
+
 use core::convert::Infallible;
 use core::ops::ControlFlow;
 
@@ -9,7 +13,7 @@ use crate::checks::{
     GuestRegisterCheck, GuestRipCheck, GuestSegmentCheck, HostRegisterCheck, HostSegmentCheck, MsrLoadCheck,
     PdpteCheck, Phase, Sink, SmmCheck, msr_failure,
 };
-use crate::context::{EntryAttempt, EntryContext, EntryInstruction};
+use crate::context::{EntryAttempt, EntryContext, EntryInstruction, Notes};
 use crate::explain::Explanation;
 use crate::formats::exit_reason;
 use crate::memory::ReadMemory;
@@ -34,74 +38,6 @@ impl Verdict {
     #[must_use]
     pub fn permits(&self, outcome: &Outcome) -> bool {
         self.permitted.contains(outcome)
-    }
-}
-
-/// A set of outcomes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permitted {
-    outcomes: [Option<Outcome>; Self::MOST],
-    msr_failures_from: Option<u64>,
-}
-
-impl Permitted {
-    /// More than the checks of one entry can lead to.
-    const MOST: usize = 32;
-    /// Entries of the MSR-load area that are listed one by one.
-    const MSR_FAILURES: u32 = 8;
-
-    fn insert(&mut self, outcome: Outcome) {
-        for slot in &mut self.outcomes {
-            match slot {
-                Some(known) if *known == outcome => return,
-                Some(_) => {}
-                None => {
-                    *slot = Some(outcome);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// A failure to load MSRs at that entry of the area, or at any later one.
-    fn insert_msr_failures_from(&mut self, entry: u64) {
-        if self.msr_failures_from.is_none() {
-            self.msr_failures_from = Some(entry);
-            self.insert(msr_failure(entry));
-        }
-    }
-
-    /// Whether the outcome is in the set.
-    #[must_use]
-    pub fn contains(&self, outcome: &Outcome) -> bool {
-        let msr_failure = match (outcome, self.msr_failures_from) {
-            (Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, qualification }, Some(from)) => {
-                *qualification >= from
-            }
-            _ => false,
-        };
-        msr_failure || self.iter().any(|permitted| permitted == *outcome)
-    }
-
-    /// The outcomes, each once, those of earlier stages first. Of the failures that [`Self::msr_failures_from`] speaks
-    /// of, only the first is listed.
-    pub fn iter(&self) -> impl Iterator<Item = Outcome> + '_ {
-        self.outcomes.iter().flatten().copied()
-    }
-
-    /// A failure to load MSRs is permitted at that entry of the area, counted from 1, and at every later one: too many
-    /// entries are open to list them, or behaviour is undefined from there on.
-    #[must_use]
-    pub const fn msr_failures_from(&self) -> Option<u64> {
-        self.msr_failures_from
-    }
-
-    /// Whether the outcome is certain.
-    #[must_use]
-    pub fn single(&self) -> Option<Outcome> {
-        let mut outcomes = self.iter();
-        let first = outcomes.next()?;
-        (outcomes.next().is_none() && self.msr_failures_from.is_none()).then_some(first)
     }
 }
 
@@ -151,9 +87,10 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         if !self.all_known() {
             return self.violations_of_a_part().iter().next();
         }
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         match run(&context, &mut FirstViolation) {
-            _ if context.met.get() => self.violations_of_a_part().iter().next(),
+            _ if context.notes.met.get() => self.violations_of_a_part().iter().next(),
             ControlFlow::Break(check) => Some(check),
             ControlFlow::Continue(()) => None,
         }
@@ -166,26 +103,33 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         if !self.all_known() {
             return self.violations_of_a_part();
         }
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         let violated = self.violations_of_the_whole(&context);
-        if context.met.get() { self.violations_of_a_part() } else { violated }
+        if context.notes.met.get() { self.violations_of_a_part() } else { violated }
     }
 
     /// The checks that the entry violates, those that cannot be decided, and every outcome that the architecture permits.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         let Decision { violated, undecidable } = self.decide(&context);
-        Verdict { violated, undecidable, permitted: permitted(&context, &violated, &undecidable) }
+        // Made in its place, as a verdict is large.
+        let mut verdict = Verdict { violated, undecidable, permitted: Permitted::default() };
+        permit(&context, &violated, &undecidable, &mut verdict.permitted);
+        verdict
     }
 
     /// The verdict on the entry by a processor that does not make the checks `omitted`.
     #[must_use]
     pub fn verdict_omitting(&self, omitted: &CheckSet) -> Verdict {
-        let context = self.context();
+        let notes = Notes::default();
+        let context = self.context(&notes);
         let Decision { violated, undecidable } = self.decide(&context);
         let made = |set: CheckSet| -> CheckSet { set.iter().filter(|check| !omitted.contains(*check)).collect() };
-        let mut permitted = permitted(&context, &made(violated), &made(undecidable));
+        let mut permitted = Permitted::default();
+        permit(&context, &made(violated), &made(undecidable), &mut permitted);
         // Which entry of an MSR-load area fails next is not worked out: the area may as well pass.
         let loads_msrs = |check: CheckId| check.info().phase == Phase::MsrLoading && omitted.contains(check);
         if violated.iter().any(loads_msrs)
@@ -200,14 +144,15 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     #[must_use]
     pub fn unknowns(&self, check: CheckId) -> Unknowns {
         let watch = Watch::new(self.vmcs);
-        let context = EntryContext::new(self.attempt, &watch, self.memory);
+        let notes = Notes::default();
+        let context = EntryContext::new(self.attempt, &watch, self.memory, &notes);
         if judge_row(&context, check).is_none() { context.met_so_far() } else { Unknowns::default() }
     }
 
     /// Whether what puts `check` in force ([`CheckInfo::gate`](crate::checks::CheckInfo::gate)) is the case.
     #[must_use]
     pub fn in_force(&self, check: CheckId) -> bool {
-        check.in_force(&self.context())
+        check.in_force(&self.context(&Notes::default()))
     }
 
     /// Why the entry violates `check`, for a person. No memory is read for it.
@@ -216,8 +161,11 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         Explanation::new(check, self.attempt, self.vmcs)
     }
 
-    fn context(&self) -> EntryContext<'a, R, M> {
-        EntryContext::new(self.attempt, self.vmcs, self.memory)
+    fn context<'n>(&self, notes: &'n Notes) -> EntryContext<'n, R, M>
+    where
+        'a: 'n,
+    {
+        EntryContext::new(self.attempt, self.vmcs, self.memory, notes)
     }
 
     /// Every field and every fact about the processor is known. What else may not be known, memory and what the SDM leaves
@@ -244,14 +192,19 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
             return self.decide_of_a_part();
         }
         let violated = self.violations_of_the_whole(context);
-        if context.met.get() { self.decide_of_a_part() } else { Decision { violated, undecidable: CheckSet::EMPTY } }
+        if context.notes.met.get() {
+            self.decide_of_a_part()
+        } else {
+            Decision { violated, undecidable: CheckSet::EMPTY }
+        }
     }
 
     /// Each section in one go, as if everything were known; row by row only where that met something unknown.
     #[cold]
     pub(crate) fn decide_of_a_part(&self) -> Decision {
         let watch = Watch::new(self.vmcs);
-        let context = EntryContext::new(self.attempt, &watch, self.memory);
+        let notes = Notes::default();
+        let context = EntryContext::new(self.attempt, &watch, self.memory, &notes);
         let mut sections = Sections { context: &context, decision: Decision::default(), before: CheckSet::EMPTY };
         let ControlFlow::<Infallible>::Continue(()) = run(&context, &mut sections);
         sections.decision
@@ -286,7 +239,7 @@ impl<R: ReadFields, M: ReadMemory> Sections<'_, '_, R, M> {
                 None => self.decision.undecidable.insert(check),
             }
         }
-        self.context.met.set(false);
+        self.context.notes.met.set(false);
     }
 }
 
@@ -301,7 +254,7 @@ impl<R: ReadFields, M: ReadMemory> Sink for Sections<'_, '_, R, M> {
     /// Where the section met something unknown, its rows are judged one by one instead.
     #[inline]
     fn judged<C: Copy + Into<CheckId>>(&mut self, section: &[C]) {
-        if self.context.met.get() {
+        if self.context.notes.met.get() {
             self.judge_again(section.iter().map(|row| (*row).into()));
         }
         self.before = self.decision.violated;
@@ -391,12 +344,26 @@ fn run<R: ReadFields, M: ReadMemory, S: Sink>(context: &EntryContext<'_, R, M>, 
 
 /// Every outcome that the checks permit: the stages follow one another, basic checks come in order, within the other
 /// stages any violated check may be the one that is met.
-fn permitted<R: ReadFields, M: ReadMemory>(
+fn permit<R: ReadFields, M: ReadMemory>(
     context: &EntryContext<'_, R, M>,
     violated: &CheckSet,
     undecidable: &CheckSet,
-) -> Permitted {
-    let mut permitted = Permitted::default();
+    permitted: &mut Permitted,
+) {
+    let not_held = violated.union(undecidable);
+    if not_held.is_empty() || !permit_not_held(context, violated, &not_held, permitted) {
+        permit_msr_loading(context, permitted);
+    }
+}
+
+/// What checks permit that are not held, but for those of MSR loading, the stage that has its own function. Whether the
+/// entry certainly fails by them.
+fn permit_not_held<R: ReadFields, M: ReadMemory>(
+    context: &EntryContext<'_, R, M>,
+    violated: &CheckSet,
+    not_held: &CheckSet,
+    permitted: &mut Permitted,
+) -> bool {
     let mut insert = |outcome: Outcome| match outcome {
         // The one row whose outcome depends on the instruction.
         Outcome::Exited { .. } => permitted.insert(Outcome::Exited {
@@ -407,9 +374,8 @@ fn permitted<R: ReadFields, M: ReadMemory>(
         }),
         other => permitted.insert(other),
     };
-    // The order of the checks is that of the stages. The stage of MSR loading has its own function.
+    // The order of the checks is that of the stages.
     let mut failed_in = None;
-    let not_held: CheckSet = violated.union(undecidable);
     for check in not_held.iter() {
         let (phase, failure) = (check.info().phase, check.info().failure);
         if phase == Phase::MsrLoading || failed_in.is_some_and(|failed| failed != phase || phase == Phase::Basic) {
@@ -423,11 +389,7 @@ fn permitted<R: ReadFields, M: ReadMemory>(
             failed_in = Some(phase);
         }
     }
-    if failed_in.is_some() {
-        return permitted;
-    }
-    permit_msr_loading(context, &mut permitted);
-    permitted
+    failed_in.is_some()
 }
 
 /// The last stage: the outcome depends on which entry of the area fails.

@@ -22,8 +22,7 @@ checks! {
         /// “host address-space size” is 1.
         LongModeHost "as.longmode.host-64" [PRIMARY_VM_EXIT_CONTROLS] => c.host_64();
     }
-    then
-    when !c.host_64(), "“host address-space size” is 0" => {
+    [seldom] when !c.host_64(), "“host address-space size” is 0" => {
         /// “IA-32e mode guest” is 0.
         Host32Guest "as.host32.guest-not-ia32e" [VM_ENTRY_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] => !c.ia32e_guest();
         /// CR4.PCIDE is 0.
@@ -33,13 +32,12 @@ checks! {
         /// Bits 63:32 of RIP are 0.
         Host32Rip "as.host32.rip-high" [HOST_RIP, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_RIP) >> 32 == 0;
     }
-    when !c.host_64() && c.exit().contains(Exit::LOAD_CET_STATE), "“host address-space size” is 0 and “load CET state” (exit) is 1" => {
+    [seldom] when !c.host_64() && c.exit().contains(Exit::LOAD_CET_STATE), "“host address-space size” is 0 and “load CET state” (exit) is 1" => {
         /// Bits 63:32 of IA32_S_CET are 0.
         Host32SCet "as.host32.s-cet-high" [HOST_IA32_S_CET, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_IA32_S_CET) >> 32 == 0;
         /// Bits 63:32 of SSP are 0.
         Host32Ssp "as.host32.ssp-high" [HOST_SSP, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_SSP) >> 32 == 0;
     }
-    then
     when c.host_64(), "“host address-space size” is 1" => {
         /// CR4.PAE is 1.
         Host64Pae "as.host64.pae" [HOST_CR4, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_CR4).contains(Cr4::PAE);
@@ -48,19 +46,18 @@ checks! {
         Host64Rip "as.host64.rip-canonical" [HOST_RIP, HOST_CR4, PRIMARY_VM_EXIT_CONTROLS] =>
             canonical_by_la57(c.get(field::HOST_RIP), c.get(field::HOST_CR4));
     }
-    then
-    when c.host_64() && c.exit().contains(Exit::LOAD_CET_STATE), "“host address-space size” and “load CET state” (exit) are 1" => {
+    [seldom] when c.host_64() && c.exit().contains(Exit::LOAD_CET_STATE), "“host address-space size” and “load CET state” (exit) are 1" => {
         /// IA32_S_CET is canonical.
         Host64SCet "as.host64.s-cet-canonical" [HOST_IA32_S_CET, PRIMARY_VM_EXIT_CONTROLS] => c.canonical(c.get(field::HOST_IA32_S_CET));
         /// SSP is canonical.
         Host64Ssp "as.host64.ssp-canonical" [HOST_SSP, PRIMARY_VM_EXIT_CONTROLS] => c.canonical(c.get(field::HOST_SSP));
     }
-    when c.exit().contains(Exit::LOAD_CET_STATE), "“load CET state” (exit) is 1" => {
+    [seldom] when c.exit().contains(Exit::LOAD_CET_STATE), "“load CET state” (exit) is 1" => {
         /// IA32_INTERRUPT_SSP_TABLE_ADDR is canonical, whatever the size.
         SspTable "as.cet.ssp-table-canonical" [HOST_IA32_INTERRUPT_SSP_TABLE_ADDR, PRIMARY_VM_EXIT_CONTROLS] =>
             c.canonical(c.get(field::HOST_IA32_INTERRUPT_SSP_TABLE_ADDR));
     }
-    when !c.cpuid(CpuidLeaf::ExtendedFeatures).intel_64(), "the processor does not support Intel 64" => {
+    [seldom] when !c.cpuid(CpuidLeaf::ExtendedFeatures).intel_64(), "the processor does not support Intel 64" => {
         /// “IA-32e mode guest” and “host address-space size” are 0. The processor does not allow the 1-settings either.
         NoIntel64 "as.no-intel64" [VM_ENTRY_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] => !c.ia32e_guest() && !c.host_64();
     }
@@ -69,6 +66,12 @@ checks! {
 /// Whether the address is canonical with the paging that `cr4` selects in IA-32e mode.
 #[inline]
 const fn canonical_by_la57(address: u64, cr4: Cr4) -> bool {
-    let unused = if cr4.contains(Cr4::LA57) { 64 - 57 } else { 64 - 48 };
+    canonical_of(48, address) || cr4.contains(Cr4::LA57) && canonical_of(57, address)
+}
+
+/// Whether the bits of the address above its lowest `bits` equal the highest of those.
+#[inline]
+const fn canonical_of(bits: u32, address: u64) -> bool {
+    let unused = 64 - bits;
     (address << unused).cast_signed() >> unused == address.cast_signed()
 }

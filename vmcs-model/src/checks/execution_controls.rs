@@ -27,25 +27,22 @@ checks! {
         PrimaryAllowed1 "ctl.proc1.reserved-bits.allowed1" [PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             c.primary_allowed().forbidden(c.primary().to_raw()) == 0;
     }
-    then
     when c.primary().contains(Primary::ACTIVATE_SECONDARY_CONTROLS), "“activate secondary controls” is 1" => {
         /// No unsupported bit is 1. The word counts as 0, and is not checked, unless it is activated.
         SecondaryReserved "ctl.proc2.reserved-bits" [SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             c.msr(CapabilityMsr::Procbased2).secondary.forbidden(c.secondary().to_raw()) == 0;
     }
-    when c.primary().contains(Primary::ACTIVATE_TERTIARY_CONTROLS), "“activate tertiary controls” is 1" => {
+    [seldom] when c.primary().contains(Primary::ACTIVATE_TERTIARY_CONTROLS), "“activate tertiary controls” is 1" => {
         /// No unsupported bit is 1. The word counts as 0, and is not checked, unless it is activated.
         TertiaryReserved "ctl.proc3.reserved-bits" [TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             c.msr(CapabilityMsr::Procbased3).tertiary.forbidden(c.tertiary().to_raw()) == 0;
     }
-    then
     when true, "" => {
         /// The CR3-target count does not exceed the number of CR3-target values, IA32_VMX_MISC[24:16].
         Cr3TargetCount "ctl.cr3-target-count" [CR3_TARGET_COUNT] =>
             c.get(field::CR3_TARGET_COUNT) <= c.msr(CapabilityMsr::Misc).cr3_targets();
     }
-    then
-    when c.primary().contains(Primary::USE_I_O_BITMAPS), "“use I/O bitmaps” is 1" => {
+    [seldom] when c.primary().contains(Primary::USE_I_O_BITMAPS), "“use I/O bitmaps” is 1" => {
         /// Bits 11:0 of both I/O-bitmap addresses are 0.
         IoBitmapsAlign "ctl.io-bitmaps.align" [IO_BITMAP_A_ADDRESS, IO_BITMAP_B_ADDRESS] =>
             aligned_4k(c.get(field::IO_BITMAP_A_ADDRESS)) && aligned_4k(c.get(field::IO_BITMAP_B_ADDRESS));
@@ -68,7 +65,6 @@ checks! {
         VirtualApicWidth "ctl.virtual-apic.width" [VIRTUAL_APIC_ADDRESS] =>
             c.address_fits(c.get(field::VIRTUAL_APIC_ADDRESS));
     }
-    then
     when c.secondary().contains(Secondary::VIRTUALIZE_APIC_ACCESSES), "“virtualize APIC accesses” is 1" => {
         /// Bits 11:0 of the APIC-access address are 0.
         ApicAccessAlign "ctl.apic-access.align" [APIC_ACCESS_ADDRESS] =>
@@ -77,13 +73,13 @@ checks! {
         ApicAccessWidth "ctl.apic-access.width" [APIC_ACCESS_ADDRESS] =>
             c.address_fits(c.get(field::APIC_ACCESS_ADDRESS));
     }
-    when c.secondary().contains(Secondary::ENABLE_PML), "“enable PML” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::ENABLE_PML), "“enable PML” is 1" => {
         /// Bits 11:0 of the PML address are 0.
         PmlAlign "ctl.pml.address-align" [PML_ADDRESS] => aligned_4k(c.get(field::PML_ADDRESS));
         /// The PML address does not exceed the physical-address width.
         PmlWidth "ctl.pml.address-width" [PML_ADDRESS] => c.address_fits(c.get(field::PML_ADDRESS));
     }
-    when c.secondary().contains(Secondary::SUB_PAGE_WRITE_PERMISSIONS_FOR_EPT), "“sub-page write permissions for EPT” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::SUB_PAGE_WRITE_PERMISSIONS_FOR_EPT), "“sub-page write permissions for EPT” is 1" => {
         /// Bits 11:0 of the SPPTP are 0.
         SpptpAlign "ctl.spptp.align" [SUB_PAGE_PERMISSION_TABLE_POINTER] =>
             aligned_4k(c.get(field::SUB_PAGE_PERMISSION_TABLE_POINTER));
@@ -91,7 +87,6 @@ checks! {
         SpptpWidth "ctl.spptp.width" [SUB_PAGE_PERMISSION_TABLE_POINTER] =>
             c.address_fits(c.get(field::SUB_PAGE_PERMISSION_TABLE_POINTER));
     }
-    then
     when c.eptp_switching(), "“enable VM functions” and “EPTP switching” are 1" => {
         /// Bits 11:0 of the EPTP-list address are 0.
         EptpListAlign "ctl.eptp-list.align" [EPTP_LIST_ADDRESS, VM_FUNCTION_CONTROLS] =>
@@ -100,8 +95,7 @@ checks! {
         EptpListWidth "ctl.eptp-list.width" [EPTP_LIST_ADDRESS, VM_FUNCTION_CONTROLS] =>
             c.address_fits(c.get(field::EPTP_LIST_ADDRESS));
     }
-    then
-    when c.secondary().contains(Secondary::VMCS_SHADOWING), "“VMCS shadowing” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::VMCS_SHADOWING), "“VMCS shadowing” is 1" => {
         /// Bits 11:0 of the VMREAD-bitmap address are 0.
         VmreadBitmapAlign "ctl.vmread-bitmap.align" [VMREAD_BITMAP_ADDRESS] =>
             aligned_4k(c.get(field::VMREAD_BITMAP_ADDRESS));
@@ -115,7 +109,7 @@ checks! {
         VmwriteBitmapWidth "ctl.vmwrite-bitmap.width" [VMWRITE_BITMAP_ADDRESS] =>
             c.address_fits(c.get(field::VMWRITE_BITMAP_ADDRESS));
     }
-    when c.secondary().contains(Secondary::EPT_VIOLATION_VE), "“EPT-violation #VE” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::EPT_VIOLATION_VE), "“EPT-violation #VE” is 1" => {
         /// Bits 11:0 of the virtualization-exception information address are 0.
         VeInformationAlign "ctl.ve-info.align" [VIRTUALIZATION_EXCEPTION_INFORMATION_ADDRESS] =>
             aligned_4k(c.get(field::VIRTUALIZATION_EXCEPTION_INFORMATION_ADDRESS));
@@ -123,7 +117,7 @@ checks! {
         VeInformationWidth "ctl.ve-info.width" [VIRTUALIZATION_EXCEPTION_INFORMATION_ADDRESS] =>
             c.address_fits(c.get(field::VIRTUALIZATION_EXCEPTION_INFORMATION_ADDRESS));
     }
-    when c.secondary().contains(Secondary::PASID_TRANSLATION), "“PASID translation” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::PASID_TRANSLATION), "“PASID translation” is 1" => {
         /// Bits 11:0 of both PASID directory addresses are 0.
         PasidDirectoryAlign "ctl.pasid-dir.align" [LOW_PASID_DIRECTORY_ADDRESS, HIGH_PASID_DIRECTORY_ADDRESS] =>
             aligned_4k(c.get(field::LOW_PASID_DIRECTORY_ADDRESS)) && aligned_4k(c.get(field::HIGH_PASID_DIRECTORY_ADDRESS));
@@ -131,7 +125,6 @@ checks! {
         PasidDirectoryWidth "ctl.pasid-dir.width" [LOW_PASID_DIRECTORY_ADDRESS, HIGH_PASID_DIRECTORY_ADDRESS] =>
             c.address_fits(c.get(field::LOW_PASID_DIRECTORY_ADDRESS)) && c.address_fits(c.get(field::HIGH_PASID_DIRECTORY_ADDRESS));
     }
-    then
     when c.primary().contains(Primary::USE_TPR_SHADOW) && !c.secondary().contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY), "“use TPR shadow” is 1 and “virtual-interrupt delivery” is 0" => {
         /// Bits 31:4 of the TPR threshold are 0.
         TprThresholdReserved "ctl.tpr-threshold.reserved" [TPR_THRESHOLD] => c.get(field::TPR_THRESHOLD) >> 4 == 0;
@@ -140,7 +133,6 @@ checks! {
         TprThresholdVtpr "ctl.tpr-threshold.vs-vtpr" [TPR_THRESHOLD, VIRTUAL_APIC_ADDRESS] =>
             tpr_threshold_within_vtpr(c);
     }
-    then
     when true, "" => {
         /// “virtual NMIs” requires “NMI exiting”.
         VirtualNmis "ctl.virtual-nmi.needs-nmi-exiting" [PIN_BASED_VM_EXECUTION_CONTROLS] =>
@@ -171,8 +163,7 @@ checks! {
         VirtualInterruptsExiting "ctl.vid.needs-ext-int-exiting" [SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, PIN_BASED_VM_EXECUTION_CONTROLS] =>
             !c.secondary().contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY) || c.pin().contains(PinBased::EXTERNAL_INTERRUPT_EXITING);
     }
-    then
-    when c.pin().contains(PinBased::PROCESS_POSTED_INTERRUPTS), "“process posted interrupts” is 1" => {
+    [seldom] when c.pin().contains(PinBased::PROCESS_POSTED_INTERRUPTS), "“process posted interrupts” is 1" => {
         /// “virtual-interrupt delivery” is 1.
         PostedInterruptsDelivery "ctl.posted-int.needs-vid" [PIN_BASED_VM_EXECUTION_CONTROLS, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             c.secondary().contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY);
@@ -189,8 +180,7 @@ checks! {
         PostedInterruptsWidth "ctl.posted-int.desc-width" [POSTED_INTERRUPT_DESCRIPTOR_ADDRESS] =>
             c.address_fits(c.get(field::POSTED_INTERRUPT_DESCRIPTOR_ADDRESS));
     }
-    then
-    when c.tertiary().contains(Tertiary::IPI_VIRTUALIZATION), "“IPI virtualization” is 1" => {
+    [seldom] when c.tertiary().contains(Tertiary::IPI_VIRTUALIZATION), "“IPI virtualization” is 1" => {
         /// Bits 2:0 of the PID-pointer table address are 0.
         PidTableAlign "ctl.ipi-virt.table-align" [PID_POINTER_TABLE_ADDRESS] =>
             c.get(field::PID_POINTER_TABLE_ADDRESS) & 7 == 0;
@@ -202,12 +192,10 @@ checks! {
         PidTableLast "ctl.ipi-virt.last-entry-width" [PID_POINTER_TABLE_ADDRESS, LAST_PID_POINTER_INDEX] =>
             last_pid_pointer_fits(c);
     }
-    then
     when c.secondary().contains(Secondary::ENABLE_VPID), "“enable VPID” is 1" => {
         /// The VPID is not 0000H.
         Vpid "ctl.vpid.nonzero" [VIRTUAL_PROCESSOR_IDENTIFIER] => c.get(field::VIRTUAL_PROCESSOR_IDENTIFIER) != 0;
     }
-    then
     when c.secondary().contains(Secondary::ENABLE_EPT), "“enable EPT” is 1" => {
         /// The EPT memory type, bits 2:0 of the EPTP, is one that IA32_VMX_EPT_VPID_CAP reports.
         EptpMemoryType "ctl.eptp.memtype" [EPT_POINTER] =>
@@ -255,8 +243,7 @@ checks! {
         EptRequiredGuestPagingVerification "ctl.ept-required.guest-paging-verification" [SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             !c.tertiary().contains(Tertiary::GUEST_PAGING_VERIFICATION);
     }
-    then
-    when c.secondary().contains(Secondary::ENABLE_VM_FUNCTIONS), "“enable VM functions” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::ENABLE_VM_FUNCTIONS), "“enable VM functions” is 1" => {
         /// No unsupported bit of the VM-function controls is 1.
         VmFunctionReserved "ctl.vmfunc.reserved-bits" [VM_FUNCTION_CONTROLS] =>
             c.msr(CapabilityMsr::Vmfunc).vm_functions.forbidden(c.get(field::VM_FUNCTION_CONTROLS).to_raw()) == 0;
@@ -264,8 +251,7 @@ checks! {
         EptpSwitchingEpt "ctl.vmfunc.eptp-switching-needs-ept" [VM_FUNCTION_CONTROLS, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             !c.eptp_switching() || c.secondary().contains(Secondary::ENABLE_EPT);
     }
-    then
-    when c.cpu().seam, "the processor is in SEAM" => {
+    [seldom] when c.cpu().seam, "the processor is in SEAM" => {
         /// “enable EPT” is 1.
         SeamEpt "ctl.seam.needs-ept" [SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             c.secondary().contains(Secondary::ENABLE_EPT);
@@ -275,13 +261,12 @@ checks! {
             aligned_4k(c.get(field::SEAM_SHARED_EPT_POINTER))
                 && c.clear_of(c.get(field::SEAM_SHARED_EPT_POINTER), c.reserved().guest_physical, Reserved::PHYSICAL_FACTS);
     }
-    when c.cpu().trace_enabled, "IA32_RTIT_CTL.TraceEn is 1" => {
+    [seldom] when c.cpu().trace_enabled, "IA32_RTIT_CTL.TraceEn is 1" => {
         /// “load IA32_RTIT_CTL” is 0.
         TraceEnabled "ctl.pt.traceen-excludes-load-rtit" [VM_ENTRY_CONTROLS] =>
             !c.entry().contains(Entry::LOAD_IA32_RTIT_CTL);
     }
-    then
-    when c.secondary().contains(Secondary::INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES), "“Intel PT uses guest physical addresses” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::INTEL_PT_USES_GUEST_PHYSICAL_ADDRESSES), "“Intel PT uses guest physical addresses” is 1" => {
         /// The VM-entry control “load IA32_RTIT_CTL” is 1.
         TraceLoads "ctl.pt-gpa.needs-load-rtit" [SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, VM_ENTRY_CONTROLS] =>
             c.entry().contains(Entry::LOAD_IA32_RTIT_CTL);
@@ -289,12 +274,11 @@ checks! {
         TraceClears "ctl.pt-gpa.needs-clear-rtit" [SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] =>
             c.exit().contains(Exit::CLEAR_IA32_RTIT_CTL);
     }
-    when c.secondary().contains(Secondary::USE_TSC_SCALING), "“use TSC scaling” is 1" => {
+    [seldom] when c.secondary().contains(Secondary::USE_TSC_SCALING), "“use TSC scaling” is 1" => {
         /// The TSC multiplier is not 0, whether or not TSC offsetting is used.
         TscMultiplier "ctl.tsc-multiplier.nonzero" [TSC_MULTIPLIER] => c.get(field::TSC_MULTIPLIER) != 0;
     }
-    then
-    when c.tertiary().contains(Tertiary::ENABLE_HLAT), "“enable HLAT” is 1" => {
+    [seldom] when c.tertiary().contains(Tertiary::ENABLE_HLAT), "“enable HLAT” is 1" => {
         /// Bits 2:0 and 11:5 of the HLATP are 0; PWT and PCD are free, and so is the HLAT prefix size.
         HlatpReserved "ctl.hlatp.reserved" [HYPERVISOR_MANAGED_LINEAR_ADDRESS_TRANSLATION_POINTER] =>
             c.get(field::HYPERVISOR_MANAGED_LINEAR_ADDRESS_TRANSLATION_POINTER).into_bits() & 0xFE7 == 0;
@@ -302,7 +286,7 @@ checks! {
         HlatpWidth "ctl.hlatp.width" [HYPERVISOR_MANAGED_LINEAR_ADDRESS_TRANSLATION_POINTER] =>
             c.address_fits(c.get(field::HYPERVISOR_MANAGED_LINEAR_ADDRESS_TRANSLATION_POINTER).into_bits());
     }
-    when c.tertiary().contains(Tertiary::APIC_TIMER_VIRTUALIZATION), "“APIC-timer virtualization” is 1" => {
+    [seldom] when c.tertiary().contains(Tertiary::APIC_TIMER_VIRTUALIZATION), "“APIC-timer virtualization” is 1" => {
         /// “virtual-interrupt delivery” is 1.
         ApicTimerDelivery "ctl.apic-timer.needs-vid" [TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] =>
             c.secondary().contains(Secondary::VIRTUAL_INTERRUPT_DELIVERY);

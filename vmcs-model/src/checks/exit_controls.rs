@@ -16,13 +16,11 @@ checks! {
         ExitAllowed1 "ctl.exit1.reserved-bits.allowed1" [PRIMARY_VM_EXIT_CONTROLS] =>
             c.exit_allowed().forbidden(c.exit().to_raw()) == 0;
     }
-    then
-    when c.exit().contains(Exit::ACTIVATE_SECONDARY_CONTROLS), "“activate secondary controls” is 1" => {
+    [seldom] when c.exit().contains(Exit::ACTIVATE_SECONDARY_CONTROLS), "“activate secondary controls” is 1" => {
         /// No unsupported bit is 1. The word counts as 0, and is not checked, unless it is activated.
         SecondaryExitReserved "ctl.exit2.reserved-bits" [SECONDARY_VM_EXIT_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] =>
             c.msr(CapabilityMsr::Exit2).secondary_exit.forbidden(c.secondary_exit().to_raw()) == 0;
     }
-    then
     when !c.returns_from_smm(), "the entry does not return from SMM" => {
         /// “save VMX-preemption timer value” requires “activate VMX-preemption timer”.
         SavePreemptionTimer "ctl.exit.save-preemption-timer"
@@ -30,7 +28,6 @@ checks! {
             !c.exit().contains(Exit::SAVE_VMX_PREEMPTION_TIMER_VALUE)
                 || c.pin().contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER);
     }
-    then
     when c.get(field::VM_EXIT_MSR_STORE_COUNT) != 0, "the VM-exit MSR-store count is not 0" => {
         /// Bits 3:0 of the VM-exit MSR-store address are 0.
         StoreAlign "ctl.exit-msr-store.align" [VM_EXIT_MSR_STORE_ADDRESS, VM_EXIT_MSR_STORE_COUNT] => c.get(field::VM_EXIT_MSR_STORE_ADDRESS) & 0xF == 0;

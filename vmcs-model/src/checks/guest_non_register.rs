@@ -20,8 +20,7 @@ checks! {
         /// The activity state is 0 (active), 1 (HLT), 2 (shutdown) or 3 (wait for SIPI).
         ActivityRange "guest.activity.range" [GUEST_ACTIVITY_STATE] => activity(c).0 <= 3;
     }
-    then
-    when activity(c) != ActivityState::ACTIVE, "the guest will not be active" => {
+    [seldom] when activity(c) != ActivityState::ACTIVE, "the guest will not be active" => {
         /// IA32_VMX_MISC[8:6] reports support of the activity state.
         ActivitySupported "guest.activity.supported" [GUEST_ACTIVITY_STATE] => activity_supported(c);
         /// DPL of SS is 0 if the activity state is HLT.
@@ -31,7 +30,7 @@ checks! {
         BlockingActive "guest.activity.blocking-needs-active" [GUEST_ACTIVITY_STATE, GUEST_INTERRUPTIBILITY_STATE] =>
             !blocking(c).intersects(Interruptibility::STI | Interruptibility::MOV_SS);
     }
-    when activity(c) != ActivityState::ACTIVE && c.event().valid(), "the guest will not be active and an event is injected" => {
+    [seldom] when activity(c) != ActivityState::ACTIVE && c.event().valid(), "the guest will not be active and an event is injected" => {
         /// In HLT the event is an external interrupt, an NMI, a hardware exception with vector 1 (#DB) or 18 (#MC), or a
         /// pending MTF VM exit.
         InjectHlt "guest.activity.inject-hlt" [GUEST_ACTIVITY_STATE, VM_ENTRY_INTERRUPTION_INFORMATION] =>
@@ -48,19 +47,16 @@ checks! {
         InjectWaitForSipi "guest.activity.inject-wait-for-sipi" [GUEST_ACTIVITY_STATE, VM_ENTRY_INTERRUPTION_INFORMATION] =>
             activity(c) != ActivityState::WAIT_FOR_SIPI;
     }
-    then
-    when c.entry().contains(Entry::ENTRY_TO_SMM), "“entry to SMM” is 1" => {
+    [seldom] when c.entry().contains(Entry::ENTRY_TO_SMM), "“entry to SMM” is 1" => {
         /// The activity state is not wait-for-SIPI.
         SmmWaitForSipi "guest.activity.smm-not-wfs" [GUEST_ACTIVITY_STATE, VM_ENTRY_CONTROLS] =>
             activity(c) != ActivityState::WAIT_FOR_SIPI;
     }
-    then
     when c.returns_to_root(), "the entry returns from SMM to VMX root operation" => {
         /// The activity state is not wait-for-SIPI. SDM 32.15.4.4, Checks on the Guest State Area.
         RootWaitForSipi "smm.guest.activity-not-wfs" [GUEST_ACTIVITY_STATE, EXECUTIVE_VMCS_POINTER] =>
             activity(c) != ActivityState::WAIT_FOR_SIPI;
     }
-    then
     when true, "" => {
         /// Bits 31:5 of the interruptibility state are 0.
         InterruptibilityReserved "guest.intr.reserved" [GUEST_INTERRUPTIBILITY_STATE] => blocking(c).bits() >> 5 == 0;
@@ -71,8 +67,7 @@ checks! {
         StiIf "guest.intr.sti-needs-if" [GUEST_INTERRUPTIBILITY_STATE, GUEST_RFLAGS] =>
             !blocking(c).contains(Interruptibility::STI) || c.get(field::GUEST_RFLAGS).contains(Rflags::IF);
     }
-    then
-    when c.injects(EXTERNAL_INTERRUPT), "an external interrupt is injected" => {
+    [seldom] when c.injects(EXTERNAL_INTERRUPT), "an external interrupt is injected" => {
         /// There is no blocking by STI.
         ExternalInterruptSti "guest.intr.extint-sti" [GUEST_INTERRUPTIBILITY_STATE, VM_ENTRY_INTERRUPTION_INFORMATION] =>
             !blocking(c).contains(Interruptibility::STI);
@@ -80,7 +75,7 @@ checks! {
         ExternalInterruptMovSs "guest.intr.extint-movss" [GUEST_INTERRUPTIBILITY_STATE, VM_ENTRY_INTERRUPTION_INFORMATION] =>
             !blocking(c).contains(Interruptibility::MOV_SS);
     }
-    when c.injects(NMI), "an NMI is injected" => {
+    [seldom] when c.injects(NMI), "an NMI is injected" => {
         /// There is no blocking by MOV SS.
         NmiMovSs "guest.intr.nmi-movss" [GUEST_INTERRUPTIBILITY_STATE, VM_ENTRY_INTERRUPTION_INFORMATION] =>
             !blocking(c).contains(Interruptibility::MOV_SS);
@@ -93,32 +88,27 @@ checks! {
         VirtualNmi "guest.intr.virtual-nmi" [GUEST_INTERRUPTIBILITY_STATE, VM_ENTRY_INTERRUPTION_INFORMATION, PIN_BASED_VM_EXECUTION_CONTROLS] =>
             !c.guest_pin().contains(PinBased::VIRTUAL_NMIS) || !blocking(c).contains(Interruptibility::NMI);
     }
-    then
     when !c.cpu().smm, "the processor is not in SMM" => {
         /// There is no blocking by SMI.
         SmiOutside "guest.intr.smi-outside-smm" [GUEST_INTERRUPTIBILITY_STATE] => !blocking(c).contains(Interruptibility::SMI);
     }
-    then
-    when c.entry().contains(Entry::ENTRY_TO_SMM), "“entry to SMM” is 1" => {
+    [seldom] when c.entry().contains(Entry::ENTRY_TO_SMM), "“entry to SMM” is 1" => {
         /// There is blocking by SMI.
         SmiEntry "guest.intr.smi-entry-to-smm" [GUEST_INTERRUPTIBILITY_STATE, VM_ENTRY_CONTROLS] =>
             blocking(c).contains(Interruptibility::SMI);
     }
-    then
-    when blocking(c).contains(Interruptibility::ENCLAVE), "the enclave-interruption bit is 1" => {
+    [seldom] when blocking(c).contains(Interruptibility::ENCLAVE), "the enclave-interruption bit is 1" => {
         /// There is no blocking by MOV SS.
         EnclaveMovSs "guest.intr.enclave-movss" [GUEST_INTERRUPTIBILITY_STATE] => !blocking(c).contains(Interruptibility::MOV_SS);
         /// The processor supports SGX.
         EnclaveSgx "guest.intr.enclave-sgx" [GUEST_INTERRUPTIBILITY_STATE] => c.cpuid(CpuidLeaf::Extended0).sgx();
     }
-    then
     when true, "" => {
         /// Bits 11:4, 13, 15 and 63:17 of the pending debug exceptions are 0. Where the processor detects bus locks, bit 11
         /// (BLD) is defined in the format of the field, yet the check still names bits 11:4: it is open whether a 1 fails.
         PendingReserved "guest.pdbg.reserved" [GUEST_PENDING_DEBUG_EXCEPTIONS] => pending_reserved_clear(c);
     }
-    then
-    when single_step_matters(c), "there is blocking by STI or MOV SS, or the activity state is HLT" => {
+    [seldom] when single_step_matters(c), "there is blocking by STI or MOV SS, or the activity state is HLT" => {
         /// BS (bit 14) of the pending debug exceptions is 1 if RFLAGS.TF is 1 and BTF (bit 1) of the IA32_DEBUGCTL field is 0.
         /// If “load debug controls” is 0 that field is not loaded, and it is open whether it still counts.
         BsSet "guest.pdbg.bs-must-be-set" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL, VM_ENTRY_CONTROLS] =>
@@ -128,8 +118,7 @@ checks! {
         BsClear "guest.pdbg.bs-must-be-clear" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE, GUEST_ACTIVITY_STATE, GUEST_RFLAGS, GUEST_IA32_DEBUGCTL, VM_ENTRY_CONTROLS] =>
             !pending(c).contains(PendingDebug::BS) || may_step_instructions(c);
     }
-    then
-    when pending(c).contains(PendingDebug::RTM), "RTM of the pending debug exceptions is 1" => {
+    [seldom] when pending(c).contains(PendingDebug::RTM), "RTM of the pending debug exceptions is 1" => {
         /// Bits 11:0, 15:13 and 63:17 of the pending debug exceptions are 0, and bit 12 is 1.
         RtmBits "guest.pdbg.rtm-bits" [GUEST_PENDING_DEBUG_EXCEPTIONS] =>
             pending(c) == PendingDebug::RTM | PendingDebug::ENABLED_BREAKPOINT;
@@ -139,8 +128,7 @@ checks! {
         RtmMovSs "guest.pdbg.rtm-movss" [GUEST_PENDING_DEBUG_EXCEPTIONS, GUEST_INTERRUPTIBILITY_STATE] =>
             !blocking(c).contains(Interruptibility::MOV_SS);
     }
-    then
-    when c.get(field::VMCS_LINK_POINTER) != u64::MAX, "the VMCS link pointer is not FFFFFFFF_FFFFFFFFH" => {
+    [seldom] when c.get(field::VMCS_LINK_POINTER) != u64::MAX, "the VMCS link pointer is not FFFFFFFF_FFFFFFFFH" => {
         /// Bits 11:0 of the VMCS link pointer are 0.
         LinkAlign "guest.link.align" [VMCS_LINK_POINTER] -> Failure::guest_state(4) => aligned_4k(c.get(field::VMCS_LINK_POINTER));
         /// The VMCS link pointer does not exceed the physical-address width.
@@ -151,13 +139,13 @@ checks! {
         LinkShadow "guest.link.shadow-bit" [VMCS_LINK_POINTER, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] -> Failure::guest_state(4) =>
             link_shadow_matches(c);
     }
-    when !c.returns_from_smm() && c.get(field::VMCS_LINK_POINTER) != u64::MAX,
+    [seldom] when !c.returns_from_smm() && c.get(field::VMCS_LINK_POINTER) != u64::MAX,
         "the VMCS link pointer is not FFFFFFFF_FFFFFFFFH, and the processor is not in SMM or “entry to SMM” is 1" => {
         /// The VMCS link pointer is not the current-VMCS pointer.
         LinkCurrent "guest.link.not-current" [VMCS_LINK_POINTER, VM_ENTRY_CONTROLS] -> Failure::guest_state(4) =>
             c.get(field::VMCS_LINK_POINTER) != c.cpu().vmcs_pointer;
     }
-    when c.returns_from_smm() && c.get(field::VMCS_LINK_POINTER) != u64::MAX,
+    [seldom] when c.returns_from_smm() && c.get(field::VMCS_LINK_POINTER) != u64::MAX,
         "the VMCS link pointer is not FFFFFFFF_FFFFFFFFH, the processor is in SMM and “entry to SMM” is 0" => {
         /// The VMCS link pointer is not the executive-VMCS pointer.
         LinkExecutive "guest.link.not-executive" [VMCS_LINK_POINTER, EXECUTIVE_VMCS_POINTER, VM_ENTRY_CONTROLS] -> Failure::guest_state(4) =>

@@ -1,6 +1,6 @@
 //! Checks on the control registers, debug registers and MSRs of the guest-state area.
 
-use super::host_registers::{FRED_CONFIG_RESERVED, UNCHECKED_CR0};
+use super::host_registers::{CHECKED_CR0, FRED_CONFIG_RESERVED};
 use super::{Failure, checks};
 use crate::capabilities::Reserved;
 use crate::context::EntryContext;
@@ -23,7 +23,7 @@ checks! {
         /// Every bit of CR0 that is fixed to 0 in VMX operation is 0, NW and CD excepted. Reserved bits that a load ignores
         /// are checked too.
         Cr0Fixed1 "guest.cr0.fixed1" [GUEST_CR0] =>
-            c.msr(CapabilityMsr::Cr0Fixed1).cr0.forbidden((c.get(field::GUEST_CR0) - UNCHECKED_CR0).bits()) == 0;
+            c.msr(CapabilityMsr::Cr0Fixed1).cr0.forbidden(c.get(field::GUEST_CR0).bits()) & CHECKED_CR0 == 0;
         /// If CR0.PG is 1, CR0.PE is 1.
         Cr0PgPe "guest.cr0.pg-needs-pe" [GUEST_CR0] =>
             !c.get(field::GUEST_CR0).contains(Cr0::PG) || c.get(field::GUEST_CR0).contains(Cr0::PE);
@@ -72,8 +72,7 @@ checks! {
         /// IA32_SYSENTER_EIP is canonical.
         SysenterEip "guest.sysenter-eip.canonical" [GUEST_IA32_SYSENTER_EIP] => c.canonical(c.get(field::GUEST_IA32_SYSENTER_EIP));
     }
-    then
-    when c.entry().contains(Entry::LOAD_CET_STATE), "“load CET state” (entry) is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_CET_STATE), "“load CET state” (entry) is 1" => {
         /// IA32_S_CET is canonical. The SDM lists the check; implementers of the architecture have said that processors do
         /// not make it.
         SCetCanonical "guest.s-cet.canonical" [GUEST_IA32_S_CET, VM_ENTRY_CONTROLS] -> Failure::guest_state(0).optional() =>
@@ -89,12 +88,11 @@ checks! {
         SCetTracker "guest.s-cet.suppress-tracker" [GUEST_IA32_S_CET, VM_ENTRY_CONTROLS] =>
             !cet_suppress_and_tracker(c.get(field::GUEST_IA32_S_CET));
     }
-    when c.entry().contains(Entry::LOAD_IA32_PERF_GLOBAL_CTRL), "“load IA32_PERF_GLOBAL_CTRL” (entry) is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_IA32_PERF_GLOBAL_CTRL), "“load IA32_PERF_GLOBAL_CTRL” (entry) is 1" => {
         /// The reserved bits of IA32_PERF_GLOBAL_CTRL, those of counters that do not exist, are 0.
         PerfGlobalCtrl "guest.perf-global-ctrl.reserved" [GUEST_IA32_PERF_GLOBAL_CTRL, VM_ENTRY_CONTROLS] =>
             c.perf_global_ctrl_valid(c.get(field::GUEST_IA32_PERF_GLOBAL_CTRL));
     }
-    then
     when c.entry().contains(Entry::LOAD_IA32_PAT), "“load IA32_PAT” (entry) is 1" => {
         /// Each byte of IA32_PAT is 0 (UC), 1 (WC), 4 (WT), 5 (WP), 6 (WB) or 7 (UC-).
         Pat "guest.pat.valid" [GUEST_IA32_PAT, VM_ENTRY_CONTROLS] => pat_valid(c.get(field::GUEST_IA32_PAT));
@@ -110,33 +108,32 @@ checks! {
             !c.get(field::GUEST_CR0).contains(Cr0::PG)
                 || c.get(field::GUEST_IA32_EFER).contains(Efer::LME) == c.get(field::GUEST_IA32_EFER).contains(Efer::LMA);
     }
-    then
-    when c.entry().contains(Entry::LOAD_IA32_BNDCFGS), "“load IA32_BNDCFGS” is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_IA32_BNDCFGS), "“load IA32_BNDCFGS” is 1" => {
         /// Bits 11:2 of IA32_BNDCFGS are 0.
         BndcfgsReserved "guest.bndcfgs.reserved" [GUEST_IA32_BNDCFGS, VM_ENTRY_CONTROLS] => c.get(field::GUEST_IA32_BNDCFGS) & 0xFFC == 0;
         /// The linear address in bits 63:12 of IA32_BNDCFGS is canonical.
         BndcfgsCanonical "guest.bndcfgs.canonical" [GUEST_IA32_BNDCFGS, VM_ENTRY_CONTROLS] => c.canonical(c.get(field::GUEST_IA32_BNDCFGS) & !0xFFF);
     }
-    when c.entry().contains(Entry::LOAD_IA32_RTIT_CTL), "“load IA32_RTIT_CTL” is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_IA32_RTIT_CTL), "“load IA32_RTIT_CTL” is 1" => {
         /// The reserved bits of IA32_RTIT_CTL are 0. Combinations of bits and encodings that WRMSR would refuse are not
         /// checked.
         RtitCtl "guest.rtit-ctl.reserved" [GUEST_IA32_RTIT_CTL, VM_ENTRY_CONTROLS] =>
             c.clear_of(c.get(field::GUEST_IA32_RTIT_CTL), c.reserved().rtit_ctl, Reserved::RTIT_CTL_FACTS);
     }
-    when c.entry().contains(Entry::LOAD_GUEST_IA32_LBR_CTL), "“load guest IA32_LBR_CTL” is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_GUEST_IA32_LBR_CTL), "“load guest IA32_LBR_CTL” is 1" => {
         /// The reserved bits of IA32_LBR_CTL are 0.
         LbrCtl "guest.lbr-ctl.reserved" [GUEST_IA32_LBR_CTL, VM_ENTRY_CONTROLS] =>
             c.clear_of(c.get(field::GUEST_IA32_LBR_CTL), c.reserved().lbr_ctl, Reserved::LBR_CTL_FACTS);
     }
-    when c.entry().contains(Entry::LOAD_PKRS), "“load PKRS” (entry) is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_PKRS), "“load PKRS” (entry) is 1" => {
         /// Bits 63:32 of IA32_PKRS are 0.
         Pkrs "guest.pkrs.high" [GUEST_IA32_PKRS, VM_ENTRY_CONTROLS] => c.get(field::GUEST_IA32_PKRS) >> 32 == 0;
     }
-    when c.entry().contains(Entry::LOAD_UINV), "“load UINV” is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_UINV), "“load UINV” is 1" => {
         /// Bits 15:8 of UINV are 0.
         Uinv "guest.uinv.high" [GUEST_UINV, VM_ENTRY_CONTROLS] => c.get(field::GUEST_UINV) >> 8 == 0;
     }
-    when c.entry().contains(Entry::LOAD_FRED), "“load FRED” (entry) is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_FRED), "“load FRED” (entry) is 1" => {
         /// Bits 2, 5:4 and 11 of IA32_FRED_CONFIG are 0, whatever the guest's mode and CR4.FRED.
         FredConfigReserved "guest.fred-config.reserved" [GUEST_IA32_FRED_CONFIG, VM_ENTRY_CONTROLS] =>
             c.get(field::GUEST_IA32_FRED_CONFIG) & FRED_CONFIG_RESERVED == 0;
@@ -156,7 +153,7 @@ checks! {
         FredSspAlign "guest.fred-ssp.align" [GUEST_IA32_FRED_SSP1, GUEST_IA32_FRED_SSP2, GUEST_IA32_FRED_SSP3, VM_ENTRY_CONTROLS] =>
             (c.get(field::GUEST_IA32_FRED_SSP1) | c.get(field::GUEST_IA32_FRED_SSP2) | c.get(field::GUEST_IA32_FRED_SSP3)) & 7 == 0;
     }
-    when c.entry().contains(Entry::LOAD_IA32_SPEC_CTRL), "“load IA32_SPEC_CTRL” (entry) is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_IA32_SPEC_CTRL), "“load IA32_SPEC_CTRL” (entry) is 1" => {
         /// The reserved bits of IA32_SPEC_CTRL are 0.
         SpecCtrl "guest.spec-ctrl.reserved" [GUEST_IA32_SPEC_CTRL, VM_ENTRY_CONTROLS] =>
             c.spec_ctrl_valid(c.get(field::GUEST_IA32_SPEC_CTRL));
@@ -165,8 +162,8 @@ checks! {
 
 #[inline]
 fn cr0_fixed0_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    let cr0 = c.get(field::GUEST_CR0) | UNCHECKED_CR0;
-    let missing = Cr0::from_bits_retain(c.msr(CapabilityMsr::Cr0Fixed0).cr0.missing(cr0.bits()));
+    let missing = c.msr(CapabilityMsr::Cr0Fixed0).cr0.missing(c.get(field::GUEST_CR0).bits()) & CHECKED_CR0;
+    let missing = Cr0::from_bits_retain(missing);
     missing.is_empty()
         || ((Cr0::PE | Cr0::PG).contains(missing) && c.guest_secondary().contains(Secondary::UNRESTRICTED_GUEST))
 }

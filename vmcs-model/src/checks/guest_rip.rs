@@ -24,32 +24,30 @@ checks! {
         RipUpper "guest.rip.upper-identical" [GUEST_RIP, GUEST_CS_ACCESS_RIGHTS, VM_ENTRY_CONTROLS] =>
             c.upper_identical(c.get(field::GUEST_RIP));
     }
-    then
     when true, "" => {
         /// Bits 63:22, 15, 5 and 3 of RFLAGS are 0.
         RflagsReserved "guest.rflags.reserved-zero" [GUEST_RFLAGS] => c.get(field::GUEST_RFLAGS).bits() & RFLAGS_RESERVED == 0;
         /// Bit 1 of RFLAGS is 1.
         RflagsFixed1 "guest.rflags.bit1" [GUEST_RFLAGS] => c.get(field::GUEST_RFLAGS).contains(Rflags::FIXED1);
     }
-    then
-    when c.get(field::GUEST_RFLAGS).contains(Rflags::VM), "the guest will be virtual-8086" => {
+    [seldom] when c.get(field::GUEST_RFLAGS).contains(Rflags::VM), "the guest will be virtual-8086" => {
         /// “IA-32e mode guest” is 0.
         VmIa32e "guest.rflags.vm-ia32e" [GUEST_RFLAGS, VM_ENTRY_CONTROLS] => !c.ia32e_guest();
         /// CR0.PE is 1.
         VmRealMode "guest.rflags.vm-realmode" [GUEST_RFLAGS, GUEST_CR0] => c.get(field::GUEST_CR0).contains(Cr0::PE);
     }
-    when c.injects(EXTERNAL_INTERRUPT), "an external interrupt is injected" => {
+    [seldom] when c.injects(EXTERNAL_INTERRUPT), "an external interrupt is injected" => {
         /// RFLAGS.IF is 1.
         IfExternalInterrupt "guest.rflags.if-extint" [GUEST_RFLAGS, VM_ENTRY_INTERRUPTION_INFORMATION] =>
             c.get(field::GUEST_RFLAGS).contains(Rflags::IF);
     }
-    when c.entry().contains(Entry::LOAD_CET_STATE), "“load CET state” (entry) is 1" => {
+    [seldom] when c.entry().contains(Entry::LOAD_CET_STATE), "“load CET state” (entry) is 1" => {
         /// Bits 1:0 of SSP are 0.
         SspAlign "guest.ssp.align" [GUEST_SSP, VM_ENTRY_CONTROLS] => c.get(field::GUEST_SSP) & 3 == 0;
         /// Bits 63:N of SSP are equal, N being the width of linear addresses that the processor supports.
         SspUpper "guest.ssp.upper-identical" [GUEST_SSP, VM_ENTRY_CONTROLS] => c.upper_identical(c.get(field::GUEST_SSP));
     }
-    when !mode_64(c) && c.entry().contains(Entry::LOAD_CET_STATE),
+    [seldom] when !mode_64(c) && c.entry().contains(Entry::LOAD_CET_STATE),
         "“IA-32e mode guest” or L of CS is 0, and “load CET state” (entry) is 1" => {
         /// Bits 63:32 of SSP are 0. The SDM says so where it describes the loading of SSP (27.3.2.3), not in the list of
         /// checks: whether a processor makes the check is open.

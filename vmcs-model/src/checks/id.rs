@@ -177,6 +177,7 @@ impl CheckSet {
 
     /// The checks of either set.
     #[must_use]
+    #[inline]
     pub fn union(&self, other: &Self) -> Self {
         let mut both = *self;
         both.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
@@ -185,6 +186,7 @@ impl CheckSet {
 
     /// Whether the set is empty.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }

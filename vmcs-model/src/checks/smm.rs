@@ -12,7 +12,7 @@ use crate::vmcs::{ReadFields, Unknown};
 checks! {
     /// Checks that a VM entry makes in addition, or differently, when it returns from SMM.
     pub enum SmmCheck, ControlsAndHost, sdm "32.15.4" "VM Entries that Return from SMM", fails Failure::valid(16), |c|
-    when c.returns_from_smm(), "the entry returns from SMM" => {
+    [seldom] when c.returns_from_smm(), "the entry returns from SMM" => {
         /// Bits 11:0 of the executive-VMCS pointer are 0.
         ExecutiveAlign "smm.exec-vmcs.align" [EXECUTIVE_VMCS_POINTER] =>
             aligned_4k(c.get(field::EXECUTIVE_VMCS_POINTER));

@@ -7,7 +7,7 @@ use super::limit::allowed;
 use super::names::{named_bits, parts};
 use super::{Bits, Explanation};
 use crate::checks::CheckSet;
-use crate::context::EntryContext;
+use crate::context::{EntryContext, Notes};
 use crate::controls::{Entry, Exit};
 use crate::field::{self, FieldId, FieldSet, ones};
 use crate::formats::{AccessRights, InterruptionInformation};
@@ -82,7 +82,8 @@ impl Explanation<'_> {
     /// The fields that the rule is about: those that its predicate reads. What only puts the rule in force is left out.
     fn subjects(&self, original: &Image) -> FieldSet {
         let watch = Watch::new(original);
-        let context = EntryContext::new(self.attempt, &watch, &UnknownMemory);
+        let notes = Notes::default();
+        let context = EntryContext::new(self.attempt, &watch, &UnknownMemory, &notes);
         original.asked_for.set(FieldSet::EMPTY);
         self.check.predicate(&context);
         let asked_for = original.asked_for.get();
@@ -94,7 +95,8 @@ impl Explanation<'_> {
     /// Whether the check certainly holds.
     fn holds(&self, image: &Image) -> bool {
         let watch = Watch::new(image);
-        judge_row(&EntryContext::new(self.attempt, &watch, &UnknownMemory), self.check) == Some(true)
+        let notes = Notes::default();
+        judge_row(&EntryContext::new(self.attempt, &watch, &UnknownMemory, &notes), self.check) == Some(true)
     }
 
     fn decide(&self, image: &Image) -> Decision {

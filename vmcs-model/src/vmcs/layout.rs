@@ -1,7 +1,7 @@
 //! Where a [`Vmcs`](super::Vmcs) holds each field: in an array of qwords or in one of dwords.
 //!
 //! The *near* fields are those that the checks of an ordinary entry read. They come last among the qwords and first among
-//! the dwords. As the dwords follow the qwords, the near fields lie side by side, and fill eight cache lines: judging an
+//! the dwords. As the dwords follow the qwords, the near fields lie side by side, in nine cache lines: judging an
 //! image that is far away in memory waits for these alone.
 
 use core::ops::Range;
@@ -47,8 +47,9 @@ impl Length {
 pub(super) const QWORDS: Length = LAYOUT.qwords;
 pub(super) const DWORDS: Length = LAYOUT.dwords;
 
-/// Fields that not every processor has, but that hypervisors generally use.
-const IN_GENERAL_USE: [FieldId; 11] = [
+/// Fields that not every processor has, but that hypervisors generally use. The last two are control words that count only if
+/// another word activates them: the compiler may read them first and choose afterwards.
+const IN_GENERAL_USE: [FieldId; 13] = [
     field::VIRTUAL_PROCESSOR_IDENTIFIER.id(),
     field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
     field::MSR_BITMAP_ADDRESS.id(),
@@ -60,6 +61,8 @@ const IN_GENERAL_USE: [FieldId; 11] = [
     field::GUEST_IA32_EFER.id(),
     field::HOST_IA32_PAT.id(),
     field::HOST_IA32_EFER.id(),
+    field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
+    field::SECONDARY_VM_EXIT_CONTROLS.id(),
 ];
 
 /// Fields that every processor has, but that checks read only in rare cases.
@@ -157,7 +160,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controls::{Primary, Secondary};
+    use crate::controls::{Exit, Primary, Secondary};
     use crate::memory::ZeroMemory;
     use crate::msr::CapabilityMsr;
     use crate::profile::{CpuidLeaf, MsrValue};
@@ -189,8 +192,13 @@ mod tests {
         let mut vmcs = baseline::plain_64bit(&capabilities);
         vmcs.set(
             field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
-            Primary::ACTIVATE_SECONDARY_CONTROLS | Primary::USE_MSR_BITMAPS | Primary::USE_TPR_SHADOW,
+            Primary::ACTIVATE_SECONDARY_CONTROLS
+                | Primary::ACTIVATE_TERTIARY_CONTROLS
+                | Primary::USE_MSR_BITMAPS
+                | Primary::USE_TPR_SHADOW,
         );
+        let exit = vmcs.get(field::PRIMARY_VM_EXIT_CONTROLS) | Exit::ACTIVATE_SECONDARY_CONTROLS;
+        vmcs.set(field::PRIMARY_VM_EXIT_CONTROLS, exit);
         vmcs.set(
             field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS,
             Secondary::ENABLE_EPT | Secondary::ENABLE_VPID | Secondary::VIRTUALIZE_APIC_ACCESSES,
