@@ -1,6 +1,7 @@
 //! Executing case programs on the emulator.
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use vmcs_case::{
     Case, CpuidReading, End, FieldReport, Implementation, Observation, ProbeReport, Session, Target, TargetError,
@@ -17,6 +18,10 @@ use vmcs_wire::{NO_VIOLATION, Op, Start, StepResult, layout};
 
 use crate::step::Step;
 
+/// What the probe's paging structures hold.
+static PAGING: LazyLock<Vec<u8>> =
+    LazyLock::new(|| layout::PAGING.step_by(8).flat_map(|at| layout::paging_entry(at).to_le_bytes()).collect());
+
 /// The emulator in the state in which a case finds the processor, and stepping through it.
 #[derive(Clone, Debug)]
 pub struct CaseEmulator {
@@ -30,10 +35,8 @@ impl CaseEmulator {
         let mut processor = LogicalProcessor::new(profile);
         let memory = processor.memory_mut();
         memory.set_end(layout::MEMORY_END);
-        memory.set_devices(&layout::DEVICES);
-        for (address, entry) in layout::PAGING_ENTRIES {
-            memory.write_u64(address, entry);
-        }
+        memory.set_devices(&layout::UNKNOWN);
+        memory.write_bytes(layout::PAGING.start, &PAGING);
         if start == Start::VmxRoot {
             let revision = processor.capabilities().revision();
             processor.memory_mut().write_u32(layout::VMXON_REGION, revision);

@@ -103,7 +103,7 @@ fn rounded_images_enter_on_bochs() {
         let processor = TestProcessor::new(&NamedProfile::captured("Bochs", "test", &report).profile);
         let cpu = CpuState { vmcs_pointer: layout::VMCS_REGIONS, ..CpuState::host_64() };
         let mut memory = Sparse::default();
-        layout::PAGING_ENTRIES.into_iter().for_each(|(address, entry)| memory.write_u64(address, entry));
+        layout::PAGING.step_by(8).for_each(|address| memory.write_u64(address, layout::paging_entry(address)));
         let base = &processor.bases[0].vmcs;
         let mut random = 0x9E37_79B9_7F4A_7C15u64;
         let mut next = || {

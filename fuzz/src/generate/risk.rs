@@ -177,12 +177,10 @@ fn uses_unknown_pdptes(vmcs: &Vmcs) -> bool {
     pae && !holds_known_pdptes(vmcs.get(field::GUEST_CR3))
 }
 
-/// Whether it is known what a guest with PAE paging finds at that CR3: memory of the case, or none at all. Elsewhere are the
-/// probe, devices and ROMs.
+/// Whether it is known what a guest with PAE paging finds at that CR3: memory of the case, the probe's paging
+/// structures, or none at all. Elsewhere are the probe, devices and ROMs.
 pub(crate) fn holds_known_pdptes(cr3: u64) -> bool {
     let table = cr3 & 0xFFFF_FFE0;
-    let tables = [layout::PML4, layout::PAE_PDPT, layout::EPT_PML4];
-    layout::ARENA.contains(&table)
-        || tables.contains(&table)
-        || (layout::MEMORY_END..layout::DEVICES[1].start).contains(&table)
+    let nowhere = layout::MEMORY_END..layout::UNKNOWN[2].start;
+    layout::ARENA.contains(&table) || layout::PAGING.contains(&table) || nowhere.contains(&table)
 }

@@ -24,7 +24,7 @@ impl<'a> CaseMemory<'a> {
 }
 
 impl CaseMemory<'_> {
-    /// The qword that `address` lies in; `None` where devices answer.
+    /// The qword that `address` lies in; `None` where that is not known.
     fn qword(&self, address: u64) -> Option<u64> {
         let qword = address & !7;
         // Nearly every read goes there, and nothing else that a case prepares does.
@@ -38,13 +38,13 @@ impl CaseMemory<'_> {
             };
             return stored(self.own).or_else(|| stored(self.base)).or(Some(0));
         }
-        if layout::DEVICES.iter().any(|range| range.contains(&qword)) {
+        if layout::UNKNOWN.iter().any(|range| range.contains(&qword)) {
             return None;
         }
         if qword & self.beyond != 0 || qword >= layout::MEMORY_END {
             return Some(u64::MAX);
         }
-        layout::PAGING_ENTRIES.iter().find_map(|(at, value)| (*at == qword).then_some(*value)).or(Some(0))
+        Some(if layout::PAGING.contains(&qword) { layout::paging_entry(qword) } else { 0 })
     }
 }
 

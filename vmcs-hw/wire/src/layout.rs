@@ -56,39 +56,27 @@ pub const EPT_PML4: u64 = 0x8_8000;
 /// Four-entry PDPT that identity-maps 4 GiB for 32-bit PAE paging.
 pub const PAE_PDPT: u64 = 0x8_7000;
 
-/// First entries of the paging structures, by address: four of each page, or all. A guest with PAE paging takes them for PDPTEs if
-/// its CR3 points there. The accessed and dirty bits that a processor sets are not among them.
-pub const PAGING_ENTRIES: [(u64, u64); 46] = paging_entries();
+/// Pages of the paging structures: those at [`PML4`], with [`PAE_PDPT`], and those at [`EPT_PML4`].
+pub const PAGING: Range<u64> = PML4..EPT_PML4 + 0x6000;
 
-const fn paging_entries() -> [(u64, u64); 46] {
-    let mut entries = [(0, 0); 46];
-    (entries[0], entries[1]) = ((PML4, (PML4 + 0x1000) | 3), (EPT_PML4, (EPT_PML4 + 0x1000) | 7));
-    let mut filled = 2;
-    let mut index = 0;
-    while index < 4 {
-        let (page, entry) = (0x1000 * index, 8 * index);
-        entries[filled] = (PAE_PDPT + entry, (PML4 + 0x2000 + page) | 1);
-        entries[filled + 1] = (PML4 + 0x1000 + entry, (PML4 + 0x2000 + page) | 3);
-        entries[filled + 2] = (EPT_PML4 + 0x1000 + entry, (EPT_PML4 + 0x2000 + page) | 7);
-        filled += 3;
+/// The qword at an address in [`PAGING`] that is a multiple of 8. A guest with PAE paging takes it for a PDPTE if its CR3 points
+/// there. The accessed and dirty bits that a processor sets are not in it.
+#[must_use]
+pub const fn paging_entry(address: u64) -> u64 {
+    let index = (address & 0xFFF) >> 3;
+    let (root, permissions, page_2m) = if address < EPT_PML4 { (PML4, 3, 0x83) } else { (EPT_PML4, 7, 0xB7) };
+    match (address - root) >> 12 {
+        0 if index == 0 => (root + 0x1000) | permissions,
+        1 if index < 4 => (root + 0x2000 + 0x1000 * index) | permissions,
         // Page directories of 2 MiB pages.
-        let mut directory = 0;
-        while directory < 4 {
-            let place = 0x2000 + 0x1000 * directory + entry;
-            let address = (512 * directory + index) << 21;
-            entries[filled] = (PML4 + place, address | 0x83);
-            entries[filled + 1] = (EPT_PML4 + place, address | 0xB7);
-            filled += 2;
-            directory += 1;
-        }
-        index += 1;
+        directory @ 2..=5 => (512 * (directory - 2) + index) << 21 | page_2m,
+        7 if index < 4 => (PML4 + 0x2000 + 0x1000 * index) | 1,
+        _ => 0,
     }
-    assert!(filled == entries.len());
-    entries
 }
 
-/// Where devices and ROMs answer, not memory: what they answer is not known.
-pub const DEVICES: [core::ops::Range<u64>; 2] = [0xA_0000..0x10_0000, 0xC000_0000..0x1_0000_0000];
+/// Where it is not known what memory holds: firmware's data, the probe with its tables, devices and ROMs.
+pub const UNKNOWN: [Range<u64>; 3] = [0..ARENA.start, PAGING.end..BUFFERS_END, 0xC000_0000..0x1_0000_0000];
 
 /// Where the probe is loaded.
 pub const PROBE: u64 = 0x10_0000;
