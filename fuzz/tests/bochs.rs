@@ -7,8 +7,13 @@ use vmcs_case::{Case, End, Observation, Session, Target};
 use vmcs_fuzz::campaign::{self, CampaignSetting, Cases};
 use vmcs_fuzz::deviations::Deviations;
 use vmcs_fuzz::emulator::EmulatorTarget;
+use vmcs_fuzz::oracle::{Judgement, Oracle};
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_hw::bochs::{self, BochsTarget};
+use vmcs_model::Outcome;
+use vmcs_model::controls::Entry;
+use vmcs_model::field::{self, FieldId};
+use vmcs_wire::{Op, Start, layout};
 
 /// A Bochs of each version that is here, and its processor.
 fn targets() -> Vec<(BochsTarget, TestProcessor)> {
@@ -55,7 +60,7 @@ fn programs_give_the_same_results_as_on_the_emulator() {
             if text(real) == text(emulated) {
                 same += 1;
             } else if survived {
-                let oracle = vmcs_fuzz::oracle::Oracle::new(&processor, &session, vec![]);
+                let oracle = Oracle::new(&processor, &session, vec![]);
                 let judged = oracle.judge(case, real);
                 let only_shadow = judged.violated.iter().any(|check| check.to_string() == "pre.shadow-vmcs");
                 assert!(only_shadow, "{name}: {case:?}\n{real:?}\n{emulated:?}");
@@ -103,5 +108,39 @@ fn a_campaign_finds_no_disagreement_and_the_same_twice() {
         let (first, second) = (report(), report());
         assert_eq!(first.disagreed, 0, "{:#?}", first.findings.first());
         assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&second).unwrap());
+    }
+}
+
+/// A guest with PAE paging finds in the probe's paging structures what the oracle says, wherever its CR3 points to.
+#[test]
+fn pdptes_are_what_memory_holds() {
+    for (mut bochs, processor) in targets() {
+        let session = processor.session();
+        let name = bochs.implementation().to_string();
+        let entry = processor.bases[0].vmcs.get(field::VM_ENTRY_CONTROLS) - Entry::IA_32E_MODE_GUEST;
+        let write = |field: FieldId, value: u64| Op::Vmwrite { encoding: field.info().encoding.0.into(), value };
+        let with_cr3 = |cr3: u64| {
+            let region = layout::VMCS_REGIONS;
+            let mut ops = vec![
+                Op::Store { address: region, size: 4, value: processor.capabilities.revision().into() },
+                Op::Vmclear { address: region },
+                Op::Vmptrld { address: region },
+                Op::WriteImage { image: 0 },
+            ];
+            ops.push(write(field::VM_ENTRY_CONTROLS.id(), entry.bits().into()));
+            ops.push(write(field::GUEST_IA32_EFER.id(), 0));
+            ops.push(write(field::GUEST_CR3.id(), cr3));
+            ops.push(Op::Vmlaunch { after_mov_ss: false });
+            Case { start: Start::VmxRoot, ops, perilous: false }
+        };
+        let cases: Vec<_> = layout::PAGING.step_by(0x20).map(with_cr3).collect();
+        let oracle = Oracle::new(&processor, &session, vec![]);
+        let mut entered = 0;
+        for (case, observation) in cases.iter().zip(observe(&mut bochs, &session, &cases)) {
+            let judged = oracle.judge(case, &observation);
+            assert_eq!(judged.judgement, Judgement::Agree, "{name}: {case:x?}");
+            entered += usize::from(judged.outcome == Some(Outcome::Entered));
+        }
+        println!("{name}: {entered} of {} enter", cases.len());
     }
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{base_image, bochs, launch, run, session};
-use vmcs_case::{Case, End, ProbeReport, StepResult, Target};
+use vmcs_case::{Case, End, Op, ProbeReport, StepResult, Target, layout};
 use vmcs_hw::bochs::BochsTarget;
 
 /// Near-valid cases that break one or two fields of the base image, from a fixed seed.
@@ -76,4 +76,32 @@ fn a_case_does_not_depend_on_its_neighbours() {
     let stopped = forwards.iter().filter(|observation| observation.end != End::Completed).count();
     println!("{} cases, {stopped} stopped the machine", cases.len());
     assert_eq!(different, 0);
+}
+
+/// A guest that writes to the probe's session: the next cases would be made from other images. The probe notices, and the
+/// case alone counts as one that stopped the machine.
+#[test]
+fn a_guest_that_overwrites_the_session_spoils_no_other_case() {
+    let Some(install) = bochs() else { return };
+    let mut target = BochsTarget::new(install, "corei7_skylake_x").expect("the model exists");
+    let report = target.capture().expect("the probe answers");
+    let session = session(&report);
+    let plain = launch(&report, &[]);
+    // mov qword ptr [SESSION_BUFFER + 200H], 6000H; vmcall
+    let place = u32::try_from(layout::SESSION_BUFFER + 0x200).expect("it lies below 4 GiB").to_le_bytes();
+    let code = [&[0x48, 0xC7, 0x04, 0x25][..], &place, &[0x00, 0x60, 0x00, 0x00, 0x0F, 0x01, 0xC1, 0xF4]].concat();
+    let stores = code.as_chunks::<8>().0.iter().zip((layout::SCRATCH..).step_by(8)).map(|(bytes, address)| Op::Store {
+        address,
+        size: 8,
+        value: u64::from_le_bytes(*bytes),
+    });
+    let mut writer = launch(&report, &[(0x681E, layout::SCRATCH)]);
+    writer.ops.splice(0..0, stores);
+    let cases = vec![plain.clone(), writer, plain.clone(), plain];
+    let observed = run(&mut target, &session, cases);
+    assert!(matches!(observed[1].end, End::Crashed { .. }), "{:?}", observed[1]);
+    for neighbour in [0, 2, 3] {
+        assert_eq!(observed[neighbour].end, End::Completed);
+        assert_eq!(observed[neighbour], observed[0]);
+    }
 }

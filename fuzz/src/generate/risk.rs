@@ -131,12 +131,29 @@ fn is_known(memory: &CaseMemory<'_>, entry: u64, msrs: &[u64]) -> bool {
         && memory.read_u64(entry + 8).is_some_and(|value| value < 1 << 32)
 }
 
+/// Whether a VMX-preemption timer ends the guest's stay before its first instruction.
+fn is_stopped(vmcs: &Vmcs) -> bool {
+    let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
+    pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE) == 0
+}
+
+/// Whether the guest executes one instruction although a timer should stop it, on an implementation where blocking by STI
+/// or by MOV SS holds the timer up, and that is another instruction than the base has: what it does is not known.
+pub(crate) fn runs_on_while_blocked(base: &BaseImage, vmcs: &Vmcs) -> bool {
+    let blocking = vmcs.get(field::GUEST_INTERRUPTIBILITY_STATE);
+    blocking.intersects(Interruptibility::STI | Interruptibility::MOV_SS)
+        && is_stopped(vmcs)
+        && starts_elsewhere(base, vmcs)
+}
+
 /// The guest executes something else than what the base executes: no timer stops it at once, and it starts elsewhere or
 /// in another mode.
 fn runs_elsewhere(base: &BaseImage, vmcs: &Vmcs) -> bool {
-    let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
-    let stopped =
-        pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE) == 0;
+    !is_stopped(vmcs) && starts_elsewhere(base, vmcs)
+}
+
+/// Whether the guest starts elsewhere than the base, or in another mode.
+fn starts_elsewhere(base: &BaseImage, vmcs: &Vmcs) -> bool {
     let start = [
         field::GUEST_RIP.id(),
         field::GUEST_CS_BASE.id(),
@@ -150,7 +167,7 @@ fn runs_elsewhere(base: &BaseImage, vmcs: &Vmcs) -> bool {
         field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
         field::VM_ENTRY_CONTROLS.id(),
     ];
-    !stopped && start.into_iter().any(|field| vmcs.raw(field) != base.vmcs.raw(field))
+    start.into_iter().any(|field| vmcs.raw(field) != base.vmcs.raw(field))
 }
 
 /// A number of entries in an MSR area of the VM exit whose size takes more than 32 bits. There are implementations that

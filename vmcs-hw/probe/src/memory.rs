@@ -157,6 +157,11 @@ pub(crate) fn image_checksum() -> u64 {
     })
 }
 
+/// Sum of the qwords of a buffer. What is left at its end, less than a qword, is not in it.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    bytes.as_chunks::<8>().0.iter().fold(0, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
+}
+
 /// A page-aligned buffer that is lent out once.
 #[repr(C, align(4096))]
 pub(crate) struct Buffer<const N: usize> {

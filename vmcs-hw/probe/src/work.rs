@@ -50,22 +50,24 @@ pub(crate) fn all(transport: &mut dyn Transport, place: &mut Workplace) {
         console::say(format_args!("reset"));
         return;
     };
-    let session = SessionView::decode(session).expect("the session decodes");
-    let mut machine = CaseRunner::new(session, &mut place.regions);
+    let view = SessionView::decode(session).expect("the session decodes");
+    let mut machine = CaseRunner::new(view, &mut place.regions);
     let mut answer = Answer { transport, buffer: place.answer, number: 0 };
     match task {
         Task::Profile => {
             let bytes = answer.compose(|out| profile::write(&mut machine, out));
             answer.submit(bytes, true);
         }
-        Task::Run => run(&mut machine, place.batch, &mut answer),
+        Task::Run => run(&mut machine, session, place.batch, &mut answer),
     }
     machine.retire();
 }
 
-fn run(machine: &mut CaseRunner<'_>, buffer: &mut [u8], answer: &mut Answer<'_>) {
-    let checksum = memory::image_checksum();
+fn run(machine: &mut CaseRunner<'_>, session: &[u8], buffer: &mut [u8], answer: &mut Answer<'_>) {
+    let checksums = || (memory::image_checksum(), memory::checksum(session));
+    let before = checksums();
     while let Some(batch) = answer.transport.next_batch(buffer) {
+        let batch_before = memory::checksum(batch);
         let mut reader = Reader::new(batch);
         let header = BatchHeader::decode(&mut reader).expect("the batch header decodes");
         answer.number = header.number;
@@ -74,7 +76,8 @@ fn run(machine: &mut CaseRunner<'_>, buffer: &mut [u8], answer: &mut Answer<'_>)
             used = run_case(machine, &mut reader, answer, used, header.careful);
         }
         // Guests under test can be made to write anywhere.
-        assert!(memory::image_checksum() == checksum, "a case has overwritten the probe");
+        let intact = checksums() == before && memory::checksum(batch) == batch_before;
+        assert!(intact, "a case has overwritten the probe, its session or its batch");
         answer.submit(used, true);
     }
 }

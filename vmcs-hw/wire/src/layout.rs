@@ -138,3 +138,28 @@ pub const CR0: u64 = 0x8001_0033;
 pub const CR4: u64 = 0x0000_2620;
 /// IA32_EFER of the probe: NXE (where supported), LMA, LME.
 pub const EFER: u64 = 0x0000_0500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paging_structures_map_memory_to_itself() {
+        for (root, first_level) in [(PML4, 0), (EPT_PML4, 0), (PAE_PDPT, 1)] {
+            for address in [0, 0x20_0000, 0x4000_0000, 0x8020_0000, 0xFFE0_0000_u64] {
+                let (mut table, mut address_bits) = (root, [39, 30, 21].into_iter().skip(first_level));
+                let mapped = loop {
+                    let Some(shift) = address_bits.next() else { break table };
+                    let entry = paging_entry(table + 8 * (address >> shift & 0x1FF));
+                    assert!(
+                        entry & 1 != 0 && (entry >> 7 & 1 == 1) == (shift == 21),
+                        "{root:#x} {address:#x}: {entry:#x}"
+                    );
+                    table = entry & !0xFFF;
+                };
+                assert_eq!(mapped, address, "{root:#x}");
+            }
+        }
+        assert_eq!([PML4 + 8, PAE_PDPT + 0x20, EPT_PML4 + 0x1020].map(paging_entry), [0; 3]);
+    }
+}
