@@ -152,14 +152,17 @@ pub(crate) fn image_checksum() -> u64 {
         [(&raw const image_start, &raw const metal_start), (&raw const metal_end, &raw const constants_end)]
             .map(|(start, end)| core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<u64>()))
     };
-    parts.into_iter().flat_map(|words| words.as_chunks::<8>().0).fold(0, |sum, [a, b, c, d, e, f, g, h]| {
-        [a, b, c, d, e, f, g, h].into_iter().fold(sum, |sum: u64, word| sum.wrapping_add(*word))
-    })
+    parts.into_iter().fold(0, |sum, words| sum_of(sum, words.as_chunks::<8>().0, |word| word))
 }
 
-/// Sum of the qwords of a buffer. What is left at its end, less than a qword, is not in it.
+/// Sum of the qwords of a buffer. What is left at its end, less than eight qwords, is not in it.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    bytes.as_chunks::<8>().0.iter().fold(0, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
+    sum_of(0, bytes.as_chunks::<8>().0.as_chunks::<8>().0, u64::from_le_bytes)
+}
+
+/// `sum` and all words, eight at a time: an emulator pays for each instruction.
+fn sum_of<T: Copy>(sum: u64, words: &[[T; 8]], word: impl Fn(T) -> u64) -> u64 {
+    words.iter().fold(sum, |sum, eight| eight.iter().fold(sum, |sum: u64, next| sum.wrapping_add(word(*next))))
 }
 
 /// A page-aligned buffer that is lent out once.
