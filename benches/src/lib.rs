@@ -30,8 +30,6 @@ pub use machines::{CPU_VARIABLE, VARIABLE, machine, machines};
 use vmcs_case::profile::NamedProfile;
 use vmcs_fuzz::TestProcessor;
 use vmcs_model::Vmcs;
-use vmcs_model::msr::CapabilityMsr;
-use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
 
 /// A current server processor, and its images.
 ///
@@ -43,21 +41,6 @@ pub fn sapphire_rapids() -> TestProcessor {
     TestProcessor::new(&profile.profile)
 }
 
-/// The processor with 0 in what its profile leaves out, so that everything is known of it.
-fn completed(mut profile: CpuProfile) -> CpuProfile {
-    for msr in CapabilityMsr::ALL {
-        if profile.known_msr(msr) == MsrValue::Unknown {
-            profile.set_msr(msr, MsrValue::Value(0));
-        }
-    }
-    for leaf in CpuidLeaf::ALL {
-        if profile.known_cpuid(leaf).is_none() {
-            profile.set_cpuid(leaf, [0; 4]);
-        }
-    }
-    profile
-}
-
 impl Images {
     /// Images for the same processor.
     ///
@@ -65,7 +48,7 @@ impl Images {
     /// If the profile is gone.
     #[must_use]
     pub fn of_sapphire_rapids() -> Self {
-        Self::new(&completed(sapphire_rapids().profile.clone()))
+        Self::new(&sapphire_rapids().profile.clone().with_zero_for_unknown())
     }
 
     /// `count` images, each at a place of its own in memory: every fourth one of [`Self::flipped`], else valid.

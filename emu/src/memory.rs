@@ -14,15 +14,15 @@ const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 ///
 /// Memory that was never written reads as the background byte, which is 0 unless [`Self::set_background`] changes it.
 /// Beyond the physical-address width, and from the address of [`Self::set_end`] on, there is no memory: reads there return
-/// all ones, and writes are lost. Where devices answer ([`Self::set_devices`]), instructions read what the pages hold, but
-/// the checks of a VM entry treat the contents as unknown.
+/// all ones, and writes are lost. Where it is not known what memory holds ([`Self::set_unknown`]), instructions read what
+/// the pages hold, but the checks of a VM entry treat the contents as unknown.
 #[derive(Clone, Debug)]
 pub struct PhysicalMemory {
     pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
     background: u8,
     beyond: u64,
     end: u64,
-    devices: &'static [Range<u64>],
+    unknown: &'static [Range<u64>],
 }
 
 impl PhysicalMemory {
@@ -30,7 +30,7 @@ impl PhysicalMemory {
     /// beyond the physical-address width.
     #[must_use]
     pub const fn new(beyond: u64) -> Self {
-        Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX, devices: &[] }
+        Self { pages: BTreeMap::new(), background: 0, beyond, end: u64::MAX, unknown: &[] }
     }
 
     /// Sets the byte that memory which was never written reads as. Pages that exist already keep what they hold.
@@ -43,14 +43,14 @@ impl PhysicalMemory {
         self.end = end;
     }
 
-    /// Says at which physical addresses devices and ROMs answer, so that it is not known what a read there returns.
-    pub fn set_devices(&mut self, devices: &'static [Range<u64>]) {
-        self.devices = devices;
+    /// Says at which physical addresses it is not known what a read returns, such as those where devices and ROMs answer.
+    pub fn set_unknown(&mut self, unknown: &'static [Range<u64>]) {
+        self.unknown = unknown;
     }
 
-    /// Whether a device or a ROM answers at `address`.
-    fn is_device(&self, address: u64) -> bool {
-        self.devices.iter().any(|range| range.contains(&address))
+    /// Whether it is not known what a read at `address` returns.
+    fn is_unknown(&self, address: u64) -> bool {
+        self.unknown.iter().any(|range| range.contains(&address))
     }
 
     /// Whether there is no memory at `address`.
@@ -143,11 +143,11 @@ impl PhysicalMemory {
 
 impl ReadMemory for PhysicalMemory {
     fn read_u32(&self, address: u64) -> Option<u32> {
-        (!self.is_device(address)).then(|| self.read_u32(address))
+        (!self.is_unknown(address)).then(|| self.read_u32(address))
     }
 
     fn read_u64(&self, address: u64) -> Option<u64> {
-        (!self.is_device(address)).then(|| self.read_u64(address))
+        (!self.is_unknown(address)).then(|| self.read_u64(address))
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn what_devices_answer_is_not_known() {
         let mut memory = PhysicalMemory::new(u64::MAX << 36);
-        memory.set_devices(&[0xA_0000..0xB_0000, 0xB_0000..0xC_0000]);
+        memory.set_unknown(&[0xA_0000..0xB_0000, 0xB_0000..0xC_0000]);
         assert_eq!(ReadMemory::read_u64(&memory, 0x9_FFF8), Some(0));
         assert_eq!(ReadMemory::read_u64(&memory, 0xA_0000), None);
         assert_eq!(ReadMemory::read_u32(&memory, 0xB_FFFC), None);

@@ -35,7 +35,7 @@ impl CaseEmulator {
         let mut processor = LogicalProcessor::new(profile);
         let memory = processor.memory_mut();
         memory.set_end(layout::MEMORY_END);
-        memory.set_devices(&layout::UNKNOWN);
+        memory.set_unknown(&layout::UNKNOWN);
         memory.write_bytes(layout::PAGING.start, &PAGING);
         if start == Start::VmxRoot {
             let revision = processor.capabilities().revision();

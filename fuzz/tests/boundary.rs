@@ -7,24 +7,13 @@ use vmcs_fuzz::emulator::CaseEmulator;
 use vmcs_fuzz::generate::reach::Reach;
 use vmcs_fuzz::{Generator, Stream, TestProcessor};
 use vmcs_model::checks::CheckId;
-use vmcs_model::msr::CapabilityMsr;
-use vmcs_model::profile::{CpuidLeaf, MsrValue};
+use vmcs_model::profile::CpuidLeaf;
 use vmcs_model::{CpuState, EntryAttempt, EntryInstruction};
 
 /// The processor, with 0 in what its profile leaves out: then everything is known of it.
 fn processor(name: &str) -> TestProcessor {
-    let mut profile = NamedProfile::by_name(name).expect("it is embedded").profile.clone();
-    for msr in CapabilityMsr::ALL {
-        if profile.known_msr(msr) == MsrValue::Unknown {
-            profile.set_msr(msr, MsrValue::Value(0));
-        }
-    }
-    for leaf in CpuidLeaf::ALL {
-        if profile.known_cpuid(leaf).is_none() {
-            profile.set_cpuid(leaf, [0; 4]);
-        }
-    }
-    TestProcessor::new(&profile)
+    let profile = &NamedProfile::by_name(name).expect("it is embedded").profile;
+    TestProcessor::new(&profile.clone().with_zero_for_unknown())
 }
 
 /// Processors of different ages.

@@ -188,6 +188,22 @@ impl CpuProfile {
         }
     }
 
+    /// The profile with 0 in every MSR and CPUID leaf that is not known: everything is known of such a processor.
+    #[must_use]
+    pub fn with_zero_for_unknown(mut self) -> Self {
+        for msr in CapabilityMsr::ALL {
+            if self.known_msr(msr) == MsrValue::Unknown {
+                self.set_msr(msr, MsrValue::Value(0));
+            }
+        }
+        for leaf in CpuidLeaf::ALL {
+            if self.known_cpuid(leaf).is_none() {
+                self.set_cpuid(leaf, [0; 4]);
+            }
+        }
+        self
+    }
+
     /// What is known of that CPUID leaf: what was read, or all zero because another leaf says that it does not exist;
     /// `None` if it is not known.
     ///

@@ -52,9 +52,10 @@ pub(crate) fn make(processor: &TestProcessor, u: &mut Unstructured<'_>, aim: Aim
 fn bearable(processor: &TestProcessor, u: &mut Unstructured<'_>, made: Made) -> Result<Made> {
     let image = made.entry.image(processor);
     // The question is put so that a fuzzer's input which has come to its end, and yields zeros, does not mean yes.
+    let base = &processor.bases[made.entry.base];
     let never = risk::outlasts_the_case(&image, &made.verdict.violated)
-        || risk::ends_late(&processor.bases[made.entry.base], &image)
-        || risk::runs_on_while_blocked(&processor.bases[made.entry.base], &image);
+        || risk::ends_late(base, &image)
+        || risk::runs_on_while_blocked(base, &image);
     let few = !never && !u.ratio(RISKS - 1, RISKS)?;
     let is_risky = made::is_risky(processor, &made.entry, &image, &made.verdict.violated)
         || only_stop(&made).is_some_and(|check| risk::relies_on(check, &image, &made.entry.memory(processor)));

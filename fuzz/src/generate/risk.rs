@@ -56,9 +56,14 @@ pub(crate) fn outlasts_the_case(vmcs: &Vmcs, violated: &CheckSet) -> bool {
 /// for it, so whether such a case is completed or counts as hung depends on how fast the host is, and the same seed would
 /// not give the same report.
 pub(crate) fn ends_late(base: &BaseImage, vmcs: &Vmcs) -> bool {
-    let has_timer = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS).contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER);
     let waits = !matches!(vmcs.get(field::GUEST_ACTIVITY_STATE), ActivityState::ACTIVE | ActivityState::WAIT_FOR_SIPI);
-    has_timer && vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE) >= SOON && (waits || runs_elsewhere(base, vmcs))
+    timer(vmcs).is_some_and(|value| value >= SOON) && (waits || runs_elsewhere(base, vmcs))
+}
+
+/// The VMX-preemption timer value, if the timer is active.
+fn timer(vmcs: &Vmcs) -> Option<u32> {
+    let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
+    pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER).then(|| vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE))
 }
 
 /// A VMX-preemption timer with a smaller value ends a guest's stay so soon that no host is too slow for it.
@@ -91,13 +96,10 @@ fn host_is_lost(base: &BaseImage, vmcs: &Vmcs) -> bool {
 
 /// Whether neither an instruction of the guest nor a timer causes a VM exit.
 fn guest_stays(vmcs: &Vmcs) -> bool {
-    let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
-    let timer =
-        pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE) < SOON;
     match vmcs.get(field::GUEST_ACTIVITY_STATE) {
         ActivityState::ACTIVE => false,
         ActivityState::WAIT_FOR_SIPI => true,
-        _ => !timer,
+        _ => timer(vmcs).is_none_or(|value| value >= SOON),
     }
 }
 
@@ -133,8 +135,7 @@ fn is_known(memory: &CaseMemory<'_>, entry: u64, msrs: &[u64]) -> bool {
 
 /// Whether a VMX-preemption timer ends the guest's stay before its first instruction.
 fn is_stopped(vmcs: &Vmcs) -> bool {
-    let pin = vmcs.get(field::PIN_BASED_VM_EXECUTION_CONTROLS);
-    pin.contains(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER) && vmcs.get(field::VMX_PREEMPTION_TIMER_VALUE) == 0
+    timer(vmcs) == Some(0)
 }
 
 /// Whether the guest executes one instruction although a timer should stop it, on an implementation where blocking by STI
@@ -198,6 +199,6 @@ fn uses_unknown_pdptes(vmcs: &Vmcs) -> bool {
 /// structures, or none at all. Elsewhere are the probe, devices and ROMs.
 pub(crate) fn holds_known_pdptes(cr3: u64) -> bool {
     let table = cr3 & 0xFFFF_FFE0;
-    let nowhere = layout::MEMORY_END..layout::UNKNOWN[2].start;
+    let nowhere = layout::MEMORY_END..layout::HIGH_DEVICES.start;
     layout::ARENA.contains(&table) || layout::PAGING.contains(&table) || nowhere.contains(&table)
 }

@@ -75,8 +75,11 @@ pub const fn paging_entry(address: u64) -> u64 {
     }
 }
 
+/// The upper one of the places where devices and ROMs answer; the other one is in low memory.
+pub const HIGH_DEVICES: Range<u64> = 0xC000_0000..0x1_0000_0000;
+
 /// Where it is not known what memory holds: firmware's data, the probe with its tables, devices and ROMs.
-pub const UNKNOWN: [Range<u64>; 3] = [0..ARENA.start, PAGING.end..BUFFERS_END, 0xC000_0000..0x1_0000_0000];
+pub const UNKNOWN: [Range<u64>; 3] = [0..ARENA.start, PAGING.end..BUFFERS_END, HIGH_DEVICES];
 
 /// Where the probe is loaded.
 pub const PROBE: u64 = 0x10_0000;
