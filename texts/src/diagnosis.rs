@@ -162,7 +162,7 @@ impl<'a> Diagnosis<'a> {
     /// What the reported outcome says of a check; `None` if it says nothing, or none is reported.
     #[must_use]
     pub fn settled(&self, check: CheckId) -> Option<Settled> {
-        let reached = match self.entry.dump.reported?.outcome {
+        let reached = match self.entry.dump.reported?.outcome()? {
             Outcome::FailValid(_) => Phase::ControlsAndHost,
             Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. } => Phase::GuestState,
             Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. } => Phase::MsrLoading,
@@ -227,7 +227,7 @@ mod tests {
     /// A dump of one field after an entry that ended so.
     fn entry(value: (FieldId, u64), outcome: Outcome) -> PartialEntry {
         let mut dump =
-            Dump { format: "log", reported: Some(Reported { outcome, qualified: false }), ..Dump::default() };
+            Dump { format: "log", reported: Some(Reported::Outcome { outcome, qualified: false }), ..Dump::default() };
         dump.vmcs.set_raw(value.0, value.1);
         PartialEntry::of_dump(dump)
     }

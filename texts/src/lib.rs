@@ -21,6 +21,7 @@ pub mod diagnosis;
 pub mod dump;
 pub mod image;
 mod json;
+pub mod log;
 pub mod similar_names;
 
 /// A line that cannot be read.

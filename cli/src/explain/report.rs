@@ -11,6 +11,7 @@ use vmcs_model::checks::{CheckId, Failure};
 use vmcs_model::explain::{Limit, Repair, Setting};
 use vmcs_model::partial::Unknowns;
 use vmcs_texts::diagnosis::{Diagnosis, Guess, Note, Settled};
+use vmcs_texts::dump::Reported;
 
 use crate::output::json_pretty;
 
@@ -80,7 +81,7 @@ pub(super) fn json(findings: &Findings<'_>) -> io::Result<()> {
         |check: CheckId| Undecidable { id: check.info().id, unknown: names(&findings.diagnosis.unknowns(check), true) };
     json_pretty(&ExplainAnswer {
         format: findings.diagnosis.entry().dump.format,
-        reported: findings.diagnosis.entry().dump.reported.map(|reported| reported.outcome.to_string()),
+        reported: findings.diagnosis.entry().dump.reported.map(|reported| reported.to_string()),
         permitted: verdict.permitted.iter().map(|outcome| outcome.to_string()).collect(),
         msr_failures_from: verdict.permitted.msr_failures_from(),
         violated: verdict.violated.iter().map(|check| violated(findings, check)).collect(),
@@ -154,7 +155,7 @@ fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
 fn notes(findings: &Findings<'_>) -> Vec<String> {
     let Findings { diagnosis, profiled } = findings;
     let dump = &diagnosis.entry().dump;
-    let reported = dump.reported.map_or_else(String::new, |reported| reported.outcome.to_string());
+    let reported = dump.reported.map_or_else(String::new, |reported| reported.to_string());
     let guess = || {
         let Guess { check, processors, of } = diagnosis.guess().filter(|_| !profiled)?;
         Some(format!(
@@ -188,8 +189,11 @@ pub(super) fn text(findings: &Findings<'_>) -> io::Result<()> {
     let fields = if dump.known() == 1 { "field" } else { "fields" };
     writeln!(out, "{}: {} of {total} {fields} known", dump.format, dump.known())?;
     if let Some(reported) = dump.reported {
-        let unknown = if reported.qualified { "" } else { ", qualification not shown" };
-        writeln!(out, "Reported: {}{unknown}", reported.outcome)?;
+        let unknown = match reported {
+            Reported::Outcome { qualified: false, .. } => ", qualification not shown",
+            _ => "",
+        };
+        writeln!(out, "Reported: {reported}{unknown}")?;
     }
     let permitted: Vec<_> = verdict.permitted.iter().map(|outcome| outcome.to_string()).collect();
     let later = verdict

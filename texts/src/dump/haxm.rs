@@ -3,13 +3,12 @@
 use vmcs_model::field::{self, Encoding};
 
 use super::contents::Dump;
-use super::text::START;
+use crate::log::Line;
 
-/// The dump in a cleaned log.
-pub(super) fn find(text: &str) -> Vec<Dump> {
+/// The dump in a log.
+pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     let mut dump = Dump::new("HAXM");
-    for line in text.lines() {
-        let line = line.trim_start_matches(START).trim();
+    for Line { text: line, .. } in lines {
         let Some((encoding, rest)) = line.split_once(' ') else { continue };
         let Some((name, value)) = rest.split_once(':') else { continue };
         let named = !name.is_empty() && name.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_');

@@ -2,7 +2,11 @@
 
 use vmcs_model::field::FieldId;
 
-use super::text::{CUT, START};
+/// Stands before every line that lost a prefix, so that nothing is taken for the continuation of the line before.
+pub(super) const START: char = '\u{1e}';
+
+/// Ends a text that is cut off within a line: its last number may lack digits.
+pub(super) const CUT: char = '\u{1f}';
 
 /// Finds the first place where `pattern` begins, a number in its first hole, and reads its holes.
 ///

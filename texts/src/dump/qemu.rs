@@ -5,6 +5,7 @@ use vmcs_model::formats::AccessRights;
 
 use super::contents::{Dump, Reported};
 use super::pattern::{field, read};
+use crate::log::Line;
 
 const SEGMENTS: [(&str, &str); 8] = [
     ("ES ={selector} {base} {limit} {flags}", "es"),
@@ -23,8 +24,9 @@ const OTHERS: [&str; 4] = [
     "EIP={guest_rip}",
 ];
 
-/// The dump in a cleaned log.
-pub(super) fn find(text: &str) -> Vec<Dump> {
+/// The dump in a log.
+pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    let text = &super::joined(lines);
     let number = |pattern| read(text, pattern).and_then(|values| values.first().and_then(|(_, value)| *value));
     let mut dump = Dump::new("QEMU");
     let cr0 = number("CR0={cr0}");

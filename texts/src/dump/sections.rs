@@ -5,6 +5,7 @@ use vmcs_model::field::{self, FieldId};
 
 use super::contents::{Dump, Reported};
 use super::pattern::{field as named, read};
+use crate::log::Line;
 
 const GUEST: &str = "*** Guest State ***";
 const HOST: &str = "*** Host State ***";
@@ -124,8 +125,10 @@ const CONTROL_STATE: &[&str] = &[
     "VE info address = {virtualization_exception_information_address}",
 ];
 
-/// The dumps in a cleaned log, which came from a Xen console if `xen`.
-pub(super) fn find(text: &str, xen: bool) -> Vec<Dump> {
+/// The dumps in a log.
+pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    let text = &super::joined(lines);
+    let xen = lines.iter().any(|line| line.xen);
     let mut starts: Vec<_> = text.match_indices(GUEST).map(|(at, _)| at).collect();
     if starts.is_empty() {
         // The begin may be cut off.
@@ -244,7 +247,7 @@ fn reported(dump: &Dump, preamble: &str, text: &str) -> Option<Reported> {
 /// What is left over from an earlier exit, and what is not in force.
 fn stale(dump: &mut Dump, xen: bool) {
     let reason = dump.vmcs.raw(field::EXIT_REASON.id());
-    match (dump.reported.map(|reported| reported.outcome), reason) {
+    match (dump.reported.and_then(|reported| reported.outcome()), reason) {
         (Some(Outcome::EntryFailed { .. }), _) => {
             dump.note(
                 "stale: the VMExit and IDTVectoring values other than reason and qualification are those of an earlier exit",

@@ -1,35 +1,42 @@
 //! Removing from a log what loggers, consoles and mail programs have added.
 
-/// Stands before every line that lost a prefix, so that nothing is taken for the continuation of the line before.
-pub(super) const START: char = '\u{1e}';
-
-/// Ends a text that is cut off within a line: its last number may lack digits.
-pub(super) const CUT: char = '\u{1f}';
+/// A line of a log without its prefixes: timestamps, log levels, tags and quoting marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number in the log, counted from 1.
+    pub number: usize,
+    /// What is left of it, without white space around and control characters.
+    pub text: String,
+    /// Something stood before it that was removed: then it is not the rest of the line before, wrapped by a mail program.
+    pub prefixed: bool,
+    /// It has the prefix `(XEN)` of a Xen console.
+    pub xen: bool,
+    /// The log ends within it: its last number may lack digits.
+    pub cut: bool,
+}
 
 /// What ends a prefix, wherever it stands in the line.
 const TAGS: [&str; 6] = ["kvm_intel: ", "kernel: ", "/netbsd: ", "haxm_warning: ", "haxm_error: ", "haxm_info: "];
 
-/// The text without timestamps, log levels, tags and quoting marks. A line without any may be the rest of the one before,
-/// wrapped by a mail program.
-pub(super) fn clean(log: &str) -> String {
+/// The lines of a log.
+#[must_use]
+pub fn lines(log: &str) -> Vec<Line> {
     let quoted_printable = log.contains("=3D");
     let unwrapped = if quoted_printable { log.replace("=\r\n", "").replace("=\n", "") } else { String::new() };
     let log = if quoted_printable { unwrapped.replace("=3D", "=") } else { log.to_owned() };
-    let mut text = String::with_capacity(log.len());
-    for line in log.lines() {
-        let rest = payload(line);
-        if rest.len() != line.trim().len() {
-            text.push(START);
-        }
-        // What is not printable is no part of a dump, and the mark must stay one.
-        text.extend(rest.chars().filter(|c| !c.is_control() || *c == '\t'));
-        text.push('\n');
+    let mut lines: Vec<_> = log
+        .lines()
+        .zip(1..)
+        .map(|(line, number)| {
+            let rest = payload(line);
+            let text = rest.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+            Line { number, text, prefixed: rest.len() != line.trim().len(), xen: line.contains("(XEN)"), cut: false }
+        })
+        .collect();
+    if let Some(last) = lines.last_mut() {
+        last.cut = !log.ends_with('\n');
     }
-    if !log.is_empty() && !log.ends_with('\n') {
-        text.pop();
-        text.push(CUT);
-    }
-    text
+    lines
 }
 
 /// The line without its prefixes.
@@ -75,8 +82,10 @@ mod tests {
         ] {
             assert_eq!(payload(line), "RSP = 0x1", "{line}");
         }
-        assert_eq!(clean("(XEN) a\nb\n"), "\u{1e}a\nb\n");
-        assert_eq!(clean("RSP =3D 0x=\n1\n"), "RSP = 0x1\n");
-        assert_eq!(clean("RSP = 0x1"), "RSP = 0x1\u{1f}");
+        let read =
+            |log| -> Vec<_> { lines(log).into_iter().map(|line| (line.text, line.prefixed, line.cut)).collect() };
+        assert_eq!(read("(XEN) a\nb\n"), [("a".to_owned(), true, false), ("b".to_owned(), false, false)]);
+        assert_eq!(read("RSP =3D 0x=\n1\n"), [("RSP = 0x1".to_owned(), false, false)]);
+        assert_eq!(read("RSP = 0x1"), [("RSP = 0x1".to_owned(), false, true)]);
     }
 }
