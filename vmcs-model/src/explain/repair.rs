@@ -83,7 +83,8 @@ impl Explanation<'_> {
     fn subjects(&self, original: &Image) -> FieldSet {
         let watch = Watch::new(original);
         let notes = Notes::default();
-        let context = EntryContext::new(self.attempt, &watch, &UnknownMemory, &notes);
+        let entry = self.attempt.on(&watch, &UnknownMemory);
+        let context = EntryContext::new(&entry, &notes);
         original.asked_for.set(FieldSet::EMPTY);
         self.check.predicate(&context);
         let asked_for = original.asked_for.get();
@@ -96,7 +97,8 @@ impl Explanation<'_> {
     fn holds(&self, image: &Image) -> bool {
         let watch = Watch::new(image);
         let notes = Notes::default();
-        judge_row(&EntryContext::new(self.attempt, &watch, &UnknownMemory, &notes), self.check) == Some(true)
+        let entry = self.attempt.on(&watch, &UnknownMemory);
+        judge_row(&EntryContext::new(&entry, &notes), self.check) == Some(true)
     }
 
     fn decide(&self, image: &Image) -> Decision {
