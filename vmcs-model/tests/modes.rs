@@ -3,7 +3,7 @@
 use vmcs_golden::{corpus, profiles};
 use vmcs_model::checks::CheckId;
 use vmcs_model::context::Mode;
-use vmcs_model::controls::{Entry, Exit, Secondary};
+use vmcs_model::controls::{Entry, Secondary};
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::partial::{PartialVmcs, Supposing};
 use vmcs_model::registers::Rflags;
@@ -14,10 +14,6 @@ fn chosen(mode: Mode, vmcs: &Vmcs) -> (FieldId, bool) {
     match mode {
         Mode::Ia32eGuest => {
             (field::VM_ENTRY_CONTROLS.id(), vmcs.get(field::VM_ENTRY_CONTROLS).contains(Entry::IA_32E_MODE_GUEST))
-        }
-        Mode::Host64 => {
-            let exit = vmcs.get(field::PRIMARY_VM_EXIT_CONTROLS);
-            (field::PRIMARY_VM_EXIT_CONTROLS.id(), exit.contains(Exit::HOST_ADDRESS_SPACE_SIZE))
         }
         Mode::UnrestrictedGuest => {
             let secondary = field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS;

@@ -13,8 +13,6 @@ use crate::vmcs::ReadFields;
 pub enum Mode {
     /// The VM-entry control “IA-32e mode guest”.
     Ia32eGuest,
-    /// The VM-exit control “host address-space size”.
-    Host64,
     /// The secondary processor-based control “unrestricted guest”, in force.
     UnrestrictedGuest,
     /// RFLAGS.VM of the guest.
@@ -23,7 +21,7 @@ pub enum Mode {
 
 impl Mode {
     /// All modes.
-    pub const ALL: [Self; 4] = [Self::Ia32eGuest, Self::Host64, Self::UnrestrictedGuest, Self::Virtual8086];
+    pub const ALL: [Self; 3] = [Self::Ia32eGuest, Self::UnrestrictedGuest, Self::Virtual8086];
 }
 
 impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
@@ -47,7 +45,7 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     /// “host address-space size” is 1.
     #[inline]
     pub fn host_64(&self) -> bool {
-        self.mode(Mode::Host64, || self.exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE))
+        self.exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE)
     }
 
     /// “unrestricted guest” is 1.
