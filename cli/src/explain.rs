@@ -73,7 +73,7 @@ enum Format {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let named = args.profile.as_deref().map(processor::named).transpose()?;
     let asked = input::read(args.file.as_deref(), args.dump)?;
-    let known = named.unwrap_or_default();
+    let known = named.unwrap_or_else(|| processor::of_text(&asked.text));
     let format = if args.json { Format::Json } else { args.format };
     let mut status = 0;
     let mut answers = Vec::new();

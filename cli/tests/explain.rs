@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use support::schema::validate;
 use support::{Ran, vmcs, vmcs_with};
 
 /// Processors: one whose IA32_VMX_BASIC\[56\] is 0, one that has every feature that the dumps use.
@@ -274,4 +275,93 @@ fn a_file_without_a_dump_is_refused() {
     explain("{}", &["--dump", "1"]).refused(&["--dump"]);
     vmcs(&["explain", "missing.log"]).refused(&["missing.log: ", "No such file"]);
     vmcs(&["explain", &dump("README.md"), "--profile", "no such processor"]).refused(&["no profile"]);
+}
+
+/// The names of the dumps out of bug reports.
+fn dumps() -> Vec<String> {
+    let files = fs::read_dir(Path::new(&dump("README.md")).parent().expect("a folder")).expect("the folder is there");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"));
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".txt")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn answers_have_the_form_that_the_schema_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/explain.schema.json");
+    let schema: Value = serde_json::from_str(&fs::read_to_string(file).expect("the schema is there")).expect("JSON");
+    let all: String = dumps().iter().map(|name| text(name)).collect();
+    let image = "{\"fields\": {\"guest_rflags\": 0, \"vm_entry_msr_load_count\": 3, \"guest_cr4\": 1}}";
+    for (input, args) in [
+        (all.as_str(), &["--json"][..]),
+        (&all, &["--json", "--fix", "--profile", BROADWELL]),
+        (&all, &["--format", "json", "--profile", "skylake"]),
+        (image, &["--json", "--fix"]),
+        (QEMU, &["--json", "--fix"]),
+    ] {
+        let answer = explain(input, args).json();
+        assert_eq!(validate(&schema, &answer), Ok(()));
+        assert!(!answer["answer"].as_str().expect("a sentence").is_empty());
+    }
+    let mut answer = explain(QEMU, &["--json"]).json();
+    answer["surprise"] = json!(1);
+    assert!(validate(&schema, &answer).is_err());
+}
+
+#[test]
+fn lines_are_not_too_long() {
+    for name in dumps() {
+        for args in [&["--fix"][..], &["-v"], &["-v", "--profile", "skylake"]] {
+            let ran = vmcs(&[&["explain", &dump(&name)], args].concat());
+            // The first line is one line, so that it is found as a whole.
+            for line in ran.out.lines().skip(1) {
+                assert!(line.chars().count() <= 100, "{name}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn changes_are_shown_that_mend_the_state() {
+    let image = |fields: &str| format!("{{\"fields\": {{{fields}}}}}");
+    let ran = explain(&image("\"guest_rflags\": 0, \"guest_tr_access_rights\": 9"), &["--fix"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.out.contains("With these changes no check is violated any more"), "{ran:?}");
+    assert!(ran.out.contains("set bit 1 “FIXED1”: guest_rflags = 0x2 (it was 0x0)"), "{ran:?}");
+    let mended = explain(&image("\"guest_rflags\": 2"), &["--fix"]);
+    assert!(mended.out.contains("There is nothing to change"), "{mended:?}");
+    let cannot = explain("{\"cpu\": {\"cr0\": 0}}", &["--fix"]);
+    assert!(cannot.out.contains("No set of changes of single fields was found"), "{cannot:?}");
+}
+
+#[test]
+fn what_is_known_of_the_processor_is_said() {
+    let dump = text("xen-error7-injection.txt");
+    let broadwell = "(family: 0x6, model: 0x4f, stepping: 0x1)";
+    let guess = explain(&format!("smpboot: CPU0: Intel(R) Xeon(R) CPU {broadwell}\n{dump}"), &["--json"]).json();
+    assert_eq!(ids(&guess, "violated"), [""; 0], "a guess is not certain");
+    assert!(ids(&guess, "likely").contains(&"ctl.inject.errcode-required".to_owned()), "{guess}");
+    assert!(guess["processor"][0].as_str().expect("a sentence").contains("family 6, model 79"), "{guess}");
+    // A value is a fact.
+    let basic = "IA32_VMX_BASIC = 0xda040000000010\n";
+    let fact = explain(&format!("{basic}{dump}"), &["--json"]);
+    assert_eq!((fact.status, ids(&fact.json(), "violated")), (1, vec!["ctl.inject.errcode-required".to_owned()]));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(&file, basic).expect("it is written");
+    let path = file.path().to_str().expect("UTF-8");
+    assert_eq!(explain(&dump, &["--json", "--profile", path]).json()["violated"], fact.json()["violated"]);
+    fs::write(&file, "nothing").expect("it is written");
+    explain(&dump, &["--profile", path]).refused(&[path, "cpuid -r"]);
+    // The beginning of several names is what they agree on.
+    let agreed = explain(&dump, &["--json", "--profile", "skylake"]).json();
+    assert_eq!(ids(&agreed, "violated"), ["ctl.inject.errcode-required"]);
+    assert!(agreed["processor"][0].as_str().expect("a sentence").contains("What they agree on"), "{agreed}");
+}
+
+#[test]
+fn markdown_is_for_the_report_of_an_issue() {
+    let ran = vmcs(&["explain", &dump("kvm-smm-sti-shadow.txt"), "--format", "markdown"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.out.starts_with("**The guest state was refused (exit reason 33): "), "{ran:?}");
+    assert!(ran.out.contains("\n- `guest.intr.sti-needs-if` \\[SDM 27.3.1.5, "), "{ran:?}");
 }

@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use vmcs_case::profile::NamedProfile;
-use vmcs_model::checks::{CheckId, CheckSet, Failure, Phase};
+use vmcs_model::checks::{CheckId, CheckInfo, CheckSet, Failure, Phase};
 use vmcs_model::explain::Explanation;
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::{RegionHeader, exit_reason};
@@ -298,9 +298,17 @@ impl<'a> Diagnosis<'a> {
 
     /// Whether an entry that violates the check ends as it is reported.
     fn leads_to_the_report(&self, check: CheckId) -> bool {
-        let Failure { outcome, or, .. } = check.info().failure;
+        let CheckInfo { failure: Failure { outcome, or, .. }, phase, .. } = *check.info();
         let reported = self.entry.dump.reported;
-        std::iter::once(outcome).chain(or).any(|outcome| reported.is_some_and(|reported| reported.is(outcome)))
+        // The qualification is the number of the entry that is not loaded, not the one that stands in the row.
+        let number = reported.and_then(|reported| msr_load::reported_entry(reported.outcome()?));
+        let outcomes = std::iter::once(outcome).chain(or).map(|outcome| match (outcome, number) {
+            (Outcome::EntryFailed { reason, .. }, Some(qualification)) if phase == Phase::MsrLoading => {
+                Outcome::EntryFailed { reason, qualification }
+            }
+            _ => outcome,
+        });
+        outcomes.into_iter().any(|outcome| reported.is_some_and(|reported| reported.is(outcome)))
     }
 }
 

@@ -1,12 +1,15 @@
 //! Which violated check is most likely the cause of what is reported, and which of them one wrong value brings about.
 
+use std::cmp::Ordering;
+
 use vmcs_model::checks::{CheckId, CheckSet, Phase};
 use vmcs_model::controls::Entry;
 use vmcs_model::explain::Repair;
 use vmcs_model::field::{self, FieldId, FieldValue};
 use vmcs_model::registers::{Cr0, Rflags};
 
-use super::{Alternative, Diagnosis, Settled, branches};
+use super::{Alternative, Diagnosis, JudgedMsr, Settled, branches, msr_load};
+use crate::dump::Reported;
 
 /// How a violated check stands to the outcome that is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +109,7 @@ impl Diagnosis<'_> {
             let entry = attempt.on(&vmcs, &self.entry.memory);
             let new = if finding.check == findings[0].check {
                 Some(first.new)
-            } else if entry.violations().contains(finding.check) {
+            } else if finding.or.is_some() || entry.violations().contains(finding.check) {
                 entry.explain(finding.check).repair().filter(|repair| repair.field == field).map(|repair| repair.new)
             } else {
                 None
@@ -149,9 +152,8 @@ impl Diagnosis<'_> {
     fn findings(&self) -> Vec<Finding> {
         let certain = self.verdict.violated.iter().map(|check| (check, None));
         let either = self.alternatives.iter().map(|Alternative { likely, other }| (*likely, Some(*other)));
-        let in_area = self.msrs.iter().flat_map(|msr| msr.violated.iter().map(|check| (*check, None)));
         let mut findings: Vec<Finding> = Vec::new();
-        for (check, or) in certain.chain(either).chain(in_area) {
+        for (check, or) in certain.chain(either) {
             if !findings.iter().any(|finding| finding.check == check) {
                 findings.push(Finding {
                     check,
@@ -160,6 +162,12 @@ impl Diagnosis<'_> {
                     named: self.is_named(check),
                     guessed: false,
                 });
+            }
+        }
+        for (msr, check) in self.msrs.iter().flat_map(|msr| msr.violated.iter().map(move |check| (msr, *check))) {
+            if !findings.iter().any(|finding| finding.check == check) {
+                let (standing, named) = (self.standing_of_msr(check, msr), self.is_named(check));
+                findings.push(Finding { check, or: None, standing, named, guessed: false });
             }
         }
         // What is not certain: what the program names, and what would be violated on the processor that it may be.
@@ -203,7 +211,20 @@ impl Diagnosis<'_> {
             Some(Settled::Passed) => Standing::Passed,
             Some(Settled::NotReached) => Standing::NotReached,
             None if self.entry.dump.reported.is_none() || self.leads_to_the_report(check) => Standing::Cause,
+            None if self.is_named(check) => Standing::Cause,
             None => Standing::Next,
+        }
+    }
+
+    /// How a check that an entry of the MSR-load area violates stands to what is reported.
+    fn standing_of_msr(&self, check: CheckId, msr: &JudgedMsr) -> Standing {
+        let reported = self.entry.dump.reported;
+        let failed = reported.filter(|reported| matches!(reported, Reported::Outcome { qualified: true, .. }));
+        let failed = failed.and_then(|reported| msr_load::reported_entry(reported.outcome()?));
+        match failed.map(|failed| u64::from(msr.entry.number).cmp(&failed)) {
+            None | Some(Ordering::Equal) => self.standing(check),
+            Some(Ordering::Less) => Standing::Passed,
+            Some(Ordering::Greater) => Standing::NotReached,
         }
     }
 }

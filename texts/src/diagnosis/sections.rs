@@ -57,7 +57,7 @@ impl Diagnosis<'_> {
         let named = self.entry.dump.named.iter().map(|named| Point::bare(named.words.clone())).collect();
         push(&mut sections, &format!("{} names the cause:", self.entry.dump.format), named);
         let of = |standing: Standing| groups.iter().filter(move |group| group.first().standing == standing);
-        let causes = of(Standing::Cause).map(|group| self.group_in_full(group)).collect();
+        let causes = of(Standing::Cause).map(|group| self.group_in_full(group, manner.verbose)).collect();
         let certain = groups.first().is_none_or(|group| !group.first().guessed);
         push(&mut sections, if certain { "Violated:" } else { "Probably violated:" }, causes);
         let reported = self.entry.dump.reported.is_some();
@@ -77,7 +77,7 @@ impl Diagnosis<'_> {
             ),
         ] {
             let points = of(standing)
-                .map(|group| if manner.verbose { self.group_in_full(group) } else { self.group_in_short(group) });
+                .map(|group| if manner.verbose { self.group_in_full(group, true) } else { self.group_in_short(group) });
             push(&mut sections, heading, points.collect());
         }
         push(
@@ -100,11 +100,13 @@ impl Diagnosis<'_> {
         sections
     }
 
-    fn group_in_full(&self, group: &Group) -> Point {
+    fn group_in_full(&self, group: &Group, verbose: bool) -> Point {
         let (vmcs, first) = (&self.entry.dump.vmcs, group.first());
         let info = first.check.info();
         let or = first.or.map_or_else(String::new, |check| format!(" or {check}"));
-        let mut lines = vec![info.rule.to_owned()];
+        // What follows the first sentence is what else there is to know of the rule.
+        let rule = info.rule.split_once(". ").filter(|_| !verbose).map(|(rule, _)| format!("{rule}."));
+        let mut lines = vec![rule.unwrap_or_else(|| info.rule.to_owned())];
         if !info.gate.is_empty() && first.or.is_none() {
             lines.push(format!("In force because {}.", info.gate));
         }
@@ -112,10 +114,15 @@ impl Diagnosis<'_> {
             lines.push("The SDM leaves open whether a processor makes this check.".to_owned());
         }
         if first.guessed {
-            lines.push(match self.guess().filter(|guess| guess.check == first.check) {
+            let of_text = self.guess.as_ref().is_some_and(|(_, violated)| violated.contains(first.check));
+            let on_most = self.guess().filter(|guess| guess.check == first.check && !of_text);
+            lines.push(match on_most {
+                _ if of_text => {
+                    "Not certain: it is so if the processor is the one that the text makes likely.".to_owned()
+                }
                 Some(Guess { violating, of, .. }) => format!(
-                    "Not certain: it depends on the processor. It is violated on {violating} of the {of} that `vmcs caps list` \
-                     knows."
+                    "Not certain: it depends on the processor. It is violated on {violating} of the {of} that `vmcs caps \
+                     list` knows."
                 ),
                 None => "Not certain: it depends on what is not known.".to_owned(),
             });
@@ -136,7 +143,8 @@ impl Diagnosis<'_> {
         let values: Vec<_> = fields.iter().take(3).map(|field| value(&self.entry.dump.vmcs, *field)).collect();
         let more = group.findings.len() - 1;
         let more = if more > 0 { format!(" (and {more} more for the same reason)") } else { String::new() };
-        Point::bare(format!("{check}: {}: {}{more}", wrong(group, &self.entry.dump.vmcs), values.join(", ")))
+        let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
+        Point::bare(format!("{check}: {}{values}{more}", wrong(group, &self.entry.dump.vmcs)))
     }
 
     fn fix_section(&self, fix: &Fix) -> Section {

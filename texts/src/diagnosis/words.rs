@@ -1,7 +1,7 @@
 //! What happened, and why, in sentences.
 
 use vmcs_model::Outcome;
-use vmcs_model::checks::CheckId;
+use vmcs_model::checks::{CheckId, Phase};
 use vmcs_model::explain::Meaning;
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::{InstructionError, exit_reason};
@@ -226,6 +226,10 @@ impl Diagnosis<'_> {
         let vmcs = &self.entry.dump.vmcs;
         let known: Vec<_> = check.info().fields.iter().copied().filter(|field| vmcs.raw(*field).is_some()).collect();
         let blamed = blamed.filter(|field| vmcs.raw(*field).is_some());
+        if check.info().phase == Phase::MsrLoading && !self.msrs.is_empty() {
+            // The entries themselves are shown.
+            return Vec::new();
+        }
         if !self.attempt_for(check).on(vmcs, &self.entry.memory).violations().contains(check) {
             return blamed.or(known.first().copied()).into_iter().collect();
         }
@@ -301,6 +305,11 @@ impl Diagnosis<'_> {
     pub fn headline(&self, groups: &[Group]) -> String {
         let dump = &self.entry.dump;
         let lead = dump.reported.map(what_happened);
+        if let (Some(msr), Some(lead)) = (self.reported_msr(), &lead) {
+            let name = msr.name.map_or_else(String::new, |name| format!(" ({name})"));
+            let wrong = msr.violated.first().map_or_else(String::new, |check| format!(": {}", what_is_wrong(*check)));
+            return format!("{lead}{wrong}: MSR {:#x}{name} = {:#x}", msr.entry.index, msr.entry.value);
+        }
         let cause = groups.first().filter(|group| group.first().standing == Standing::Cause);
         if let Some(group) = cause {
             let fields = self.offending(group.first().check, group.field);
@@ -317,10 +326,6 @@ impl Diagnosis<'_> {
                 |wrong| format!("A VM entry with these values may fail: {wrong}"),
             );
         };
-        if let Some(msr) = self.reported_msr() {
-            let name = msr.name.map_or_else(String::new, |name| format!(" ({name})"));
-            return format!("{lead}: MSR {:#x}{name} = {:#x}", msr.entry.index, msr.entry.value);
-        }
         if let Some(named) = dump.named.first() {
             return format!("{lead}: {} says {}", dump.format, named.words);
         }
