@@ -121,7 +121,7 @@ fn what_is_certain_without_a_profile_is_violated_on_every_processor() {
                 let entry = PartialEntry::of_dump(dump);
                 let (certain, pairs) = violated(&entry, &CpuProfile::default());
                 found += certain.len();
-                let profiles = NamedProfile::embedded().iter().filter(|_| certain.len() > 0);
+                let profiles = NamedProfile::embedded().iter().filter(|_| !certain.is_empty());
                 for named in profiles {
                     let (there, _) = violated(&entry, &named.profile);
                     let place = || format!("{}: {} = {:#x}", named.name, fault.0.info().name, fault.1);
