@@ -28,6 +28,8 @@ pub(crate) enum Status {
     Clean,
     /// A violation or disagreement was found: exit status 1.
     Found,
+    /// A failed entry is reported, and nothing that is known explains it: exit status 3.
+    Unexplained,
 }
 
 impl Status {

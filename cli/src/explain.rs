@@ -1,122 +1,151 @@
 //! `vmcs explain` says what is wrong with a VMCS of which only a part is known, such as one out of a kernel log.
 
-mod report;
+mod input;
+mod processor;
+mod text;
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
-use vmcs_case::profile::NamedProfile;
-use vmcs_model::{Capabilities, CpuProfile};
-use vmcs_texts::diagnosis::PartialEntry;
-use vmcs_texts::dump;
-use vmcs_texts::image::Syntax;
+use clap::ValueEnum;
+use vmcs_model::Capabilities;
+use vmcs_texts::diagnosis::{Answer, Manner, Section};
 
 use crate::error::{CliError, Status};
-use crate::image;
-use report::Findings;
+use crate::output::json_pretty;
+use input::{Asked, Entry};
+use text::Columns;
 
-/// Explain a VMCS dump out of a kernel log: every check that is violated, why, and what would be legal
+/// Explain why a VM entry failed: the most likely cause, every violated check, and what would be legal
 ///
-/// The command reads what Linux (KVM's dump_vmcs), Xen and HAXM print, and the registers that QEMU prints after "KVM: entry
-/// failed". The dump may stand anywhere in the log. Timestamps, log levels, tags and quoting marks do not matter, nor do
-/// lines that a mail program has wrapped.
+/// Give it whatever there is: a kernel log, a mail, an issue's text. The command reads what Linux (KVM's dump_vmcs), Xen and
+/// HAXM print, and the registers that QEMU prints after "KVM: entry failed". The dump may stand anywhere in the text.
+/// Timestamps, log levels, tags and quoting marks do not matter, nor do lines that a mail program has wrapped. A text with
+/// several dumps is answered dump by dump, failed entries first.
 ///
 /// The command also takes an image file as `vmcs check` does. Here a field that the file does not list is unknown, not 0,
 /// and memory that it does not list is unknown, too.
 ///
-/// A dump lacks many fields, and the log says nothing about the processor. A check that depends on a value that is not known
-/// is listed as undecidable, together with what is missing. With --profile fewer checks are undecidable.
+/// A dump lacks many fields, and the log says little about the processor. A check that depends on a value that is not known
+/// is undecided, and the answer says what would decide it. With --profile fewer checks are undecided.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit status: 0 no check is known to be violated, 1 some are, 2 there is no dump or it cannot be \
-                        read.\n\nKVM prints the dump only if the module was told to:\n  echo 1 | sudo tee \
-                        /sys/module/kvm_intel/parameters/dump_invalid_vmcs\n\nExamples:\n  sudo dmesg | vmcs explain -\n  \
-                        vmcs explain --profile skylake-x syslog\n  vmcs explain --json guest.toml"
+    after_help = "Exit status: 0 no check is known to be violated, 1 some are, 2 there is nothing in the text that can be \
+                        read, 3 a failed entry is reported and nothing that is known explains it.\n\nKVM prints the dump only \
+                        if the module was told to:\n  echo 1 | sudo tee \
+                        /sys/module/kvm_intel/parameters/dump_invalid_vmcs\n\nExamples:\n  sudo dmesg | vmcs explain\n  vmcs \
+                        explain mail.txt\n  vmcs explain --profile skylake-x syslog\n  vmcs explain --fix guest.toml\n  vmcs \
+                        explain --format markdown syslog"
 )]
 pub(crate) struct Args {
-    /// The log or image; - for standard input
+    /// The text or image; without it, or with -, standard input
     #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// The processor: a profile's name (see `vmcs caps list`) or file. Without it the capabilities are unknown
+    file: Option<PathBuf>,
+    /// The processor: a profile's name or the beginning of several (see `vmcs caps list`), or a file: a profile, or a text
+    /// that names the processor or lists its MSRs and CPUID leaves. Without it, what the log says of the processor counts
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
-    /// Which dump of the log, counted from 1; by default the last
+    /// Which dump of the text, counted from 1; by default all, failed entries first
     #[arg(long, value_name = "N")]
     dump: Option<usize>,
-    /// Answer in JSON: {"format", "reported", "permitted", "violated": [{"id", "section", "title", "rule", "gate",
-    /// "fields", "repair", …}], "undecidable": [{"id", "unknown"}], "notes"}
+    /// Show the smallest set of changes after which the known values violate no check
     #[arg(long)]
+    fix: bool,
+    /// Show permitted outcomes, assumptions, notes and everything that is undecided
+    #[arg(long, short)]
+    verbose: bool,
+    /// How to write the answer: text, markdown for the report of an issue, or json (see docs/explain.schema.json)
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
 }
 
-/// Most bytes that are read.
-const MOST_BYTES: u64 = 256 << 20;
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Markdown,
+    Json,
+}
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let profile = match &args.profile {
-        Some(name) => NamedProfile::find(name)?.profile,
-        None => CpuProfile::default(),
-    };
-    let capabilities = Capabilities::new(&profile);
-    let entry = read(args, capabilities.revision())?;
-    let findings = Findings { diagnosis: entry.diagnose(&capabilities), profiled: args.profile.is_some() };
-    if args.json {
-        report::json(&findings)?;
-    } else {
-        report::text(&findings)?;
-    }
-    Ok(Status::found(!findings.diagnosis.verdict().violated.is_empty()))
-}
-
-/// Finds out what the file is, and reads it.
-fn read(args: &Args, revision: u32) -> Result<PartialEntry, CliError> {
-    let file = args.file.as_path();
-    let wrong = |message: String| CliError::File { file: file.to_owned(), message };
-    let text = contents(file)?;
-    let syntax = Syntax::of(file).or_else(|| Syntax::of_text(&text));
-    if let Some(syntax) = syntax {
-        if args.dump.is_some() {
-            return Err(CliError::Usage("--dump chooses a dump of a log, and this is an image".to_owned()));
+    let named = args.profile.as_deref().map(processor::named).transpose()?;
+    let asked = input::read(args.file.as_deref(), args.dump)?;
+    let known = named.unwrap_or_else(|| processor::of_text(&asked.text));
+    let format = if args.json { Format::Json } else { args.format };
+    let mut status = 0;
+    let mut answers = Vec::new();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut said: Vec<(usize, Vec<Section>)> = Vec::new();
+    for entry in asked.entries(known.revision()) {
+        let Entry { number, entry } = entry;
+        let capabilities = Capabilities::new(&entry.processor(&known.profile));
+        let guess = known.guess.as_ref().map(|guess| Capabilities::new(&entry.processor(guess)));
+        let mut diagnosis = entry.diagnose(&capabilities);
+        if let Some(guess) = &guess {
+            diagnosis = diagnosis.guessing(guess);
         }
-        return Ok(PartialEntry::of_image(&image::parse(file, &text, syntax)?, revision));
+        // A violation weighs more than an entry that nothing explains.
+        status = if status == 1 || diagnosis.status() == 1 { 1 } else { status.max(diagnosis.status()) };
+        let fix = args.fix.then(|| diagnosis.fix());
+        if format == Format::Json {
+            answers.push(diagnosis.answer(&known.processor, fix.as_ref()));
+            continue;
+        }
+        let sections = diagnosis.sections(&known.processor, Manner { verbose: args.verbose, fix: fix.as_ref() });
+        let shown = numbered(&asked, number, entry.dump.line, &mut said, sections);
+        match format {
+            Format::Markdown => text::markdown(&shown, &mut out)?,
+            _ => text::text(&shown, Columns::of_output(), &mut out)?,
+        }
     }
-    let mut dumps = dump::find(&text);
-    let count = dumps.len();
-    let number = args.dump.unwrap_or(count);
-    if count == 0 {
-        let hint = if text.contains("dump_invalid_vmcs") {
-            "KVM prints it only with kvm_intel.dump_invalid_vmcs=1"
-        } else {
-            "expected what KVM, Xen or HAXM print, QEMU's registers after \"KVM: entry failed\", or an image in JSON or TOML"
-        };
-        return Err(wrong(format!("there is no VMCS dump in it: {hint}")));
+    out.flush()?;
+    drop(out);
+    if let Some(answer) = joined(answers) {
+        json_pretty(&answer)?;
     }
-    if number == 0 || number > count {
-        return Err(wrong(format!("there is no dump {number} in it: expected 1 to {count}")));
-    }
-    let mut dump = dumps.swap_remove(number - 1);
-    if count > 1 {
-        dump.notes.insert(0, format!("this is dump {number} of {count} in the log; --dump N explains another"));
-    }
-    if dump.known() == 0 {
-        return Err(wrong(
-            "there is a dump in it, but no value of a field: expected lines such as \"CR3 = 0x1000\"".to_owned(),
-        ));
-    }
-    Ok(PartialEntry::of_dump(dump))
+    Ok(match status {
+        0 => Status::Clean,
+        1 => Status::Found,
+        _ => Status::Unexplained,
+    })
 }
 
-/// The text of the file; bytes that are not UTF-8 are no part of a dump.
-fn contents(file: &Path) -> Result<String, CliError> {
-    let failed = |error: io::Error| CliError::file(file, &error);
-    let input: Box<dyn Read> =
-        if file == Path::new("-") { Box::new(io::stdin().lock()) } else { Box::new(File::open(file).map_err(failed)?) };
-    let mut bytes = Vec::new();
-    input.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        let message = format!("it is too long: expected at most {} MiB", MOST_BYTES >> 20);
-        return Err(CliError::File { file: file.to_owned(), message });
+/// The answer to one of several dumps: with its number, behind a blank line, and short if it was said before.
+fn numbered(
+    asked: &Asked,
+    number: usize,
+    line: usize,
+    said: &mut Vec<(usize, Vec<Section>)>,
+    mut sections: Vec<Section>,
+) -> Vec<Section> {
+    if asked.count() < 2 {
+        return sections;
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // The last section says in which line the dump begins.
+    let body = sections[..sections.len() - 1].to_vec();
+    let place = if line > 0 { format!("Dump {number} (line {line})") } else { format!("Dump {number}") };
+    let first = said.is_empty();
+    let before = said.iter().find(|(_, same)| *same == body).map(|(number, _)| *number);
+    let mut shown = if first { Vec::new() } else { vec![Section::Paragraph(String::new())] };
+    if let Some(before) = before {
+        shown.push(Section::Paragraph(format!("{place}: the same as dump {before}.")));
+        return shown;
+    }
+    said.push((number, body));
+    if let Some(Section::Paragraph(text)) = sections.first_mut() {
+        *text = format!("{place}: {text}");
+    }
+    shown.extend(sections);
+    shown
+}
+
+/// One answer for all: the first, which holds the others.
+fn joined(answers: Vec<Answer>) -> Option<Answer> {
+    let mut answers = answers.into_iter();
+    let mut first = answers.next()?;
+    first.others = answers.collect();
+    Some(first)
 }

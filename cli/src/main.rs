@@ -90,6 +90,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Status::Clean) => ExitCode::SUCCESS,
         Ok(Status::Found) => ExitCode::from(1),
+        Ok(Status::Unexplained) => ExitCode::from(3),
         // The reader of the output has closed it, as `head` does: that is no error.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

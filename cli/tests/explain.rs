@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use support::schema::validate;
 use support::{Ran, vmcs, vmcs_with};
 
 /// Processors: one whose IA32_VMX_BASIC\[56\] is 0, one that has every feature that the dumps use.
@@ -48,8 +49,13 @@ fn healthy_dumps_violate_nothing() {
         let answer = ran.json();
         assert_eq!((&answer["format"], &answer["violated"]), (&json!(format), &json!([])), "{name}");
         assert!(answer["permitted"].as_array().expect("a list").contains(&json!("Entered")), "{name}");
+        assert_eq!(answer["status"], 0, "{name}");
         let ran = vmcs(&["explain", &dump(name)]);
-        assert!(ran.out.starts_with(&format!("{format}: {fields} of ")), "{ran:?}");
+        assert!(ran.out.starts_with("The values that are known violate no check"), "{ran:?}");
+        assert!(
+            ran.out.contains(&format!("From: {format}")) && ran.out.contains(&format!("; {fields} of ")),
+            "{ran:?}"
+        );
     }
 }
 
@@ -63,6 +69,8 @@ fn a_failed_entry_names_its_check() {
         answer["violated"],
         json!([{
             "id": "guest.intr.sti-needs-if",
+            "wrong": "there is blocking by STI although RFLAGS.IF is 0",
+            "standing": "cause",
             "section": "27.3.1.5",
             "title": "Checks on Guest Non-Register State",
             "rule": "There is no blocking by STI if RFLAGS.IF is 0.",
@@ -87,13 +95,18 @@ fn a_failed_entry_names_its_check() {
 
     let ran = vmcs(&["explain", &dump("kvm-smm-sti-shadow.txt"), "--profile", SKYLAKE]);
     assert_eq!(ran.status, 1, "{ran:?}");
+    let first = "The guest state was refused (exit reason 33): there is blocking by STI although RFLAGS.IF is 0: \
+                 guest_interruptibility_state = 0x9, guest_rflags = 0x2.";
+    assert_eq!(ran.out.lines().next(), Some(first));
+    assert!(!ran.out.contains("Permitted: "), "{}", ran.out);
+    let verbose = vmcs(&["explain", &dump("kvm-smm-sti-shadow.txt"), "--profile", SKYLAKE, "-v"]);
     for line in [
-        "Reported: EntryFailed(33, 0)\n",
         "    guest_interruptibility_state (4824H) = 0x9 (blocking by STI, blocking by NMI)\n",
-        "  vmcs_link_pointer: guest.link.align, ",
+        "Permitted: VMfailValid(7) or EntryFailed(33, 0)",
+        "  - vmcs_link_pointer: guest.link.align, ",
         " checks that the processor got past\n",
     ] {
-        assert!(ran.out.contains(line), "{line}: {}", ran.out);
+        assert!(verbose.out.contains(line), "{line}: {}", verbose.out);
     }
 }
 
@@ -101,8 +114,11 @@ fn a_failed_entry_names_its_check() {
 fn what_depends_on_the_processor_needs_a_profile() {
     let name = dump("xen-error7-injection.txt");
     let ran = vmcs(&["explain", &name, "--json"]);
-    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(ran.status, 3, "{ran:?}");
     let answer = ran.json();
+    let first = answer["answer"].as_str().expect("a sentence");
+    assert!(first.contains("probably an exception that has an error code is injected without one"), "{first}");
+    assert_eq!(ids(&answer, "likely"), ["ctl.inject.errcode-required"]);
     assert_eq!((&answer["reported"], &answer["violated"]), (&json!("VMfailValid(7)"), &json!([])));
     assert!(ids(&answer, "undecidable").contains(&"ctl.inject.errcode-required".to_owned()));
     noted(&answer, "ctl.inject.errcode-required would explain it on ");
@@ -162,14 +178,22 @@ fn nothing_is_claimed_of_what_is_cut_off() {
 }
 
 #[test]
-fn one_of_several_dumps_is_chosen() {
-    let log = text("kvm-smm-sti-shadow.txt") + &text("kvm-6.9-healthy-ve-autoload.txt");
-    let last = explain(&log, &["--json"]);
-    assert_eq!(last.status, 0, "{last:?}");
-    noted(&last.json(), "dump 2 of 2");
+fn several_dumps_are_answered_one_by_one() {
+    let healthy = text("kvm-6.9-healthy-ve-autoload.txt");
+    let log = healthy.clone() + &text("kvm-smm-sti-shadow.txt") + &healthy;
+    let all = explain(&log, &["--json"]);
+    assert_eq!(all.status, 1, "{all:?}");
+    let answer = all.json();
+    assert_eq!(ids(&answer, "violated"), ["guest.intr.sti-needs-if"], "the failed entry comes first");
+    let others = answer["others"].as_array().expect("a list");
+    assert_eq!(others.iter().map(|other| &other["status"]).collect::<Vec<_>>(), [0, 0]);
+    let all = explain(&log, &[]);
+    assert!(all.out.starts_with("Dump 2"), "{all:?}");
+    assert!(all.out.contains("\nDump 1") && all.out.contains(": the same as dump 1.\n"), "{all:?}");
     let first = explain(&log, &["--json", "--dump", "1"]);
-    assert_eq!(ids(&first.json(), "violated"), ["guest.intr.sti-needs-if"]);
-    explain(&log, &["--dump", "3"]).refused(&["no dump 3", "1 to 2"]);
+    assert_eq!((first.status, ids(&first.json(), "violated")), (0, Vec::new()));
+    assert_eq!(explain(&log, &["--json", "--dump", "2"]).status, 1);
+    explain(&log, &["--dump", "4"]).refused(&["no dump 4", "1 to 3"]);
     explain(&log, &["--dump", "0"]).refused(&["no dump 0"]);
 }
 
@@ -209,9 +233,13 @@ EFER=0000000000000000
 fn registers_of_qemu_are_read() {
     let answer = explain(QEMU, &["--json"]).json();
     assert_eq!((&answer["format"], &answer["reported"]), (&json!("QEMU"), &json!("EntryFailed(33, 0)")));
-    assert_eq!(answer["violated"], json!([]), "whether the guest is in IA-32e mode is not known");
-    assert!(ids(&answer, "undecidable").contains(&"guest.seg.tr.type-legacy".to_owned()));
-    let missing = QEMU.replace("00008900", "00000900");
+    // Whether the guest is in IA-32e mode is not known, and in neither mode is that TSS right.
+    assert_eq!(ids(&answer, "violated"), ["guest.seg.tr.type-legacy"]);
+    assert_eq!(answer["violated"][0]["or"], "guest.seg.tr.type-ia32e");
+    assert!(answer["answer"].as_str().expect("a sentence").contains("guest_tr_access_rights = 0x89"), "{answer}");
+    let busy = QEMU.replace("00008900", "00008b00");
+    assert_eq!(explain(&busy, &["--json"]).json()["violated"], json!([]));
+    let missing = QEMU.replace("00008900", "00000b00");
     assert_eq!(ids(&explain(&missing, &["--json"]).json(), "violated"), ["guest.seg.tr.p"]);
     // In real mode the VMCS may hold something else.
     let real = explain(&missing.replace("CR0=00000031", "CR0=60000010"), &["--json"]).json();
@@ -238,7 +266,8 @@ fn images_are_explained_without_guessing() {
 
 #[test]
 fn a_file_without_a_dump_is_refused() {
-    explain("", &[]).refused(&["-: ", "no VMCS dump", "KVM"]);
+    explain("", &[]).refused(&["-: ", "no VMCS dump", "empty", "dump_invalid_vmcs", "dmesg | vmcs explain"]);
+    vmcs_with(&["explain"], "").refused(&["-: ", "empty"]);
     explain("nothing here\n\u{0}\u{1e}\n", &[]).refused(&["no VMCS dump"]);
     explain("*** Guest State ***\n", &[]).refused(&["no value of a field"]);
     explain("set kvm_intel.dump_invalid_vmcs=1 to dump internal KVM state.\n", &[]).refused(&["dump_invalid_vmcs=1"]);
@@ -246,4 +275,93 @@ fn a_file_without_a_dump_is_refused() {
     explain("{}", &["--dump", "1"]).refused(&["--dump"]);
     vmcs(&["explain", "missing.log"]).refused(&["missing.log: ", "No such file"]);
     vmcs(&["explain", &dump("README.md"), "--profile", "no such processor"]).refused(&["no profile"]);
+}
+
+/// The names of the dumps out of bug reports.
+fn dumps() -> Vec<String> {
+    let files = fs::read_dir(Path::new(&dump("README.md")).parent().expect("a folder")).expect("the folder is there");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"));
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".txt")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn answers_have_the_form_that_the_schema_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/explain.schema.json");
+    let schema: Value = serde_json::from_str(&fs::read_to_string(file).expect("the schema is there")).expect("JSON");
+    let all: String = dumps().iter().map(|name| text(name)).collect();
+    let image = "{\"fields\": {\"guest_rflags\": 0, \"vm_entry_msr_load_count\": 3, \"guest_cr4\": 1}}";
+    for (input, args) in [
+        (all.as_str(), &["--json"][..]),
+        (&all, &["--json", "--fix", "--profile", BROADWELL]),
+        (&all, &["--format", "json", "--profile", "skylake"]),
+        (image, &["--json", "--fix"]),
+        (QEMU, &["--json", "--fix"]),
+    ] {
+        let answer = explain(input, args).json();
+        assert_eq!(validate(&schema, &answer), Ok(()));
+        assert!(!answer["answer"].as_str().expect("a sentence").is_empty());
+    }
+    let mut answer = explain(QEMU, &["--json"]).json();
+    answer["surprise"] = json!(1);
+    assert!(validate(&schema, &answer).is_err());
+}
+
+#[test]
+fn lines_are_not_too_long() {
+    for name in dumps() {
+        for args in [&["--fix"][..], &["-v"], &["-v", "--profile", "skylake"]] {
+            let ran = vmcs(&[&["explain", &dump(&name)], args].concat());
+            // The first line is one line, so that it is found as a whole.
+            for line in ran.out.lines().skip(1) {
+                assert!(line.chars().count() <= 100, "{name}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn changes_are_shown_that_mend_the_state() {
+    let image = |fields: &str| format!("{{\"fields\": {{{fields}}}}}");
+    let ran = explain(&image("\"guest_rflags\": 0, \"guest_tr_access_rights\": 9"), &["--fix"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.out.contains("With these changes no check is violated any more"), "{ran:?}");
+    assert!(ran.out.contains("set bit 1 “FIXED1”: guest_rflags = 0x2 (it was 0x0)"), "{ran:?}");
+    let mended = explain(&image("\"guest_rflags\": 2"), &["--fix"]);
+    assert!(mended.out.contains("There is nothing to change"), "{mended:?}");
+    let cannot = explain("{\"cpu\": {\"cr0\": 0}}", &["--fix"]);
+    assert!(cannot.out.contains("No set of changes of single fields was found"), "{cannot:?}");
+}
+
+#[test]
+fn what_is_known_of_the_processor_is_said() {
+    let dump = text("xen-error7-injection.txt");
+    let broadwell = "(family: 0x6, model: 0x4f, stepping: 0x1)";
+    let guess = explain(&format!("smpboot: CPU0: Intel(R) Xeon(R) CPU {broadwell}\n{dump}"), &["--json"]).json();
+    assert_eq!(ids(&guess, "violated"), [""; 0], "a guess is not certain");
+    assert!(ids(&guess, "likely").contains(&"ctl.inject.errcode-required".to_owned()), "{guess}");
+    assert!(guess["processor"][0].as_str().expect("a sentence").contains("family 6, model 79"), "{guess}");
+    // A value is a fact.
+    let basic = "IA32_VMX_BASIC = 0xda040000000010\n";
+    let fact = explain(&format!("{basic}{dump}"), &["--json"]);
+    assert_eq!((fact.status, ids(&fact.json(), "violated")), (1, vec!["ctl.inject.errcode-required".to_owned()]));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(&file, basic).expect("it is written");
+    let path = file.path().to_str().expect("UTF-8");
+    assert_eq!(explain(&dump, &["--json", "--profile", path]).json()["violated"], fact.json()["violated"]);
+    fs::write(&file, "nothing").expect("it is written");
+    explain(&dump, &["--profile", path]).refused(&[path, "cpuid -r"]);
+    // The beginning of several names is what they agree on.
+    let agreed = explain(&dump, &["--json", "--profile", "skylake"]).json();
+    assert_eq!(ids(&agreed, "violated"), ["ctl.inject.errcode-required"]);
+    assert!(agreed["processor"][0].as_str().expect("a sentence").contains("What they agree on"), "{agreed}");
+}
+
+#[test]
+fn markdown_is_for_the_report_of_an_issue() {
+    let ran = vmcs(&["explain", &dump("kvm-smm-sti-shadow.txt"), "--format", "markdown"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.out.starts_with("**The guest state was refused (exit reason 33): "), "{ran:?}");
+    assert!(ran.out.contains("\n- `guest.intr.sti-needs-if` \\[SDM 27.3.1.5, "), "{ran:?}");
 }

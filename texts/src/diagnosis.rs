@@ -1,15 +1,36 @@
 //! Finds out what is wrong with a VMCS of which only a part is known: a dump, or an image that lists a part of the fields.
 
+mod branches;
+mod fix;
+mod missing;
+mod msr_load;
+mod ranking;
+mod report;
+mod sections;
+mod words;
+mod wrong;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use vmcs_case::profile::NamedProfile;
-use vmcs_model::checks::{CheckId, Failure, Phase};
+use vmcs_model::checks::{CheckId, CheckInfo, CheckSet, Failure, Phase};
 use vmcs_model::explain::Explanation;
 use vmcs_model::field::FieldId;
 use vmcs_model::formats::{RegionHeader, exit_reason};
 use vmcs_model::partial::Unknowns;
-use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, ReadMemory, Verdict};
+use vmcs_model::{Capabilities, CpuProfile, CpuState, EntryAttempt, Outcome, ReadMemory, Verdict};
+
+pub use branches::{Alternative, common};
+pub use fix::Fix;
+pub use missing::names;
+pub use msr_load::JudgedMsr;
+pub use ranking::{Finding, Group, Standing};
+pub use report::{Answer, Processor};
+pub use sections::{Manner, Point, Section};
+pub use wrong::what_is_wrong;
+
+use branches::Decided;
 
 use crate::dump::Dump;
 use crate::image::{Image, cpu_of};
@@ -43,6 +64,12 @@ pub struct PartialEntry {
 #[derive(Clone, Debug, Default)]
 pub struct KnownMemory(BTreeMap<u64, u8>);
 
+impl KnownMemory {
+    fn write(&mut self, address: u64, bytes: &[u8]) {
+        self.0.extend((address..=u64::MAX).zip(bytes.iter().copied()));
+    }
+}
+
 impl ReadMemory for KnownMemory {
     fn read_u32(&self, address: u64) -> Option<u32> {
         let mut bytes = [0; 4];
@@ -65,7 +92,7 @@ impl PartialEntry {
         let mut memory = KnownMemory::default();
         for write in &image.memory {
             let bytes = write.to_bytes(revision).expect("checked when the write was read");
-            memory.0.extend((write.address.0..=u64::MAX).zip(bytes.iter().copied()));
+            memory.write(write.address.0, &bytes);
         }
         Self { dump, memory, cpu: image.cpu_of_partial() }
     }
@@ -85,22 +112,38 @@ impl PartialEntry {
         Self { dump, memory: KnownMemory::default(), cpu }
     }
 
+    /// What is known of the processor: what `profile` says, and what the entry implies.
+    #[must_use]
+    pub fn processor(&self, profile: &CpuProfile) -> CpuProfile {
+        branches::with_implied(profile, &self.dump)
+    }
+
     /// Judges the entry on a processor of which so much is known.
     #[must_use]
     pub fn diagnose<'a>(&'a self, capabilities: &'a Capabilities) -> Diagnosis<'a> {
+        let attempt = self.attempt(capabilities);
+        let Decided { verdict, alternatives, permitted } = branches::decide(attempt, &self.dump.vmcs, &self.memory);
+        let msrs = self.judge_msr_load(capabilities);
+        Diagnosis { entry: self, attempt, verdict, alternatives, permitted, msrs, guess: None }
+    }
+
+    fn attempt<'a>(&'a self, capabilities: &'a Capabilities) -> EntryAttempt<'a> {
         let header = self.memory.read_u32(self.cpu.vmcs_pointer).map_or(RegionHeader::new(), RegionHeader::from_bits);
-        let attempt = EntryAttempt::vmlaunch(&self.cpu, capabilities).with_shadow(header.shadow());
-        let verdict = attempt.on(&self.dump.vmcs, &self.memory).verdict();
-        Diagnosis { entry: self, attempt, verdict }
+        EntryAttempt::vmlaunch(&self.cpu, capabilities).with_shadow(header.shadow())
     }
 }
 
 /// The diagnosis of an entry: its verdict and explanations.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Diagnosis<'a> {
     entry: &'a PartialEntry,
     attempt: EntryAttempt<'a>,
     verdict: Verdict,
+    alternatives: Vec<Alternative>,
+    permitted: Vec<Outcome>,
+    msrs: Vec<JudgedMsr>,
+    /// What the processor may be able to do, and the checks that are violated then and undecidable otherwise.
+    guess: Option<(&'a Capabilities, CheckSet)>,
 }
 
 /// How the reported outcome of an entry fits the checks.
@@ -130,6 +173,8 @@ pub struct Guess {
     pub check: CheckId,
     /// On how many processors this check is the only one that leads to the reported outcome.
     pub processors: usize,
+    /// On how many processors this check is violated.
+    pub violating: usize,
     /// How many processors were tried.
     pub of: usize,
 }
@@ -147,10 +192,46 @@ impl<'a> Diagnosis<'a> {
         &self.verdict
     }
 
+    /// Adds what would be violated if the processor were one that can do this: findings that hang on that are marked.
+    #[must_use]
+    pub fn guessing(self, capabilities: &'a Capabilities) -> Self {
+        let attempt = EntryAttempt { capabilities, ..self.attempt };
+        let Decided { verdict, .. } = branches::decide(attempt, &self.entry.dump.vmcs, &self.entry.memory);
+        let only_then = verdict.violated.iter().filter(|check| self.verdict.undecidable.contains(*check)).collect();
+        Self { guess: Some((capabilities, only_then)), ..self }
+    }
+
+    /// Rules that are broken although it is not known which of two checks says so.
+    #[must_use]
+    pub fn alternatives(&self) -> &[Alternative] {
+        &self.alternatives
+    }
+
+    /// The outcomes that are permitted, of the failures that [`Permitted::msr_failures_from`] speaks of only the first.
+    ///
+    /// [`Permitted::msr_failures_from`]: vmcs_model::Permitted::msr_failures_from
+    #[must_use]
+    pub fn permitted(&self) -> &[Outcome] {
+        &self.permitted
+    }
+
+    /// The entries of the VM-entry MSR-load area that the dump lists.
+    #[must_use]
+    pub fn msr_load(&self) -> &[JudgedMsr] {
+        &self.msrs
+    }
+
     /// Why a check is violated.
     #[must_use]
     pub fn explain(&self, check: CheckId) -> Explanation<'_> {
-        self.attempt.on(&self.entry.dump.vmcs, &self.entry.memory).explain(check)
+        self.attempt_for(check).on(&self.entry.dump.vmcs, &self.entry.memory).explain(check)
+    }
+
+    /// The attempt that violates the check: on the processor that is known, or on the one that is guessed.
+    fn attempt_for(&self, check: CheckId) -> EntryAttempt<'_> {
+        let guessed = self.guess.as_ref().filter(|(_, violated)| violated.contains(check));
+        let capabilities = guessed.map_or(self.attempt.capabilities, |(capabilities, _)| capabilities);
+        EntryAttempt { capabilities, ..self.attempt }
     }
 
     /// What is missing to decide a check.
@@ -195,25 +276,39 @@ impl<'a> Diagnosis<'a> {
     #[must_use]
     pub fn guess(&self) -> Option<Guess> {
         let profiles = NamedProfile::embedded();
-        let mut explaining: BTreeMap<CheckId, usize> = BTreeMap::new();
+        // By check: on how many processors it alone leads to the outcome, and on how many it is violated.
+        let mut explaining: BTreeMap<CheckId, (usize, usize)> = BTreeMap::new();
         for profile in profiles {
             let capabilities = Capabilities::new(&profile.profile);
             let attempt = EntryAttempt { capabilities: &capabilities, ..self.attempt };
-            let verdict = attempt.on(&self.entry.dump.vmcs, &self.entry.memory).verdict();
-            let mut checks = verdict.violated.iter().filter(|check| self.leads_to_the_report(*check));
-            if let (Some(check), None) = (checks.next(), checks.next()) {
-                *explaining.entry(check).or_default() += 1;
+            let violated = attempt.on(&self.entry.dump.vmcs, &self.entry.memory).violations();
+            let leading: Vec<_> = violated.iter().filter(|check| self.leads_to_the_report(*check)).collect();
+            for check in leading.iter().filter(|check| self.verdict.undecidable.contains(**check)) {
+                let (alone, violating) = explaining.entry(*check).or_default();
+                *alone += usize::from(leading.len() == 1);
+                *violating += 1;
             }
         }
-        let (check, processors) = explaining.into_iter().max_by_key(|(_, count)| *count)?;
-        Some(Guess { check, processors, of: profiles.len() })
+        let (check, (processors, violating)) = explaining.into_iter().max_by_key(|(_, count)| *count)?;
+        if processors == 0 {
+            return None;
+        }
+        Some(Guess { check, processors, violating, of: profiles.len() })
     }
 
     /// Whether an entry that violates the check ends as it is reported.
     fn leads_to_the_report(&self, check: CheckId) -> bool {
-        let Failure { outcome, or, .. } = check.info().failure;
+        let CheckInfo { failure: Failure { outcome, or, .. }, phase, .. } = *check.info();
         let reported = self.entry.dump.reported;
-        std::iter::once(outcome).chain(or).any(|outcome| reported.is_some_and(|reported| reported.is(outcome)))
+        // The qualification is the number of the entry that is not loaded, not the one that stands in the row.
+        let number = reported.and_then(|reported| msr_load::reported_entry(reported.outcome()?));
+        let outcomes = std::iter::once(outcome).chain(or).map(|outcome| match (outcome, number) {
+            (Outcome::EntryFailed { reason, .. }, Some(qualification)) if phase == Phase::MsrLoading => {
+                Outcome::EntryFailed { reason, qualification }
+            }
+            _ => outcome,
+        });
+        outcomes.into_iter().any(|outcome| reported.is_some_and(|reported| reported.is(outcome)))
     }
 }
 

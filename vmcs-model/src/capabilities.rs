@@ -113,6 +113,8 @@ pub struct Capabilities {
     /// How many bits the widest linear address has: 48, or 57 with LA57; 32 without Intel 64. Where the profile does not
     /// say, it is the widest that is possible.
     pub linear_bits: u32,
+    /// Whether the processor has Intel 64; `None` where the profile does not say.
+    pub(crate) intel_64: Option<bool>,
     /// Linear addresses of [`Self::linear_bits`].
     linear: LinearAddresses,
     /// Linear addresses of the narrowest width that is possible. It is another one than [`Self::linear`] where the
@@ -251,7 +253,7 @@ impl Capabilities {
             with_keys
         };
         let intel_64 = if lacks(Facts::cpuid(CpuidLeaf::ExtendedFeatures)) {
-            None
+            profile.seen_in_ia32e_mode.then_some(true)
         } else {
             Some(cpuid[CpuidLeaf::ExtendedFeatures as usize][3] & 1 << 29 != 0)
         };
@@ -288,6 +290,7 @@ impl Capabilities {
             address_open: address.open,
             physical_reserved: u64::MAX << most,
             linear_bits: widest,
+            intel_64,
             // Unless the processor certainly has Intel 64, no address is certainly not canonical. Unless it certainly lacks
             // Intel 64, an address whose upper bits are not equal may be not canonical.
             linear: LinearAddresses::new(widest, intel_64 == Some(true)),
@@ -365,16 +368,17 @@ impl Capabilities {
         self.cpuid[leaf as usize].get(register).is_some_and(|value| value & mask != 0)
     }
 
-    /// Whether the processor has Intel 64: CPUID.80000001H:EDX\[29\]. False where that is not known.
+    /// Whether the processor has Intel 64: CPUID.80000001H:EDX\[29\] or [`CpuProfile::seen_in_ia32e_mode`]. False where
+    /// that is not known.
     #[must_use]
     pub const fn intel_64(&self) -> bool {
-        self.cpuid(CpuidLeaf::ExtendedFeatures)[3] & 1 << 29 != 0
+        matches!(self.intel_64, Some(true))
     }
 
     /// Whether the processor has Intel 64, or may have it as far as the profile says.
     #[must_use]
     pub const fn may_have_intel_64(&self) -> bool {
-        self.intel_64() || self.unknown.intersects(Facts::cpuid(CpuidLeaf::ExtendedFeatures))
+        !matches!(self.intel_64, Some(false))
     }
 
     /// Whether the processor has SGX: CPUID.(07H,0):EBX\[2\].

@@ -1,5 +1,7 @@
 //! What the checks of a VM entry look at: the VMCS, memory, the processor's state and its capabilities.
 
+mod modes;
+
 use core::cell::Cell;
 
 use crate::capabilities::{Allowed, Capabilities, Facts, Reserved, ReservedBits};
@@ -18,6 +20,7 @@ use crate::msr::CapabilityMsr;
 use crate::profile::CpuidLeaf;
 use crate::verdict::VmEntry;
 use crate::vmcs::{ReadFields, Unknown};
+pub use modes::Mode;
 
 /// The instruction that asks for a VM entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -304,18 +307,6 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
         self.capabilities(word(CapabilityMsr::Entry, CapabilityMsr::TrueEntry)).entry
     }
 
-    /// “IA-32e mode guest” is 1.
-    #[inline]
-    pub fn ia32e_guest(&self) -> bool {
-        self.entry().contains(Entry::IA_32E_MODE_GUEST)
-    }
-
-    /// “host address-space size” is 1.
-    #[inline]
-    pub fn host_64(&self) -> bool {
-        self.exit().contains(Exit::HOST_ADDRESS_SPACE_SIZE)
-    }
-
     /// The entry returns from SMM: the processor is in SMM and “entry to SMM” is 0. SDM 32.15.4.
     #[inline]
     pub fn returns_from_smm(&self) -> bool {
@@ -369,12 +360,6 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     pub fn injects(&self, event_type: u8) -> bool {
         const VALID: u32 = 1 << 31;
         self.event().into_bits() & (VALID | 7 << 8) == VALID | u32::from(event_type) << 8
-    }
-
-    /// “unrestricted guest” is 1.
-    #[inline]
-    pub fn unrestricted_guest(&self) -> bool {
-        self.secondary().contains(Secondary::UNRESTRICTED_GUEST)
     }
 
     /// Whether a physical address lies within the width allowed in the VMCS. SDM 27.2.1, Checks on VMX Controls.
@@ -482,6 +467,15 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     pub(crate) fn open_question(&self) -> bool {
         self.met_unknown(Unknown::Open);
         true
+    }
+
+    /// Whether the processor supports Intel 64.
+    #[inline]
+    pub fn intel_64(&self) -> bool {
+        if R::PARTIAL && self.attempt.capabilities.intel_64.is_none() {
+            self.cpuid(CpuidLeaf::ExtendedFeatures);
+        }
+        self.attempt.capabilities.intel_64()
     }
 
     #[inline]

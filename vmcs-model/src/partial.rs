@@ -7,7 +7,7 @@ use core::cell::Cell;
 
 use crate::capabilities::Facts;
 use crate::checks::CheckId;
-use crate::context::EntryContext;
+use crate::context::{EntryContext, Mode};
 use crate::field::{FieldId, FieldSet};
 use crate::memory::ReadMemory;
 use crate::vmcs::{ReadFields, Unknown, Vmcs};
@@ -122,12 +122,53 @@ impl<R: ReadFields> ReadFields for Watch<'_, R> {
         self.reader.knows(field)
     }
 
+    #[inline(always)]
+    fn supposed(&self, mode: Mode) -> Option<bool> {
+        self.reader.supposed(mode)
+    }
+
     #[cold]
     #[inline(never)]
     fn met_unknown(&self, what: Unknown) {
         let mut met = self.met.get();
         met.insert(what);
         self.met.set(met);
+    }
+}
+
+/// A reader that supposes the value of one bit whose field is not known to `reader`, so that one value can be tried after
+/// the other. The rest of the field stays unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct Supposing<'a, R> {
+    reader: &'a R,
+    mode: Mode,
+    value: bool,
+}
+
+impl<'a, R: ReadFields> Supposing<'a, R> {
+    /// What `reader` knows, and that the bit of `mode` has that value. The field of the bit must not be known.
+    pub fn new(reader: &'a R, mode: Mode, value: bool) -> Self {
+        Self { reader, mode, value }
+    }
+}
+
+impl<R: ReadFields> ReadFields for Supposing<'_, R> {
+    const PARTIAL: bool = true;
+
+    fn read(&self, field: FieldId) -> u64 {
+        self.reader.read(field)
+    }
+
+    fn values(&self) -> Vmcs {
+        self.reader.values()
+    }
+
+    fn knows(&self, field: FieldId) -> bool {
+        self.reader.knows(field)
+    }
+
+    fn supposed(&self, mode: Mode) -> Option<bool> {
+        if mode == self.mode { Some(self.value) } else { self.reader.supposed(mode) }
     }
 }
 

@@ -139,6 +139,9 @@ pub struct Quirks {
 pub struct CpuProfile {
     msrs: [MsrValue; CapabilityMsr::ALL.len()],
     cpuid: [Option<CpuidRegisters>; CpuidLeaf::ALL.len()],
+    /// The processor has Intel 64, as is known although nobody read leaf 80000001H: it was seen in IA-32e mode. If the leaf
+    /// was read, the leaf counts.
+    pub seen_in_ia32e_mode: bool,
     /// Differences that no capability bit reports.
     pub quirks: Quirks,
 }

@@ -3,6 +3,7 @@
 mod layout;
 
 use crate::capabilities::Facts;
+use crate::context::Mode;
 use crate::field::{FIELDS, Field, FieldId, FieldSet, FieldValue};
 use layout::{DWORDS, Place, QWORDS};
 
@@ -125,6 +126,12 @@ pub trait ReadFields {
     #[inline]
     fn knows(&self, _field: FieldId) -> bool {
         true
+    }
+
+    /// What the reader supposes of a mode whose field is not known; `None` if the field counts.
+    #[inline(always)]
+    fn supposed(&self, _mode: Mode) -> Option<bool> {
+        None
     }
 
     /// Called some time before the fields are read. A reader whose fields lie in memory may bring them into the cache.

@@ -1,6 +1,8 @@
 //! Running the command.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod schema;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 

@@ -172,7 +172,10 @@ impl Masks {
         };
         Self {
             linear_address_masking: !if_bit(leaf(CpuidLeaf::Extended1)[0], 26, 0x6000_0000_0000_0000),
-            efer: efer(leaf(CpuidLeaf::ExtendedFeatures)),
+            efer: {
+                let [eax, ebx, ecx, edx] = leaf(CpuidLeaf::ExtendedFeatures);
+                efer([eax, ebx, ecx, if known.intel_64 == Some(true) { edx | 1 << 29 } else { edx }])
+            },
             debugctl: debugctl(
                 leaf(CpuidLeaf::Features),
                 leaf(CpuidLeaf::Extended0),

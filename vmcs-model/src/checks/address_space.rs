@@ -4,7 +4,6 @@ use super::{Failure, checks};
 use crate::controls::Exit;
 use crate::field;
 use crate::outcome::Outcome;
-use crate::profile::CpuidLeaf;
 use crate::registers::{Cr4, Efer};
 
 checks! {
@@ -57,7 +56,7 @@ checks! {
         SspTable "as.cet.ssp-table-canonical" [HOST_IA32_INTERRUPT_SSP_TABLE_ADDR, PRIMARY_VM_EXIT_CONTROLS] =>
             c.canonical(c.get(field::HOST_IA32_INTERRUPT_SSP_TABLE_ADDR));
     }
-    [seldom] when !c.cpuid(CpuidLeaf::ExtendedFeatures).intel_64(), "the processor does not support Intel 64" => {
+    [seldom] when !c.intel_64(), "the processor does not support Intel 64" => {
         /// “IA-32e mode guest” and “host address-space size” are 0. The processor does not allow the 1-settings either.
         NoIntel64 "as.no-intel64" [VM_ENTRY_CONTROLS, PRIMARY_VM_EXIT_CONTROLS] => !c.ia32e_guest() && !c.host_64();
     }

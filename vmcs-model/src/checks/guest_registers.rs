@@ -8,7 +8,6 @@ use crate::controls::{Entry, Secondary};
 use crate::field;
 use crate::memory::ReadMemory;
 use crate::msr::CapabilityMsr;
-use crate::profile::CpuidLeaf;
 use crate::registers::{Cr0, Cr4, DEBUGCTL_UNCORE_PMI, Efer, cet_suppress_and_tracker, pat_valid};
 use crate::vmcs::ReadFields;
 
@@ -61,7 +60,7 @@ checks! {
         /// width if “enable EPT” is 1.
         Cr3 "guest.cr3.reserved" [GUEST_CR3, SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS] => cr3_valid(c);
     }
-    when c.entry().contains(Entry::LOAD_DEBUG_CONTROLS) && c.cpuid(CpuidLeaf::ExtendedFeatures).intel_64(),
+    when c.entry().contains(Entry::LOAD_DEBUG_CONTROLS) && c.intel_64(),
         "“load debug controls” is 1 and the processor supports Intel 64" => {
         /// Bits 63:32 of DR7 are 0. Its other reserved bits are not checked.
         Dr7High "guest.dr7.high" [GUEST_DR7, VM_ENTRY_CONTROLS] => c.get(field::GUEST_DR7) >> 32 == 0;
@@ -164,8 +163,7 @@ checks! {
 fn cr0_fixed0_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let missing = c.msr(CapabilityMsr::Cr0Fixed0).cr0.missing(c.get(field::GUEST_CR0).bits()) & CHECKED_CR0;
     let missing = Cr0::from_bits_retain(missing);
-    missing.is_empty()
-        || ((Cr0::PE | Cr0::PG).contains(missing) && c.guest_secondary().contains(Secondary::UNRESTRICTED_GUEST))
+    missing.is_empty() || ((Cr0::PE | Cr0::PG).contains(missing) && c.guest_unrestricted())
 }
 
 fn debugctl_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
@@ -178,6 +176,9 @@ fn debugctl_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> b
 #[inline(always)]
 fn cr3_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let cr3 = c.get(field::GUEST_CR3);
-    c.cr3_valid(cr3, |reserved| reserved.cr3)
-        || (c.guest_secondary().contains(Secondary::ENABLE_EPT) && c.cr3_valid(cr3, |reserved| reserved.cr3_with_ept))
+    // What is reserved with EPT is reserved without it, too, so that it does not matter whether it is known which is the case.
+    !(R::PARTIAL && cr3 & c.reserved().cr3_with_ept.certain != 0)
+        && (c.cr3_valid(cr3, |reserved| reserved.cr3)
+            || (c.guest_secondary().contains(Secondary::ENABLE_EPT)
+                && c.cr3_valid(cr3, |reserved| reserved.cr3_with_ept)))
 }

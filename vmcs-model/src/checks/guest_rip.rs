@@ -6,14 +6,13 @@ use crate::controls::Entry;
 use crate::field;
 use crate::formats::event_type::EXTERNAL_INTERRUPT;
 use crate::memory::ReadMemory;
-use crate::profile::CpuidLeaf;
 use crate::registers::{Cr0, Rflags};
 use crate::vmcs::ReadFields;
 
 checks! {
     /// Checks on guest RIP, RFLAGS and SSP.
     pub enum GuestRipCheck, GuestState, sdm "27.3.1.4" "Checks on Guest RIP, RFLAGS, and SSP", fails Failure::guest_state(0), |c|
-    when !mode_64(c) && c.cpuid(CpuidLeaf::ExtendedFeatures).intel_64(),
+    when !mode_64(c) && c.intel_64(),
         "“IA-32e mode guest” or L of CS is 0, and the processor supports Intel 64" => {
         /// Bits 63:32 of RIP are 0.
         RipHigh "guest.rip.high-32" [GUEST_RIP, GUEST_CS_ACCESS_RIGHTS, VM_ENTRY_CONTROLS] => c.get(field::GUEST_RIP) >> 32 == 0;
@@ -30,7 +29,7 @@ checks! {
         /// Bit 1 of RFLAGS is 1.
         RflagsFixed1 "guest.rflags.bit1" [GUEST_RFLAGS] => c.get(field::GUEST_RFLAGS).contains(Rflags::FIXED1);
     }
-    [seldom] when c.get(field::GUEST_RFLAGS).contains(Rflags::VM), "the guest will be virtual-8086" => {
+    [seldom] when c.virtual_8086(), "the guest will be virtual-8086" => {
         /// “IA-32e mode guest” is 0.
         VmIa32e "guest.rflags.vm-ia32e" [GUEST_RFLAGS, VM_ENTRY_CONTROLS] => !c.ia32e_guest();
         /// CR0.PE is 1.

@@ -2,12 +2,10 @@
 
 use super::{Failure, checks};
 use crate::context::EntryContext;
-use crate::controls::Secondary;
 use crate::field::{self, Field};
 use crate::formats::{AccessRights, Interruptibility, Selector};
 use crate::memory::ReadMemory;
-use crate::profile::CpuidLeaf;
-use crate::registers::{Cr0, Cr4, Rflags};
+use crate::registers::{Cr0, Cr4};
 use crate::vmcs::ReadFields;
 
 checks! {
@@ -52,7 +50,7 @@ checks! {
         LdtrBase "guest.seg.ldtr.base-canonical" [GUEST_LDTR_BASE, GUEST_LDTR_ACCESS_RIGHTS] =>
             c.get(field::GUEST_LDTR_ACCESS_RIGHTS).unusable() || c.canonical(c.get(field::GUEST_LDTR_BASE));
     }
-    when c.cpuid(CpuidLeaf::ExtendedFeatures).intel_64(), "the processor supports Intel 64" => {
+    when c.intel_64(), "the processor supports Intel 64" => {
         /// Bits 63:32 of the base of CS are 0.
         CsBase "guest.seg.cs.base-high" [GUEST_CS_BASE] => c.get(field::GUEST_CS_BASE) >> 32 == 0;
         /// Bits 63:32 of the bases of SS, DS and ES are 0 where the register is usable.
@@ -315,12 +313,12 @@ const RESERVED_31_17: u32 = 0xFFFE_0000;
 
 #[inline]
 fn virtual_8086<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    c.get(field::GUEST_RFLAGS).contains(Rflags::VM)
+    c.virtual_8086()
 }
 
 #[inline]
 fn unrestricted<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    c.guest_secondary().contains(Secondary::UNRESTRICTED_GUEST)
+    c.guest_unrestricted()
 }
 
 #[inline]
