@@ -472,10 +472,10 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Whether the processor supports Intel 64.
     #[inline]
     pub fn intel_64(&self) -> bool {
-        if R::PARTIAL && self.attempt.capabilities.intel_64.is_none() {
+        if R::PARTIAL && self.entry.attempt.capabilities.intel_64.is_none() {
             self.cpuid(CpuidLeaf::ExtendedFeatures);
         }
-        self.attempt.capabilities.intel_64()
+        self.entry.attempt.capabilities.intel_64()
     }
 
     #[inline]
