@@ -73,7 +73,7 @@ enum Format {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let named = args.profile.as_deref().map(processor::named).transpose()?;
     let asked = input::read(args.file.as_deref(), args.dump)?;
-    let known = named.unwrap_or_else(|| processor::of_text(&asked.text));
+    let known = named.unwrap_or_else(|| processor::of_lines(asked.lines()));
     let format = if args.json { Format::Json } else { args.format };
     let mut status = 0;
     let mut answers = Vec::new();
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
         let shown = numbered(&asked, number, entry.dump.line, &mut said, sections);
         match format {
             Format::Markdown => text::markdown(&shown, &mut out)?,
-            _ => text::text(&shown, Columns::of_output(), &mut out)?,
+            _ => text::text(&shown, Columns::of(&io::stdout()), &mut out)?,
         }
     }
     out.flush()?;

@@ -70,24 +70,36 @@ impl CpuModel {
     }
 }
 
-/// Bytes of a text that are looked at. What a log says of the processor stands where it begins.
-const LOOKED_AT: usize = 16 << 20;
+/// What stands in the lines that are read. Those that begin with digits under a line with `rdmsr` are read, too.
+pub const MARKERS: &[&str] = &[
+    "CPUID ",
+    ": eax=0x",
+    "Gst: ",
+    "Hst: ",
+    "MSR ",
+    "IA32_",
+    "rdmsr ",
+    "sig=0x",
+    "(family: ",
+    "CPU Vendor: ",
+    "Intel64 Family ",
+    "cpu family",
+    "CPU family",
+    "model",
+    "Model",
+    "stepping",
+    "Stepping",
+];
 
 impl ProcessorText {
-    /// Reads what a text says of a processor.
+    /// Reads what the lines of a text say of a processor.
     #[must_use]
-    pub fn read(text: &str) -> Self {
-        let mut end = text.len().min(LOOKED_AT);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
+    pub fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut read = Self::default();
-        let mut lines = Lines::default();
-        for line in text[..end].lines() {
-            read.line(line, &mut lines);
-        }
-        if let (Some(family), Some(model), None) = (lines.family, lines.model, read.model) {
-            read.model = Some(CpuModel { family, model, stepping: lines.stepping });
+        let mut state = Lines::default();
+        lines.into_iter().for_each(|line| read.line(line, &mut state));
+        if let (Some(family), Some(model), None) = (state.family, state.model, read.model) {
+            read.model = Some(CpuModel { family, model, stepping: state.stepping });
         }
         read
     }
@@ -336,7 +348,7 @@ CPUID 00000014: 00000001-0000000F-00000007-00000000 [SL 00]
 MSR 00000486: 0000-0000-8000-0021
 IA32_VMX_CR0_FIXED1 = 0xffffffff
 ";
-        let read = ProcessorText::read(text);
+        let read = ProcessorText::read(text.lines());
         let profile = read.profile();
         assert_eq!(read.facts(), (4, 4));
         assert!(read.of_virtualbox_host);
@@ -355,14 +367,38 @@ IA32_VMX_CR0_FIXED1 = 0xffffffff
     }
 
     #[test]
+    fn every_line_that_says_something_has_a_marker() {
+        let said = [
+            "HM: MSR_IA32_VMX_BASIC = 0xda040000000004",
+            "Gst: 00000001/0000  000906ea 00020800 56da2203 178bfbff",
+            "Hst: 0000000b/0000  00000001 00000002 00000100 00000006",
+            "# rdmsr -a 0x485",
+            "   0x00000007 0x00: eax=0x00000000 ebx=0x029c6fbf ecx=0x40000000 edx=0xbc000400",
+            "CPUID 80000008: 00003027-00000000-00000000-00000000",
+            "MSR 00000486: 0000-0000-8000-0021",
+            "CPU0: Intel (family: 0x6, model: 0x9e, stepping: 0xd)",
+            "cpu family\t: 6",
+            "model\t\t: 158",
+            "CPU Vendor: Intel, Family 6 (0x6), Model 158 (0x9e), Stepping 13 (raw 000906ed)",
+            "microcode: sig=0x906ed, pf=0x2",
+            "Intel64 Family 6 Model 158 Stepping 13, GenuineIntel",
+        ];
+        for line in said {
+            let (mut read, mut state) = (ProcessorText::default(), Lines::default());
+            read.line(line, &mut state);
+            let nothing = read == ProcessorText::default() && format!("{state:?}") == format!("{:?}", Lines::default());
+            assert!(!nothing && MARKERS.iter().any(|marker| line.contains(marker)), "{line}");
+        }
+    }
+
+    #[test]
     fn a_value_that_is_contradicted_is_not_known() {
-        let read = ProcessorText::read("MSR 00000485: 0000-0000-7004-C1E7\nMSR 00000485: 0000-0000-7004-C1E6\n");
+        let read = ProcessorText::read(["MSR 00000485: 0000-0000-7004-C1E7", "MSR 00000485: 0000-0000-7004-C1E6"]);
         assert_eq!(read.profile(), CpuProfile::default());
         // A value that is cut off is none.
-        for cut in
-            ["MSR 00000485: 0000-0000-7004-C1\n", "CPUID 00000007: 00000000-029C6FBF-00000000\n", "IA32_VMX_MISC ="]
+        for cut in ["MSR 00000485: 0000-0000-7004-C1", "CPUID 00000007: 00000000-029C6FBF-00000000", "IA32_VMX_MISC ="]
         {
-            assert_eq!(ProcessorText::read(cut).profile(), CpuProfile::default(), "{cut}");
+            assert_eq!(ProcessorText::read([cut]).profile(), CpuProfile::default(), "{cut}");
         }
     }
 
@@ -376,10 +412,10 @@ IA32_VMX_CR0_FIXED1 = 0xffffffff
             "Intel64 Family 6 Model 158 Stepping 13, GenuineIntel",
             "CPU family:   6\nModel:   158\nStepping:   13\n",
         ] {
-            let model = ProcessorText::read(text).model;
+            let model = ProcessorText::read(text.lines()).model;
             assert_eq!(model, Some(CpuModel { family: 6, model: 158, stepping: Some(13) }), "{text}");
         }
-        assert_eq!(ProcessorText::read("model: 5, nothing else").model, None);
+        assert_eq!(ProcessorText::read(["model: 5, nothing else"]).model, None);
     }
 
     #[test]

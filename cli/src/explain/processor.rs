@@ -31,7 +31,7 @@ impl Known {
 /// What is known of the processor of that name, or of the file of that name.
 pub(super) fn named(name: &str) -> Result<Known, CliError> {
     if let Some(text) = text_of(Path::new(name))? {
-        let mut known = of_text(&text);
+        let mut known = of_lines(text.lines());
         known.processor.named = true;
         if known.processor.words.is_empty() {
             let message = "there is neither a profile in it nor anything that says which processor it is: expected a profile in \
@@ -75,9 +75,9 @@ fn text_of(file: &Path) -> Result<Option<String>, CliError> {
     Ok((!text.trim_start().starts_with('{')).then_some(text))
 }
 
-/// What a text says of the processor.
-pub(super) fn of_text(text: &str) -> Known {
-    let read = ProcessorText::read(text);
+/// What the lines of a text say of the processor.
+pub(super) fn of_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Known {
+    let read = ProcessorText::read(lines);
     let mut known = Known::default();
     let (msrs, leaves) = read.facts();
     if msrs + leaves > 0 {
