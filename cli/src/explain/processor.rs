@@ -93,17 +93,24 @@ pub(super) fn of_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Known {
             known.processor.words.push(format!("The text holds {values} of the processor."));
         }
     }
-    if let (Some((guess, profiles)), Some(CpuModel { family, model, stepping })) = (read.guess(), read.model) {
+    let Some((guess, profiles)) = read.guess() else { return known };
+    known.guess = Some(guess);
+    let mut said = Vec::new();
+    if let Some(CpuModel { family, model, stepping }) = read.model.filter(|_| !profiles.is_empty()) {
         let stepping = stepping.map_or_else(String::new, |stepping| format!(", stepping {stepping}"));
         let names: Vec<_> = profiles.iter().map(|profile| format!("“{}”", profile.name)).collect();
-        known.guess = Some(guess);
-        known.processor.words.push(format!(
-            "The text names a processor of family {family}, model {model}{stepping}, as {} {}. What hangs on that is not certain, \
-             because microcode, firmware and hypervisors change what a processor can do.",
-            if names.len() == 1 { "is" } else { "are" },
-            names.join(", ")
-        ));
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        said.push(format!("a processor of family {family}, model {model}{stepping}, as {verb} {}", names.join(", ")));
     }
+    said.extend(
+        read.address_bits
+            .map(|(physical, linear)| format!("addresses of {physical} bits physical and {linear} bits linear")),
+    );
+    known.processor.words.push(format!(
+        "The text names {}. What hangs on that is not certain, because microcode, firmware and hypervisors change what a \
+         processor can do.",
+        said.join(", and ")
+    ));
     known
 }
 
