@@ -73,7 +73,7 @@ enum Format {
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let named = args.profile.as_deref().map(processor::named).transpose()?;
     let asked = input::read(args.file.as_deref(), args.dump)?;
-    let known = named.unwrap_or_else(|| processor::of_text(&asked.text));
+    let known = named.unwrap_or_else(|| processor::of_lines(asked.lines()));
     let format = if args.json { Format::Json } else { args.format };
     let mut status = 0;
     let mut answers = Vec::new();
@@ -95,10 +95,13 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
             continue;
         }
         let sections = diagnosis.sections(&known.processor, Manner { verbose: args.verbose, fix: fix.as_ref() });
+        if !said.is_empty() {
+            writeln!(out)?;
+        }
         let shown = numbered(&asked, number, entry.dump.line, &mut said, sections);
         match format {
             Format::Markdown => text::markdown(&shown, &mut out)?,
-            _ => text::text(&shown, Columns::of_output(), &mut out)?,
+            _ => text::text(&shown, Columns::of(&io::stdout()), &mut out)?,
         }
     }
     out.flush()?;
@@ -113,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     })
 }
 
-/// The answer to one of several dumps: with its number, behind a blank line, and short if it was said before.
+/// The answer to one of several dumps: with its number, and short if it was said before.
 fn numbered(
     asked: &Asked,
     number: usize,
@@ -127,19 +130,14 @@ fn numbered(
     // The last section says in which line the dump begins.
     let body = sections[..sections.len() - 1].to_vec();
     let place = if line > 0 { format!("Dump {number} (line {line})") } else { format!("Dump {number}") };
-    let first = said.is_empty();
-    let before = said.iter().find(|(_, same)| *same == body).map(|(number, _)| *number);
-    let mut shown = if first { Vec::new() } else { vec![Section::Paragraph(String::new())] };
-    if let Some(before) = before {
-        shown.push(Section::Paragraph(format!("{place}: the same as dump {before}.")));
-        return shown;
+    if let Some((before, _)) = said.iter().find(|(_, same)| *same == body) {
+        return vec![Section::Paragraph(format!("{place}: the same as dump {before}."))];
     }
     said.push((number, body));
     if let Some(Section::Paragraph(text)) = sections.first_mut() {
         *text = format!("{place}: {text}");
     }
-    shown.extend(sections);
-    shown
+    sections
 }
 
 /// One answer for all: the first, which holds the others.

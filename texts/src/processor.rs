@@ -1,8 +1,8 @@
 //! What a text says of a processor: values of MSRs and CPUID leaves, which are facts, and its family, model and stepping, by
 //! which only a guess is possible.
 //!
-//! Values are read out of what `cpuid -r`, `rdmsr` (with its command line before it), InstLatX64, AIDA64 and VirtualBox
-//! print, and of lists such as `IA32_VMX_BASIC = 0xda040000000004`. The model is read out of the lines of Linux, Xen,
+//! Values are read out of what `cpuid -r`, `rdmsr` (with its command line before it), InstLatX64, AIDA64, VirtualBox and
+//! `vmxcap` (the values that it prints as a whole) print, and of lists such as `IA32_VMX_BASIC = 0xda040000000004`. The model is read out of the lines of Linux, Xen,
 //! /proc/cpuinfo, lscpu and Windows.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub struct ProcessorText {
     cpuid: BTreeMap<(u32, u32), Reading<CpuidRegisters>>,
     /// The processor's family, model and stepping.
     pub model: Option<CpuModel>,
+    /// How many bits physical and linear addresses have, as the kernel says: memory encryption may take some of the first.
+    pub address_bits: Option<(u32, u32)>,
     /// VirtualBox printed the values. They are those of its host, while it shows its guests another processor.
     pub of_virtualbox_host: bool,
 }
@@ -70,24 +72,41 @@ impl CpuModel {
     }
 }
 
-/// Bytes of a text that are looked at. What a log says of the processor stands where it begins.
-const LOOKED_AT: usize = 16 << 20;
+/// What stands in the lines that are read. Those that begin with digits under a line with `rdmsr` are read, too.
+pub const MARKERS: &[&str] = &[
+    "CPUID ",
+    ": eax=0x",
+    "Gst: ",
+    "Hst: ",
+    "MSR ",
+    "IA32_",
+    "rdmsr ",
+    "sig=0x",
+    "(family: ",
+    "CPU Vendor: ",
+    "Intel64 Family ",
+    "Hex: ",
+    "Basic VMX Information",
+    "Miscellaneous data",
+    "VPID and EPT capabilities",
+    "ddress sizes",
+    "cpu family",
+    "CPU family",
+    "model",
+    "Model",
+    "stepping",
+    "Stepping",
+];
 
 impl ProcessorText {
-    /// Reads what a text says of a processor.
+    /// Reads what the lines of a text say of a processor.
     #[must_use]
-    pub fn read(text: &str) -> Self {
-        let mut end = text.len().min(LOOKED_AT);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
+    pub fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut read = Self::default();
-        let mut lines = Lines::default();
-        for line in text[..end].lines() {
-            read.line(line, &mut lines);
-        }
-        if let (Some(family), Some(model), None) = (lines.family, lines.model, read.model) {
-            read.model = Some(CpuModel { family, model, stepping: lines.stepping });
+        let mut state = Lines::default();
+        lines.into_iter().for_each(|line| read.line(line, &mut state));
+        if let (Some(family), Some(model), None) = (state.family, state.model, read.model) {
+            read.model = Some(CpuModel { family, model, stepping: state.stepping });
         }
         read
     }
@@ -118,15 +137,18 @@ impl ProcessorText {
         profile
     }
 
-    /// What the shipped profiles of the model agree on, completed by the values that were read, and the profiles; `None` if
-    /// there is none of that model.
+    /// What the shipped profiles of the model agree on, completed by the address widths and the values that were read, and
+    /// the profiles; `None` if there is neither a profile of that model nor a width.
     #[must_use]
     pub fn guess(&self) -> Option<(CpuProfile, Vec<&'static NamedProfile>)> {
-        let profiles = self.model?.profiles();
-        if profiles.is_empty() {
+        let profiles = self.model.map_or_else(Vec::new, CpuModel::profiles);
+        if profiles.is_empty() && self.address_bits.is_none() {
             return None;
         }
         let (mut guess, known) = (common(&profiles), self.profile());
+        if let Some((physical, linear)) = self.address_bits {
+            guess.set_cpuid(CpuidLeaf::AddressWidths, [physical | linear << 8, 0, 0, 0]);
+        }
         for msr in CapabilityMsr::ALL.into_iter().filter(|msr| known.msr(*msr) != MsrValue::Unknown) {
             guess.set_msr(msr, known.msr(msr));
         }
@@ -149,6 +171,14 @@ impl ProcessorText {
             self.take_msr(number, value);
         } else if let Some(number) = after(line, "rdmsr ").and_then(|rest| rest.split_whitespace().find_map(number)) {
             lines.asked = u32::try_from(number).ok();
+        } else if let Some(value) = after(line, "Hex: ").and_then(number) {
+            if let Some(msr) = lines.vmxcap.take() {
+                self.take_msr(msr.number(), value);
+            }
+        } else if let Some(msr) = vmxcap_heading(line) {
+            lines.vmxcap = Some(msr);
+        } else if let Some(widths) = address_sizes(line) {
+            self.address_bits = self.address_bits.or(Some(widths));
         } else {
             self.model_line(line, lines);
         }
@@ -215,6 +245,8 @@ impl ProcessorText {
 struct Lines {
     /// The MSR that `rdmsr` was asked for.
     asked: Option<u32>,
+    /// The MSR under whose heading `vmxcap` prints.
+    vmxcap: Option<CapabilityMsr>,
     /// The leaf of VirtualBox' last line, which is about its guest; the next line is about its host.
     guest_leaf: Option<(u32, u32)>,
     family: Option<u32>,
@@ -225,6 +257,25 @@ struct Lines {
 /// What follows `what` in the line.
 fn after<'a>(line: &'a str, what: &str) -> Option<&'a str> {
     line.find(what).map(|at| &line[at + what.len()..])
+}
+
+/// The MSR whose value `vmxcap` prints under that heading.
+fn vmxcap_heading(line: &str) -> Option<CapabilityMsr> {
+    Some(match line.trim() {
+        "Basic VMX Information" => CapabilityMsr::Basic,
+        "Miscellaneous data" => CapabilityMsr::Misc,
+        "VPID and EPT capabilities" => CapabilityMsr::EptVpidCap,
+        _ => return None,
+    })
+}
+
+/// `address sizes : 39 bits physical, 48 bits virtual`.
+fn address_sizes(line: &str) -> Option<(u32, u32)> {
+    let (_, sizes) = line.split_once("ddress sizes")?;
+    let mut bits = sizes.trim_start_matches([' ', '\t', ':']).split(", ");
+    let mut one = |what: &str| bits.next()?.strip_suffix(what)?.parse::<u32>().ok();
+    let widths = (one(" bits physical")?, one(" bits virtual")?);
+    ((32..=52).contains(&widths.0) && (48..=57).contains(&widths.1)).then_some(widths)
 }
 
 /// A number in the form 0x… or decimal.
@@ -335,16 +386,20 @@ CPUID 80000008: 00003027-00000000-00000000-00000000
 CPUID 00000014: 00000001-0000000F-00000007-00000000 [SL 00]
 MSR 00000486: 0000-0000-8000-0021
 IA32_VMX_CR0_FIXED1 = 0xffffffff
+VPID and EPT capabilities
+  Hex: 0xf0106734141
+  Execute-only EPT translations            yes
 ";
-        let read = ProcessorText::read(text);
+        let read = ProcessorText::read(text.lines());
         let profile = read.profile();
-        assert_eq!(read.facts(), (4, 4));
+        assert_eq!(read.facts(), (5, 4));
         assert!(read.of_virtualbox_host);
         for (msr, value) in [
             (CapabilityMsr::Basic, 0xDA_0400_0000_0004),
             (CapabilityMsr::Misc, 0x7004_C1E7),
             (CapabilityMsr::Cr0Fixed0, 0x8000_0021),
             (CapabilityMsr::Cr0Fixed1, 0xFFFF_FFFF),
+            (CapabilityMsr::EptVpidCap, 0xF01_0673_4141),
         ] {
             assert_eq!(profile.msr(msr), MsrValue::Value(value), "{}", msr.name());
         }
@@ -355,14 +410,40 @@ IA32_VMX_CR0_FIXED1 = 0xffffffff
     }
 
     #[test]
+    fn every_line_that_says_something_has_a_marker() {
+        let said = [
+            "HM: MSR_IA32_VMX_BASIC = 0xda040000000004",
+            "Gst: 00000001/0000  000906ea 00020800 56da2203 178bfbff",
+            "Hst: 0000000b/0000  00000001 00000002 00000100 00000006",
+            "# rdmsr -a 0x485",
+            "   0x00000007 0x00: eax=0x00000000 ebx=0x029c6fbf ecx=0x40000000 edx=0xbc000400",
+            "CPUID 80000008: 00003027-00000000-00000000-00000000",
+            "MSR 00000486: 0000-0000-8000-0021",
+            "CPU0: Intel (family: 0x6, model: 0x9e, stepping: 0xd)",
+            "  Basic VMX Information",
+            "address sizes\t: 39 bits physical, 48 bits virtual",
+            "cpu family\t: 6",
+            "model\t\t: 158",
+            "CPU Vendor: Intel, Family 6 (0x6), Model 158 (0x9e), Stepping 13 (raw 000906ed)",
+            "microcode: sig=0x906ed, pf=0x2",
+            "Intel64 Family 6 Model 158 Stepping 13, GenuineIntel",
+        ];
+        for line in said {
+            let (mut read, mut state) = (ProcessorText::default(), Lines::default());
+            read.line(line, &mut state);
+            let nothing = read == ProcessorText::default() && format!("{state:?}") == format!("{:?}", Lines::default());
+            assert!(!nothing && MARKERS.iter().any(|marker| line.contains(marker)), "{line}");
+        }
+    }
+
+    #[test]
     fn a_value_that_is_contradicted_is_not_known() {
-        let read = ProcessorText::read("MSR 00000485: 0000-0000-7004-C1E7\nMSR 00000485: 0000-0000-7004-C1E6\n");
+        let read = ProcessorText::read(["MSR 00000485: 0000-0000-7004-C1E7", "MSR 00000485: 0000-0000-7004-C1E6"]);
         assert_eq!(read.profile(), CpuProfile::default());
         // A value that is cut off is none.
-        for cut in
-            ["MSR 00000485: 0000-0000-7004-C1\n", "CPUID 00000007: 00000000-029C6FBF-00000000\n", "IA32_VMX_MISC ="]
+        for cut in ["MSR 00000485: 0000-0000-7004-C1", "CPUID 00000007: 00000000-029C6FBF-00000000", "IA32_VMX_MISC ="]
         {
-            assert_eq!(ProcessorText::read(cut).profile(), CpuProfile::default(), "{cut}");
+            assert_eq!(ProcessorText::read([cut]).profile(), CpuProfile::default(), "{cut}");
         }
     }
 
@@ -376,10 +457,19 @@ IA32_VMX_CR0_FIXED1 = 0xffffffff
             "Intel64 Family 6 Model 158 Stepping 13, GenuineIntel",
             "CPU family:   6\nModel:   158\nStepping:   13\n",
         ] {
-            let model = ProcessorText::read(text).model;
+            let model = ProcessorText::read(text.lines()).model;
             assert_eq!(model, Some(CpuModel { family: 6, model: 158, stepping: Some(13) }), "{text}");
         }
-        assert_eq!(ProcessorText::read("model: 5, nothing else").model, None);
+        assert_eq!(ProcessorText::read(["model: 5, nothing else"]).model, None);
+    }
+
+    #[test]
+    fn address_widths_are_a_guess() {
+        let read = ProcessorText::read(["address sizes\t: 39 bits physical, 48 bits virtual"]);
+        assert_eq!(read.profile(), CpuProfile::default());
+        let (guess, profiles) = read.guess().expect("the widths");
+        assert_eq!((guess.cpuid(CpuidLeaf::AddressWidths), profiles.len()), (Some([39 | 48 << 8, 0, 0, 0]), 0));
+        assert_eq!(ProcessorText::read(["address sizes\t: 39 bits phys"]).guess(), None);
     }
 
     #[test]

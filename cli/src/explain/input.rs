@@ -8,6 +8,7 @@ use vmcs_texts::diagnosis::PartialEntry;
 use vmcs_texts::dump::{self, Dump};
 use vmcs_texts::image::{Image, Syntax};
 
+use super::text::Columns;
 use crate::error::CliError;
 use crate::image;
 
@@ -15,7 +16,7 @@ use crate::image;
 #[derive(Debug)]
 pub(super) struct Asked {
     /// The whole text.
-    pub(super) text: String,
+    text: String,
     contents: Contents,
 }
 
@@ -45,15 +46,15 @@ const WANTED: &str = "expected what KVM, Xen or HAXM print of a VMCS, QEMU's reg
                       explains it";
 
 /// The same for somebody at a terminal.
-const PASTE: &str = "Paste the kernel log or the dump of a failed VM entry here, then press Ctrl-D on a line of its own.\nWhat is \
-                     read: KVM's dump (\"*** Guest State ***\"), Xen's, HAXM's, QEMU's registers after \"KVM: entry failed\",\n\
-                     the line with the error alone, or an image in JSON or TOML. `vmcs explain --help` says more.";
+const PASTE: &str = "Paste the kernel log or the dump of a failed VM entry here, then press Ctrl-D on a line of its own. What is \
+                     read: KVM's dump (\"*** Guest State ***\"), Xen's, HAXM's, QEMU's registers after \"KVM: entry \
+                     failed\", the line with the error alone, or an image in JSON or TOML. `vmcs explain --help` says more.";
 
 /// Reads the file, or standard input if none is named. `number` chooses a dump.
 pub(super) fn read(file: Option<&Path>, number: Option<usize>) -> Result<Asked, CliError> {
     let standard_input = Path::new("-");
     if file.is_none() && io::stdin().is_terminal() {
-        eprintln!("{PASTE}");
+        Columns::of(&io::stderr()).write(PASTE, &mut io::stderr().lock())?;
     }
     let file = file.unwrap_or(standard_input);
     let wrong = |message: String| CliError::File { file: file.to_owned(), message };
@@ -94,6 +95,11 @@ pub(super) fn read(file: Option<&Path>, number: Option<usize>) -> Result<Asked, 
 }
 
 impl Asked {
+    /// The lines of the text.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.lines()
+    }
+
     /// How many entries are explained.
     pub(super) fn count(&self) -> usize {
         match &self.contents {

@@ -31,7 +31,7 @@ impl Known {
 /// What is known of the processor of that name, or of the file of that name.
 pub(super) fn named(name: &str) -> Result<Known, CliError> {
     if let Some(text) = text_of(Path::new(name))? {
-        let mut known = of_text(&text);
+        let mut known = of_lines(text.lines());
         known.processor.named = true;
         if known.processor.words.is_empty() {
             let message = "there is neither a profile in it nor anything that says which processor it is: expected a profile in \
@@ -75,9 +75,9 @@ fn text_of(file: &Path) -> Result<Option<String>, CliError> {
     Ok((!text.trim_start().starts_with('{')).then_some(text))
 }
 
-/// What a text says of the processor.
-pub(super) fn of_text(text: &str) -> Known {
-    let read = ProcessorText::read(text);
+/// What the lines of a text say of the processor.
+pub(super) fn of_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Known {
+    let read = ProcessorText::read(lines);
     let mut known = Known::default();
     let (msrs, leaves) = read.facts();
     if msrs + leaves > 0 {
@@ -93,17 +93,24 @@ pub(super) fn of_text(text: &str) -> Known {
             known.processor.words.push(format!("The text holds {values} of the processor."));
         }
     }
-    if let (Some((guess, profiles)), Some(CpuModel { family, model, stepping })) = (read.guess(), read.model) {
+    let Some((guess, profiles)) = read.guess() else { return known };
+    known.guess = Some(guess);
+    let mut said = Vec::new();
+    if let Some(CpuModel { family, model, stepping }) = read.model.filter(|_| !profiles.is_empty()) {
         let stepping = stepping.map_or_else(String::new, |stepping| format!(", stepping {stepping}"));
         let names: Vec<_> = profiles.iter().map(|profile| format!("“{}”", profile.name)).collect();
-        known.guess = Some(guess);
-        known.processor.words.push(format!(
-            "The text names a processor of family {family}, model {model}{stepping}, as {} {}. What hangs on that is not certain, \
-             because microcode, firmware and hypervisors change what a processor can do.",
-            if names.len() == 1 { "is" } else { "are" },
-            names.join(", ")
-        ));
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        said.push(format!("a processor of family {family}, model {model}{stepping}, as {verb} {}", names.join(", ")));
     }
+    said.extend(
+        read.address_bits
+            .map(|(physical, linear)| format!("addresses of {physical} bits physical and {linear} bits linear")),
+    );
+    known.processor.words.push(format!(
+        "The text names {}. What hangs on that is not certain, because microcode, firmware and hypervisors change what a \
+         processor can do.",
+        said.join(", and ")
+    ));
     known
 }
 

@@ -21,13 +21,18 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// As wide as the terminal on standard output.
-    pub(super) fn of_output() -> Self {
-        if !io::stdout().is_terminal() {
+    /// As wide as the terminal that `out` is.
+    pub(super) fn of(out: &impl IsTerminal) -> Self {
+        if !out.is_terminal() {
             return Self { first: usize::MAX, others: COLUMNS };
         }
         let columns = terminal_size().map_or(COLUMNS, |(Width(columns), _)| usize::from(columns)).max(FEWEST_COLUMNS);
         Self { first: columns, others: columns }
+    }
+
+    /// Writes a paragraph.
+    pub(super) fn write(self, text: &str, out: &mut impl Write) -> io::Result<()> {
+        wrapped(text, "", "", self.others, out)
     }
 }
 

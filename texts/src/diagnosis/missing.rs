@@ -37,7 +37,7 @@ pub fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
 }
 
 /// Fields that are named.
-const NAMED: usize = 4;
+const NAMED: usize = 3;
 
 impl Diagnosis<'_> {
     /// What could not be decided of the checks that matter, and what would decide it, in a few sentences. `profiled` says
@@ -48,7 +48,10 @@ impl Diagnosis<'_> {
         let matters =
             |check: &_| self.settled(*check).is_none() && (reported.is_none() || self.leads_to_the_report(*check));
         let open: Vec<_> = self.verdict.undecidable.iter().filter(matters).collect();
-        if open.is_empty() || reported.is_some_and(|reported| reported.outcome().is_none()) {
+        if open.is_empty()
+            || self.entry.dump.known() == 0
+            || reported.is_some_and(|reported| reported.outcome().is_none())
+        {
             return Vec::new();
         }
         let (mut facts_only, mut fields, mut memory) = (0, BTreeMap::<&str, usize>::new(), 0);

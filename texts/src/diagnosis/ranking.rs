@@ -83,7 +83,13 @@ impl Diagnosis<'_> {
         let mut groups = Vec::new();
         while let Some(first) = left.first().copied() {
             let field = own(first.check).map(|repair| repair.field);
-            let alike = |finding: &Finding| field.is_some() && own(finding.check).map(|repair| repair.field) == field;
+            let about = |check: CheckId| check.info().fields.first();
+            // Where no change of one field mends the first, those about the same field that no change mends either.
+            let alike = |finding: &Finding| {
+                own(finding.check).map(|repair| repair.field) == field
+                    && (field.is_some() || about(first.check).is_some() && about(finding.check) == about(first.check))
+                    && finding.standing == first.standing
+            };
             let mode = modes.iter().find(|(_, mended)| mended.contains(first.check)).filter(|_| first.or.is_none());
             let together = |finding: &Finding| match mode {
                 Some((_, mended)) => mended.contains(finding.check),

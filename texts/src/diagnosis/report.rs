@@ -160,8 +160,8 @@ impl Standing {
 }
 
 impl Diagnosis<'_> {
-    /// The exit status of `vmcs explain`: 0 if all is well, 1 if a check is violated, 3 if a failed entry is reported that
-    /// nothing explains.
+    /// The exit status of `vmcs explain`: 0 if all is well, 1 if a check is violated, 3 if a failed entry is reported, or
+    /// a cause is named, and no check is known to be violated.
     #[must_use]
     pub fn status(&self) -> u8 {
         let violated = !self.verdict.violated.is_empty()
@@ -169,6 +169,7 @@ impl Diagnosis<'_> {
             || self.msrs.iter().any(|msr| !msr.violated.is_empty());
         match self.entry.dump.reported {
             _ if violated => 1,
+            None if !self.entry.dump.named.is_empty() => 3,
             None | Some(Reported::Outcome { outcome: Outcome::Entered, .. }) => 0,
             Some(_) => 3,
         }
@@ -203,7 +204,10 @@ impl Diagnosis<'_> {
                 "{check} is violated by these values, but the processor got past it: something here is not what the VMCS held"
             ),
         };
-        dump.notes.iter().cloned().chain(self.notes().into_iter().map(text)).collect()
+        let damage = dump.damage.iter().map(|Damage { field, line, why }| {
+            format!("the value of {field} cannot be read in line {line} ({why}): taken as unknown")
+        });
+        dump.notes.iter().cloned().chain(damage).chain(self.notes().into_iter().map(text)).collect()
     }
 
     /// The whole answer; `fix` if it was asked for.

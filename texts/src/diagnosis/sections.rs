@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use vmcs_model::checks::CheckId;
 use vmcs_model::field::FIELDS;
 
-use super::words::{value, value_in_full, wrong};
+use super::words::{HOW_TO_SEE, value, value_in_full, wrong};
 use super::{Diagnosis, Finding, Fix, Group, Guess, JudgedMsr, Processor, Settled, Standing, names, what_is_wrong};
-use crate::dump::Damage;
+use crate::dump::{Damage, Reported};
 
 /// A part of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,11 @@ impl Diagnosis<'_> {
         push(&mut sections, "Entries of the MSR-load area that cannot be loaded:", broken.map(msr_point).collect());
         sections.extend(manner.fix.map(|fix| self.fix_section(fix)));
         sections.extend(processor.words.iter().cloned().map(Section::Paragraph));
-        let open = self.damaged().into_iter().chain(self.undecided(processor.named)).collect::<Vec<_>>().join(" ");
+        if self.entry.dump.known() == 0 && !matches!(self.entry.dump.reported, Some(Reported::Svm)) {
+            sections.push(Section::Paragraph(HOW_TO_SEE.to_owned()));
+        }
+        sections.extend(self.damaged().map(Section::Paragraph));
+        let open = self.undecided(processor.named).join(" ");
         if !open.is_empty() {
             sections.push(Section::Paragraph(open));
         }
@@ -117,6 +121,9 @@ impl Diagnosis<'_> {
             let of_text = self.guess.as_ref().is_some_and(|(_, violated)| violated.contains(first.check));
             let on_most = self.guess().filter(|guess| guess.check == first.check && !of_text);
             lines.push(match on_most {
+                _ if first.named => {
+                    format!("{} names it, and the values that are known do not decide it.", self.entry.dump.format)
+                }
                 _ if of_text => {
                     "Not certain: it is so if the processor is the one that the text makes likely.".to_owned()
                 }

@@ -8,7 +8,7 @@ use vmcs_model::formats::{InstructionError, exit_reason};
 use vmcs_model::partial::PartialVmcs;
 use vmcs_model::registers::{Cr0, Cr4, Efer, Rflags};
 
-use super::{Diagnosis, Group, Standing, what_is_wrong};
+use super::{Diagnosis, Finding, Group, Standing, what_is_wrong};
 use crate::dump::Reported;
 
 /// What a report says, as the beginning of a sentence.
@@ -137,6 +137,11 @@ pub(super) fn where_to_look(reported: Reported) -> &'static str {
         _ => "No value in the VMCS causes this.",
     }
 }
+
+/// What helps if a text says how an entry ended, and shows no field.
+pub(super) const HOW_TO_SEE: &str = "To learn more, give the VMCS, too. KVM prints it into the kernel log when an entry fails after `echo \
+                                     1 | sudo tee /sys/module/kvm_intel/parameters/dump_invalid_vmcs`; a hypervisor of your own can \
+                                     read its fields by VMREAD after the failure and print each as NAME = VALUE.";
 
 /// The value of a field as it is shown: `guest_rflags = 0x2`, or that it is not known.
 pub(super) fn value(vmcs: &PartialVmcs, field: FieldId) -> String {
@@ -316,10 +321,19 @@ impl Diagnosis<'_> {
             let values: Vec<_> = fields.iter().take(3).map(|field| value(&dump.vmcs, *field)).collect();
             let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
             let lead = lead.unwrap_or_else(|| format!("A VM entry with these values fails ({})", fails_with(group)));
-            let probably = if group.first().guessed { "probably " } else { "" };
-            return format!("{lead}: {probably}{}{values}", wrong(group, &dump.vmcs));
+            let wrong = wrong(group, &dump.vmcs);
+            return match group.first() {
+                Finding { guessed: true, named: true, .. } => {
+                    format!("{lead}: {} says that {wrong}{values}", dump.format)
+                }
+                Finding { guessed: true, .. } => format!("{lead}: probably {wrong}{values}"),
+                _ => format!("{lead}: {wrong}{values}"),
+            };
         }
         let Some((reported, lead)) = dump.reported.zip(lead) else {
+            if let Some(named) = dump.named.first() {
+                return format!("A VM entry failed: {} says {}", dump.format, named.words);
+            }
             let wrong = groups.first().map(|group| wrong(group, &dump.vmcs));
             return wrong.map_or_else(
                 || self.nothing_wrong(),
