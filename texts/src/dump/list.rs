@@ -1,0 +1,375 @@
+//! Reading a list of fields with their values, in the names of any project: what hypervisors without a dump of their own
+//! print, and what debuggers show of a structure.
+
+use std::collections::BTreeSet;
+
+use vmcs_model::field::{self, Width};
+
+use super::collect::Values;
+use super::contents::{Dump, Reported};
+use super::items::{Item, is_number, items};
+use crate::log::Line;
+use crate::names::{self, FieldName};
+
+/// In every line that a list needs stands one of these, whatever the case of the letters, or an encoding without 0x.
+pub(super) const MARKERS: &[&str] = &[
+    "guest",
+    "host",
+    "vm_",
+    "vm-",
+    "vm ",
+    "vme",
+    "vmx",
+    "vmc",
+    "vmr",
+    "vmw",
+    "ctrl",
+    "ctl",
+    "control",
+    "exit",
+    "exi_",
+    "entry",
+    "ent_",
+    "enter_",
+    "eoi",
+    "cr0",
+    "cr3",
+    "cr4",
+    "msr",
+    "apic",
+    "bitmap",
+    "ept",
+    "vpid",
+    "tsc",
+    "tpr",
+    "ple_",
+    "plewindow",
+    "plegap",
+    "posted",
+    "postint",
+    "pi_desc",
+    "pinv",
+    "pir_",
+    "pml",
+    "pid",
+    "preempt",
+    "exec",
+    "xcpt",
+    "exception",
+    "fault",
+    "idt",
+    "io_",
+    "i/o",
+    "link",
+    "spec_ctrl",
+    "error",
+    "info",
+    "hlat",
+    "spp",
+    "sub",
+    "linear",
+    "timeout",
+    "timer",
+    "instruction",
+    "notify",
+    "uinv",
+    "pasid",
+    "virtual",
+    "instr",
+    "ve_",
+    "pconfig",
+    "seam",
+    "event_data",
+    "0x",
+];
+
+/// So many fields make a list; fewer are prose with an equals sign.
+const FEWEST: usize = 3;
+
+/// Most names that a note lists.
+const NOTED: usize = 8;
+
+/// What the base of a number without prefix is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Base {
+    Hexadecimal,
+    Decimal,
+    Unknown,
+}
+
+/// The list in a log.
+pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    let mut items: Vec<_> = lines.iter().flat_map(items).collect();
+    if !encodings_are_names(&items) {
+        items.retain(|item| !is_number(&item.name));
+    }
+    let known: BTreeSet<_> = items.iter().filter(|item| item.value.is_ok()).filter_map(|item| item.field).collect();
+    if known.len() < FEWEST {
+        return Vec::new();
+    }
+    let base = base(&items);
+    let ragged = ragged(&items);
+    let mut values = Values::default();
+    let last = items.iter().rposition(|item| item.field.is_some());
+    for (i, item) in items.iter().enumerate() {
+        let Some(name) = item.field else { continue };
+        values.give(name, value(item, base, ragged, Some(i) == last), item.line);
+    }
+    // Printed as 32 bits: the pointer is all ones on any processor without a shadow VMCS.
+    if values.value(field::VMCS_LINK_POINTER.id()) == Some(0xFFFF_FFFF) && !known.iter().any(|name| name.high) {
+        values.forget(field::VMCS_LINK_POINTER.id(), "0xffffffff is the lower half at most");
+    }
+    if values.known() < FEWEST {
+        return Vec::new();
+    }
+    let mut dump = Dump::new("field list");
+    dump.line = items.iter().find(|item| item.field.is_some()).map_or(1, |item| item.line);
+    values.fill(&mut dump);
+    unknown_names(&items, &mut dump);
+    dump.reported = super::bare::find_beside_a_list(lines).or_else(|| reported(&dump));
+    vec![dump]
+}
+
+/// How the entry ended, if the list holds an exit reason of a failed entry.
+pub(super) fn reported(dump: &Dump) -> Option<Reported> {
+    let reason = dump.vmcs.raw(field::EXIT_REASON.id()).filter(|reason| reason >> 31 == 1)?;
+    Reported::hardware_error(reason, dump.vmcs.raw(field::EXIT_QUALIFICATION.id()))
+}
+
+/// The base of numbers that do not show it: what the list shows of others.
+fn base(items: &[Item<'_>]) -> Base {
+    let (mut hexadecimal, mut decimal) = (false, false);
+    for item in items {
+        let Ok(printed) = &item.value else { continue };
+        if printed.marked {
+            continue;
+        }
+        // What `struct vmcs12` begins with.
+        decimal |= item.typed || item.name.ends_with("revision_id") && printed.decimal() == Some(0x11E5_7ED0);
+        let Some(name) = item.field else { continue };
+        hexadecimal |= printed.hexadecimal || printed.padded();
+        decimal |= !printed.hexadecimal && printed.hex().is_none_or(|value| value & !mask(name) != 0);
+    }
+    match (hexadecimal, decimal) {
+        (true, false) => Base::Hexadecimal,
+        (false, true) => Base::Decimal,
+        _ => Base::Unknown,
+    }
+}
+
+fn mask(name: FieldName) -> u64 {
+    if name.high { u64::from(u32::MAX) } else { name.field.info().width().mask() }
+}
+
+/// The length of the longest lines, if they may have been cut at that length: several are as long although their numbers
+/// begin in different columns, or all numbers of the list begin in one column.
+fn ragged(items: &[Item<'_>]) -> Option<usize> {
+    let columns: Vec<_> = items.iter().filter_map(|item| item.columns).collect();
+    let longest = columns.iter().map(|[.., length]| *length).max()?;
+    let begins = |of: &mut dyn Iterator<Item = &[usize; 3]>| of.map(|at| at[1]).collect::<BTreeSet<_>>().len();
+    let aligned = begins(&mut columns.iter()) == 1;
+    // Right-aligned numbers make lines of the same length, too.
+    let right = columns.iter().all(|at| at[2] == longest && at[0] == columns[0][0]) && !aligned;
+    let several = columns.iter().filter(|[.., length]| *length == longest).count() > 1;
+    let differ = begins(&mut columns.iter().filter(|[.., length]| *length == longest)) > 1;
+    (several && !right && (differ || aligned)).then_some(longest)
+}
+
+/// The value of an item with a known name.
+fn value(item: &Item<'_>, base: Base, ragged: Option<usize>, last: bool) -> Result<u64, String> {
+    let printed = item.value.as_ref().map_err(|words| match words.as_str() {
+        "" => "no value follows".to_owned(),
+        words => format!("{words:?} is no number"),
+    })?;
+    let Some(FieldName { field, high }) = item.field else { return Err(String::new()) };
+    let width = field.info().width();
+    let bits = if high { 32 } else { width.bits() };
+    let whole = printed.fills(bits);
+    if item.at_cut && !whole {
+        return Err("it may be cut off, as the log ends there".to_owned());
+    }
+    if !whole && item.columns.is_some_and(|[.., length]| Some(length) == ragged) {
+        return Err("it may be cut off, as several lines end in that column".to_owned());
+    }
+    let value = match base {
+        _ if printed.hexadecimal => printed.hex(),
+        Base::Hexadecimal => printed.hex(),
+        Base::Decimal => printed.decimal(),
+        Base::Unknown => {
+            if printed.len() > 1 && printed.decimal().is_none_or(|value| value > 9) {
+                return Err("it can be decimal or hexadecimal".to_owned());
+            }
+            printed.decimal()
+        }
+    };
+    let value = value.ok_or_else(|| "it has more than 64 bits".to_owned())?;
+    if last && width == Width::Bits64 && !high && value >> 32 == 0 && !whole {
+        return Err("bits 63:32 may be missing, as the list ends there".to_owned());
+    }
+    Ok(value)
+}
+
+/// Notes names within the list that are no field's.
+fn unknown_names(items: &[Item<'_>], dump: &mut Dump) {
+    let known = |item: &Item<'_>| item.field.is_some();
+    let (Some(first), Some(last)) = (items.iter().position(known), items.iter().rposition(known)) else { return };
+    let mut seen = BTreeSet::new();
+    for item in &items[first..last] {
+        let like_a_name = item.name.len() > 3
+            && item.name.starts_with(|c: char| c.is_alphabetic())
+            && item.name.split_whitespace().count() < 6;
+        if !known(item) && like_a_name && seen.len() < NOTED && seen.insert(item.name.as_str()) {
+            let nearest = names::nearest(&item.name);
+            dump.note(format!("line {}: {:?} is no field's name that is known{nearest}", item.line, item.name));
+        }
+    }
+}
+
+/// Whether the numbers that stand in the place of names are encodings. Addresses and times look like some, but not like
+/// those of fields of several widths and nothing else.
+fn encodings_are_names(items: &[Item<'_>]) -> bool {
+    let numbers: Vec<_> = items.iter().filter(|item| is_number(&item.name)).collect();
+    let widths: Vec<_> = numbers.iter().map(|item| item.field.map(|name| name.field.info().width())).collect();
+    let several = widths.iter().any(|width| *width != widths[0]) && !widths.contains(&None);
+    several && (numbers.len() >= 8 || numbers.iter().all(|item| item.name.starts_with("0x")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::test_support::{every_cut_is_no_worse, known};
+    use crate::log;
+
+    fn read(text: &str) -> Dump {
+        find(&log::lines(text)).pop().unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn reads(text: &str, fields: &[(&str, u64)]) {
+        let expected: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let mut found = known(&read(text));
+        found.sort();
+        let mut expected = expected;
+        expected.sort();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn separators_and_notations_differ() {
+        let expected = [("guest_cr0", 0x8005_0033), ("guest_cr3", 0x1000), ("guest_cs_access_rights", 0xA09B)];
+        for text in [
+            "GUEST_CR0 = 0x80050033\nGUEST_CR3 = 0x1000\nGUEST_CS_AR_BYTES = 0xa09b\n",
+            "VMX_GUEST_CR0: 80050033h\nVMX_GUEST_CR3: 1000h\nVMX_GUEST_CS_ATTR: 0A09Bh\n",
+            "Guest CR0 -> 0x80050033\nGuest CR3 -> 0x1000\nGuest CS access rights -> 0xa09b\n",
+            "VMCS_GUEST_CR0\t0x80050033\nVMCS_GUEST_CR3\t0x1000\nVMCS_GUEST_CS_AR\t0xa09b\n",
+            "GUEST_CR0(0x6800) = 0x80050033\nGUEST_CR3(0x6802) = 0x1000\nX(0x4816) = 0xa09b\n",
+            "0x6800: 0x80050033\n0x6802: 0x1000\n0x4816: 0xa09b\n",
+            "guest_cr0 = 0x00000000_80050033 guest_cr3 = 0x00000000_00001000 guest_cs_ar_bytes = 0xa09b\n",
+            "guest_cr0: 00000000`80050033, guest_cr3: 00000000`00001000, guest_cs_ar_bytes: 0000a09b\n",
+            "guest_cr0 80050033\n[hv] INFO guest_cr0: 0x80050033\n[hv] guest_cr3: 0x1000\n12 guest_cs_ar: 0xa09b\n",
+            "    Guest CR0: : 0x80050033,\n    Guest CR3: : 0x1000,\n    Guest CS Access Rights: : 0xa09b,\n",
+        ] {
+            reads(text, &expected);
+        }
+    }
+
+    #[test]
+    fn the_base_is_that_of_other_numbers() {
+        // A letter, or zeros that fill the width.
+        reads(
+            "guest_cr0: 80050033\nguest_cr3: 1abc\nguest_rip: 5\n",
+            &[("guest_cr0", 0x8005_0033), ("guest_cr3", 0x1ABC), ("guest_rip", 5)],
+        );
+        // A number that is too long for its field in hexadecimal.
+        reads(
+            "vmcs_link_pointer = 18446744073709551615\nguest_cs_ar = 41115\nguest_rip = 65520\nguest_rflags = 2\n",
+            &[
+                ("vmcs_link_pointer", u64::MAX),
+                ("guest_cs_access_rights", 41115),
+                ("guest_rip", 65520),
+                ("guest_rflags", 2),
+            ],
+        );
+        let unclear = "guest_cs_ar = 41115\nguest_rip = 65520\nguest_rsp = 1\nguest_cr3 = 0x1000\nguest_rflags = 2\n";
+        reads(unclear, &[("guest_rsp", 1), ("guest_cr3", 0x1000), ("guest_rflags", 2)]);
+        let damage = read(unclear).damage;
+        assert_eq!(damage.iter().filter(|damage| damage.why == "it can be decimal or hexadecimal").count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_named() {
+        let dump = read(
+            "# GUEST_ES_SEL = 0x10\n# GUEST_CS_SEL = 0x8\n# GUEST_SS_SEL = 0x10\n# POSTED_INTERRUPT_NOTIFICATION_VECTOR   INVALID_VALUE\n\
+             GUEST_DS_SEL = ????\nGUEST_FS_SEL =\nGUEST_GS_SEL = vmread failed\n# GUEST_TR_SAL = 0x40\nGUEST_RFLAGS = 0x2\n",
+        );
+        let damaged: Vec<_> = dump.damage.iter().map(|damage| damage.field.info().name).collect();
+        assert_eq!(
+            damaged,
+            ["posted_interrupt_notification_vector", "guest_ds_selector", "guest_fs_selector", "guest_gs_selector",]
+        );
+        assert!(dump.notes[0].contains("\"GUEST_TR_SAL\" is no field's name"), "{:?}", dump.notes);
+        assert!(dump.notes[0].contains("did you mean"), "{:?}", dump.notes);
+        assert_eq!(known(&dump).len(), 4);
+    }
+
+    #[test]
+    fn halves_need_each_other() {
+        let text = "IO_BITMAP_A_FULL = 0x1000\nIO_BITMAP_A_HIGH = 0x1\nIO_BITMAP_B_FULL = 0x2000\nIO_BITMAP_B_HIGH = 0x0\n\
+                    GUEST_CR3 = 0x1000\n";
+        let all = [("io_bitmap_a_address", 0x1_0000_1000), ("io_bitmap_b_address", 0x2000), ("guest_cr3", 0x1000)];
+        reads(text, &all);
+        reads(
+            "GUEST_CR3 = 0x0\nGUEST_RIP = 0x0\nGUEST_RSP = 0x0\nVMCS_LINK_POINTER_FULL = 0xffffffff\n",
+            &[("guest_cr3", 0), ("guest_rip", 0), ("guest_rsp", 0)],
+        );
+    }
+
+    #[test]
+    fn every_name_holds_a_marker() {
+        for name in names::all() {
+            let lower = name.to_ascii_lowercase();
+            assert!(MARKERS.iter().any(|marker| lower.contains(marker)), "{name}");
+        }
+    }
+
+    #[test]
+    fn prose_is_no_list() {
+        for text in [
+            "the guest_rip = 0x10 is wrong, and guest_cr0 = 0x1\n",
+            "VPID: 1\nEPTP: 0x5\n",
+            "0x00006800: 0x00000000\n0x00006804: 0x00000000\n0x00006808: 0x00000000\n",
+            "2000: 12\n2002: 13\n4002: 14\n",
+            "00006800: 0000 0000 0000 0000\n00004800: 0000 0000 0000 0000\n00000800: 0000\n",
+            "rip: 0x1\ncr0: 0x2\ncr3: 0x3\ncr4: 0x4\n",
+        ] {
+            assert!(find(&log::lines(text)).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_may_be_cut_off_is_unknown() {
+        let text = "GUEST_CR0 = 0x80050033\nGUEST_CR3 = 0x1000\nGUEST_CS_AR_BYTES = 0xa09b\nGUEST_TR_AR_BYTES = 0x8b\n";
+        every_cut_is_no_worse(text);
+        let dump = read(text.strip_suffix("b\n").expect("cut"));
+        assert_eq!((known(&dump).len(), dump.damage.len()), (3, 1));
+        // All lines cut at the same column.
+        let cut: String = text.lines().map(|line| format!("{}\n", &line[..line.len().min(20)])).collect();
+        assert_eq!(cut.lines().last(), Some("GUEST_TR_AR_BYTES = "));
+        let names: Vec<_> = known(&read(&cut)).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, Vec::<String>::new());
+        // Numbers that are aligned at the right are whole.
+        let aligned = "GUEST_CR0 = 0x80050033\nGUEST_CR3 =     0x1000\nGUEST_CR4 =     0x2000\n";
+        assert_eq!(known(&read(aligned)).len(), 3);
+    }
+
+    #[test]
+    fn an_exit_reason_in_the_list_is_the_report() {
+        let dump = read(
+            "EXIT_REASON: 0x80000021\nEXIT_QUALIFICATION: 0x4\nGUEST_RIP: 0xfff0\nGUEST_RSP: 0xfffffffffffff000\n",
+        );
+        assert_eq!(
+            dump.reported.and_then(|reported| reported.outcome()).map(|o| o.to_string()).as_deref(),
+            Some("EntryFailed(33, 4)")
+        );
+    }
+}
