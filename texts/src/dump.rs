@@ -2,12 +2,16 @@
 
 mod advice;
 mod bare;
+mod bhyve;
 mod collect;
 mod contents;
+mod debug_print;
 mod haxm;
 mod items;
+mod jailhouse;
 mod list;
 mod number;
+mod openbsd;
 mod pattern;
 mod qemu;
 mod sections;
@@ -24,7 +28,17 @@ use pattern::{CUT, START};
 type Shape = fn(&[Line]) -> Vec<Dump>;
 
 /// The shapes in which a VMCS or the end of an entry is printed. Each finds all that a log has of its shape.
-const SHAPES: [Shape; 5] = [sections::find, haxm::find, qemu::find, list::find, bare::find];
+const SHAPES: [Shape; 9] = [
+    sections::find,
+    haxm::find,
+    qemu::find,
+    bhyve::find,
+    openbsd::find,
+    debug_print::find,
+    jailhouse::find,
+    list::find,
+    bare::find,
+];
 
 /// The dumps in a log, in their order; none if it holds nothing of the sort.
 #[must_use]
@@ -36,7 +50,10 @@ pub fn find(log: &str) -> Vec<Dump> {
 /// Strings of which one stands in every line that the shapes of lists and error lines need, whatever the case of the letters.
 /// Two things need no such line: a text that is nothing but a number, and a list of encodings without 0x.
 pub fn markers() -> impl Iterator<Item = &'static str> {
-    [list::MARKERS, bare::MARKERS].into_iter().flatten().copied()
+    [bhyve::MARKERS, openbsd::MARKERS, debug_print::MARKERS, jailhouse::MARKERS, list::MARKERS, bare::MARKERS]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The lines as one text for patterns that go over several lines.

@@ -83,6 +83,9 @@ pub(super) const MARKERS: &[&str] = &[
     "qualification",
 ];
 
+/// Most ends of entries that are told of one log.
+const MOST: usize = 64;
+
 /// The format of a text that is a number and nothing else.
 const ALONE: &str = "number";
 
@@ -98,7 +101,7 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     for (i, line) in lines.iter().enumerate() {
         let Some(dump) = told(line, &lines[i..]) else { continue };
         let again = dumps.iter().any(|old| old.reported == dump.reported || dump.reported.is_none());
-        if !again {
+        if !again && dumps.len() < MOST {
             dumps.retain(|old| old.reported.is_some());
             dumps.push(dump);
         }
@@ -199,7 +202,7 @@ fn end(number: Number, rest: &str, cut: bool, from: &[Line]) -> Option<Reported>
         }
         Number::Failed => {
             let reason = printed.hex().filter(|reason| reason >> 31 == 1).or_else(|| printed.decimal())?;
-            let failed = reason >> 31 == 1 && reason >> 32 == 0;
+            let failed = reason >> 31 == 1 && matches!(reason & 0xFFFF, 33 | 34 | 41);
             failed
                 .then(|| Reported::hardware_error(reason, in_words(printed.rest).or_else(|| qualification(from))))
                 .flatten()

@@ -3,12 +3,14 @@
 
 use std::ops::Range;
 
+use vmcs_model::field::FieldId;
+
 use super::number::Printed;
 use crate::log::Line;
 use crate::names::{self, FieldName};
 
 /// What separates a name from a value.
-const BETWEEN: [char; 6] = [' ', '\t', ':', '=', '>', '-'];
+const BETWEEN: [char; 5] = [' ', '\t', ':', '=', '>'];
 
 /// A name with what stands behind it.
 #[derive(Debug)]
@@ -25,6 +27,18 @@ pub(super) struct Item<'t> {
     pub(super) at_cut: bool,
     /// Where in the line the separator begins, the number begins, and how long the line is, if the number ends it.
     pub(super) columns: Option<[usize; 3]>,
+}
+
+impl<'t> Item<'t> {
+    /// A field whose value stands in that column of a line.
+    pub(super) fn at(line: &'t Line, column: usize, field: FieldId) -> Self {
+        let text = line.text.get(column..).unwrap_or_default();
+        let value = Printed::read(text).ok_or_else(|| words(text));
+        let ends = value.as_ref().is_ok_and(|printed| printed.rest.is_empty());
+        let columns = ends.then_some([column, column, line.text.len()]);
+        let field = Some(FieldName { field, high: false });
+        Self { value, field, at_cut: line.cut && ends, columns, ..blank(line) }
+    }
 }
 
 /// The names of a line with what stands behind them.

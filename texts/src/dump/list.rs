@@ -107,18 +107,7 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     if known.len() < FEWEST {
         return Vec::new();
     }
-    let base = base(&items);
-    let ragged = ragged(&items);
-    let mut values = Values::default();
-    let last = items.iter().rposition(|item| item.field.is_some());
-    for (i, item) in items.iter().enumerate() {
-        let Some(name) = item.field else { continue };
-        values.give(name, value(item, base, ragged, Some(i) == last), item.line);
-    }
-    // Printed as 32 bits: the pointer is all ones on any processor without a shadow VMCS.
-    if values.value(field::VMCS_LINK_POINTER.id()) == Some(0xFFFF_FFFF) && !known.iter().any(|name| name.high) {
-        values.forget(field::VMCS_LINK_POINTER.id(), "0xffffffff is the lower half at most");
-    }
+    let values = gather(&items);
     if values.known() < FEWEST {
         return Vec::new();
     }
@@ -128,6 +117,24 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     unknown_names(&items, &mut dump);
     dump.reported = super::bare::find_beside_a_list(lines).or_else(|| reported(&dump));
     vec![dump]
+}
+
+/// The values of items with known names.
+pub(super) fn gather(items: &[Item<'_>]) -> Values {
+    let base = base(items);
+    let ragged = ragged(items);
+    let mut values = Values::default();
+    let last = items.iter().rposition(|item| item.field.is_some());
+    for (i, item) in items.iter().enumerate() {
+        let Some(name) = item.field else { continue };
+        values.give(name, value(item, base, ragged, Some(i) == last), item.line);
+    }
+    // Printed as 32 bits: the pointer is all ones on any processor without a shadow VMCS.
+    let in_halves = items.iter().any(|item| item.field.is_some_and(|name| name.high));
+    if values.value(field::VMCS_LINK_POINTER.id()) == Some(0xFFFF_FFFF) && !in_halves {
+        values.forget(field::VMCS_LINK_POINTER.id(), "0xffffffff is the lower half at most");
+    }
+    values
 }
 
 /// How the entry ended, if the list holds an exit reason of a failed entry.
@@ -237,7 +244,7 @@ fn encodings_are_names(items: &[Item<'_>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump::test_support::{every_cut_is_no_worse, known};
+    use crate::dump::test_support::{every_cut_is_no_worse, known, values_of};
     use crate::log;
 
     fn read(text: &str) -> Dump {
@@ -246,12 +253,7 @@ mod tests {
 
     #[track_caller]
     fn reads(text: &str, fields: &[(&str, u64)]) {
-        let expected: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        let mut found = known(&read(text));
-        found.sort();
-        let mut expected = expected;
-        expected.sort();
-        assert_eq!(found, expected, "{text}");
+        assert_eq!(known(&read(text)), values_of(fields), "{text}");
     }
 
     #[test]

@@ -43,3 +43,12 @@ pub(super) fn every_cut_is_no_worse(text: &str) {
 fn weaker(report: super::Reported, whole: super::Reported) -> bool {
     whole.outcome().is_some_and(|outcome| report.is(outcome))
 }
+
+/// Values as [`known`] gives them.
+pub(super) fn values_of(values: &[(&str, u64)]) -> Vec<(String, u64)> {
+    let mut vmcs = Dump::default();
+    for (name, value) in values {
+        vmcs.vmcs.set_raw(FieldId::by_name(name).expect("a field's name"), *value);
+    }
+    known(&vmcs)
+}
