@@ -17,6 +17,8 @@ mod qemu;
 mod sections;
 #[cfg(test)]
 mod test_support;
+mod tracepoint;
+mod virtualbox;
 
 pub use advice::{advice, meaning};
 pub use contents::{Damage, Dump, MsrLoadEntry, Named, Reported};
@@ -28,7 +30,7 @@ use pattern::{CUT, START};
 type Shape = fn(&[Line]) -> Vec<Dump>;
 
 /// The shapes in which a VMCS or the end of an entry is printed. Each finds all that a log has of its shape.
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 11] = [
     sections::find,
     haxm::find,
     qemu::find,
@@ -36,6 +38,8 @@ const SHAPES: [Shape; 9] = [
     openbsd::find,
     debug_print::find,
     jailhouse::find,
+    virtualbox::find,
+    tracepoint::find,
     list::find,
     bare::find,
 ];
@@ -50,10 +54,19 @@ pub fn find(log: &str) -> Vec<Dump> {
 /// Strings of which one stands in every line that the shapes of lists and error lines need, whatever the case of the letters.
 /// Two things need no such line: a text that is nothing but a number, and a list of encodings without 0x.
 pub fn markers() -> impl Iterator<Item = &'static str> {
-    [bhyve::MARKERS, openbsd::MARKERS, debug_print::MARKERS, jailhouse::MARKERS, list::MARKERS, bare::MARKERS]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        bhyve::MARKERS,
+        openbsd::MARKERS,
+        debug_print::MARKERS,
+        jailhouse::MARKERS,
+        virtualbox::MARKERS,
+        tracepoint::MARKERS,
+        list::MARKERS,
+        bare::MARKERS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// The lines as one text for patterns that go over several lines.
