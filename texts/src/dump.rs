@@ -12,6 +12,7 @@ mod jailhouse;
 mod list;
 mod number;
 mod openbsd;
+mod page;
 mod pattern;
 mod qemu;
 mod sections;
@@ -22,6 +23,7 @@ mod virtualbox;
 
 pub use advice::{advice, meaning};
 pub use contents::{Damage, Dump, MsrLoadEntry, Named, Reported};
+pub use page::find_in_bytes;
 
 use crate::log::{self, Line};
 use pattern::{CUT, START};
@@ -30,7 +32,7 @@ use pattern::{CUT, START};
 type Shape = fn(&[Line]) -> Vec<Dump>;
 
 /// The shapes in which a VMCS or the end of an entry is printed. Each finds all that a log has of its shape.
-const SHAPES: [Shape; 11] = [
+const SHAPES: [Shape; 12] = [
     sections::find,
     haxm::find,
     qemu::find,
@@ -40,6 +42,7 @@ const SHAPES: [Shape; 11] = [
     jailhouse::find,
     virtualbox::find,
     tracepoint::find,
+    page::find,
     list::find,
     bare::find,
 ];
@@ -51,10 +54,11 @@ pub fn find(log: &str) -> Vec<Dump> {
     SHAPES.iter().map(|find| find(&lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default()
 }
 
-/// Strings of which one stands in every line that the shapes of lists and error lines need, whatever the case of the letters.
-/// Two things need no such line: a text that is nothing but a number, and a list of encodings without 0x.
+/// Strings of which one stands in every line that the shapes beside those of KVM, Xen, HAXM and QEMU need, whatever the case of
+/// the letters. Rows of a hex dump, a list of encodings without 0x and a text that is nothing but a number need none:
+/// [`is_digits`] tells their lines.
 pub fn markers() -> impl Iterator<Item = &'static str> {
-    [
+    let shapes = [
         bhyve::MARKERS,
         openbsd::MARKERS,
         debug_print::MARKERS,
@@ -63,10 +67,15 @@ pub fn markers() -> impl Iterator<Item = &'static str> {
         tracepoint::MARKERS,
         list::MARKERS,
         bare::MARKERS,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
+    ];
+    shapes.into_iter().flatten().copied()
+}
+
+/// Whether a line without a marker can be needed: it is a row of a hex dump, or begins with a number.
+#[must_use]
+pub fn is_digits(line: &str) -> bool {
+    let word = line.split([' ', '\t', ':', '=']).next().unwrap_or_default();
+    page::is_row(line) || !word.is_empty() && word.bytes().all(|c| c.is_ascii_hexdigit() || matches!(c, b'x' | b'h'))
 }
 
 /// The lines as one text for patterns that go over several lines.

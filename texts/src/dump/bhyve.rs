@@ -21,8 +21,11 @@ pub(super) const MARKERS: &[&str] =
 /// Fewest registers that make a list.
 const FEWEST: usize = 3;
 
-/// The digits of every value of hvdump.
+/// Every value of hvdump has as many digits as one of so many bits.
 const HVDUMP_BITS: u32 = 64;
+
+/// The values of hvdump begin in that column.
+const HVDUMP_COLUMN: usize = 31;
 
 /// All that a log holds of the family.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
@@ -115,22 +118,22 @@ fn register(name: &str) -> Vec<FieldId> {
 /// What xhyve and hyperkit print of the VMCS.
 fn hvdump(lines: &[Line]) -> Option<Dump> {
     let mut items = Vec::new();
-    let mut begun = false;
+    // Every value has 16 digits, whatever the width of the field.
+    let mut narrow = false;
     for line in lines {
         let Some((name, value)) = line.text.split_once(':') else { continue };
         let column = line.text.len() - value.trim_start().len();
         let whole =
             Printed::read(&line.text[column..]).is_some_and(|printed| printed.marked && printed.fills(HVDUMP_BITS));
-        if let Some(name) = name.strip_prefix("VMCS_").and_then(names::field)
-            && (whole || begun)
-        {
-            begun = true;
+        let name = name.strip_prefix("VMCS_").filter(|_| column == HVDUMP_COLUMN);
+        if let Some(name) = name.and_then(names::field) {
+            narrow |= whole && name.field.info().width().bits() < HVDUMP_BITS;
             let mut item = Item::at(line, column, name.field);
             if !whole {
                 item.value = Err("fewer than 16 digits".to_owned());
             }
             items.push(item);
-        } else if begun {
+        } else if !items.is_empty() {
             items.extend(general_registers(line));
         }
     }
@@ -140,7 +143,7 @@ fn hvdump(lines: &[Line]) -> Option<Dump> {
         let name = item.field.map_or("", |name| name.field.info().name);
         name.starts_with("host") || name.starts_with("vm_exit") || name == "primary_vm_exit_controls"
     };
-    if items.iter().any(stranger) || !items.iter().any(|item| item.value.is_ok()) {
+    if !narrow || items.iter().any(stranger) {
         return None;
     }
     items.retain(|item| item.field.is_none_or(|name| !tables.contains(&name.field)));

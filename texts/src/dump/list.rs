@@ -1,7 +1,7 @@
 //! Reading a list of fields with their values, in the names of any project: what hypervisors without a dump of their own
 //! print, and what debuggers show of a structure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vmcs_model::field::{self, Width};
 
@@ -123,11 +123,20 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 pub(super) fn gather(items: &[Item<'_>]) -> Values {
     let base = base(items);
     let ragged = ragged(items);
+    let lengths = Lengths::of(items);
+    let commas = items.iter().filter(|item| item.value.as_ref().is_ok_and(|printed| printed.rest.starts_with(',')));
+    let commas = commas.count() * 2 > items.len();
     let mut values = Values::default();
     let last = items.iter().rposition(|item| item.field.is_some());
     for (i, item) in items.iter().enumerate() {
         let Some(name) = item.field else { continue };
-        values.give(name, value(item, base, ragged, Some(i) == last), item.line);
+        let whole = lengths.show_whole(item, base);
+        let value = if commas && item.columns.is_some() && !whole {
+            Err("it may be cut off, as no comma follows".to_owned())
+        } else {
+            value(item, base, ragged, whole, Some(i) == last)
+        };
+        values.give(name, value, item.line);
     }
     // Printed as 32 bits: the pointer is all ones on any processor without a shadow VMCS.
     let in_halves = items.iter().any(|item| item.field.is_some_and(|name| name.high));
@@ -165,7 +174,7 @@ fn base(items: &[Item<'_>]) -> Base {
 }
 
 fn mask(name: FieldName) -> u64 {
-    if name.high { u64::from(u32::MAX) } else { name.field.info().width().mask() }
+    u64::MAX >> (64 - bits(name))
 }
 
 /// The length of the longest lines, if they may have been cut at that length: several are as long although their numbers
@@ -182,16 +191,46 @@ fn ragged(items: &[Item<'_>]) -> Option<usize> {
     (several && !right && (differ || aligned)).then_some(longest)
 }
 
+/// How many digits a list prints for fields of each width, if all have as many.
+struct Lengths(BTreeMap<u32, Option<usize>>);
+
+impl Lengths {
+    fn of(items: &[Item<'_>]) -> Self {
+        let mut lengths = BTreeMap::new();
+        for item in items {
+            let (Some(name), Ok(printed)) = (item.field, &item.value) else { continue };
+            if !item.at_cut {
+                let length = lengths.entry(bits(name)).or_insert(Some(printed.len()));
+                *length = length.filter(|length| *length == printed.len());
+            }
+        }
+        Self(lengths)
+    }
+
+    /// Whether the number of hexadecimal digits shows that none was cut off: it is that of 64 bits, or that of all others.
+    fn show_whole(&self, item: &Item<'_>, base: Base) -> bool {
+        let (Some(name), Ok(printed)) = (item.field, &item.value) else { return false };
+        if base == Base::Decimal && !printed.hexadecimal {
+            return false;
+        }
+        let as_others = self.0.get(&bits(name)) == Some(&Some(printed.len()));
+        printed.len() == 16 || as_others && printed.fills(bits(name))
+    }
+}
+
+/// How many bits the name stands for.
+fn bits(name: FieldName) -> u32 {
+    if name.high { 32 } else { name.field.info().width().bits() }
+}
+
 /// The value of an item with a known name.
-fn value(item: &Item<'_>, base: Base, ragged: Option<usize>, last: bool) -> Result<u64, String> {
+fn value(item: &Item<'_>, base: Base, ragged: Option<usize>, whole: bool, last: bool) -> Result<u64, String> {
     let printed = item.value.as_ref().map_err(|words| match words.as_str() {
         "" => "no value follows".to_owned(),
         words => format!("{words:?} is no number"),
     })?;
     let Some(FieldName { field, high }) = item.field else { return Err(String::new()) };
     let width = field.info().width();
-    let bits = if high { 32 } else { width.bits() };
-    let whole = printed.fills(bits);
     if item.at_cut && !whole {
         return Err("it may be cut off, as the log ends there".to_owned());
     }

@@ -42,8 +42,8 @@ impl<'t> Printed<'t> {
         let digits: String = word.chars().filter(|c| !SEPARATORS.contains(c)).collect();
         let number = |c: u8| c.is_ascii_digit();
         let letters = digits.bytes().any(|c| !number(c));
-        // A word such as "bad" is none; ffff is a limit or a selector.
-        let word = !marked && letters && !digits.bytes().any(number) && digits.bytes().any(|c| c != b'f');
+        // A word such as "bad" is none, unless it fills 16, 32 or 64 bits.
+        let word = !marked && letters && !digits.bytes().any(number) && !matches!(digits.len(), 4 | 8 | 16);
         let edges = body[..end].starts_with(SEPARATORS) || body[..end].ends_with(SEPARATORS);
         let valid = ends && !word && !edges && !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_hexdigit());
         valid.then_some(Self { digits, hexadecimal: marked || letters, marked, rest })
@@ -64,7 +64,7 @@ impl<'t> Printed<'t> {
         if self.hexadecimal { self.hex() } else { self.decimal() }
     }
 
-    /// Whether it is printed in all digits of a field of so many bits: then none was cut off.
+    /// Whether it has as many digits as a field of so many bits, or more.
     pub(super) fn fills(&self, bits: u32) -> bool {
         self.digits.len() * 4 >= bits as usize
     }
@@ -108,7 +108,7 @@ mod tests {
             "",
             "0x",
             "bad",
-            "dead",
+            "added",
             "h",
             "0x12g4",
             "0x1…",

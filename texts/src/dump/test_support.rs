@@ -1,7 +1,7 @@
 //! What tests of the shapes share.
 
-use vmcs_model::Capabilities;
 use vmcs_model::field::FieldId;
+use vmcs_model::{Capabilities, Vmcs};
 
 use super::Dump;
 use crate::diagnosis::PartialEntry;
@@ -12,10 +12,20 @@ pub(super) fn known(dump: &Dump) -> Vec<(String, u64)> {
     values.collect()
 }
 
+/// A valid VMCS of a 64-bit host and guest on a processor that has every feature which a complete profile says nothing of.
+pub(super) fn valid() -> Vmcs {
+    vmcs_model::baseline::plain_64bit(&Capabilities::new(&Default::default()))
+}
+
 /// The checks that the dumps of a text violate.
 pub(super) fn violated(text: &str) -> Vec<String> {
+    violated_by(super::find(text))
+}
+
+/// The checks that dumps violate.
+pub(super) fn violated_by(dumps: Vec<Dump>) -> Vec<String> {
     let capabilities = Capabilities::new(&Default::default());
-    let entries = super::find(text).into_iter().map(PartialEntry::of_dump);
+    let entries = dumps.into_iter().map(PartialEntry::of_dump);
     let checks = entries.flat_map(|entry| entry.diagnose(&capabilities).verdict().violated.iter().collect::<Vec<_>>());
     checks.map(|check| check.to_string()).collect()
 }
