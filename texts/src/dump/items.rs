@@ -23,10 +23,12 @@ pub(super) struct Item<'t> {
     /// A debugger says which type it has.
     pub(super) typed: bool,
     pub(super) line: usize,
+    /// The length of the line.
+    pub(super) length: usize,
     /// The number ends where the line ends, which the log cuts off there.
     pub(super) at_cut: bool,
-    /// Where in the line the separator begins, the number begins, and how long the line is, if the number ends it.
-    pub(super) columns: Option<[usize; 3]>,
+    /// Where in the line the separator begins and the number begins, if the number ends the line.
+    pub(super) columns: Option<[usize; 2]>,
 }
 
 impl<'t> Item<'t> {
@@ -35,7 +37,7 @@ impl<'t> Item<'t> {
         let text = line.text.get(column..).unwrap_or_default();
         let value = Printed::read(text).ok_or_else(|| words(text));
         let ends = value.as_ref().is_ok_and(|printed| printed.rest.is_empty());
-        let columns = ends.then_some([column, column, line.text.len()]);
+        let columns = ends.then_some([column, column]);
         let field = Some(FieldName { field, high: false });
         Self { value, field, at_cut: line.cut && ends, columns, ..blank(line) }
     }
@@ -55,7 +57,7 @@ pub(super) fn items(line: &Line) -> Vec<Item<'_>> {
         from = text.len() - right.len();
         match Printed::read(right) {
             Some(printed) => {
-                let columns = printed.rest.is_empty().then_some([separator.start, from, text.len()]);
+                let columns = printed.rest.is_empty().then_some([separator.start, from]);
                 from = text.len() - printed.rest.len();
                 let at_cut = line.cut && printed.rest.is_empty();
                 push(&mut items, left, Ok(printed), Item { typed: typed.is_some(), at_cut, columns, ..blank(line) });
@@ -72,7 +74,16 @@ pub(super) fn items(line: &Line) -> Vec<Item<'_>> {
 
 fn blank<'t>(line: &Line) -> Item<'t> {
     let value = Err(String::new());
-    Item { name: String::new(), field: None, value, typed: false, line: line.number, at_cut: false, columns: None }
+    Item {
+        name: String::new(),
+        field: None,
+        value,
+        typed: false,
+        line: line.number,
+        length: line.text.len(),
+        at_cut: false,
+        columns: None,
+    }
 }
 
 /// Adds a name that is known, or that has a number.
@@ -92,7 +103,7 @@ fn without_separator<'t>(line: &'t Line, items: &mut Vec<Item<'t>>) {
     let value = Printed::read(right).filter(|printed| printed.rest.is_empty() && (wide || printed.marked));
     match value {
         Some(printed) => {
-            let columns = Some([left.trim_end().len(), at + 1, text.len()]);
+            let columns = Some([left.trim_end().len(), at + 1]);
             push(items, left, Ok(printed), Item { at_cut: line.cut, columns, ..blank(line) });
         }
         None if wide => push(items, left, Err(words(right)), blank(line)),

@@ -178,17 +178,23 @@ fn mask(name: FieldName) -> u64 {
 }
 
 /// The length of the longest lines, if they may have been cut at that length: several are as long although their numbers
-/// begin in different columns, or all numbers of the list begin in one column.
+/// begin in different columns, or all numbers of the list begin in one column, or a number is missing in another line.
 fn ragged(items: &[Item<'_>]) -> Option<usize> {
-    let columns: Vec<_> = items.iter().filter_map(|item| item.columns).collect();
-    let longest = columns.iter().map(|[.., length]| *length).max()?;
-    let begins = |of: &mut dyn Iterator<Item = &[usize; 3]>| of.map(|at| at[1]).collect::<BTreeSet<_>>().len();
+    let columns: Vec<_> = items.iter().filter_map(|item| Some((item.columns?, item.length))).collect();
+    let longest = columns.iter().map(|(_, length)| *length).max()?;
+    let begins =
+        |of: &mut dyn Iterator<Item = &([usize; 2], usize)>| of.map(|(at, _)| at[1]).collect::<BTreeSet<_>>().len();
     let aligned = begins(&mut columns.iter()) == 1;
     // Right-aligned numbers make lines of the same length, too.
-    let right = columns.iter().all(|at| at[2] == longest && at[0] == columns[0][0]) && !aligned;
-    let several = columns.iter().filter(|[.., length]| *length == longest).count() > 1;
-    let differ = begins(&mut columns.iter().filter(|[.., length]| *length == longest)) > 1;
-    (several && !right && (differ || aligned)).then_some(longest)
+    let right = columns.iter().all(|(at, length)| *length == longest && at[0] == columns[0].0[0]) && !aligned;
+    let several = columns.iter().filter(|(_, length)| *length == longest).count() > 1;
+    let differ = begins(&mut columns.iter().filter(|(_, length)| *length == longest)) > 1;
+    // Nothing, or the 0x of a number, behind the separator and a blank.
+    let missing = |item: &Item<'_>| {
+        let none = item.value.as_ref().is_err_and(|words| words.is_empty() || words == "0" || words == "0x");
+        item.field.is_some() && none && longest.abs_diff(item.length) < 3
+    };
+    (several && !right && (differ || aligned) || items.iter().any(missing)).then_some(longest)
 }
 
 /// How many digits a list prints for fields of each width, if all have as many.
@@ -234,7 +240,7 @@ fn value(item: &Item<'_>, base: Base, ragged: Option<usize>, whole: bool, last: 
     if item.at_cut && !whole {
         return Err("it may be cut off, as the log ends there".to_owned());
     }
-    if !whole && item.columns.is_some_and(|[.., length]| Some(length) == ragged) {
+    if !whole && item.columns.is_some() && Some(item.length) == ragged {
         return Err("it may be cut off, as several lines end in that column".to_owned());
     }
     let value = match base {
