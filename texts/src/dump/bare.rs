@@ -11,6 +11,8 @@ use crate::log::Line;
 enum Number {
     /// KVM's `hardware_entry_failure_reason`: hexadecimal with 0x, else decimal.
     Kvm,
+    /// The same, always with 0x.
+    Kvm0x,
     /// The same, hexadecimal without 0x.
     KvmHexadecimal,
     /// A basic exit reason.
@@ -25,14 +27,14 @@ enum Number {
 
 /// Who prints a number, and the text before it. Of two that fit a line the first counts.
 const LINES: [(&str, &str, Number); 27] = [
-    ("QEMU", "KVM: entry failed, hardware error", Number::Kvm),
-    ("QEMU", "kvm: vm entry failed with error", Number::Kvm),
+    ("QEMU", "KVM: entry failed, hardware error", Number::Kvm0x),
+    ("QEMU", "kvm: vm entry failed with error", Number::Kvm0x),
     ("QEMU", "kvm: unhandled exit", Number::KvmHexadecimal),
     ("Firecracker", "Received KVM_EXIT_FAIL_ENTRY signal:", Number::Kvm),
     ("Firecracker", "Received KVM_EXIT_FAIL_ENTRY signal", Number::Absent),
     ("Cloud Hypervisor", "Unexpected exit reason on vcpu run: FailEntry(", Number::Kvm),
     ("kvm-ioctls", "FailEntry(", Number::Kvm),
-    ("crosvm", "vcpu hw run failure:", Number::Kvm),
+    ("crosvm", "vcpu hw run failure:", Number::Kvm0x),
     ("openvmm", "VP entry failed hardware_entry_failure_reason", Number::Kvm),
     ("uhyve", "VcpuExitFailEntry { hardware_entry_failure_reason", Number::Kvm),
     ("dosemu2", "ERROR: KVM_EXIT_FAIL_ENTRY: hardware_entry_failure_reason", Number::Kvm),
@@ -191,13 +193,14 @@ fn end(number: Number, rest: &str, cut: bool, from: &[Line]) -> Option<Reported>
     }
     match number {
         Number::Kvm => Reported::hardware_error(printed.value()?, None),
+        Number::Kvm0x => Reported::hardware_error(printed.hex().filter(|_| printed.marked)?, None),
         Number::KvmHexadecimal => Reported::hardware_error(printed.hex()?, None),
         Number::Error => {
             let error = printed.value().filter(|error| (1..=28).contains(error))?;
             Reported::hardware_error(error, None)
         }
         Number::Reason => {
-            let reason = u64::from(u16::try_from(printed.value()?).ok()?);
+            let reason = printed.value().filter(|reason| matches!(reason, 33 | 34 | 41))?;
             Reported::hardware_error(reason | 1 << 31, qualification(&from[1..]))
         }
         Number::Failed => {

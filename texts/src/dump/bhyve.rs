@@ -9,7 +9,7 @@ use vmcs_model::formats::exit_reason;
 
 use super::contents::{Dump, Reported};
 use super::items::Item;
-use super::list::gather;
+use super::list::{Longest, gather};
 use super::number::Printed;
 use crate::log::Line;
 use crate::names;
@@ -52,7 +52,9 @@ fn exit_block(lines: &[Line]) -> Option<Dump> {
     for line in rest.iter().take(8) {
         let (name, value) = line.text.split_once(['\t', ' '])?;
         let Some(printed) = Printed::read(value.trim_start()) else { continue };
-        if let Some(value) = printed.value().filter(|_| !line.cut || printed.fills(64)) {
+        // RIP and the qualification have 16 digits.
+        let whole = if printed.marked && !value.contains('(') { printed.fills(64) } else { !line.cut };
+        if let Some(value) = printed.value().filter(|_| whole) {
             values.insert(name, value);
         }
     }
@@ -67,7 +69,10 @@ fn exit_block(lines: &[Line]) -> Option<Dump> {
             Reported::hardware_error(reason | 1 << 31, value("qualification"))
         }
         1 => Some(Reported::Outcome { outcome: Outcome::FailInvalid, qualified: true }),
-        2 => Reported::hardware_error(value("inst_error").filter(|error| *error != 0)?, None),
+        2 => Reported::hardware_error(
+            value("inst_error").filter(|error| matches!(error, 4..=8 | 16..=18 | 25 | 26))?,
+            None,
+        ),
         _ => None,
     }?;
     let mut dump = Dump { line: head.number, reported: Some(reported), ..Dump::new("bhyve") };
@@ -90,8 +95,9 @@ fn registers(lines: &[Line]) -> Vec<Dump> {
             column = line.text[column..].find('/').map_or(line.text.len(), |at| column + at + 1);
         }
     }
+    let longest = Longest::of(lines);
     let dumps = items.into_values().filter_map(|items| {
-        let values = gather(&items);
+        let values = gather(&items, longest);
         let mut dump = Dump::new("bhyvectl");
         dump.line = items.first()?.line;
         (values.known() >= FEWEST).then(|| values.fill(&mut dump))?;
@@ -147,7 +153,7 @@ fn hvdump(lines: &[Line]) -> Option<Dump> {
         return None;
     }
     items.retain(|item| item.field.is_none_or(|name| !tables.contains(&name.field)));
-    let values = gather(&items);
+    let values = gather(&items, Longest::of(lines));
     let mut dump = Dump::new("hvdump");
     dump.line = items.first()?.line;
     (values.known() >= FEWEST).then(|| values.fill(&mut dump))?;

@@ -3,7 +3,7 @@
 use super::collect::Values;
 use super::contents::Dump;
 use super::items::{Item, items};
-use super::list::{gather, reported};
+use super::list::{Longest, gather, reported};
 use crate::log::Line;
 
 /// In every line that the output needs stands one of these, or the name of a field.
@@ -11,8 +11,9 @@ pub(super) const MARKERS: &[&str] = &["Vmcs {"];
 
 /// The outputs in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    let longest = Longest::of(lines);
     let begins = (0..lines.len()).filter(|i| lines[*i].text.ends_with("Vmcs {"));
-    let mut dumps: Vec<_> = begins.filter_map(|begin| dump(lines, begin)).collect();
+    let mut dumps: Vec<_> = begins.filter_map(|begin| dump(lines, begin, longest)).collect();
     // Its own line tells how the last one ended, if the exit reason does not.
     if let Some(last) = dumps.last_mut().filter(|last| last.reported.is_none()) {
         last.reported = super::bare::find_beside_a_list(lines);
@@ -20,10 +21,10 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     dumps
 }
 
-fn dump(lines: &[Line], begin: usize) -> Option<Dump> {
+fn dump(lines: &[Line], begin: usize, longest: Longest) -> Option<Dump> {
     let body = lines[begin + 1..].iter().take_while(|line| line.text != "}" && !line.text.ends_with("Vmcs {"));
     let items: Vec<_> = body.flat_map(items).collect();
-    let mut values = gather(&items);
+    let mut values = gather(&items, longest);
     if values.known() == 0 {
         return None;
     }

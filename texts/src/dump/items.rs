@@ -23,8 +23,9 @@ pub(super) struct Item<'t> {
     /// A debugger says which type it has.
     pub(super) typed: bool,
     pub(super) line: usize,
-    /// The length of the line.
+    /// The length of the line, and whether something stood before it.
     pub(super) length: usize,
+    pub(super) prefixed: bool,
     /// The number ends where the line ends, which the log cuts off there.
     pub(super) at_cut: bool,
     /// Where in the line the separator begins and the number begins, if the number ends the line.
@@ -81,6 +82,7 @@ fn blank<'t>(line: &Line) -> Item<'t> {
         typed: false,
         line: line.number,
         length: line.text.len(),
+        prefixed: line.prefixed,
         at_cut: false,
         columns: None,
     }

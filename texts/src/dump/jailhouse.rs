@@ -40,19 +40,21 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 fn block(lines: &[Line]) -> Option<Dump> {
     let mut dump = super::bare::find(&lines[..lines.len().min(4)]).into_iter().next()?;
     let mut values = Values::default();
-    let body = lines.iter().skip(1).take(LINES).take_while(|line| !line.text.contains(BEGIN));
-    for line in body.filter(|line| !line.text.contains("interrupt info")) {
+    let end = lines.iter().skip(1).take(LINES).position(|line| line.text.contains(BEGIN)).map_or(LINES, |end| end + 1);
+    let body = &lines[1..lines.len().min(end)];
+    // Where no line is longer, all may have been cut.
+    let longest = body.iter().map(|line| line.text.len()).max().unwrap_or(0);
+    for line in body.iter().filter(|line| !line.text.contains("interrupt info")) {
         for (label, field) in LABELS {
             let Some(value) = behind_word(&line.text, label) else { continue };
             let name = FieldName { field, high: false };
             let printed = Printed::read(value);
+            let at_end = |printed: &Printed<'_>| printed.rest.is_empty() && (line.cut || line.text.len() == longest);
             let bits = field.info().width().bits();
             let value = match &printed {
                 // Addresses and control registers have 16 digits.
                 Some(printed) if printed.marked && !printed.fills(bits) => Err("fewer than 16 digits".to_owned()),
-                Some(printed) if printed.rest.is_empty() && line.cut && !printed.fills(bits) => {
-                    Err("cut off".to_owned())
-                }
+                Some(printed) if at_end(printed) && !printed.fills(bits) => Err("cut off".to_owned()),
                 Some(printed) => printed.hex().ok_or_else(|| "more than 64 bits".to_owned()),
                 None => Err("no number".to_owned()),
             };

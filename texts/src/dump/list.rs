@@ -107,8 +107,8 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     if known.len() < FEWEST {
         return Vec::new();
     }
-    let values = gather(&items);
-    if values.known() < FEWEST {
+    let values = gather(&items, Longest::of(lines));
+    if values.known() == 0 {
         return Vec::new();
     }
     let mut dump = Dump::new("field list");
@@ -119,11 +119,10 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     vec![dump]
 }
 
-/// The values of items with known names.
-pub(super) fn gather(items: &[Item<'_>]) -> Values {
+/// The values of items with known names, out of lines of which the longest are so long.
+pub(super) fn gather(items: &[Item<'_>], longest: Longest) -> Values {
     let base = base(items);
-    let ragged = ragged(items);
-    let lengths = Lengths::of(items);
+    let lengths = Lengths::of(items, longest);
     let commas = items.iter().filter(|item| item.value.as_ref().is_ok_and(|printed| printed.rest.starts_with(',')));
     let commas = commas.count() * 2 > items.len();
     let mut values = Values::default();
@@ -134,7 +133,7 @@ pub(super) fn gather(items: &[Item<'_>]) -> Values {
         let value = if commas && item.columns.is_some() && !whole {
             Err("it may be cut off, as no comma follows".to_owned())
         } else {
-            value(item, base, ragged, whole, Some(i) == last)
+            value(item, base, whole, lengths.at_longest(item), Some(i) == last)
         };
         values.give(name, value, item.line);
     }
@@ -177,50 +176,84 @@ fn mask(name: FieldName) -> u64 {
     u64::MAX >> (64 - bits(name))
 }
 
-/// The length of the longest lines, if they may have been cut at that length: several are as long although their numbers
-/// begin in different columns, or all numbers of the list begin in one column, or a number is missing in another line.
-fn ragged(items: &[Item<'_>]) -> Option<usize> {
-    let columns: Vec<_> = items.iter().filter_map(|item| Some((item.columns?, item.length))).collect();
-    let longest = columns.iter().map(|(_, length)| *length).max()?;
-    let begins =
-        |of: &mut dyn Iterator<Item = &([usize; 2], usize)>| of.map(|(at, _)| at[1]).collect::<BTreeSet<_>>().len();
-    let aligned = begins(&mut columns.iter()) == 1;
-    // Right-aligned numbers make lines of the same length, too.
-    let right = columns.iter().all(|(at, length)| *length == longest && at[0] == columns[0].0[0]) && !aligned;
-    let several = columns.iter().filter(|(_, length)| *length == longest).count() > 1;
-    let differ = begins(&mut columns.iter().filter(|(_, length)| *length == longest)) > 1;
-    // Nothing, or the 0x of a number, behind the separator and a blank.
-    let missing = |item: &Item<'_>| {
-        let none = item.value.as_ref().is_err_and(|words| words.is_empty() || words == "0" || words == "0x");
-        item.field.is_some() && none && longest.abs_diff(item.length) < 3
-    };
-    (several && !right && (differ || aligned) || items.iter().any(missing)).then_some(longest)
+/// Whether numbers are aligned at the right, so that all lines are of the same length although none was cut.
+fn right_aligned(items: &[Item<'_>]) -> bool {
+    let mut ends = items.iter().filter_map(|item| Some((item.columns?, item.length)));
+    let Some(([separator, number], length)) = ends.next() else { return false };
+    let mut differ = false;
+    let same = ends.all(|(at, other)| {
+        differ |= at[1] != number;
+        other == length && at[0] == separator
+    });
+    same && differ
 }
 
-/// How many digits a list prints for fields of each width, if all have as many.
-struct Lengths(BTreeMap<u32, Option<usize>>);
+/// How many digits a list prints for fields of each width.
+struct Lengths {
+    /// The fewest and the most, of numbers that the end of the log does not cut off.
+    by_width: BTreeMap<u32, (usize, usize)>,
+    /// The fewest digits that do not fill their field, at the end of the longest lines.
+    short: BTreeSet<usize>,
+    /// At which length all lines may have been cut.
+    longest: Longest,
+}
+
+/// The length of the longest lines without and with a prefix.
+#[derive(Clone, Copy)]
+pub(super) struct Longest([Option<usize>; 2]);
+
+impl Longest {
+    pub(super) fn of(lines: &[Line]) -> Self {
+        Self(
+            [false, true].map(|prefixed| {
+                lines.iter().filter(|line| line.prefixed == prefixed).map(|line| line.text.len()).max()
+            }),
+        )
+    }
+}
 
 impl Lengths {
-    fn of(items: &[Item<'_>]) -> Self {
-        let mut lengths = BTreeMap::new();
+    fn of(items: &[Item<'_>], longest: Longest) -> Self {
+        let longest = if right_aligned(items) { Longest([None; 2]) } else { longest };
+        let mut lengths = Self { by_width: BTreeMap::new(), short: BTreeSet::new(), longest };
         for item in items {
             let (Some(name), Ok(printed)) = (item.field, &item.value) else { continue };
+            let length = printed.len();
             if !item.at_cut {
-                let length = lengths.entry(bits(name)).or_insert(Some(printed.len()));
-                *length = length.filter(|length| *length == printed.len());
+                let (fewest, most) = lengths.by_width.entry(bits(name)).or_insert((length, length));
+                (*fewest, *most) = (length.min(*fewest), length.max(*most));
+            }
+            if lengths.at_longest(item) && !printed.fills(bits(name)) {
+                lengths.short.insert(length);
             }
         }
-        Self(lengths)
+        lengths
     }
 
-    /// Whether the number of hexadecimal digits shows that none was cut off: it is that of 64 bits, or that of all others.
+    /// Whether the number ends one of the longest lines.
+    fn at_longest(&self, item: &Item<'_>) -> bool {
+        item.columns.is_some() && Some(item.length) == self.longest.0[usize::from(item.prefixed)]
+    }
+
+    /// Whether the number of hexadecimal digits shows that none was cut off.
     fn show_whole(&self, item: &Item<'_>, base: Base) -> bool {
         let (Some(name), Ok(printed)) = (item.field, &item.value) else { return false };
-        if base == Base::Decimal && !printed.hexadecimal {
+        let decimal = base == Base::Decimal && !printed.hexadecimal;
+        let (value, radix) = if decimal { (printed.decimal(), 10) } else { (printed.hex(), 16) };
+        // Another digit would not fit the field.
+        if value.is_some_and(|value| value > mask(name) / radix) {
+            return true;
+        }
+        if decimal {
             return false;
         }
-        let as_others = self.0.get(&bits(name)) == Some(&Some(printed.len()));
-        printed.len() == 16 || as_others && printed.fills(bits(name))
+        let length = printed.len();
+        let Some((fewest, most)) = self.by_width.get(&bits(name)) else { return length == 16 };
+        let fills = printed.fills(bits(name));
+        // At the end of the log only a number as long as all others of its width is whole. Lines that were cut at one length
+        // leave as many digits of wider fields, too, if their numbers begin in one column.
+        let enough = if item.at_cut { length == *fewest && length == *most } else { length == *most };
+        length == 16 || fills && enough && !self.short.contains(&length)
     }
 }
 
@@ -230,7 +263,7 @@ fn bits(name: FieldName) -> u32 {
 }
 
 /// The value of an item with a known name.
-fn value(item: &Item<'_>, base: Base, ragged: Option<usize>, whole: bool, last: bool) -> Result<u64, String> {
+fn value(item: &Item<'_>, base: Base, whole: bool, longest: bool, last: bool) -> Result<u64, String> {
     let printed = item.value.as_ref().map_err(|words| match words.as_str() {
         "" => "no value follows".to_owned(),
         words => format!("{words:?} is no number"),
@@ -240,8 +273,8 @@ fn value(item: &Item<'_>, base: Base, ragged: Option<usize>, whole: bool, last: 
     if item.at_cut && !whole {
         return Err("it may be cut off, as the log ends there".to_owned());
     }
-    if !whole && item.columns.is_some() && Some(item.length) == ragged {
-        return Err("it may be cut off, as several lines end in that column".to_owned());
+    if longest && !whole {
+        return Err("it may be cut off, as no line is longer".to_owned());
     }
     let value = match base {
         _ if printed.hexadecimal => printed.hex(),
@@ -292,6 +325,10 @@ mod tests {
     use crate::dump::test_support::{every_cut_is_no_worse, known, values_of};
     use crate::log;
 
+    /// A line that is longer than those of the lists, which shows that they were not cut.
+    const LONG: &str =
+        "the fields of the VMCS after VMLAUNCH has failed on the second processor of the machine are these\n";
+
     fn read(text: &str) -> Dump {
         find(&log::lines(text)).pop().unwrap_or_default()
     }
@@ -313,10 +350,10 @@ mod tests {
             "0x6800: 0x80050033\n0x6802: 0x1000\n0x4816: 0xa09b\n",
             "guest_cr0 = 0x00000000_80050033 guest_cr3 = 0x00000000_00001000 guest_cs_ar_bytes = 0xa09b\n",
             "guest_cr0: 00000000`80050033, guest_cr3: 00000000`00001000, guest_cs_ar_bytes: 0000a09b\n",
-            "guest_cr0 80050033\n[hv] INFO guest_cr0: 0x80050033\n[hv] guest_cr3: 0x1000\n12 guest_cs_ar: 0xa09b\n",
+            "guest_cr0 80050033\n(hv) INFO guest_cr0: 0x80050033\n(hv) guest_cr3: 0x1000\n12 guest_cs_ar: 0xa09b\n",
             "    Guest CR0: : 0x80050033,\n    Guest CR3: : 0x1000,\n    Guest CS Access Rights: : 0xa09b,\n",
         ] {
-            reads(text, &expected);
+            reads(&format!("{LONG}{text}"), &expected);
         }
     }
 
@@ -324,7 +361,7 @@ mod tests {
     fn the_base_is_that_of_other_numbers() {
         // A letter, or zeros that fill the width.
         reads(
-            "guest_cr0: 80050033\nguest_cr3: 1abc\nguest_rip: 5\n",
+            "vm entry failed here\nguest_cr0: 80050033\nguest_cr3: 1abc\nguest_rip: 5\n",
             &[("guest_cr0", 0x8005_0033), ("guest_cr3", 0x1ABC), ("guest_rip", 5)],
         );
         // A number that is too long for its field in hexadecimal.
@@ -337,7 +374,7 @@ mod tests {
                 ("guest_rflags", 2),
             ],
         );
-        let unclear = "guest_cs_ar = 41115\nguest_rip = 65520\nguest_rsp = 1\nguest_cr3 = 0x1000\nguest_rflags = 2\n";
+        let unclear = "the entry has failed:\nguest_cs_ar = 41115\nguest_rip = 65520\nguest_rsp = 1\nguest_cr3 = 0x1000\nguest_rflags = 2\n";
         reads(unclear, &[("guest_rsp", 1), ("guest_cr3", 0x1000), ("guest_rflags", 2)]);
         let damage = read(unclear).damage;
         assert_eq!(damage.iter().filter(|damage| damage.why == "it can be decimal or hexadecimal").count(), 2);
@@ -361,7 +398,7 @@ mod tests {
 
     #[test]
     fn halves_need_each_other() {
-        let text = "IO_BITMAP_A_FULL = 0x1000\nIO_BITMAP_A_HIGH = 0x1\nIO_BITMAP_B_FULL = 0x2000\nIO_BITMAP_B_HIGH = 0x0\n\
+        let text = "after the VM-entry failure:\nIO_BITMAP_A_FULL = 0x1000\nIO_BITMAP_A_HIGH = 0x1\nIO_BITMAP_B_FULL = 0x2000\nIO_BITMAP_B_HIGH = 0x0\n\
                     GUEST_CR3 = 0x1000\n";
         let all = [("io_bitmap_a_address", 0x1_0000_1000), ("io_bitmap_b_address", 0x2000), ("guest_cr3", 0x1000)];
         reads(text, &all);
@@ -395,18 +432,19 @@ mod tests {
 
     #[test]
     fn a_number_that_may_be_cut_off_is_unknown() {
-        let text = "GUEST_CR0 = 0x80050033\nGUEST_CR3 = 0x1000\nGUEST_CS_AR_BYTES = 0xa09b\nGUEST_TR_AR_BYTES = 0x8b\n";
-        every_cut_is_no_worse(text);
+        let list = "GUEST_CR0 = 0x80050033\nGUEST_CR3 = 0x1000\nGUEST_CS_AR_BYTES = 0xa09b\nGUEST_TR_AR_BYTES = 0x8b\n";
+        every_cut_is_no_worse(list);
+        // Where no line is longer, all may have been cut at its length.
+        let names = |text: &str| known(&read(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(list), ["guest_tr_access_rights", "guest_cr0", "guest_cr3"]);
+        let text = format!("{LONG}{list}");
+        every_cut_is_no_worse(&text);
+        assert_eq!(names(&text).len(), 4);
         let dump = read(text.strip_suffix("b\n").expect("cut"));
         assert_eq!((known(&dump).len(), dump.damage.len()), (3, 1));
-        // All lines cut at the same column.
-        let cut: String = text.lines().map(|line| format!("{}\n", &line[..line.len().min(20)])).collect();
-        assert_eq!(cut.lines().last(), Some("GUEST_TR_AR_BYTES = "));
-        let names: Vec<_> = known(&read(&cut)).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, Vec::<String>::new());
         // Numbers that are aligned at the right are whole.
         let aligned = "GUEST_CR0 = 0x80050033\nGUEST_CR3 =     0x1000\nGUEST_CR4 =     0x2000\n";
-        assert_eq!(known(&read(aligned)).len(), 3);
+        assert_eq!(names(aligned).len(), 3);
     }
 
     #[test]

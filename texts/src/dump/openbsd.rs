@@ -2,7 +2,7 @@
 
 use super::contents::Dump;
 use super::items::Item;
-use super::list::{gather, reported};
+use super::list::{Longest, gather, reported};
 use crate::log::Line;
 use crate::names;
 
@@ -21,7 +21,7 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 
 fn dump(lines: &[Line]) -> Option<Dump> {
     let items: Vec<_> = lines.iter().flat_map(fields).collect();
-    let values = gather(&items);
+    let values = gather(&items, Longest::of(lines));
     if values.known() == 0 {
         return None;
     }

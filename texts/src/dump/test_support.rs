@@ -30,22 +30,32 @@ pub(super) fn violated_by(dumps: Vec<Dump>) -> Vec<String> {
     checks.map(|check| check.to_string()).collect()
 }
 
-/// Cuts the text at every byte: no check may be violated that is not violated by the whole, and no other end of the entry may
-/// be reported.
+/// Cuts the text at every byte, and its lines at every width: no value may be another than in the whole, and no check may be
+/// violated that is not violated by the whole. Where the end of the text is cut off, no other end of the entry may be reported.
 #[track_caller]
 pub(super) fn every_cut_is_no_worse(text: &str) {
-    let whole = violated(text);
-    let reports: Vec<_> = super::find(text).into_iter().filter_map(|dump| dump.reported).collect();
-    for (end, _) in text.char_indices() {
-        let part = &text[..end];
-        let new = violated(part).into_iter().find(|check| !whole.contains(check));
-        assert_eq!(new, None, "cut at byte {end}: {:?}", part.lines().last());
-        for dump in super::find(part) {
+    let whole = super::find(text);
+    let reports: Vec<_> = whole.iter().filter_map(|dump| dump.reported).collect();
+    let values: Vec<_> = whole.iter().flat_map(known).collect();
+    let violated = violated(text);
+    let widths = 1..text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let narrow = widths.map(|width| {
+        let lines = text.lines().map(|line| line.chars().take(width).chain(['\n']).collect::<String>());
+        lines.collect::<String>()
+    });
+    let short = text.char_indices().map(|(end, _)| text[..end].to_owned());
+    for part in short.chain(narrow) {
+        let dumps = super::find(&part);
+        for dump in &dumps {
+            let wrong: Vec<_> = known(dump).into_iter().filter(|value| !values.contains(value)).collect();
+            assert_eq!(wrong, [], "cut: {part:?}");
             let report = dump.reported;
-            let known =
-                report.is_none_or(|report| reports.iter().any(|whole| *whole == report || weaker(report, *whole)));
-            assert!(known, "cut at byte {end}: {report:?}, not {reports:?}");
+            let known = part.ends_with('\n')
+                || report.is_none_or(|report| reports.iter().any(|whole| *whole == report || weaker(report, *whole)));
+            assert!(known, "{report:?}, not {reports:?}: cut: {part:?}");
         }
+        let new = violated_by(dumps).into_iter().find(|check| !violated.contains(check));
+        assert_eq!(new, None, "cut: {part:?}");
     }
 }
 

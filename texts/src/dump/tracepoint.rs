@@ -193,7 +193,7 @@ fn failed_exit(line: &Line) -> Option<Dump> {
     let (_, reason) = REASONS.iter().find(|(known, _)| *known == name)?;
     // Newer kernels print `info1 0x…`, older ones `info … …`, both in hexadecimal.
     let info = ["info1 ", "info "].iter().find_map(|label| rest.split_once(label)).map(|(_, info)| info);
-    let whole = |printed: &Printed<'_>| !(line.cut && printed.rest.is_empty());
+    let whole = |printed: &Printed<'_>| printed.fills(64) || !printed.marked && !printed.rest.is_empty();
     let qualification = info.and_then(Printed::read).filter(whole).and_then(|printed| printed.hex());
     let reported = Reported::hardware_error(u64::from(*reason) | 1 << 31, qualification);
     Some(Dump { line: line.number, reported, ..Dump::new("KVM trace") })

@@ -4,7 +4,7 @@ use vmcs_model::field::FieldId;
 
 use super::super::contents::Dump;
 use super::super::items::Item;
-use super::super::list::gather;
+use super::super::list::{Longest, gather};
 use super::super::number::Printed;
 use crate::log::Line;
 use crate::names;
@@ -53,7 +53,7 @@ pub(super) fn find(lines: &[Line]) -> Option<(Dump, Option<&'static str>)> {
             }
         }
     }
-    let mut values = gather(&items);
+    let mut values = gather(&items, Longest::of(lines));
     for (field, value, line) in in_braces {
         values.give(names::FieldName { field, high: false }, value, line);
     }
