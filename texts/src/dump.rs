@@ -31,8 +31,8 @@ use pattern::{CUT, START};
 /// Finds what a log has of one shape.
 type Shape = fn(&[Line]) -> Vec<Dump>;
 
-/// The shapes in which a VMCS or the end of an entry is printed. Each finds all that a log has of its shape.
-const SHAPES: [Shape; 12] = [
+/// The shapes in which a VMCS is printed by programs that have one of their own. Each finds all that a log has of its shape.
+const SHAPES: [Shape; 10] = [
     sections::find,
     haxm::find,
     qemu::find,
@@ -43,20 +43,13 @@ const SHAPES: [Shape; 12] = [
     virtualbox::find,
     tracepoint::find,
     page::find,
-    list::find,
-    bare::find,
 ];
 
-/// The dumps in a log, in their order; none if it holds nothing of the sort.
-#[must_use]
-pub fn find(log: &str) -> Vec<Dump> {
-    let lines = log::lines(log);
-    SHAPES.iter().map(|find| find(&lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default()
-}
+/// What is looked for where there is none of [`SHAPES`]. These take every line that looks like one of theirs, also out of a dump
+/// of another shape; the first that finds something counts.
+const OTHERWISE: [Shape; 2] = [list::find, bare::find];
 
-/// Strings of which one stands in every line that the shapes beside those of KVM, Xen, HAXM and QEMU need, whatever the case of
-/// the letters. Rows of a hex dump, a list of encodings without 0x and a text that is nothing but a number need none:
-/// [`is_digits`] tells their lines.
+/// What shapes need of a log that is too large to be kept as a whole, with the lines behind it.
 pub fn markers() -> impl Iterator<Item = &'static str> {
     let shapes = [
         bhyve::MARKERS,
@@ -65,17 +58,18 @@ pub fn markers() -> impl Iterator<Item = &'static str> {
         jailhouse::MARKERS,
         virtualbox::MARKERS,
         tracepoint::MARKERS,
+        page::MARKERS,
         list::MARKERS,
         bare::MARKERS,
     ];
     shapes.into_iter().flatten().copied()
 }
 
-/// Whether a line without a marker can be needed: it is a row of a hex dump, or begins with a number.
+/// The dumps in a log, in their order; none if it holds nothing of the sort.
 #[must_use]
-pub fn is_digits(line: &str) -> bool {
-    let word = line.split([' ', '\t', ':', '=']).next().unwrap_or_default();
-    page::is_row(line) || !word.is_empty() && word.bytes().all(|c| c.is_ascii_hexdigit() || matches!(c, b'x' | b'h'))
+pub fn find(log: &str) -> Vec<Dump> {
+    let lines = log::lines(log);
+    SHAPES.iter().chain(&OTHERWISE).map(|find| find(&lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default()
 }
 
 /// The lines as one text for patterns that go over several lines.

@@ -14,9 +14,8 @@ use super::number::Printed;
 use crate::log::Line;
 use crate::names;
 
-/// In every line that the exit block and the list of registers need stands one of these; hvdump's begin with the last.
-pub(super) const MARKERS: &[&str] =
-    &["vm exit[", "exit_reason", "qualification", "status", "inst_error", "rip", "]\t", "] ", "VMCS_"];
+/// In the first lines of the exit block, the list of registers and hvdump stands one of these.
+pub(super) const MARKERS: &[&str] = &["vm exit[", "cs desc[", "cs[0]", "VMCS_PIN_BASED_CTLS:"];
 
 /// Fewest registers that make a list.
 const FEWEST: usize = 3;

@@ -9,7 +9,7 @@ use crate::names::FieldName;
 
 /// The values that a text gives to fields. One that is given twice must be the same.
 #[derive(Debug, Default)]
-pub(super) struct Values {
+pub(super) struct Collected {
     given: BTreeMap<FieldName, Given>,
 }
 
@@ -21,7 +21,7 @@ struct Given {
     line: usize,
 }
 
-impl Values {
+impl Collected {
     /// Notes the value that a line gives to a field, or why it cannot be read.
     pub(super) fn give(&mut self, name: FieldName, value: Result<u64, String>, line: usize) {
         let mask = if name.high { u64::from(u32::MAX) } else { name.field.info().width().mask() };
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn filled(given: &[(FieldId, bool, Result<u64, &str>)]) -> Dump {
-        let mut values = Values::default();
+        let mut values = Collected::default();
         for (&(field, high, value), line) in given.iter().zip(1..) {
             values.give(FieldName { field, high }, value.map_err(str::to_owned), line);
         }

@@ -1,12 +1,12 @@
 //! Reading the `Debug` output of the VMCS of barevisor and Hello-VT-rp: `Vmcs {`, a name and a value a line, `}`.
 
-use super::collect::Values;
+use super::collect::Collected;
 use super::contents::Dump;
 use super::items::{Item, items};
 use super::list::{Longest, gather, reported};
 use crate::log::Line;
 
-/// In every line that the output needs stands one of these, or the name of a field.
+/// In the first line of the output stands this.
 pub(super) const MARKERS: &[&str] = &["Vmcs {"];
 
 /// The outputs in a log.
@@ -36,7 +36,7 @@ fn dump(lines: &[Line], begin: usize, longest: Longest) -> Option<Dump> {
 }
 
 /// A VMREAD that fails gives 0, too. It fails for fields that the processor lacks; and for all where there is no current VMCS.
-fn zeros(items: &[Item<'_>], values: &mut Values) {
+fn zeros(items: &[Item<'_>], values: &mut Collected) {
     let fields: Vec<_> = items.iter().filter_map(|item| item.field.map(|name| name.field)).collect();
     let current = fields.iter().any(|field| values.value(*field).is_some_and(|value| value != 0));
     for field in fields {

@@ -23,9 +23,8 @@ pub(super) struct Item<'t> {
     /// A debugger says which type it has.
     pub(super) typed: bool,
     pub(super) line: usize,
-    /// The length of the line, and whether something stood before it.
-    pub(super) length: usize,
-    pub(super) prefixed: bool,
+    /// The width of the line.
+    pub(super) width: usize,
     /// The number ends where the line ends, which the log cuts off there.
     pub(super) at_cut: bool,
     /// Where in the line the separator begins and the number begins, if the number ends the line.
@@ -81,8 +80,7 @@ fn blank<'t>(line: &Line) -> Item<'t> {
         value,
         typed: false,
         line: line.number,
-        length: line.text.len(),
-        prefixed: line.prefixed,
+        width: line.width,
         at_cut: false,
         columns: None,
     }

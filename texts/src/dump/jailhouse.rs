@@ -2,14 +2,14 @@
 
 use vmcs_model::field::{self, FieldId};
 
-use super::collect::Values;
+use super::collect::Collected;
 use super::contents::Dump;
 use super::number::Printed;
 use crate::log::Line;
 use crate::names::FieldName;
 
-/// In every line that the block needs stands one of these.
-pub(super) const MARKERS: &[&str] = &["VM-Entry failure, reason", "qualification", "RIP:", "CS:", "CR0:", "EFER:"];
+/// In the first line of a block stands this.
+pub(super) const MARKERS: &[&str] = &[BEGIN];
 
 /// The first line of the block.
 const BEGIN: &str = "VM-Entry failure, reason";
@@ -39,17 +39,17 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 
 fn block(lines: &[Line]) -> Option<Dump> {
     let mut dump = super::bare::find(&lines[..lines.len().min(4)]).into_iter().next()?;
-    let mut values = Values::default();
+    let mut values = Collected::default();
     let end = lines.iter().skip(1).take(LINES).position(|line| line.text.contains(BEGIN)).map_or(LINES, |end| end + 1);
     let body = &lines[1..lines.len().min(end)];
     // Where no line is longer, all may have been cut.
-    let longest = body.iter().map(|line| line.text.len()).max().unwrap_or(0);
+    let longest = body.iter().map(|line| line.width).max().unwrap_or(0);
     for line in body.iter().filter(|line| !line.text.contains("interrupt info")) {
         for (label, field) in LABELS {
             let Some(value) = behind_word(&line.text, label) else { continue };
             let name = FieldName { field, high: false };
             let printed = Printed::read(value);
-            let at_end = |printed: &Printed<'_>| printed.rest.is_empty() && (line.cut || line.text.len() == longest);
+            let at_end = |printed: &Printed<'_>| printed.rest.is_empty() && (line.cut || line.width == longest);
             let bits = field.info().width().bits();
             let value = match &printed {
                 // Addresses and control registers have 16 digits.

@@ -6,8 +6,8 @@ use super::list::{Longest, gather, reported};
 use crate::log::Line;
 use crate::names;
 
-/// In every line that the dump needs stands one of these.
-pub(super) const MARKERS: &[&str] = &["--CURRENT VMCS STATE--", "(0x"];
+/// In the first line of a dump stands this.
+pub(super) const MARKERS: &[&str] = &[BEGIN];
 
 /// What begins a dump.
 const BEGIN: &str = "--CURRENT VMCS STATE--";

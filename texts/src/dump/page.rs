@@ -9,7 +9,8 @@ use super::contents::Dump;
 use super::list::reported;
 use crate::log::Line;
 
-pub(super) use hex::is_row;
+/// In the first line of a hex dump of KVM's page stands one of these.
+pub(super) const MARKERS: &[&str] = &["11e57ed0", "d07ee511", "d07e e511", "d0 7e e5 11", "7ed0 11e5"];
 
 /// A page.
 const PAGE: usize = 4096;
@@ -192,7 +193,10 @@ mod tests {
             let found = find(&log::lines(text));
             let first = text.lines().next();
             assert_eq!(found.iter().map(known).collect::<Vec<_>>(), std::slice::from_ref(&values), "{first:?}");
-            assert!(text.lines().all(is_row), "{first:?}");
+            assert!(
+                MARKERS.iter().any(|marker| first.is_some_and(|line| line.replace('`', "").contains(marker))),
+                "{first:?}"
+            );
         }
         // Rows that repeat the one before may be left out; a row that is lost makes its fields unknown.
         let squeezed: Vec<_> = dumps[1].lines().take(3).collect();

@@ -12,8 +12,7 @@ use super::number::Printed;
 use crate::log::Line;
 
 /// In every line that the traces need stands one of these.
-pub(super) const MARKERS: &[&str] =
-    &[TRACEPOINT, "vmcs12", "nested_", "INVALID_STATE", "MSR_LOAD_FAIL", "MCE_DURING_VMENTRY"];
+pub(super) const MARKERS: &[&str] = &[TRACEPOINT, "INVALID_STATE", "MSR_LOAD_FAIL", "MCE_DURING_VMENTRY"];
 
 const TRACEPOINT: &str = "kvm_nested_vmenter_failed:";
 

@@ -11,9 +11,18 @@ use super::contents::{Dump, Named, Reported};
 use super::number::Printed;
 use crate::log::Line;
 
-/// In every line that VirtualBox' reports need stands one of these; the lines of the nested VMCS hold none of them.
-pub(super) const MARKERS: &[&str] =
-    &["HM error", "VERR_VMX_", "VERR_HM_", "Instruction error", "enmDiag", "VMCS cache:", "= 0x", "base="];
+/// In the lines that name a cause, and in those that begin the parts of a VMCS, stands one of these.
+pub(super) const MARKERS: &[&str] = &[
+    "HM error",
+    "VERR_VMX_",
+    "VERR_HM_",
+    "enmDiag",
+    "VMCS cache:",
+    "Control:",
+    "Guest state:",
+    "Host state:",
+    "Read-only data fields:",
+];
 
 /// Causes by number and name.
 const CAUSES: &str = include_str!("virtualbox/causes.tsv");

@@ -11,11 +11,6 @@ struct Row<'t> {
     line: usize,
 }
 
-/// Whether a line can be one of a hex dump.
-pub(in super::super) fn is_row(line: &str) -> bool {
-    row(line, 0).is_some() || line == "*"
-}
-
 /// The bytes of each dumped page that begins with a row whose bytes are those of a known layout, and the line of that row.
 pub(super) fn blocks(lines: &[Line]) -> Vec<(usize, Vec<Option<u8>>)> {
     let mut rows: Vec<Row<'_>> = Vec::new();
