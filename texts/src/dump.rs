@@ -1,24 +1,75 @@
 //! Reading VMCS dumps out of logs: which fields a dump gives a value, and which stay unknown.
 
+mod advice;
+mod bare;
+mod bhyve;
+mod collect;
 mod contents;
+mod debug_print;
 mod haxm;
+mod items;
+mod jailhouse;
+mod list;
+mod number;
+mod openbsd;
+mod page;
 mod pattern;
 mod qemu;
 mod sections;
+#[cfg(test)]
+mod test_support;
+mod tracepoint;
+mod virtualbox;
 
+pub use advice::{advice, meaning};
 pub use contents::{Damage, Dump, MsrLoadEntry, Named, Reported};
+pub use page::find_in_bytes;
 
 use crate::log::{self, Line};
 use pattern::{CUT, START};
 
-/// The shapes in which a VMCS or the end of an entry is printed. Each finds all that a log has of its shape.
-const SHAPES: [fn(&[Line]) -> Vec<Dump>; 3] = [sections::find, haxm::find, qemu::find];
+/// Finds what a log has of one shape.
+type Shape = fn(&[Line]) -> Vec<Dump>;
+
+/// The shapes in which a VMCS is printed by programs that have one of their own. Each finds all that a log has of its shape.
+const SHAPES: [Shape; 10] = [
+    sections::find,
+    haxm::find,
+    qemu::find,
+    bhyve::find,
+    openbsd::find,
+    debug_print::find,
+    jailhouse::find,
+    virtualbox::find,
+    tracepoint::find,
+    page::find,
+];
+
+/// What is looked for where there is none of [`SHAPES`]. These take every line that looks like one of theirs, also out of a dump
+/// of another shape; the first that finds something counts.
+const OTHERWISE: [Shape; 2] = [list::find, bare::find];
+
+/// What shapes need of a log that is too large to be kept as a whole, with the lines behind it.
+pub fn markers() -> impl Iterator<Item = &'static str> {
+    let shapes = [
+        bhyve::MARKERS,
+        openbsd::MARKERS,
+        debug_print::MARKERS,
+        jailhouse::MARKERS,
+        virtualbox::MARKERS,
+        tracepoint::MARKERS,
+        page::MARKERS,
+        list::MARKERS,
+        bare::MARKERS,
+    ];
+    shapes.into_iter().flatten().copied()
+}
 
 /// The dumps in a log, in their order; none if it holds nothing of the sort.
 #[must_use]
 pub fn find(log: &str) -> Vec<Dump> {
     let lines = log::lines(log);
-    SHAPES.iter().map(|find| find(&lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default()
+    SHAPES.iter().chain(&OTHERWISE).map(|find| find(&lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default()
 }
 
 /// The lines as one text for patterns that go over several lines.

@@ -22,6 +22,7 @@ pub mod dump;
 pub mod image;
 mod json;
 pub mod log;
+mod names;
 pub mod processor;
 pub mod similar_names;
 

@@ -13,6 +13,8 @@ pub struct Line {
     pub xen: bool,
     /// The log ends within it: its last number may lack digits.
     pub cut: bool,
+    /// How many characters it has in the log, prefixes included. A program that cuts lines at a width cuts these.
+    pub width: usize,
 }
 
 /// What ends a prefix, wherever it stands in the line.
@@ -30,7 +32,8 @@ pub fn lines(log: &str) -> Vec<Line> {
         .map(|(line, number)| {
             let rest = payload(line);
             let text = rest.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-            Line { number, text, prefixed: rest.len() != line.trim().len(), xen: line.contains("(XEN)"), cut: false }
+            let (prefixed, xen) = (rest.len() != line.trim().len(), line.contains("(XEN)"));
+            Line { number, text, prefixed, xen, cut: false, width: line.chars().count() }
         })
         .collect();
     if let Some(last) = lines.last_mut() {

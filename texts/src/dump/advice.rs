@@ -1,0 +1,119 @@
+//! What an error number means, and how to get a dump out of the program that printed it.
+
+use vmcs_model::Outcome;
+use vmcs_model::formats::exit_reason;
+
+use super::contents::{Dump, Reported};
+
+/// How to get KVM to print a VMCS that a processor refuses.
+const KVM: &str = "KVM prints the VMCS into the kernel log when an entry fails: echo 1 | sudo tee \
+                   /sys/module/kvm_intel/parameters/dump_invalid_vmcs, then run the guest again and look at dmesg";
+
+/// What to do in order to see the VMCS whose entry failed, by the program that printed the line. `None` if the dump shows it
+/// already, or the program is not known.
+#[must_use]
+pub fn advice(dump: &Dump) -> Option<&'static str> {
+    if dump.reported == Some(Reported::Svm) {
+        return Some(
+            "There is no VMCS on an AMD processor: echo 1 | sudo tee /sys/module/kvm_amd/parameters/dump_invalid_vmcb makes \
+             KVM print the VMCB",
+        );
+    }
+    Some(match dump.format {
+        "Xen" if dump.known() == 0 => {
+            "Xen prints the VMCS behind this line into its console: xl dmesg; the debug key v prints those of all guests"
+        }
+        _ if dump.known() > 0 => return None,
+        "QEMU" | "Firecracker" | "kvm-ioctls" | "Cloud Hypervisor" | "crosvm" | "openvmm" | "uhyve" | "dosemu2"
+        | "KVM" | "kontain" | "number" => KVM,
+        "ACRN" => {
+            "ACRN prints no VMCS: read its fields with exec_vmread before the assertion, and give them as \"NAME = VALUE\""
+        }
+        "Jailhouse" => {
+            "Jailhouse prints a part of the guest state behind this line: give the lines that follow it, too"
+        }
+        "VirtualBox" => {
+            "VBox.log names the check that VirtualBox found violated: give all of it, from the first line to the last"
+        }
+        "WHPX" => {
+            "Hyper-V refuses the registers that QEMU gives it and shows no VMCS: compare them with QEMU's info registers"
+        }
+        "Hypervisor.framework" => {
+            "macOS shows no VMCS: read the fields with hv_vmx_vcpu_read_vmcs after the failure, and print each as \
+             \"VMCS_NAME: VALUE\""
+        }
+        "HyperDbg" | "HyperPlatform" | "barevisor" | "error line" => {
+            "VMREAD still works after a failed entry: print each field as \"NAME = VALUE\" in hexadecimal, in the names of any \
+             project, and give all of these lines"
+        }
+        _ => return None,
+    })
+}
+
+/// What the end of an entry means, in a sentence without its number.
+#[must_use]
+pub fn meaning(reported: &Reported) -> &'static str {
+    match *reported {
+        Reported::FailWithoutNumber => {
+            "VMLAUNCH or VMRESUME failed, and no VM-instruction error was stored: there was no current VMCS, or the hypervisor \
+             is itself a guest and the one below stores no number"
+        }
+        Reported::Svm => "an AMD processor refused its VMCB (VMEXIT_INVALID); VMX is not involved",
+        Reported::Outcome { outcome, .. } => match outcome {
+            Outcome::FailInvalid => "there was no current VMCS, or it was a shadow VMCS",
+            Outcome::FailValid(error) => error.meaning().unwrap_or("the SDM does not assign this VM-instruction error"),
+            Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. } => {
+                "the processor accepted the controls and the host state and refused the guest state"
+            }
+            Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. } => {
+                "the guest state was accepted, and an entry of the VM-entry MSR-load area could not be loaded"
+            }
+            Outcome::EntryFailed { reason: exit_reason::MACHINE_CHECK, .. } => {
+                "a machine check occurred during the entry: the hardware is at fault, not the VMCS"
+            }
+            Outcome::EntryFailed { .. } => {
+                "the entry failed with an exit reason that the SDM does not assign to such failures"
+            }
+            Outcome::Entered => "the entry succeeded",
+            Outcome::Exited { .. } | Outcome::Fault(_) => "the instruction was not executed as a VM entry",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::find;
+
+    #[test]
+    fn an_error_line_alone_comes_with_advice() {
+        for (text, words) in [
+            ("KVM: entry failed, hardware error 0x80000021\n", "dump_invalid_vmcs"),
+            ("KVM: entry failed, hardware error 0xffffffff\n", "dump_invalid_vmcb"),
+            ("2147483681", "dump_invalid_vmcs"),
+            ("d1v0 vmentry failure (reason 0x80000021): Invalid guest state (0)\n", "xl dmesg"),
+            ("VmFailValid with 7\n", "VMREAD still works"),
+        ] {
+            let dumps = find(text);
+            assert!(advice(&dumps[0]).is_some_and(|advice| advice.contains(words)), "{text}: {dumps:?}");
+        }
+        let list = find("GUEST_CR0 = 0x1\nGUEST_CR3 = 0x2\nGUEST_RIP = 0xfff0\nGUEST_RSP = 0x3\n");
+        assert_eq!(advice(&list[0]), None);
+    }
+
+    #[test]
+    fn every_number_means_something() {
+        for (number, words) in [
+            (0x8000_0021, "refused the guest state"),
+            (0x8000_0022, "MSR-load area"),
+            (0x8000_0029, "machine check"),
+            (7, "invalid control field"),
+            (8, "invalid host-state field"),
+            (0, "no VM-instruction error was stored"),
+            (0xFFFF_FFFF, "AMD"),
+        ] {
+            let reported = Reported::hardware_error(number, None).expect("a report");
+            assert!(meaning(&reported).contains(words), "{number:#x}");
+        }
+    }
+}

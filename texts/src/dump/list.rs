@@ -1,0 +1,382 @@
+//! Reading a list of fields with their values, in the names of any project: what hypervisors without a dump of their own
+//! print, and what debuggers show of a structure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vmcs_model::field::{self, Width};
+
+use super::collect::Collected;
+use super::contents::{Dump, Reported};
+use super::items::{Item, is_number, items};
+use crate::log::Line;
+use crate::names::{self, FieldName};
+
+/// In the first lines of a list stands one of these.
+pub(super) const MARKERS: &[&str] = &[
+    "GUEST_", "guest_", "Guest ", "HOST_", "host_", "VMCS", "vmcs", "VPID", "vpid", "VM_E", "vm_e", "VM-e", "0x0800:",
+    "0x6800",
+];
+
+/// So many fields make a list; fewer are prose with an equals sign.
+const FEWEST: usize = 3;
+
+/// Most names that a note lists.
+const NOTED: usize = 8;
+
+/// What the base of a number without prefix is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Base {
+    Hexadecimal,
+    Decimal,
+    Unknown,
+}
+
+/// The list in a log.
+pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    let mut items: Vec<_> = lines.iter().flat_map(items).collect();
+    if !encodings_are_names(&items) {
+        items.retain(|item| !is_number(&item.name));
+    }
+    let known: BTreeSet<_> = items.iter().filter(|item| item.value.is_ok()).filter_map(|item| item.field).collect();
+    if known.len() < FEWEST {
+        return Vec::new();
+    }
+    let values = gather(&items, Longest::of(lines));
+    if values.known() == 0 {
+        return Vec::new();
+    }
+    let mut dump = Dump::new("field list");
+    dump.line = items.iter().find(|item| item.field.is_some()).map_or(1, |item| item.line);
+    values.fill(&mut dump);
+    unknown_names(&items, &mut dump);
+    dump.reported = super::bare::find_beside_a_list(lines).or_else(|| reported(&dump));
+    vec![dump]
+}
+
+/// The values of items with known names, out of lines of which the longest are so long.
+pub(super) fn gather(items: &[Item<'_>], longest: Longest) -> Collected {
+    let base = base(items);
+    let lengths = Lengths::of(items, longest);
+    let commas = items.iter().filter(|item| item.value.as_ref().is_ok_and(|printed| printed.rest.starts_with(',')));
+    let commas = commas.count() * 2 > items.len();
+    let mut values = Collected::default();
+    let last = items.iter().rposition(|item| item.field.is_some());
+    for (i, item) in items.iter().enumerate() {
+        let Some(name) = item.field else { continue };
+        let whole = lengths.show_whole(item, base);
+        let value = if commas && item.columns.is_some() && !whole {
+            Err("it may be cut off, as no comma follows".to_owned())
+        } else {
+            value(item, base, whole, lengths.at_longest(item), Some(i) == last)
+        };
+        values.give(name, value, item.line);
+    }
+    // Printed as 32 bits: the pointer is all ones on any processor without a shadow VMCS.
+    let in_halves = items.iter().any(|item| item.field.is_some_and(|name| name.high));
+    if values.value(field::VMCS_LINK_POINTER.id()) == Some(0xFFFF_FFFF) && !in_halves {
+        values.forget(field::VMCS_LINK_POINTER.id(), "0xffffffff is the lower half at most");
+    }
+    values
+}
+
+/// How the entry ended, if the list holds an exit reason of a failed entry.
+pub(super) fn reported(dump: &Dump) -> Option<Reported> {
+    let reason = dump.vmcs.raw(field::EXIT_REASON.id()).filter(|reason| reason >> 31 == 1)?;
+    Reported::hardware_error(reason, dump.vmcs.raw(field::EXIT_QUALIFICATION.id()))
+}
+
+/// The base of numbers that do not show it: what the list shows of others.
+fn base(items: &[Item<'_>]) -> Base {
+    let (mut hexadecimal, mut decimal) = (false, false);
+    for item in items {
+        let Ok(printed) = &item.value else { continue };
+        if printed.marked {
+            continue;
+        }
+        // What `struct vmcs12` begins with.
+        decimal |= item.typed || item.name.ends_with("revision_id") && printed.decimal() == Some(0x11E5_7ED0);
+        let Some(name) = item.field else { continue };
+        hexadecimal |= printed.hexadecimal || printed.padded();
+        decimal |= !printed.hexadecimal && printed.hex().is_none_or(|value| value & !mask(name) != 0);
+    }
+    match (hexadecimal, decimal) {
+        (true, false) => Base::Hexadecimal,
+        (false, true) => Base::Decimal,
+        _ => Base::Unknown,
+    }
+}
+
+fn mask(name: FieldName) -> u64 {
+    u64::MAX >> (64 - bits(name))
+}
+
+/// Whether numbers are aligned at the right, so that all lines are of the same length although none was cut.
+fn right_aligned(items: &[Item<'_>]) -> bool {
+    let mut ends = items.iter().filter_map(|item| Some((item.columns?, item.width)));
+    let Some(([separator, number], length)) = ends.next() else { return false };
+    let mut differ = false;
+    let same = ends.all(|(at, other)| {
+        differ |= at[1] != number;
+        other == length && at[0] == separator
+    });
+    same && differ
+}
+
+/// How many digits a list prints for fields of each width.
+struct Lengths {
+    /// The fewest and the most, of numbers that the end of the log does not cut off.
+    by_width: BTreeMap<u32, (usize, usize)>,
+    /// The fewest digits that do not fill their field, at the end of the longest lines.
+    short: BTreeSet<usize>,
+    /// The width at which all lines may have been cut.
+    longest: Longest,
+}
+
+/// The width of the longest lines.
+#[derive(Clone, Copy)]
+pub(super) struct Longest(Option<usize>);
+
+impl Longest {
+    pub(super) fn of(lines: &[Line]) -> Self {
+        Self(lines.iter().map(|line| line.width).max())
+    }
+}
+
+impl Lengths {
+    fn of(items: &[Item<'_>], longest: Longest) -> Self {
+        let longest = if right_aligned(items) { Longest(None) } else { longest };
+        let mut lengths = Self { by_width: BTreeMap::new(), short: BTreeSet::new(), longest };
+        for item in items {
+            let (Some(name), Ok(printed)) = (item.field, &item.value) else { continue };
+            let length = printed.len();
+            if !item.at_cut {
+                let (fewest, most) = lengths.by_width.entry(bits(name)).or_insert((length, length));
+                (*fewest, *most) = (length.min(*fewest), length.max(*most));
+            }
+            if lengths.at_longest(item) && !printed.fills(bits(name)) {
+                lengths.short.insert(length);
+            }
+        }
+        lengths
+    }
+
+    /// Whether the number ends one of the longest lines.
+    fn at_longest(&self, item: &Item<'_>) -> bool {
+        item.columns.is_some() && Some(item.width) == self.longest.0
+    }
+
+    /// Whether the number of hexadecimal digits shows that none was cut off.
+    fn show_whole(&self, item: &Item<'_>, base: Base) -> bool {
+        let (Some(name), Ok(printed)) = (item.field, &item.value) else { return false };
+        let decimal = base == Base::Decimal && !printed.hexadecimal;
+        let (value, radix) = if decimal { (printed.decimal(), 10) } else { (printed.hex(), 16) };
+        // Another digit would not fit the field.
+        if value.is_some_and(|value| value > mask(name) / radix) {
+            return true;
+        }
+        if decimal {
+            return false;
+        }
+        let length = printed.len();
+        let Some((fewest, most)) = self.by_width.get(&bits(name)) else { return length == 16 };
+        let fills = printed.fills(bits(name));
+        // At the end of the log only a number as long as all others of its width is whole. Lines that were cut at one length
+        // leave as many digits of wider fields, too, if their numbers begin in one column.
+        let enough = if item.at_cut { length == *fewest && length == *most } else { length == *most };
+        length == 16 || fills && enough && !self.short.contains(&length)
+    }
+}
+
+/// How many bits the name stands for.
+fn bits(name: FieldName) -> u32 {
+    if name.high { 32 } else { name.field.info().width().bits() }
+}
+
+/// The value of an item with a known name.
+fn value(item: &Item<'_>, base: Base, whole: bool, longest: bool, last: bool) -> Result<u64, String> {
+    let printed = item.value.as_ref().map_err(|words| match words.as_str() {
+        "" => "no value follows".to_owned(),
+        words => format!("{words:?} is no number"),
+    })?;
+    let Some(FieldName { field, high }) = item.field else { return Err(String::new()) };
+    let width = field.info().width();
+    if item.at_cut && !whole {
+        return Err("it may be cut off, as the log ends there".to_owned());
+    }
+    if longest && !whole {
+        return Err("it may be cut off, as no line is longer".to_owned());
+    }
+    let value = match base {
+        _ if printed.hexadecimal => printed.hex(),
+        Base::Hexadecimal => printed.hex(),
+        Base::Decimal => printed.decimal(),
+        Base::Unknown => {
+            if printed.len() > 1 && printed.decimal().is_none_or(|value| value > 9) {
+                return Err("it can be decimal or hexadecimal".to_owned());
+            }
+            printed.decimal()
+        }
+    };
+    let value = value.ok_or_else(|| "it has more than 64 bits".to_owned())?;
+    if last && width == Width::Bits64 && !high && value >> 32 == 0 && !whole {
+        return Err("bits 63:32 may be missing, as the list ends there".to_owned());
+    }
+    Ok(value)
+}
+
+/// Notes names within the list that are no field's.
+fn unknown_names(items: &[Item<'_>], dump: &mut Dump) {
+    let known = |item: &Item<'_>| item.field.is_some();
+    let (Some(first), Some(last)) = (items.iter().position(known), items.iter().rposition(known)) else { return };
+    let mut seen = BTreeSet::new();
+    for item in &items[first..last] {
+        let like_a_name = item.name.len() > 3
+            && item.name.starts_with(|c: char| c.is_alphabetic())
+            && item.name.split_whitespace().count() < 6;
+        if !known(item) && like_a_name && seen.len() < NOTED && seen.insert(item.name.as_str()) {
+            let nearest = names::nearest(&item.name);
+            dump.note(format!("line {}: {:?} is no field's name that is known{nearest}", item.line, item.name));
+        }
+    }
+}
+
+/// Whether the numbers that stand in the place of names are encodings. Addresses and times look like some, but not like
+/// those of fields of several widths and nothing else.
+fn encodings_are_names(items: &[Item<'_>]) -> bool {
+    let numbers: Vec<_> = items.iter().filter(|item| is_number(&item.name)).collect();
+    let widths: Vec<_> = numbers.iter().map(|item| item.field.map(|name| name.field.info().width())).collect();
+    let several = widths.iter().any(|width| *width != widths[0]) && !widths.contains(&None);
+    several && (numbers.len() >= 8 || numbers.iter().all(|item| item.name.starts_with("0x")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::test_support::{every_cut_is_no_worse, known, values_of};
+    use crate::log;
+
+    /// A line that is longer than those of the lists, which shows that they were not cut.
+    const LONG: &str =
+        "the fields of the VMCS after VMLAUNCH has failed on the second processor of the machine are these\n";
+
+    fn read(text: &str) -> Dump {
+        find(&log::lines(text)).pop().unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn reads(text: &str, fields: &[(&str, u64)]) {
+        assert_eq!(known(&read(text)), values_of(fields), "{text}");
+    }
+
+    #[test]
+    fn separators_and_notations_differ() {
+        let expected = [("guest_cr0", 0x8005_0033), ("guest_cr3", 0x1000), ("guest_cs_access_rights", 0xA09B)];
+        for text in [
+            "GUEST_CR0 = 0x80050033\nGUEST_CR3 = 0x1000\nGUEST_CS_AR_BYTES = 0xa09b\n",
+            "VMX_GUEST_CR0: 80050033h\nVMX_GUEST_CR3: 1000h\nVMX_GUEST_CS_ATTR: 0A09Bh\n",
+            "Guest CR0 -> 0x80050033\nGuest CR3 -> 0x1000\nGuest CS access rights -> 0xa09b\n",
+            "VMCS_GUEST_CR0\t0x80050033\nVMCS_GUEST_CR3\t0x1000\nVMCS_GUEST_CS_AR\t0xa09b\n",
+            "GUEST_CR0(0x6800) = 0x80050033\nGUEST_CR3(0x6802) = 0x1000\nX(0x4816) = 0xa09b\n",
+            "0x6800: 0x80050033\n0x6802: 0x1000\n0x4816: 0xa09b\n",
+            "guest_cr0 = 0x00000000_80050033 guest_cr3 = 0x00000000_00001000 guest_cs_ar_bytes = 0xa09b\n",
+            "guest_cr0: 00000000`80050033, guest_cr3: 00000000`00001000, guest_cs_ar_bytes: 0000a09b\n",
+            "guest_cr0 80050033\n(hv) INFO guest_cr0: 0x80050033\n(hv) guest_cr3: 0x1000\n12 guest_cs_ar: 0xa09b\n",
+            "    Guest CR0: : 0x80050033,\n    Guest CR3: : 0x1000,\n    Guest CS Access Rights: : 0xa09b,\n",
+        ] {
+            reads(&format!("{LONG}{text}"), &expected);
+        }
+    }
+
+    #[test]
+    fn the_base_is_that_of_other_numbers() {
+        // A letter, or zeros that fill the width.
+        reads(
+            "vm entry failed here\nguest_cr0: 80050033\nguest_cr3: 1abc\nguest_rip: 5\n",
+            &[("guest_cr0", 0x8005_0033), ("guest_cr3", 0x1ABC), ("guest_rip", 5)],
+        );
+        // A number that is too long for its field in hexadecimal.
+        reads(
+            "vmcs_link_pointer = 18446744073709551615\nguest_cs_ar = 41115\nguest_rip = 65520\nguest_rflags = 2\n",
+            &[
+                ("vmcs_link_pointer", u64::MAX),
+                ("guest_cs_access_rights", 41115),
+                ("guest_rip", 65520),
+                ("guest_rflags", 2),
+            ],
+        );
+        let unclear = "the entry has failed:\nguest_cs_ar = 41115\nguest_rip = 65520\nguest_rsp = 1\nguest_cr3 = 0x1000\nguest_rflags = 2\n";
+        reads(unclear, &[("guest_rsp", 1), ("guest_cr3", 0x1000), ("guest_rflags", 2)]);
+        let damage = read(unclear).damage;
+        assert_eq!(damage.iter().filter(|damage| damage.why == "it can be decimal or hexadecimal").count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_named() {
+        let dump = read(
+            "# GUEST_ES_SEL = 0x10\n# GUEST_CS_SEL = 0x8\n# GUEST_SS_SEL = 0x10\n# POSTED_INTERRUPT_NOTIFICATION_VECTOR   INVALID_VALUE\n\
+             GUEST_DS_SEL = ????\nGUEST_FS_SEL =\nGUEST_GS_SEL = vmread failed\n# GUEST_TR_SAL = 0x40\nGUEST_RFLAGS = 0x2\n",
+        );
+        let damaged: Vec<_> = dump.damage.iter().map(|damage| damage.field.info().name).collect();
+        assert_eq!(
+            damaged,
+            ["posted_interrupt_notification_vector", "guest_ds_selector", "guest_fs_selector", "guest_gs_selector",]
+        );
+        assert!(dump.notes[0].contains("\"GUEST_TR_SAL\" is no field's name"), "{:?}", dump.notes);
+        assert!(dump.notes[0].contains("did you mean"), "{:?}", dump.notes);
+        assert_eq!(known(&dump).len(), 4);
+    }
+
+    #[test]
+    fn halves_need_each_other() {
+        let text = "after the VM-entry failure:\nIO_BITMAP_A_FULL = 0x1000\nIO_BITMAP_A_HIGH = 0x1\nIO_BITMAP_B_FULL = 0x2000\nIO_BITMAP_B_HIGH = 0x0\n\
+                    GUEST_CR3 = 0x1000\n";
+        let all = [("io_bitmap_a_address", 0x1_0000_1000), ("io_bitmap_b_address", 0x2000), ("guest_cr3", 0x1000)];
+        reads(text, &all);
+        reads(
+            "GUEST_CR3 = 0x0\nGUEST_RIP = 0x0\nGUEST_RSP = 0x0\nVMCS_LINK_POINTER_FULL = 0xffffffff\n",
+            &[("guest_cr3", 0), ("guest_rip", 0), ("guest_rsp", 0)],
+        );
+    }
+
+    #[test]
+    fn prose_is_no_list() {
+        for text in [
+            "the guest_rip = 0x10 is wrong, and guest_cr0 = 0x1\n",
+            "VPID: 1\nEPTP: 0x5\n",
+            "0x00006800: 0x00000000\n0x00006804: 0x00000000\n0x00006808: 0x00000000\n",
+            "2000: 12\n2002: 13\n4002: 14\n",
+            "00006800: 0000 0000 0000 0000\n00004800: 0000 0000 0000 0000\n00000800: 0000\n",
+            "rip: 0x1\ncr0: 0x2\ncr3: 0x3\ncr4: 0x4\n",
+        ] {
+            assert!(find(&log::lines(text)).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_may_be_cut_off_is_unknown() {
+        let list = "GUEST_CR0 = 0x80050033\nGUEST_CR3 = 0x1000\nGUEST_CS_AR_BYTES = 0xa09b\nGUEST_TR_AR_BYTES = 0x8b\n";
+        every_cut_is_no_worse(list);
+        // Where no line is longer, all may have been cut at its length.
+        let names = |text: &str| known(&read(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(list), ["guest_tr_access_rights", "guest_cr0", "guest_cr3"]);
+        let text = format!("{LONG}{list}");
+        every_cut_is_no_worse(&text);
+        assert_eq!(names(&text).len(), 4);
+        let dump = read(text.strip_suffix("b\n").expect("cut"));
+        assert_eq!((known(&dump).len(), dump.damage.len()), (3, 1));
+        // Numbers that are aligned at the right are whole.
+        let aligned = "GUEST_CR0 = 0x80050033\nGUEST_CR3 =     0x1000\nGUEST_CR4 =     0x2000\n";
+        assert_eq!(names(aligned).len(), 3);
+    }
+
+    #[test]
+    fn an_exit_reason_in_the_list_is_the_report() {
+        let dump = read(
+            "EXIT_REASON: 0x80000021\nEXIT_QUALIFICATION: 0x4\nGUEST_RIP: 0xfff0\nGUEST_RSP: 0xfffffffffffff000\n",
+        );
+        assert_eq!(
+            dump.reported.and_then(|reported| reported.outcome()).map(|o| o.to_string()).as_deref(),
+            Some("EntryFailed(33, 4)")
+        );
+    }
+}
