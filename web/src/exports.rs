@@ -13,7 +13,7 @@ thread_local! {
 /// Makes room for a text and a question of that length in all, and returns its address.
 #[allow(unsafe_code, reason = "the name is exported")]
 #[unsafe(no_mangle)]
-pub extern "C" fn input(length: usize) -> *mut u8 {
+pub(crate) extern "C" fn input(length: usize) -> *mut u8 {
     INPUT.with_borrow_mut(|input| {
         input.clear();
         input.resize(length, 0);
@@ -24,7 +24,7 @@ pub extern "C" fn input(length: usize) -> *mut u8 {
 /// Answers the question that follows the text, which has that length, and returns the length of the answer.
 #[allow(unsafe_code, reason = "the name is exported")]
 #[unsafe(no_mangle)]
-pub extern "C" fn explain(text_length: usize) -> usize {
+pub(crate) extern "C" fn explain(text_length: usize) -> usize {
     let answer = INPUT.with_borrow(|input| {
         let (text, question) = input.split_at(text_length.min(input.len()));
         let reply = match serde_json::from_slice::<Question>(question) {
@@ -41,6 +41,6 @@ pub extern "C" fn explain(text_length: usize) -> usize {
 /// The address of the answer.
 #[allow(unsafe_code, reason = "the name is exported")]
 #[unsafe(no_mangle)]
-pub extern "C" fn output() -> *const u8 {
+pub(crate) extern "C" fn output() -> *const u8 {
     OUTPUT.with_borrow(|output| output.as_ptr())
 }
