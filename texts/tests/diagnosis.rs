@@ -1,5 +1,6 @@
 //! Diagnoses of dumps: what is certain without a profile is so on every processor, and what is most likely comes first.
 
+use std::cmp::Ordering;
 use std::fs;
 use std::path::Path;
 
@@ -165,8 +166,12 @@ fn what_a_dump_implies_needs_no_profile() {
         assert!(certain.contains(check(id)), "{id}");
         // Nothing is implied by a host of which nothing is known.
         let no_host = without(&changed, &[field::PRIMARY_VM_EXIT_CONTROLS.id(), field::HOST_IA32_EFER.id()]);
-        let (certain, _) = violated(&PartialEntry::of_dump(no_host), &CpuProfile::default());
+        let (certain, _) = violated(&PartialEntry::of_dump(no_host.clone()), &CpuProfile::default());
         assert!(!certain.contains(check(id)), "{id}");
+        // A processor that refused the state of a 64-bit guest has accepted the control that asks for one.
+        let refused = Dump { reported: Some(failed(exit_reason::INVALID_GUEST_STATE, 0)), ..no_host };
+        let (certain, _) = violated(&PartialEntry::of_dump(refused), &CpuProfile::default());
+        assert!(certain.contains(check(id)), "{id}");
     }
     let outside = with(&healthy, &[(field::GUEST_RIP.id(), 1 << 40), (field::GUEST_CS_ACCESS_RIGHTS.id(), 0xC09B)]);
     let (certain, _) = violated(&PartialEntry::of_dump(outside), &CpuProfile::default());
@@ -304,6 +309,21 @@ fn the_msr_that_was_not_loaded_is_shown_and_judged() {
         let diagnosis = entry.diagnose(&capabilities);
         let msr = diagnosis.reported_msr().expect("it is listed");
         assert_eq!(msr.violated, broken.map(check).into_iter().collect::<Vec<_>>(), "{number}");
+        // Whether an MSR takes a value is known where the processor is.
+        let known = Capabilities::new(&NamedProfile::by_name("Tiger Lake").expect("a processor").profile);
+        let loads: Vec<_> = entry.judge_msr_load(&known).iter().map(|msr| msr.loads).collect();
+        assert_eq!(loads, [false, false, true, false]);
+        let standing = |id: &str| {
+            let groups = diagnosis.groups();
+            let mut findings = groups.iter().flat_map(|group| group.findings.iter());
+            findings.find(|finding| finding.check == check(id)).map(|finding| finding.standing)
+        };
+        let place = |entry: u64| match entry.cmp(&number) {
+            Ordering::Less => Some(Standing::Passed),
+            Ordering::Equal => Some(Standing::Cause),
+            Ordering::Greater => Some(Standing::NotReached),
+        };
+        assert_eq!((standing("msrload.fs-gs-base"), standing("msrload.wrmsr-gp")), (place(1), place(2)), "{number}");
         let headline = diagnosis.headline(&diagnosis.groups());
         assert!(headline.starts_with(&format!("Entry {number} of the VM-entry MSR-load area")), "{headline}");
         assert!(headline.contains(words), "{headline}");

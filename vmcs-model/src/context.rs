@@ -469,15 +469,6 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
         true
     }
 
-    /// Whether the processor supports Intel 64.
-    #[inline]
-    pub fn intel_64(&self) -> bool {
-        if R::PARTIAL && self.entry.attempt.capabilities.intel_64.is_none() {
-            self.cpuid(CpuidLeaf::ExtendedFeatures);
-        }
-        self.entry.attempt.capabilities.intel_64()
-    }
-
     #[inline]
     fn used(&self, field: FieldId) {
         if R::PARTIAL && !self.entry.vmcs.knows(field) {

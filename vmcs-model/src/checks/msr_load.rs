@@ -41,7 +41,8 @@ checks! {
         /// The count does not exceed the recommended maximum, 512 × (IA32_VMX_MISC[27:25] + 1). Beyond it the behaviour is
         /// undefined: from the first entry beyond, every outcome is permitted.
         CountLimit "msrload.count-limit" [VM_ENTRY_MSR_LOAD_COUNT] -> Failure::new(msr_failure(0)).or(Outcome::MACHINE_CHECK).optional() =>
-            c.get(field::VM_ENTRY_MSR_LOAD_COUNT) <= recommended_maximum(c.msr(CapabilityMsr::Misc));
+            c.get(field::VM_ENTRY_MSR_LOAD_COUNT) <= SHORT
+                || c.get(field::VM_ENTRY_MSR_LOAD_COUNT) <= recommended_maximum(c.msr(CapabilityMsr::Misc));
     }
 }
 
@@ -91,6 +92,9 @@ pub(crate) enum AfterEntries {
     Undefined { from: u64, machine_check: bool },
 }
 
+/// The most entries of a short list. No processor has a smaller recommended maximum.
+const SHORT: u32 = 512;
+
 /// The recommended maximum of entries in an MSR area, 512 × (IA32_VMX_MISC\[27:25\] + 1).
 const fn recommended_maximum(has: &Capabilities) -> u32 {
     512 * ((has.misc >> 25 & 7) as u32 + 1)
@@ -103,8 +107,6 @@ const fn recommended_maximum(has: &Capabilities) -> u32 {
 /// `benches/examples/count.rs`, rustc 1.95, x86-64, for a Sapphire Rapids.
 #[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    /// The most entries of a short list. No processor has a smaller recommended maximum.
-    const SHORT: u32 = 512;
     let (count, area) = (c.get(field::VM_ENTRY_MSR_LOAD_COUNT), c.get(field::VM_ENTRY_MSR_LOAD_ADDRESS));
     // Memory is not read if the area's address is bad. The checks on controls judge the address.
     count == 0

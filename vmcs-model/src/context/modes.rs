@@ -1,9 +1,11 @@
-//! Single bits that choose the modes of guest and host, on which many checks depend and nothing else of their fields.
+//! Single bits that choose the modes of guest and host, on which many checks depend and nothing else of their fields, and
+//! whether there is a 64-bit mode at all.
 
 use super::EntryContext;
 use crate::controls::{Entry, Exit, Secondary};
 use crate::field::GUEST_RFLAGS;
 use crate::memory::ReadMemory;
+use crate::profile::CpuidLeaf;
 use crate::registers::Rflags;
 use crate::vmcs::ReadFields;
 
@@ -65,5 +67,14 @@ impl<R: ReadFields, M: ReadMemory> EntryContext<'_, R, M> {
     #[inline(always)]
     pub fn virtual_8086(&self) -> bool {
         self.mode(Mode::Virtual8086, || self.get(GUEST_RFLAGS).contains(Rflags::VM))
+    }
+
+    /// Whether the processor supports Intel 64.
+    #[inline]
+    pub fn intel_64(&self) -> bool {
+        if R::PARTIAL && self.attempt().capabilities.intel_64.is_none() {
+            self.cpuid(CpuidLeaf::ExtendedFeatures);
+        }
+        self.attempt().capabilities.intel_64()
     }
 }

@@ -66,7 +66,12 @@ impl NamedProfile {
         if file.is_file() || file.extension().is_some_and(|extension| extension == "json") {
             return Ok(Self::load(file)?);
         }
-        Ok(Self::by_name(name_or_file)?.clone())
+        match Self::by_name(name_or_file) {
+            Ok(profile) => Ok(profile.clone()),
+            // A directory, or something else that cannot be read: the error says so.
+            Err(_) if file.exists() => Ok(Self::load(file)?),
+            Err(unknown) => Err(unknown.into()),
+        }
     }
 }
 
