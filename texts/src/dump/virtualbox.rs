@@ -4,6 +4,7 @@
 mod nested;
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use vmcs_model::checks::CheckId;
 
@@ -39,7 +40,12 @@ struct Cause {
     rule: &'static str,
 }
 
-fn causes() -> impl Iterator<Item = Cause> {
+fn causes() -> impl Iterator<Item = &'static Cause> {
+    static ROWS: LazyLock<Vec<Cause>> = LazyLock::new(|| rows().collect());
+    ROWS.iter()
+}
+
+fn rows() -> impl Iterator<Item = Cause> {
     CAUSES.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
         let mut columns = line.split('\t');
         let mut next = || columns.next();
