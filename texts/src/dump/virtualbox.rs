@@ -88,7 +88,7 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
         dump.reported = told.filter_map(|(_, told)| told.reported).next_back();
         if let Some(name) = name {
             dump.named =
-                causes().find(|cause| cause.kind == "VDIAG" && cause.name == name).map_or_else(Vec::new, |c| c.named());
+                causes().find(|cause| cause.kind == "VDIAG" && cause.name == name).map_or_else(Vec::new, Cause::named);
         }
         dumps.push(dump);
     }
