@@ -26,7 +26,7 @@ enum Number {
 }
 
 /// Who prints a number, and the text before it. Of two that fit a line the first counts.
-const LINES: [(&str, &str, Number); 27] = [
+const LINES: [(&str, &str, Number); 23] = [
     ("QEMU", "KVM: entry failed, hardware error", Number::Kvm0x),
     ("QEMU", "kvm: vm entry failed with error", Number::Kvm0x),
     ("QEMU", "kvm: unhandled exit", Number::KvmHexadecimal),
@@ -41,10 +41,6 @@ const LINES: [(&str, &str, Number); 27] = [
     ("KVM", "hardware_entry_failure_reason", Number::Kvm),
     ("kontain", "km: KVM_EXIT_FAIL_ENTRY", Number::Absent),
     ("KVM", "unexpected kvm exit reason 9", Number::Absent),
-    ("Xen", "vmentry failure (reason", Number::Failed),
-    ("Xen", "Failed vm entry (exit reason", Number::Failed),
-    ("Xen", "VMLAUNCH error:", Number::Error),
-    ("Xen", "VMRESUME error:", Number::Error),
     ("ACRN", "vmentry fail reason=", Number::KvmHexadecimal),
     ("ACRN", "vmexit fail err_inst=", Number::Error),
     ("Jailhouse", "vmlaunch failed, error", Number::Error),
@@ -66,10 +62,6 @@ pub(super) const MARKERS: &[&str] = &[
     "vcpu hw run failure:",
     "hardware_entry_failure_reason",
     "unexpected kvm exit reason 9",
-    "vmentry failure (reason",
-    "Failed vm entry",
-    "VMLAUNCH error:",
-    "VMRESUME error:",
     "vmentry fail reason=",
     "vmexit fail err_inst=",
     "vmlaunch failed",
@@ -124,17 +116,19 @@ fn alone(lines: &[Line]) -> Option<Dump> {
     let mut texts = lines.iter().filter(|line| !line.text.is_empty());
     let (line, None) = (texts.next()?, texts.next()) else { return None };
     let printed = Printed::read(&line.text).filter(|printed| printed.rest.is_empty())?;
-    if line.cut && !is_long(&printed) || !printed.marked && printed.hexadecimal && printed.len() != 8 {
+    // A short number may be the end of anything.
+    if !is_long(&printed) {
         return None;
     }
     let number = match (printed.decimal(), printed.hex()) {
-        (Some(reason @ (33 | 34 | 41)), _) => reason | 1 << 31,
         // 80000021 was copied without its 0x.
         (Some(number), Some(hexadecimal)) if number < 1 << 31 && hexadecimal >> 31 == 1 => hexadecimal,
         (Some(number), _) => number,
         (None, number) => number?,
     };
-    let reported = Reported::hardware_error(number, None)?;
+    let failed = number >> 31 == 1 && matches!(number & 0xFFFF, 33 | 34 | 41);
+    let svm = matches!(number, 0xFFFF_FFFF | u64::MAX) && (printed.marked || !printed.hexadecimal);
+    let reported = Reported::hardware_error(number, None).filter(|_| failed || svm)?;
     Some(Dump { line: line.number, reported: Some(reported), ..Dump::new(ALONE) })
 }
 
@@ -209,9 +203,7 @@ fn end(number: Number, rest: &str, cut: bool, from: &[Line]) -> Option<Reported>
         Number::Failed => {
             let reason = printed.hex().filter(|reason| reason >> 31 == 1).or_else(|| printed.decimal())?;
             let failed = reason >> 31 == 1 && matches!(reason & 0xFFFF, 33 | 34 | 41);
-            failed
-                .then(|| Reported::hardware_error(reason, in_words(printed.rest).or_else(|| qualification(from))))
-                .flatten()
+            failed.then(|| Reported::hardware_error(reason, qualification(from))).flatten()
         }
         Number::Absent => None,
     }
@@ -224,18 +216,6 @@ fn qualification(lines: &[Line]) -> Option<u64> {
         let printed = Printed::read(rest.trim_start_matches([' ', '\t', ':', '=']))?;
         if line.cut && printed.rest.is_empty() { None } else { printed.hex() }
     })
-}
-
-/// The exit qualification in Xen's words: of an invalid guest state in parentheses, or one more than the number of an entry of
-/// the MSR list.
-fn in_words(rest: &str) -> Option<u64> {
-    let number = |rest: &str| Printed::read(rest).filter(|printed| printed.rest.starts_with(')'))?.value();
-    let lower = rest.to_ascii_lowercase();
-    let after = |words: &str| lower.find(words).map(|at| &rest[at + words.len()..]);
-    match after("invalid guest state (") {
-        Some(rest) => number(rest),
-        None => number(after("msr loading (entry ")?)?.checked_add(1),
-    }
 }
 
 #[cfg(test)]
@@ -278,9 +258,6 @@ mod tests {
             ),
             ("km: KVM_EXIT_FAIL_ENTRY\n", "kontain", ""),
             ("unexpected kvm exit reason 9\n", "KVM", ""),
-            ("(XEN) d1v0 vmentry failure (reason 0x80000021): Invalid guest state (4)\n", "Xen", "EntryFailed(33, 4)"),
-            ("d1v0 vmentry failure (reason 0x80000022): MSR loading (entry 1)\n", "Xen", "EntryFailed(34, 2)"),
-            ("VMLAUNCH error: 0x7\n", "Xen", "VMfailValid(7)"),
             ("vmentry fail reason=80000021\n", "ACRN", "EntryFailed(33, 0)"),
             ("vmexit fail err_inst=7\n", "ACRN", "VMfailValid(7)"),
             ("FATAL: vmlaunch failed, error 7\n", "Jailhouse", "VMfailValid(7)"),
@@ -307,15 +284,27 @@ mod tests {
             ("0x80000021", "EntryFailed(33, 0)"),
             ("80000021\n", "EntryFailed(33, 0)"),
             ("2147483681\n", "EntryFailed(33, 0)"),
-            ("33\n", "EntryFailed(33, 0)"),
-            ("\n  7 \n", "VMfailValid(7)"),
-            ("0x1a\n", "VMfailValid(26)"),
+            ("\n  0x80000022 \n", "EntryFailed(34, 0)"),
             ("4294967295", "VMEXIT_INVALID of an AMD processor"),
             ("18446744073709551615", "VMEXIT_INVALID of an AMD processor"),
         ] {
             assert_eq!(read(text), [("number", reported.to_owned())], "{text}");
         }
-        for text in ["", "7", "f", "100", "0x8000", "7 8", "7\n8\n", "seven"] {
+        for text in [
+            "",
+            "7",
+            "7\n",
+            "f",
+            "33\n",
+            "ffffffff\n",
+            "deadbeef\n",
+            "0x800000ff\n",
+            "100",
+            "0x8000",
+            "7 8",
+            "7\n8\n",
+            "seven",
+        ] {
             assert_eq!(read(text), [], "{text}");
         }
     }

@@ -12,7 +12,14 @@ pub(super) const MARKERS: &[&str] = &["Vmcs {"];
 /// The outputs in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     let longest = Longest::of(lines);
-    let begins = (0..lines.len()).filter(|i| lines[*i].text.ends_with("Vmcs {"));
+    // What begins before another has ended is printed into that one.
+    let mut open = false;
+    let begins = (0..lines.len()).filter(|i| {
+        let text = lines[*i].text.as_str();
+        let begins = text.ends_with("Vmcs {") && !open;
+        open = (open || begins) && text != "}";
+        begins
+    });
     let mut dumps: Vec<_> = begins.filter_map(|begin| dump(lines, begin, longest)).collect();
     // Its own line tells how the last one ended, if the exit reason does not.
     if let Some(last) = dumps.last_mut().filter(|last| last.reported.is_none()) {
@@ -68,6 +75,16 @@ mod tests {
         assert_eq!(dumps[0].damage[0].field.info().name, "virtual_processor_identifier");
         assert_eq!(dumps[0].reported.map(|reported| reported.to_string()).as_deref(), Some("VMfailValid(7)"));
         every_cut_is_no_worse(TEXT);
+    }
+
+    #[test]
+    fn what_begins_within_another_is_not_taken() {
+        let (head, tail) = TEXT.split_at(TEXT.find("    EPT").expect("a line"));
+        let mixed = format!("{head}Vmcs {{\n    Guest CR0                                      : 0x1,\n{tail}");
+        let dumps = find(&log::lines(&mixed));
+        let expected = [("guest_es_selector", 0x10), ("guest_ldtr_selector", 0)];
+        assert_eq!(dumps.iter().map(known).collect::<Vec<_>>(), [values_of(&expected)]);
+        assert_eq!(find(&log::lines(&TEXT.repeat(2))).len(), 2);
     }
 
     #[test]

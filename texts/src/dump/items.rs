@@ -12,6 +12,9 @@ use crate::names::{self, FieldName};
 /// What separates a name from a value.
 const BETWEEN: [char; 5] = [' ', '\t', ':', '=', '>'];
 
+/// Names, and what stands in the place of a number, are shorter than this.
+const LONGEST: usize = 120;
+
 /// A name with what stands behind it.
 #[derive(Debug)]
 pub(super) struct Item<'t> {
@@ -133,18 +136,38 @@ fn separator(text: &str, mut from: usize) -> Option<Range<usize>> {
 
 /// The text behind a type in parentheses, such as `(u32)`.
 fn cast(text: &str) -> Option<&str> {
-    let (kind, rest) = text.strip_prefix('(')?.split_once(')')?;
+    let behind = text.strip_prefix('(')?;
+    let end = first(behind, LONGEST).find(')')?;
+    let (kind, rest) = (&behind[..end], &behind[end + 1..]);
     let named = kind.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b' ');
     (named && kind.starts_with(|c: char| c.is_ascii_alphabetic())).then(|| rest.trim_start())
 }
 
 /// The beginning of what stands in the place of a number.
 fn words(text: &str) -> String {
-    text.split([',', ';']).next().unwrap_or_default().split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+    first(text, LONGEST)
+        .split([',', ';'])
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The text up to about so many bytes.
+fn first(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// The name at the end of `left`, and its field. What a logger puts before it does not count.
 fn resolve(left: &str) -> (String, Option<FieldName>) {
+    let begin = first(left, left.len().saturating_sub(LONGEST)).len();
+    let left = &left[begin..];
     let (mut name, mut inner) = (left.trim(), None);
     if let Some((before, parentheses)) = name.strip_suffix([')', ']']).and_then(|name| name.rsplit_once(['(', '['])) {
         let digits = parentheses.strip_suffix(['h', 'H']).unwrap_or(parentheses);

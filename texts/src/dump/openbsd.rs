@@ -36,7 +36,7 @@ fn dump(lines: &[Line]) -> Option<Dump> {
 fn fields(line: &Line) -> Vec<Item<'_>> {
     let text = line.text.as_str();
     let places = text.match_indices("(0x").filter_map(|(at, _)| {
-        let (encoding, rest) = text[at + 1..].split_once(')')?;
+        let (encoding, rest) = (text.get(at + 1..at + 7)?, text.get(at + 7..)?.strip_prefix(')')?);
         let field = names::encoding(encoding)?;
         let value = rest.trim_start().strip_prefix(':')?.trim_start();
         Some((text.len() - value.len(), field))

@@ -149,6 +149,9 @@ mod tests {
         // A page that is cut short.
         let short = find_in_bytes(&page[..600]);
         assert!(short[0].known() > 20 && violated_by(short).is_empty());
+        let (mut plain, _) = page_of(&LAYOUTS[2]);
+        plain[8..].fill(0);
+        assert!(find_in_bytes(&plain).is_empty(), "four bytes do not make it an enlightened VMCS");
         for other in [&[][..], &[1; 4], &[1, 0, 0, 0, 0, 0, 0, 0], b"a text"] {
             assert!(find_in_bytes(other).is_empty());
         }
@@ -205,6 +208,12 @@ mod tests {
         let found = find(&log::lines(&format!("{lost}\n")));
         assert_eq!(known(&found[0]).len(), values.len() - 2);
         every_cut_is_no_worse(&dumps[1][..1200]);
+        // A group that is lost, or cut off where the row begins.
+        let row = dumps[0].lines().nth(0x24).expect("a row");
+        let lost = dumps[0].replace(row, &format!("{}{}", &row[..15], &row[20..]));
+        assert!(known(&find(&log::lines(&lost))[0]).iter().all(|value| values.contains(value)));
+        let at = dumps[4].find("0000000012340300:").expect("a row") + "0000000012340300: 0x01234567".len();
+        assert!(known(&find(&log::lines(&dumps[4][..at]))[0]).iter().all(|value| values.contains(value)));
         // What is left out up to the end is as the row before it.
         let zeros =
             dumps[1].lines().rev().take_while(|row| row.contains("00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00"));

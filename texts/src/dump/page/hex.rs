@@ -33,11 +33,20 @@ pub(super) fn blocks(lines: &[Line]) -> Vec<(usize, Vec<Option<u8>>)> {
             }
             continue;
         };
+        if rows.is_empty() && starts(&row).is_none() {
+            continue;
+        }
         let follows =
             rows.last().is_some_and(|last| row.address > last.address && row.address - rows[0].address < PAGE as u64);
         if !follows {
             blocks.extend(block(&rows));
             rows.clear();
+            if blocks.len() == super::MOST {
+                return blocks;
+            }
+            if starts(&row).is_none() {
+                continue;
+            }
         } else if repeats {
             repeat(&mut rows, row.address);
         }
@@ -110,13 +119,18 @@ fn bytes(groups: &[&str], words: bool) -> Vec<u8> {
     bytes
 }
 
+/// Whether the groups of a row, which begins as a known layout does, are little-endian words.
+fn starts(row: &Row<'_>) -> Option<bool> {
+    [false, true].into_iter().find(|words| {
+        let bytes = bytes(&row.groups[..row.groups.len().min(4)], *words);
+        super::layout_of(|i| bytes.get(i).copied()).is_some()
+    })
+}
+
 /// The page that the rows show, if its first bytes are those of a known layout.
 fn block(rows: &[Row<'_>]) -> Option<(usize, Vec<Option<u8>>)> {
     let first = rows.first()?;
-    let words = [false, true].into_iter().find(|words| {
-        let bytes = bytes(&first.groups, *words);
-        super::layout_of(|i| bytes.get(i).copied()).is_some()
-    })?;
+    let words = starts(first)?;
     let length = rows.get(1).map_or(usize::MAX, |second| usize::try_from(second.address - first.address).unwrap_or(0));
     let mut page = vec![None; PAGE];
     for row in rows {
