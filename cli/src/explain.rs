@@ -11,6 +11,7 @@ use vmcs_model::{Capabilities, CpuProfile};
 use vmcs_texts::diagnosis::PartialEntry;
 use vmcs_texts::dump;
 use vmcs_texts::image::Syntax;
+use vmcs_texts::log::Log;
 
 use crate::error::{CliError, Status};
 use crate::image;
@@ -50,9 +51,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Most bytes that are read.
-const MOST_BYTES: u64 = 256 << 20;
-
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     let profile = match &args.profile {
         Some(name) => NamedProfile::find(name)?.profile,
@@ -73,19 +71,19 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
 fn read(args: &Args, revision: u32) -> Result<PartialEntry, CliError> {
     let file = args.file.as_path();
     let wrong = |message: String| CliError::File { file: file.to_owned(), message };
-    let text = contents(file)?;
-    let syntax = Syntax::of(file).or_else(|| Syntax::of_text(&text));
-    if let Some(syntax) = syntax {
+    let log = contents(file)?;
+    let image = log.image().and_then(|text| Some((text, Syntax::of(file).or_else(|| Syntax::of_text(text))?)));
+    if let Some((text, syntax)) = image {
         if args.dump.is_some() {
             return Err(CliError::Usage("--dump chooses a dump of a log, and this is an image".to_owned()));
         }
-        return Ok(PartialEntry::of_image(&image::parse(file, &text, syntax)?, revision));
+        return Ok(PartialEntry::of_image(&image::parse(file, text, syntax)?, revision));
     }
-    let mut dumps = dump::find(&text);
+    let mut dumps = dump::find_in(&log.lines);
     let count = dumps.len();
     let number = args.dump.unwrap_or(count);
     if count == 0 {
-        let hint = if text.contains("dump_invalid_vmcs") {
+        let hint = if log.lines.iter().any(|line| line.text.contains("dump_invalid_vmcs")) {
             "KVM prints it only with kvm_intel.dump_invalid_vmcs=1"
         } else {
             "expected what KVM, Xen or HAXM print, QEMU's registers after \"KVM: entry failed\", or an image in JSON or TOML"
@@ -99,7 +97,7 @@ fn read(args: &Args, revision: u32) -> Result<PartialEntry, CliError> {
     if count > 1 {
         dump.notes.insert(0, format!("this is dump {number} of {count} in the log; --dump N explains another"));
     }
-    if dump.known() == 0 {
+    if dump.known() == 0 && dump.reported.is_none() {
         return Err(wrong(
             "there is a dump in it, but no value of a field: expected lines such as \"CR3 = 0x1000\"".to_owned(),
         ));
@@ -107,16 +105,10 @@ fn read(args: &Args, revision: u32) -> Result<PartialEntry, CliError> {
     Ok(PartialEntry::of_dump(dump))
 }
 
-/// The text of the file; bytes that are not UTF-8 are no part of a dump.
-fn contents(file: &Path) -> Result<String, CliError> {
+/// What the file holds, which may be compressed.
+fn contents(file: &Path) -> Result<Log, CliError> {
     let failed = |error: io::Error| CliError::file(file, &error);
     let input: Box<dyn Read> =
         if file == Path::new("-") { Box::new(io::stdin().lock()) } else { Box::new(File::open(file).map_err(failed)?) };
-    let mut bytes = Vec::new();
-    input.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        let message = format!("it is too long: expected at most {} MiB", MOST_BYTES >> 20);
-        return Err(CliError::File { file: file.to_owned(), message });
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Log::read(input).map_err(failed)
 }

@@ -11,7 +11,7 @@ use vmcs_model::checks::{CheckId, Failure};
 use vmcs_model::explain::{Limit, Repair, Setting};
 use vmcs_model::partial::Unknowns;
 use vmcs_texts::diagnosis::{Diagnosis, Guess, Note, Settled};
-use vmcs_texts::dump::Reported;
+use vmcs_texts::dump::{Damage, Reported};
 
 use crate::output::json_pretty;
 
@@ -173,7 +173,10 @@ fn notes(findings: &Findings<'_>) -> Vec<String> {
             "{check} is violated by these values, but the processor got past it: something here is not what the VMCS held"
         ),
     };
-    dump.notes.iter().cloned().chain(diagnosis.notes().into_iter().map(text)).collect()
+    let damage = dump.damage.iter().map(|Damage { field, line, why }| {
+        format!("the value of {field} cannot be read in line {line} ({why}): taken as unknown")
+    });
+    dump.notes.iter().cloned().chain(damage).chain(diagnosis.notes().into_iter().map(text)).collect()
 }
 
 /// Checks of a group that are listed.
