@@ -27,29 +27,35 @@ const ORDER: [u32; 127] = [
 /// The dumps in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     const FEW: usize = 4;
-    let values: Vec<_> = lines.iter().filter_map(|line| Some((line, value(line)?))).collect();
-    let widest = if values.len() > FEW { values.iter().map(|(line, _)| line.width).max() } else { None };
+    let next = lines.iter().skip(1).map(Some).chain([None]);
+    let values: Vec<_> = lines.iter().zip(next).filter_map(|(line, next)| value(line, next)).collect();
+    let widest = if values.len() > FEW { values.iter().map(|shown| shown.end.width).max() } else { None };
     let mut runs: Vec<Run> = Vec::new();
-    for (line, mut shown) in values {
+    for mut shown in values {
         // A number is printed without leading zeros: that digits are missing shows only in how long the line is.
-        if (line.cut || Some(line.width) == widest) && shown.digits < shown.field.info().width().bits() as usize / 4 {
+        if (shown.end.cut || Some(shown.end.width) == widest)
+            && shown.digits < shown.field.info().width().bits() as usize / 4
+        {
             shown.value = shown.value.and(Err("its line seems to be cut: digits may be missing"));
         }
-        add(&mut runs, line.number, shown);
+        add(&mut runs, shown.line.number, shown);
     }
     runs.into_iter().filter_map(Run::dump).collect()
 }
 
 /// What a line shows.
-struct Shown {
+struct Shown<'a> {
+    line: &'a Line,
+    /// The line in which the number ends.
+    end: &'a Line,
     rank: usize,
     field: FieldId,
     digits: usize,
     value: Result<u64, &'static str>,
 }
 
-/// What a line shows, if it is one of a dump.
-fn value(line: &Line) -> Option<Shown> {
+/// What a line shows, if it is one of a dump. A mail program may have put the number into the next line.
+fn value<'a>(line: &'a Line, next: Option<&'a Line>) -> Option<Shown<'a>> {
     let (encoding, rest) = line.text.split_once(' ')?;
     let (name, value) = rest.split_once(':')?;
     let named = !name.is_empty() && name.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_');
@@ -59,11 +65,12 @@ fn value(line: &Line) -> Option<Shown> {
     let encoding = u32::from_str_radix(encoding, 16).ok()?;
     let field = Encoding(encoding).field()?;
     let rank = ORDER.iter().position(|other| *other == encoding)?;
-    let value = value.trim();
+    let wrapped = next.filter(|next| value.trim().is_empty() && line.prefixed && !next.prefixed && !next.cut);
+    let value = wrapped.map_or(value, |next| next.text.as_str()).trim();
     let digits = value.strip_prefix("0x").unwrap_or(value);
     let number = u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
     let value = number.ok_or(if digits.is_empty() { "cut off" } else { "not a number" });
-    Some(Shown { rank, field, digits: digits.len(), value })
+    Some(Shown { line, end: wrapped.unwrap_or(line), rank, field, digits: digits.len(), value })
 }
 
 /// Lines that are taken for one dump.
@@ -77,7 +84,7 @@ struct Run {
 }
 
 /// Adds a line to the dump that it goes on with.
-fn add(runs: &mut Vec<Run>, line: usize, shown: Shown) {
+fn add(runs: &mut Vec<Run>, line: usize, shown: Shown<'_>) {
     let rank = shown.rank;
     let expect = |run: &Run| run.last + 1 == rank || run.mixed && run.last == rank;
     if runs.iter().filter(|run| expect(run)).count() > 1 {

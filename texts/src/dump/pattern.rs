@@ -128,13 +128,18 @@ fn find_word(text: &str, pattern: &str, mut from: usize) -> Option<usize> {
     }
 }
 
+/// What may stand between the parts of a pattern, the end of a line that a mail program has broken included.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c == CUT
+}
+
 /// Where the text goes on behind `literal`.
 fn literal(text: &str, at: usize, literal: &str) -> Option<usize> {
     let mut rest = &text[at..];
     for part in literal.split_inclusive(' ') {
         rest = rest.strip_prefix(part.trim_end_matches(' '))?;
         if part.ends_with(' ') {
-            rest = rest.trim_start();
+            rest = rest.trim_start_matches(is_blank);
         }
     }
     Some(text.len() - rest.len())
@@ -224,12 +229,12 @@ enum Unread {
 /// The hexadecimal number at that place, and where the text goes on.
 fn number(text: &str, at: usize, format: Format) -> Result<(u64, usize), Unread> {
     let rest = &text[at..];
-    let trimmed = rest.trim_start();
+    let trimmed = rest.trim_start_matches(is_blank);
     // Whether the line before ended, so that the number would be in the next.
     let behind_break = text[..at].trim_end_matches([' ', '\t']).ends_with('\n')
         || rest.len() != trimmed.len() && { rest[..rest.len() - trimmed.len()].contains('\n') };
     let damaged = Unread::Damaged;
-    if trimmed.is_empty() || trimmed.starts_with([START, CUT]) || behind_break && !format.spaced {
+    if trimmed.is_empty() || trimmed.starts_with(START) || behind_break && !format.spaced {
         return Err(damaged("cut off"));
     }
     let (prefix, digits) = match trimmed.strip_prefix("0x") {

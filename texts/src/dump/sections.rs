@@ -14,8 +14,8 @@ use super::values::Values;
 use crate::log::Line;
 use headline::Headline;
 use patterns::{
-    CONTROL_STATE, GUEST_STATE, HOST_STATE, KVM_GUEST_STATE, OLD_XEN_CONTROL_STATE, OLD_XEN_GUEST_STATE,
-    XEN_GUEST_STATE, is_ambiguous,
+    CONTROL_STATE, EXIT, GUEST_STATE, HOST_STATE, KVM_GUEST_STATE, OLD_XEN_EXIT, OLD_XEN_GUEST_STATE, XEN_GUEST_STATE,
+    is_ambiguous,
 };
 
 const GUEST: &str = "*** Guest State ***";
@@ -29,6 +29,28 @@ const HOST_WORDS: [&str; 4] = ["FSBase=", "GSBase=", "GDTBase=", "IDTBase="];
 /// What only control state has.
 const CONTROL_WORDS: [&str; 7] =
     ["PinBased=", "CPUBased=", "EntryControls=", "ExceptionBitmap=", "VMEntry:", "VMExit:", "IDTVectoring:"];
+
+/// What the lines of a dump begin with, in the order of all versions. Another order is that of two dumps.
+const ORDER: [&str; 18] = [
+    "CR0: actual=",
+    "CR4: actual=",
+    "RFLAGS=",
+    "GDTR:",
+    "LDTR:",
+    "IDTR:",
+    "DebugCtl",
+    "Interruptibility",
+    HOST,
+    "FSBase=",
+    "GDTBase=",
+    CONTROL,
+    "EntryControls=",
+    "ExceptionBitmap=",
+    "VMEntry:",
+    "VMExit:",
+    "IDTVectoring:",
+    "Virtual processor ID",
+];
 
 /// What lines hold that matter here.
 pub(super) const MARKERS: &[&str] = &[
@@ -89,13 +111,15 @@ fn in_stream(lines: &[&Line]) -> Vec<Dump> {
     }
     let mut headlines = headline::find(lines);
     let mut dumps = Vec::new();
-    let mut preamble = 0;
+    let (mut preamble, mut before) = (0, Before::Nothing);
     for (n, &start) in starts.iter().enumerate() {
         let end = starts.get(n + 1).copied().unwrap_or(lines.len());
         // The headline of this dump is the last that stands before it and behind the control state of the dump before.
         let own = headlines.iter().rposition(|headline| (preamble..start).contains(&headline.at));
-        dumps.push(Section::new(lines, preamble, start, end).dump(own.map(|own| headlines.remove(own))));
-        preamble = lines[start..end].iter().position(|line| has(CONTROL)(line)).map_or(start, |at| start + at);
+        dumps.push(Section::new(lines, preamble, start, end, before).dump(own.map(|own| headlines.remove(own))));
+        let control = lines[start..end].iter().position(|line| has(CONTROL)(line));
+        before = if control.is_some() { Before::InControlState } else { Before::Unfinished };
+        preamble = control.map_or(start, |at| start + at);
     }
     // What says how an entry ended, and has no dump.
     dumps.extend(headlines.into_iter().map(Headline::into_dump));
@@ -110,6 +134,16 @@ fn in_stream(lines: &[&Line]) -> Vec<Dump> {
         dumps.truncate(1);
     }
     dumps
+}
+
+/// How far the dump before had come when the next began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// There is none.
+    Nothing,
+    /// Not to its control state: its rest is lost, or is printed into the next.
+    Unfinished,
+    InControlState,
 }
 
 /// A dump as text, and where its sections are.
@@ -135,7 +169,7 @@ struct Section {
 }
 
 impl Section {
-    fn new(lines: &[&Line], preamble: usize, start: usize, end: usize) -> Self {
+    fn new(lines: &[&Line], preamble: usize, start: usize, end: usize, before: Before) -> Self {
         let text = Text::new(lines[preamble..end].iter().copied());
         let all = text.as_str();
         let begin = text.begin(start - preamble);
@@ -148,11 +182,21 @@ impl Section {
             places.sort_unstable();
             places
         };
-        let headers = [GUEST, HOST, CONTROL].map(|header| places(&[header], &whole));
-        let first = |header: &[usize]| header.first().copied();
-        let [guest_at, host_at, control_at] = [first(&headers[0]), first(&headers[1]), first(&headers[2])];
-        let mut mixed = headers.iter().any(|places| places.len() > 1)
-            || matches!((host_at, control_at), (Some(host), Some(control)) if control < host);
+        let [guest_at, host_at, control_at] =
+            [GUEST, HOST, CONTROL].map(|header| places(&[header], &whole).first().copied());
+        let complete = guest_at.is_some() && host_at.is_some() && control_at.is_some();
+        // What an earlier dump had still to print of its control state has no name that other sections have, too.
+        let leftover = |at: usize, rank: usize| {
+            ORDER[..rank].contains(&CONTROL)
+                && before == Before::InControlState
+                && control_at.is_none_or(|control| at < control)
+        };
+        let mut order: Vec<(usize, usize)> = Vec::new();
+        for (rank, name) in ORDER.iter().enumerate() {
+            order.extend(places(&[name], &whole).into_iter().filter(|at| !leftover(*at, rank)).map(|at| (at, rank)));
+        }
+        order.sort_unstable();
+        let mixed = order.windows(2).any(|pair| pair[1].1 <= pair[0].1) || before == Before::Unfinished && !complete;
 
         // Where a header is lost, the words of the next section end a section.
         let guest_end = host_at.or(control_at).unwrap_or(all.len());
@@ -161,11 +205,8 @@ impl Section {
         let foreign = places(&HOST_WORDS, &guest);
         let controls = places(&CONTROL_WORDS, &guest);
         let last_own = own.last().copied();
-        mixed |= matches!((foreign.first(), last_own), (Some(host), Some(guest)) if *host < guest);
-        // Host state that contains guest state is that of another dump.
         let host_end = control_at.filter(|at| host_at.is_none_or(|host| host < *at)).unwrap_or(all.len());
         let mut host = host_at.map_or(0..0, |at| at..host_end);
-        mixed |= !places(&GUEST_WORDS, &host).is_empty();
         let surely_guest = if host_at.is_some() || foreign.is_empty() && controls.is_empty() && control_at.is_none() {
             guest.clone()
         } else {
@@ -195,7 +236,7 @@ impl Section {
             preamble: 0..begin,
             surely_guest,
             surely_host,
-            complete: headers.iter().all(|places| places.len() == 1) && !mixed && controls.is_empty(),
+            complete: complete && !mixed && controls.is_empty(),
             line: lines[start].number,
             guest,
             host,
@@ -233,9 +274,7 @@ impl Section {
         }
         read(&self.host, HOST_STATE, if self.surely_host { None } else { Some(&(0..0)) });
         read(&self.control, CONTROL_STATE, None);
-        if self.old_xen {
-            read(&self.control, OLD_XEN_CONTROL_STATE, None);
-        }
+        read(&self.control, if self.old_xen { OLD_XEN_EXIT } else { EXIT }, None);
         if !self.mixed {
             self.guest_efer(&mut dump, &mut values);
         }

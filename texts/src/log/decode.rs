@@ -96,7 +96,9 @@ pub(super) fn is_json_log(text: &str) -> bool {
 /// characters likewise, and `=` at the end of a line that goes on in the next.
 fn unquoted<'a>(raw: &[(usize, &'a str)]) -> Vec<(usize, Cow<'a, str>, usize)> {
     let line = |&(number, text): &(usize, &'a str)| (number, Cow::Borrowed(text), text.chars().count());
-    let encoded = raw.iter().filter(|(_, line)| line.contains("=3D")).count();
+    // Mail programs break lines at 76 characters.
+    let goes_on = |line: &str| line.ends_with('=') && (70..=76).contains(&line.len());
+    let encoded = raw.iter().filter(|(_, line)| line.contains("=3D") || goes_on(line.trim_end_matches('\r'))).count();
     let plain = raw.iter().filter(|(_, line)| line.contains('=') && decoded(line).is_none()).count();
     if encoded <= plain {
         return raw.iter().map(line).collect();

@@ -87,7 +87,7 @@ pub(super) const HOST_STATE: &[&str] = &[
     "SSP TABLE = {host_ia32_interrupt_ssp_table_addr:x16}",
 ];
 
-/// Controls and VM-exit information.
+/// Controls and VM-exit information other than the exit reason.
 pub(super) const CONTROL_STATE: &[&str] = &[
     "PinBased={pin_based_vm_execution_controls:8}",
     "CPUBased={primary_processor_based_vm_execution_controls:8}",
@@ -102,7 +102,6 @@ pub(super) const CONTROL_STATE: &[&str] = &[
      ilen={vm_entry_instruction_length:8}",
     "VMExit: intr_info={vm_exit_interruption_information:8} errcode={vm_exit_interruption_error_code:8} \
      ilen={vm_exit_instruction_length:8}",
-    "reason={exit_reason:8} qualification={exit_qualification:16}",
     "IDTVectoring: info={idt_vectoring_information:8} errcode={idt_vectoring_error_code:8}",
     "TSC Offset = {tsc_offset:x16}",
     "TSC Multiplier = {tsc_multiplier:x16}",
@@ -135,8 +134,11 @@ pub(super) const OLD_XEN_GUEST_STATE: &[&str] = &[
     "Interruptibility={guest_interruptibility_state:4+} ActivityState={guest_activity_state:4}",
 ];
 
-/// Controls and VM-exit information, as only Xen before 4.6 prints them. Of the exit qualification it shows 32 bits.
-pub(super) const OLD_XEN_CONTROL_STATE: &[&str] = &["reason={exit_reason:8}"];
+/// The exit reason and qualification.
+pub(super) const EXIT: &[&str] = &["reason={exit_reason:8} qualification={exit_qualification:16}"];
+
+/// The exit reason, as Xen before 4.6 prints it: of the qualification it shows 32 bits.
+pub(super) const OLD_XEN_EXIT: &[&str] = &["reason={exit_reason:8}"];
 
 /// Whether guest state and host state have values of that name, so that only the section tells which it is.
 pub(super) fn is_ambiguous(pattern: &str) -> bool {
@@ -163,7 +165,8 @@ mod tests {
             OLD_XEN_GUEST_STATE,
             HOST_STATE,
             CONTROL_STATE,
-            OLD_XEN_CONTROL_STATE,
+            EXIT,
+            OLD_XEN_EXIT,
         ];
         for pattern in sections.concat() {
             for hole in pattern.split('{').skip(1) {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use vmcs_case::profile::NamedProfile;
 use vmcs_model::field::FieldId;
-use vmcs_model::{Capabilities, CpuProfile};
+use vmcs_model::{Capabilities, CpuProfile, Vmcs};
 use vmcs_texts::diagnosis::PartialEntry;
 use vmcs_texts::dump::{self, Dump, Reported};
 
@@ -67,6 +67,22 @@ impl Claims {
     /// How many fields have a value.
     pub(crate) fn known(&self) -> usize {
         self.values.len()
+    }
+
+    /// With the values of a VMCS, some of which the text may not show.
+    pub(crate) fn know(mut self, vmcs: &Vmcs) -> Self {
+        for field in FieldId::all() {
+            self.values.entry(field).or_default().insert(vmcs.raw(field));
+        }
+        self
+    }
+
+    /// Whether a dump has no value that this text does not have.
+    pub(crate) fn cover(&self, dump: &Dump) -> bool {
+        FieldId::all().all(|field| {
+            let value = dump.vmcs.raw(field);
+            value.is_none_or(|value| self.values.get(&field).is_some_and(|known| known.contains(&value)))
+        })
     }
 
     /// That another text claims nothing that this one does not.

@@ -1,10 +1,8 @@
 //! Dumps that were cut: nothing is claimed of what is missing.
 
-mod support;
-
 use std::collections::BTreeSet;
 
-use support::{Claims, samples};
+use crate::claims::{Claims, samples};
 
 /// A text that begins or ends at any byte.
 #[test]
