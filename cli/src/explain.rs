@@ -8,12 +8,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use vmcs_model::Capabilities;
-use vmcs_texts::diagnosis::{Answer, Manner, Section};
+use vmcs_texts::diagnosis::{Answer, Manner};
+use vmcs_texts::explanation::{self, Explained};
 
 use crate::error::{CliError, Status};
 use crate::output::json_pretty;
-use input::{Asked, Entry};
 use text::Columns;
 
 /// Explain why a VM entry failed: the most likely cause, every violated check, and what would be legal
@@ -71,43 +70,30 @@ enum Format {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
-    let named = args.profile.as_deref().map(processor::named).transpose()?;
-    let asked = input::read(args.file.as_deref(), args.dump)?;
-    let known = named.unwrap_or_else(|| processor::of_lines(asked.lines()));
-    let format = if args.json { Format::Json } else { args.format };
-    let mut status = 0;
-    let mut answers = Vec::new();
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut said: Vec<(usize, Vec<Section>)> = Vec::new();
-    for entry in asked.entries(known.revision()) {
-        let Entry { number, entry } = entry;
-        let capabilities = Capabilities::new(&entry.processor(&known.profile));
-        let guess = known.guess.as_ref().map(|guess| Capabilities::new(&entry.processor(guess)));
-        let mut diagnosis = entry.diagnose(&capabilities);
-        if let Some(guess) = &guess {
-            diagnosis = diagnosis.guessing(guess);
+    let processor = args.profile.as_deref().map(processor::named).transpose()?;
+    let question = input::read(args.file.as_deref(), args.dump)?;
+    let manner = Manner { verbose: args.verbose, options: true };
+    let answers = explanation::explain(&question, processor.as_ref(), manner, args.fix);
+    let status = explanation::status(&answers);
+    match if args.json { Format::Json } else { args.format } {
+        Format::Json => {
+            if let Some(answer) = joined(answers) {
+                json_pretty(&answer)?;
+            }
         }
-        // A violation weighs more than an entry that nothing explains.
-        status = if status == 1 || diagnosis.status() == 1 { 1 } else { status.max(diagnosis.status()) };
-        let fix = args.fix.then(|| diagnosis.fix());
-        if format == Format::Json {
-            answers.push(diagnosis.answer(&known.processor, fix.as_ref()));
-            continue;
+        format => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            for (i, Explained { sections, .. }) in answers.iter().enumerate() {
+                if i > 0 {
+                    writeln!(out)?;
+                }
+                match format {
+                    Format::Markdown => text::markdown(sections, &mut out)?,
+                    _ => text::text(sections, Columns::of(&io::stdout()), &mut out)?,
+                }
+            }
+            out.flush()?;
         }
-        let sections = diagnosis.sections(&known.processor, Manner { verbose: args.verbose, fix: fix.as_ref() });
-        if !said.is_empty() {
-            writeln!(out)?;
-        }
-        let shown = numbered(&asked, number, entry.dump.line, &mut said, sections);
-        match format {
-            Format::Markdown => text::markdown(&shown, &mut out)?,
-            _ => text::text(&shown, Columns::of(&io::stdout()), &mut out)?,
-        }
-    }
-    out.flush()?;
-    drop(out);
-    if let Some(answer) = joined(answers) {
-        json_pretty(&answer)?;
     }
     Ok(match status {
         0 => Status::Clean,
@@ -116,33 +102,9 @@ pub(crate) fn run(args: &Args) -> Result<Status, CliError> {
     })
 }
 
-/// The answer to one of several dumps: with its number, and short if it was said before.
-fn numbered(
-    asked: &Asked,
-    number: usize,
-    line: usize,
-    said: &mut Vec<(usize, Vec<Section>)>,
-    mut sections: Vec<Section>,
-) -> Vec<Section> {
-    if asked.count() < 2 {
-        return sections;
-    }
-    // The last section says in which line the dump begins.
-    let body = sections[..sections.len() - 1].to_vec();
-    let place = if line > 0 { format!("Dump {number} (line {line})") } else { format!("Dump {number}") };
-    if let Some((before, _)) = said.iter().find(|(_, same)| *same == body) {
-        return vec![Section::Paragraph(format!("{place}: the same as dump {before}."))];
-    }
-    said.push((number, body));
-    if let Some(Section::Paragraph(text)) = sections.first_mut() {
-        *text = format!("{place}: {text}");
-    }
-    sections
-}
-
 /// One answer for all: the first, which holds the others.
-fn joined(answers: Vec<Answer>) -> Option<Answer> {
-    let mut answers = answers.into_iter();
+fn joined(answers: Vec<Explained>) -> Option<Answer> {
+    let mut answers = answers.into_iter().map(|explained| explained.answer);
     let mut first = answers.next()?;
     first.others = answers.collect();
     Some(first)

@@ -32,7 +32,7 @@ pub use wrong::what_is_wrong;
 
 use branches::Decided;
 
-use crate::dump::Dump;
+use crate::dump::{Dump, Reported};
 use crate::image::{Image, cpu_of};
 
 /// A VMCS of which a part is known, and what is known of the entry that was attempted with it.
@@ -89,6 +89,7 @@ impl PartialEntry {
         for &(field, value) in &image.fields {
             dump.vmcs.set_raw(field, value);
         }
+        dump.reported = Reported::of_fields(&dump.vmcs);
         let mut memory = KnownMemory::default();
         for write in &image.memory {
             let bytes = write.to_bytes(revision).expect("checked when the write was read");
@@ -317,7 +318,7 @@ mod tests {
     use vmcs_model::field;
 
     use super::*;
-    use crate::dump::Reported;
+    use crate::image::Syntax;
 
     /// A dump of one field after an entry that ended so.
     fn entry(value: (FieldId, u64), outcome: Outcome) -> PartialEntry {
@@ -325,6 +326,20 @@ mod tests {
             Dump { format: "log", reported: Some(Reported::Outcome { outcome, qualified: false }), ..Dump::default() };
         dump.vmcs.set_raw(value.0, value.1);
         PartialEntry::of_dump(dump)
+    }
+
+    #[test]
+    fn the_exit_reason_of_an_image_reports_how_the_entry_ended() {
+        let reported = |fields: &str| {
+            let image = Image::parse(&format!("{{\"fields\": {{{fields}}}}}"), Syntax::Json).expect("it is an image");
+            PartialEntry::of_image(&image, 0).dump.reported
+        };
+        let outcome = |qualification, qualified| {
+            Some(Reported::Outcome { outcome: Outcome::invalid_guest_state(qualification), qualified })
+        };
+        assert_eq!(reported("\"0x4402\": \"0x80000021\", \"exit_qualification\": 4"), outcome(4, true));
+        assert_eq!(reported("\"exit_reason\": \"0x80000021\""), outcome(0, false));
+        assert_eq!(reported("\"exit_reason\": 33"), None);
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod sections;
 #[cfg(test)]
 mod test_support;
 mod tracepoint;
+mod twice;
+mod values;
 mod virtualbox;
 
 pub use advice::{advice, meaning};
@@ -26,7 +28,6 @@ pub use contents::{Damage, Dump, MsrLoadEntry, Named, Reported};
 pub use page::find_in_bytes;
 
 use crate::log::{self, Line};
-use pattern::{CUT, START};
 
 /// Finds what a log has of one shape.
 type Shape = fn(&[Line]) -> Vec<Dump>;
@@ -49,9 +50,17 @@ const SHAPES: [Shape; 10] = [
 /// of another shape; the first that finds something counts.
 const OTHERWISE: [Shape; 2] = [list::find, bare::find];
 
-/// What shapes need of a log that is too large to be kept as a whole, with the lines behind it.
-pub fn markers() -> impl Iterator<Item = &'static str> {
+/// What names the processor.
+const PROCESSOR: &[&str] = &["smpboot: CPU0:", "model name\t", "address sizes\t", "CPU Vendor: ", "------[ "];
+
+/// What the lines hold that the shapes, and those who look for the processor, need of a log that is too large to be kept as a
+/// whole. The lines behind such a line are kept, too.
+pub(crate) fn markers() -> impl Iterator<Item = &'static str> {
     let shapes = [
+        sections::MARKERS,
+        haxm::MARKERS,
+        qemu::MARKERS,
+        PROCESSOR,
         bhyve::MARKERS,
         openbsd::MARKERS,
         debug_print::MARKERS,
@@ -68,19 +77,16 @@ pub fn markers() -> impl Iterator<Item = &'static str> {
 /// The dumps in a log, in their order; none if it holds nothing of the sort.
 #[must_use]
 pub fn find(log: &str) -> Vec<Dump> {
-    let lines = log::lines(log);
-    SHAPES.iter().chain(&OTHERWISE).map(|find| find(&lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default()
+    find_in(&log::lines(log))
 }
 
-/// The lines as one text for patterns that go over several lines.
-fn joined(lines: &[Line]) -> String {
-    let mut text = String::new();
-    for line in lines {
-        if line.prefixed {
-            text.push(START);
-        }
-        text.push_str(&line.text);
-        text.push(if line.cut { CUT } else { '\n' });
+/// The dumps in the lines of a log, in their order; none if it holds nothing of the sort.
+#[must_use]
+pub fn find_in(lines: &[Line]) -> Vec<Dump> {
+    let mut dumps: Vec<_> = SHAPES.iter().flat_map(|find| find(lines)).collect();
+    if dumps.is_empty() {
+        dumps = OTHERWISE.iter().map(|find| find(lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default();
     }
-    text
+    dumps.sort_by_key(|dump| dump.line);
+    twice::join(dumps)
 }

@@ -19,11 +19,14 @@ pub mod answer;
 pub mod case;
 pub mod diagnosis;
 pub mod dump;
+pub mod explanation;
 pub mod image;
 mod json;
+pub mod known_processor;
 pub mod log;
 mod names;
 pub mod processor;
+pub mod question;
 pub mod similar_names;
 
 /// A line that cannot be read.

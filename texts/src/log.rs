@@ -1,69 +1,37 @@
-//! Removing from a log what loggers, consoles and mail programs have added.
+//! Reading a log: finding the lines that matter in a large one, undoing what loggers, consoles, mail programs and web pages
+//! have done to them, and removing what they put in front.
+
+mod decode;
+mod prefix;
+mod read;
+
+pub use read::Log;
 
 /// A line of a log without its prefixes: timestamps, log levels, tags and quoting marks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     /// Its number in the log, counted from 1.
     pub number: usize,
     /// What is left of it, without white space around and control characters.
     pub text: String,
-    /// Something stood before it that was removed: then it is not the rest of the line before, wrapped by a mail program.
+    /// Something other than quoting marks stood before it and was removed: then it is not the rest of the line before, wrapped
+    /// by a mail program.
     pub prefixed: bool,
     /// It has the prefix `(XEN)` of a Xen console.
     pub xen: bool,
     /// The log ends within it: its last number may lack digits.
     pub cut: bool,
+    /// Who wrote it, where a prefix tells: `T1234` or `C3` of Linux' printk, the task of a trace. The lines of one dump have one
+    /// writer.
+    pub writer: Option<String>,
     /// How many characters it has in the log, prefixes included. A program that cuts lines at a width cuts these.
     pub width: usize,
 }
 
-/// What ends a prefix, wherever it stands in the line.
-const TAGS: [&str; 6] = ["kvm_intel: ", "kernel: ", "/netbsd: ", "haxm_warning: ", "haxm_error: ", "haxm_info: "];
-
-/// The lines of a log.
+/// The lines of a log that are not blank.
 #[must_use]
 pub fn lines(log: &str) -> Vec<Line> {
-    let quoted_printable = log.contains("=3D");
-    let unwrapped = if quoted_printable { log.replace("=\r\n", "").replace("=\n", "") } else { String::new() };
-    let log = if quoted_printable { unwrapped.replace("=3D", "=") } else { log.to_owned() };
-    let mut lines: Vec<_> = log
-        .lines()
-        .zip(1..)
-        .map(|(line, number)| {
-            let rest = payload(line);
-            let text = rest.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-            let (prefixed, xen) = (rest.len() != line.trim().len(), line.contains("(XEN)"));
-            Line { number, text, prefixed, xen, cut: false, width: line.chars().count() }
-        })
-        .collect();
-    if let Some(last) = lines.last_mut() {
-        last.cut = !log.ends_with('\n');
-    }
-    lines
-}
-
-/// The line without its prefixes.
-fn payload(line: &str) -> &str {
-    let mut rest = line.trim();
-    // The last of all tags: a log of nothing but prefixes is read in one go, too.
-    if let Some(end) = TAGS.iter().filter_map(|tag| rest.rfind(tag).map(|at| at + tag.len())).max() {
-        rest = &rest[end..];
-    }
-    loop {
-        let before = rest.len();
-        rest = rest.trim_start_matches(['>', '|']).trim_start();
-        rest = rest.strip_prefix("(XEN)").unwrap_or(rest).trim_start();
-        for (open, close) in [('[', ']'), ('<', '>')] {
-            if let Some((stamp, after)) = rest.strip_prefix(open).and_then(|stamp| stamp.split_once(close))
-                && stamp.chars().all(|c| c.is_ascii_alphanumeric() || " .:-+".contains(c))
-            {
-                rest = after.trim_start();
-            }
-        }
-        if rest.len() == before {
-            return rest;
-        }
-    }
+    decode::lines(log.lines().zip(1..).map(|(line, number)| (number, line)), log.ends_with('\n'))
 }
 
 #[cfg(test)]
@@ -71,24 +39,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_go() {
-        for line in [
-            "RSP = 0x1",
-            "[ 2311.499051] kvm_intel: RSP = 0x1",
-            "[ 2311.499051] [T1234] RSP = 0x1",
-            "Jun 24 17:25:51 host kernel: RSP = 0x1",
-            "Jun 24 17:25:51 host kernel: [  12.1] kvm_intel: RSP = 0x1",
-            "> > (XEN) RSP = 0x1",
-            "(XEN) [2019-05-01 10:00:00.123] RSP = 0x1",
-            "<4>[12.1] RSP = 0x1\r",
-            "Jun 16 15:07:09 localhost /netbsd: [ 1776.3439261] haxm_warning: RSP = 0x1",
-        ] {
-            assert_eq!(payload(line), "RSP = 0x1", "{line}");
-        }
+    fn what_was_done_to_lines_is_undone() {
         let read =
             |log| -> Vec<_> { lines(log).into_iter().map(|line| (line.text, line.prefixed, line.cut)).collect() };
-        assert_eq!(read("(XEN) a\nb\n"), [("a".to_owned(), true, false), ("b".to_owned(), false, false)]);
-        assert_eq!(read("RSP =3D 0x=\n1\n"), [("RSP = 0x1".to_owned(), false, false)]);
-        assert_eq!(read("RSP = 0x1"), [("RSP = 0x1".to_owned(), false, true)]);
+        let line = |text: &str, prefixed, cut| (text.to_owned(), prefixed, cut);
+        assert_eq!(read("(XEN) a\nb\n"), [line("a", true, false), line("b", false, false)]);
+        assert_eq!(read("RSP = 0x1"), [line("RSP = 0x1", false, true)]);
+        for (log, text) in [
+            ("RSP =3D 0x=\n1\n", "RSP = 0x1"),
+            ("RSP =3D=20\n", "RSP ="),
+            ("RSP =3D=C2=A00x1\n", "RSP = 0x1"),
+            ("RSP=00\n", "RSP=00"),
+            ("RSP = 0x[00000](tel:00000)1\n", "RSP = 0x000001"),
+            ("&gt; RSP&nbsp;&#61; 0x1 &lt;a&gt; &quot;b&quot; &#x3d; &amp;\n", "RSP = 0x1 <a> \"b\" = &"),
+            ("\u{1b}[32m[  12.5] \u{1b}[0m\u{1b}[31mRSP = 0x1\u{1b}[0m\r\n", "RSP = 0x1"),
+            ("#033[31mRSP = 0x1#033[0m\n", "RSP = 0x1"),
+            ("RSP\u{a0}=\t0x1\u{200b}\n", "RSP =\t0x1"),
+            ("RSP = 0x1<br>\n", "RSP = 0x1"),
+            (r#"{"MESSAGE":"kvm_intel: RSP = 0x1","_TRANSPORT":"kernel"}"#, "RSP = 0x1"),
+            (r#"{"MESSAGE":[82,83,80]}"#, "RSP"),
+            (r#"{"log":"RSP = 0x1\n","stream":"stderr"}"#, "RSP = 0x1"),
+            ("         \"msg\": \"kvm_intel: RSP = 0x1\"\n", "RSP = 0x1"),
+            ("\t\"MESSAGE\" : \"RSP = 0x1\",\n", "RSP = 0x1"),
+            ("MESSAGE=kvm_intel: RSP = 0x1\n", "RSP = 0x1"),
+        ] {
+            let texts: Vec<_> = lines(log).into_iter().map(|line| line.text).collect();
+            assert_eq!(texts, [text], "{log}");
+        }
+        let log = "\"caller\": \"T77\",\n\"msg\": \"a\"\n";
+        assert_eq!(lines(log).last().and_then(|line| line.writer.as_deref()), Some("T77"));
+        let numbers: Vec<_> = lines("a\n\nb =3D=\n c\nd\n").iter().map(|line| line.number).collect();
+        assert_eq!(numbers, [1, 3, 5]);
     }
 }

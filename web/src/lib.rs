@@ -12,4 +12,4 @@
 mod exports;
 mod reply;
 
-pub use reply::{Answer, Question, Reply, Section, reply};
+pub use reply::{Answer, Question, Reply, Section, SectionPoint, reply};

@@ -1,10 +1,11 @@
 //! The question and the answer as JSON.
 
 use serde::{Deserialize, Serialize};
-use vmcs_case::profile::NamedProfile;
-use vmcs_model::{Capabilities, CpuProfile};
-use vmcs_texts::diagnosis::{self, Manner, PartialEntry, Point, Processor};
-use vmcs_texts::dump;
+use vmcs_texts::diagnosis::{self, Manner, Point};
+use vmcs_texts::explanation::{Explained, explain};
+use vmcs_texts::known_processor::KnownProcessor;
+use vmcs_texts::log::Log;
+use vmcs_texts::question;
 
 /// What is asked about a text.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,28 +73,31 @@ impl Reply {
     }
 }
 
-/// Answers a question about a text.
+/// Answers a question about a text, which may be compressed.
 #[must_use]
 pub fn reply(text: &[u8], question: &Question) -> Reply {
-    let text = String::from_utf8_lossy(text);
-    let profile = match question.processor.as_str() {
-        "" => CpuProfile::default(),
-        name => match NamedProfile::by_name(name) {
-            Ok(named) => named.profile.clone(),
+    let processor = match question.processor.as_str() {
+        "" => None,
+        name => match KnownProcessor::by_name(name) {
+            Ok(known) => Some(known),
             Err(error) => return Reply::error(error.to_string()),
         },
     };
-    let dumps = dump::find(&text);
-    let answers = dumps.into_iter().map(|dump| {
-        let entry = PartialEntry::of_dump(dump);
-        let capabilities = Capabilities::new(&entry.processor(&profile));
-        let diagnosis = entry.diagnose(&capabilities);
-        let fix = question.fix.then(|| diagnosis.fix());
-        let manner = Manner { verbose: question.verbose, fix: fix.as_ref() };
-        let sections = diagnosis.sections(&Processor::default(), manner).into_iter().map(Section::from).collect();
-        Answer { status: diagnosis.status(), sections }
-    });
-    Reply { answers: answers.collect(), error: None }
+    let log = match Log::read(text) {
+        Ok(log) => log,
+        Err(error) => return Reply::error(error.to_string()),
+    };
+    let asked = match question::Question::new(log, None, None) {
+        Ok(asked) => asked,
+        Err(nothing) => return Reply::error(nothing.to_string()),
+    };
+    let manner = Manner { verbose: question.verbose, options: false };
+    let explained = explain(&asked, processor.as_ref(), manner, question.fix);
+    let answer = |explained: Explained| Answer {
+        status: explained.status,
+        sections: explained.sections.into_iter().map(Section::from).collect(),
+    };
+    Reply { answers: explained.into_iter().map(answer).collect(), error: None }
 }
 
 impl From<diagnosis::Section> for Section {

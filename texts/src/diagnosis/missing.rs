@@ -18,7 +18,7 @@ pub fn names(unknown: &Unknowns, facts: bool) -> Vec<String> {
             format!("CPUID.{leaf:02X}H.{subleaf}")
         }));
     } else if unknown.facts != Facts::default() {
-        names.push("the processor (name it with --profile)".to_owned());
+        names.push("the processor".to_owned());
     }
     // An address that comes from an unknown field says nothing.
     names.extend(
@@ -77,7 +77,7 @@ impl Diagnosis<'_> {
             sentences.push(if profiled {
                 format!("The profile does not say enough of the processor for {them}.")
             } else {
-                format!("Name the processor with --profile to decide {them}.")
+                format!("Name the processor to decide {them}.")
             });
         }
         if lacking_fields > 0 {

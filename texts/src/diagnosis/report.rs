@@ -190,7 +190,7 @@ impl Diagnosis<'_> {
         let guess = || {
             let guess = self.guess()?;
             Some(format!(
-                "; {} would explain it on {} of the {} processors that `vmcs caps list` knows, so name yours with --profile",
+                "; {} would explain it on {} of the {} processors that `vmcs caps list` knows, so name yours",
                 guess.check, guess.processors, guess.of
             ))
         };

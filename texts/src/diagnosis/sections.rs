@@ -40,17 +40,17 @@ impl Point {
 
 /// How an answer is put.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Manner<'a> {
+pub struct Manner {
     /// With permitted outcomes, all that is undecided, and notes.
     pub verbose: bool,
-    /// Changes after which the state enters, if they were asked for.
-    pub fix: Option<&'a Fix>,
+    /// With the names of the options of `vmcs explain`.
+    pub options: bool,
 }
 
 impl Diagnosis<'_> {
     /// The answer: its first section is the first sentence, what happened and the most likely cause.
     #[must_use]
-    pub fn sections(&self, processor: &Processor, manner: Manner<'_>) -> Vec<Section> {
+    pub fn sections(&self, processor: &Processor, manner: Manner, fix: Option<&Fix>) -> Vec<Section> {
         let groups = self.groups();
         let mut sections = vec![Section::Paragraph(self.headline(&groups) + ".")];
         sections.extend(self.look_at(&groups).map(|look| Section::Paragraph(look.to_owned())));
@@ -87,7 +87,7 @@ impl Diagnosis<'_> {
         );
         let broken = self.msrs.iter().filter(|msr| !msr.violated.is_empty() && Some(*msr) != self.reported_msr());
         push(&mut sections, "Entries of the MSR-load area that cannot be loaded:", broken.map(msr_point).collect());
-        sections.extend(manner.fix.map(|fix| self.fix_section(fix)));
+        sections.extend(fix.map(|fix| self.fix_section(fix)));
         sections.extend(processor.words.iter().cloned().map(Section::Paragraph));
         if self.entry.dump.known() == 0 && !matches!(self.entry.dump.reported, Some(Reported::Svm)) {
             sections.push(Section::Paragraph(HOW_TO_SEE.to_owned()));
@@ -100,7 +100,7 @@ impl Diagnosis<'_> {
         if manner.verbose {
             self.details(processor, &mut sections);
         }
-        sections.push(Section::Paragraph(self.source(manner.verbose)));
+        sections.push(Section::Paragraph(self.source(processor, manner)));
         sections
     }
 
@@ -191,15 +191,23 @@ impl Diagnosis<'_> {
         (!damage.is_empty()).then(|| format!("Not read: {}{more}.", shown.collect::<Vec<_>>().join(", ")))
     }
 
-    /// Who printed the dump, and how much it shows.
-    fn source(&self, verbose: bool) -> String {
+    /// Who printed the dump, how much it shows, and which options tell more.
+    fn source(&self, processor: &Processor, manner: Manner) -> String {
         let dump = &self.entry.dump;
         let line = if dump.line > 0 { format!(", line {}", dump.line) } else { String::new() };
         let fields = match dump.known() {
             0 => "no field".to_owned(),
             known => format!("{known} of {} fields", FIELDS.len()),
         };
-        let more = if verbose { "" } else { " --verbose shows permitted outcomes, notes and all that is undecided." };
+        let more = match manner {
+            Manner { options: false, .. } => "",
+            Manner { verbose: true, .. } if processor.named => "",
+            Manner { verbose: true, .. } => " --profile names the processor.",
+            Manner { verbose: false, .. } if processor.named => " --verbose shows all that is undecided, and notes.",
+            Manner { verbose: false, .. } => {
+                " --profile names the processor, --verbose shows all that is undecided, and notes."
+            }
+        };
         format!("From: {}{line}; {fields} known.{more}", dump.format)
     }
 
@@ -254,7 +262,7 @@ fn msr_point(msr: &JudgedMsr) -> Point {
     if *loads {
         lines.push("WRMSR takes this value on the processor as far as it is known.".to_owned());
     } else if lines.is_empty() {
-        lines.push("Whether WRMSR takes this value depends on the processor: name it with --profile.".to_owned());
+        lines.push("Whether WRMSR takes this value depends on the processor: name it.".to_owned());
     }
     Point { title, lines }
 }

@@ -128,7 +128,9 @@ pub(super) fn where_to_look(reported: Reported) -> &'static str {
                  CR0 and CR4 against IA32_VMX_CR0_FIXED0 and the like, and IA32_EFER."
             }
             26 => "Look for MOV SS, POP SS or LSS just before VMLAUNCH or VMRESUME.",
-            12 => "A field was read or written that this processor does not have: see `vmcs fields --profile`.",
+            12 => {
+                "A field was read or written that this processor does not have: `vmcs fields` lists those of a processor."
+            }
             _ => "It comes from a VMX instruction and not from the values in the VMCS.",
         },
         Outcome::FailInvalid => {

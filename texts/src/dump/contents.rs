@@ -4,7 +4,7 @@ use std::fmt;
 
 use vmcs_model::Outcome;
 use vmcs_model::checks::CheckId;
-use vmcs_model::field::FieldId;
+use vmcs_model::field::{self, FieldId};
 use vmcs_model::partial::PartialVmcs;
 
 /// What a log shows of one entry: a dump, or only a line that says how it ended.
@@ -95,6 +95,13 @@ impl Reported {
         Some(Self::Outcome { outcome, qualified: qualification.is_some() || matches!(outcome, Outcome::FailValid(_)) })
     }
 
+    /// What the exit reason in a VMCS says, if it is that of a VM entry that failed.
+    #[must_use]
+    pub fn of_fields(vmcs: &PartialVmcs) -> Option<Self> {
+        let reason = vmcs.raw(field::EXIT_REASON.id()).filter(|reason| reason >> 31 == 1)?;
+        Self::hardware_error(reason, vmcs.raw(field::EXIT_QUALIFICATION.id()))
+    }
+
     /// The outcome, if the log tells it.
     #[must_use]
     pub const fn outcome(&self) -> Option<Outcome> {
@@ -140,16 +147,13 @@ impl Dump {
         FieldId::all().filter(|field| self.vmcs.raw(*field).is_some()).count()
     }
 
-    pub(super) fn note(&mut self, note: impl Into<String>) {
-        self.notes.push(note.into());
+    /// Whether it is about a VM entry that is known to have failed.
+    #[must_use]
+    pub const fn failed(&self) -> bool {
+        self.reported.is_some()
     }
 
-    /// Takes a value that was read. A value that does not fit its field is not taken, because it was misread.
-    pub(super) fn take(&mut self, field: FieldId, value: Option<u64>) {
-        let mask = field.info().width().mask();
-        match value.filter(|value| value & !mask == 0) {
-            Some(value) => self.vmcs.set_raw(field, value),
-            None => self.note(format!("the value of {} cannot be read: taken as unknown", field.info().name)),
-        }
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
     }
 }

@@ -1,53 +1,90 @@
 //! Reading the registers that QEMU prints after `KVM: entry failed, hardware error`. They are the state that the guest
 //! sees; some of it is not in the VMCS.
 
+use std::ops::Range;
+
 use vmcs_model::formats::AccessRights;
 
 use super::contents::{Dump, Reported};
-use super::pattern::{field, read};
+use super::pattern::{Hole, Text, field};
+use super::values::Values;
 use crate::log::Line;
 
+/// What stands before the number of the error.
+const FAILED: &str = "KVM: entry failed, hardware error";
+
+/// What lines hold that matter here.
+pub(super) const MARKERS: &[&str] = &["KVM: entry failed", "hardware error 0x"];
+
 const SEGMENTS: [(&str, &str); 8] = [
-    ("ES ={selector} {base} {limit} {flags}", "es"),
-    ("CS ={selector} {base} {limit} {flags}", "cs"),
-    ("SS ={selector} {base} {limit} {flags}", "ss"),
-    ("DS ={selector} {base} {limit} {flags}", "ds"),
-    ("FS ={selector} {base} {limit} {flags}", "fs"),
-    ("GS ={selector} {base} {limit} {flags}", "gs"),
-    ("LDT={selector} {base} {limit} {flags}", "ldtr"),
-    ("TR ={selector} {base} {limit} {flags}", "tr"),
+    ("ES ={selector:4} {base:8+} {limit:8} {flags:8}", "es"),
+    ("CS ={selector:4} {base:8+} {limit:8} {flags:8}", "cs"),
+    ("SS ={selector:4} {base:8+} {limit:8} {flags:8}", "ss"),
+    ("DS ={selector:4} {base:8+} {limit:8} {flags:8}", "ds"),
+    ("FS ={selector:4} {base:8+} {limit:8} {flags:8}", "fs"),
+    ("GS ={selector:4} {base:8+} {limit:8} {flags:8}", "gs"),
+    ("LDT={selector:4} {base:8+} {limit:8} {flags:8}", "ldtr"),
+    ("TR ={selector:4} {base:8+} {limit:8} {flags:8}", "tr"),
 ];
 const OTHERS: [&str; 4] = [
-    "GDT= {guest_gdtr_base} {guest_gdtr_limit}",
-    "IDT= {guest_idtr_base} {guest_idtr_limit}",
-    "RIP={guest_rip}",
-    "EIP={guest_rip}",
+    "GDT= {guest_gdtr_base:8+} {guest_gdtr_limit:8}",
+    "IDT= {guest_idtr_base:8+} {guest_idtr_limit:8}",
+    "RIP={guest_rip:16}",
+    "EIP={guest_rip:8+}",
 ];
+const FLAGS: [&str; 2] = ["RFL={guest_rflags:8+}", "EFL={guest_rflags:8+}"];
 
-/// The dump in a log.
+/// The dumps in a log: one for each line that says that an entry failed, or one if there are only registers.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
-    let text = &super::joined(lines);
-    let number = |pattern| read(text, pattern).and_then(|values| values.first().and_then(|(_, value)| *value));
-    let mut dump = Dump::new("QEMU");
-    let cr0 = number("CR0={cr0}");
-    let protected = cr0.is_some_and(|cr0| cr0 & 1 != 0);
-    for pattern in OTHERS {
-        for (name, value) in read(text, pattern).unwrap_or_default() {
-            dump.take(field(name), value);
-        }
-    }
-    if protected {
-        segments(text, &mut dump);
-        for pattern in ["RFL={guest_rflags}", "EFL={guest_rflags}"] {
-            for (name, value) in read(text, pattern).unwrap_or_default() {
-                dump.take(field(name), value);
-            }
-        }
-    }
-    dump.reported = number("KVM: entry failed, hardware error {n}").and_then(|n| Reported::hardware_error(n, None));
-    if cr0.is_none() || dump.known() == 0 {
+    let failed: Vec<_> =
+        lines.iter().enumerate().filter(|(_, line)| line.text.contains(FAILED)).map(|(at, _)| at).collect();
+    let registers = lines.iter().any(|line| line.text.contains("CR0="));
+    if failed.is_empty() && !registers {
         return Vec::new();
     }
+    let text = Text::new(lines);
+    let begin = |line: usize| text.begin(line);
+    let starts: Vec<usize> = if failed.is_empty() { vec![0] } else { failed.clone() };
+    let mut dumps = Vec::new();
+    for (n, &start) in starts.iter().enumerate() {
+        let end = starts.get(n + 1).map_or(text.as_str().len(), |next| begin(*next));
+        let part = begin(start)..end;
+        let mut dump = block(&text, part.clone());
+        dump.line = lines[start].number;
+        if !failed.is_empty() {
+            let error = text.error_number(part, FAILED);
+            dump.reported = error.and_then(|error| Reported::hardware_error(error, None));
+        }
+        if dump.known() > 0 || dump.reported.is_some() {
+            dumps.push(dump);
+        }
+    }
+    dumps
+}
+
+/// The registers in a part of the text.
+fn block(text: &Text, part: Range<usize>) -> Dump {
+    let mut dump = Dump::new("QEMU");
+    let cr0 = text.find(part.clone(), "CR0={cr0:8}").and_then(|hole| hole.value.ok());
+    let Some(cr0) = cr0 else {
+        dump.note("QEMU's registers are not shown");
+        return dump;
+    };
+    let mut values = Values::default();
+    let mut read = |patterns: &[&'static str]| {
+        for pattern in patterns {
+            for holes in text.find_all(part.clone(), pattern) {
+                values.add(text, &holes);
+            }
+        }
+    };
+    read(&OTHERS);
+    let protected = cr0 & 1 != 0;
+    if protected {
+        read(&FLAGS);
+        segments(text, &part, &mut values);
+    }
+    values.give(&mut dump, false);
     dump.note(
         "QEMU shows the registers as the guest sees them: CR0, CR3, CR4, EFER and DR7 are not taken for the VMCS's",
     );
@@ -60,17 +97,17 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     dump.note(
         "QEMU shows no control and no host state; KVM's dump in the kernel log does (kvm_intel.dump_invalid_vmcs=1)",
     );
-    vec![dump]
+    dump
 }
 
 /// The segment registers.
-fn segments(text: &str, dump: &mut Dump) {
+fn segments(text: &Text, part: &Range<usize>, values: &mut Values) {
     for (pattern, segment) in SEGMENTS {
-        let Some(values) = read(text, pattern) else { continue };
-        for (name, value) in values {
-            let (part, value) =
+        for hole in text.find_all(part.clone(), pattern).into_iter().flatten() {
+            let Hole { name, at, value } = hole;
+            let (name, value) =
                 if name == "flags" { ("access_rights", value.map(access_rights)) } else { (name, value) };
-            dump.take(field(&format!("guest_{segment}_{part}")), value);
+            values.set(field(&format!("guest_{segment}_{name}")), text.line(at), value);
         }
     }
 }

@@ -1,247 +1,405 @@
 //! Reading the dumps of Linux (KVM) and Xen, which have sections for guest state, host state and control state.
 
+mod headline;
+mod patterns;
+
+use std::ops::Range;
+
 use vmcs_model::Outcome;
 use vmcs_model::field::{self, FieldId};
 
-use super::contents::{Dump, Reported};
-use super::pattern::{field as named, read};
+use super::contents::{Dump, MsrLoadEntry, Reported};
+use super::pattern::Text;
+use super::values::Values;
 use crate::log::Line;
+use headline::Headline;
+use patterns::{
+    CONTROL_STATE, EXIT, GUEST_STATE, HOST_STATE, KVM_GUEST_STATE, OLD_XEN_EXIT, OLD_XEN_GUEST_STATE, XEN_GUEST_STATE,
+    is_ambiguous,
+};
 
 const GUEST: &str = "*** Guest State ***";
 const HOST: &str = "*** Host State ***";
 const CONTROL: &str = "*** Control State ***";
 
-const GUEST_STATE: &[&str] = &[
-    "CR0: actual={guest_cr0}, shadow={cr0_read_shadow}, gh_mask={cr0_guest_host_mask}",
-    "CR4: actual={guest_cr4}, shadow={cr4_read_shadow}, gh_mask={cr4_guest_host_mask}",
-    "CR3 = {guest_cr3}",
-    "RSP = {guest_rsp}",
-    "RIP = {guest_rip}",
-    "RFLAGS={guest_rflags}",
-    "DR7 = {guest_dr7}",
-    "Sysenter RSP={guest_ia32_sysenter_esp} CS:RIP={guest_ia32_sysenter_cs}:{guest_ia32_sysenter_eip}",
-    "DebugCtl = {guest_ia32_debugctl}",
-    "DebugExceptions = {guest_pending_debug_exceptions}",
-    "PerfGlobCtl = {guest_ia32_perf_global_ctrl}",
-    "BndCfgS = {guest_ia32_bndcfgs}",
-    "Interruptibility = {guest_interruptibility_state}",
-    "ActivityState = {guest_activity_state}",
-    "InterruptStatus = {guest_interrupt_status}",
-    "S_CET = {guest_ia32_s_cet}",
-    "SSP = {guest_ssp}",
-    "SSP TABLE = {guest_ia32_interrupt_ssp_table_addr}",
-    "PAT = {guest_ia32_pat}",
+/// What only guest state has, in whatever version.
+const GUEST_WORDS: [&str; 6] = [": actual=", "RFLAGS=", "DebugCtl", "Interruptibility", "GDTR:", "sel=0x"];
+/// What only host state has.
+const HOST_WORDS: [&str; 4] = ["FSBase=", "GSBase=", "GDTBase=", "IDTBase="];
+/// What only control state has.
+const CONTROL_WORDS: [&str; 7] =
+    ["PinBased=", "CPUBased=", "EntryControls=", "ExceptionBitmap=", "VMEntry:", "VMExit:", "IDTVectoring:"];
+
+/// What the lines of a dump begin with, in the order of all versions. Another order is that of two dumps.
+const ORDER: [&str; 18] = [
+    "CR0: actual=",
+    "CR4: actual=",
+    "RFLAGS=",
+    "GDTR:",
+    "LDTR:",
+    "IDTR:",
+    "DebugCtl",
+    "Interruptibility",
+    HOST,
+    "FSBase=",
+    "GDTBase=",
+    CONTROL,
+    "EntryControls=",
+    "ExceptionBitmap=",
+    "VMEntry:",
+    "VMExit:",
+    "IDTVectoring:",
+    "Virtual processor ID",
 ];
 
-const KVM_GUEST_STATE: &[&str] = &[
-    "PDPTR0 = {guest_pdpte0} PDPTR1 = {guest_pdpte1}",
-    "PDPTR2 = {guest_pdpte2} PDPTR3 = {guest_pdpte3}",
-    "CS: sel={guest_cs_selector}, attr={guest_cs_access_rights}, limit={guest_cs_limit}, base={guest_cs_base}",
-    "DS: sel={guest_ds_selector}, attr={guest_ds_access_rights}, limit={guest_ds_limit}, base={guest_ds_base}",
-    "SS: sel={guest_ss_selector}, attr={guest_ss_access_rights}, limit={guest_ss_limit}, base={guest_ss_base}",
-    "ES: sel={guest_es_selector}, attr={guest_es_access_rights}, limit={guest_es_limit}, base={guest_es_base}",
-    "FS: sel={guest_fs_selector}, attr={guest_fs_access_rights}, limit={guest_fs_limit}, base={guest_fs_base}",
-    "GS: sel={guest_gs_selector}, attr={guest_gs_access_rights}, limit={guest_gs_limit}, base={guest_gs_base}",
-    "GDTR: limit={guest_gdtr_limit}, base={guest_gdtr_base}",
-    "LDTR: sel={guest_ldtr_selector}, attr={guest_ldtr_access_rights}, limit={guest_ldtr_limit}, base={guest_ldtr_base}",
-    "IDTR: limit={guest_idtr_limit}, base={guest_idtr_base}",
-    "TR: sel={guest_tr_selector}, attr={guest_tr_access_rights}, limit={guest_tr_limit}, base={guest_tr_base}",
-];
-
-const XEN_GUEST_STATE: &[&str] = &[
-    "PDPTE0 = {guest_pdpte0} PDPTE1 = {guest_pdpte1}",
-    "PDPTE2 = {guest_pdpte2} PDPTE3 = {guest_pdpte3}",
-    "CS: {guest_cs_selector} {guest_cs_access_rights} {guest_cs_limit} {guest_cs_base}",
-    "DS: {guest_ds_selector} {guest_ds_access_rights} {guest_ds_limit} {guest_ds_base}",
-    "SS: {guest_ss_selector} {guest_ss_access_rights} {guest_ss_limit} {guest_ss_base}",
-    "ES: {guest_es_selector} {guest_es_access_rights} {guest_es_limit} {guest_es_base}",
-    "FS: {guest_fs_selector} {guest_fs_access_rights} {guest_fs_limit} {guest_fs_base}",
-    "GS: {guest_gs_selector} {guest_gs_access_rights} {guest_gs_limit} {guest_gs_base}",
-    "GDTR: {guest_gdtr_limit} {guest_gdtr_base}",
-    "LDTR: {guest_ldtr_selector} {guest_ldtr_access_rights} {guest_ldtr_limit} {guest_ldtr_base}",
-    "IDTR: {guest_idtr_limit} {guest_idtr_base}",
-    "TR: {guest_tr_selector} {guest_tr_access_rights} {guest_tr_limit} {guest_tr_base}",
-    "EFER(VMCS) = {guest_ia32_efer}",
-    "PreemptionTimer = {vmx_preemption_timer_value}",
-    "SM Base = {guest_smbase}",
-];
-
-const HOST_STATE: &[&str] = &[
-    "RIP = {host_rip}",
-    "RSP = {host_rsp}",
-    "CS={host_cs_selector}",
-    "SS={host_ss_selector}",
-    "DS={host_ds_selector}",
-    "ES={host_es_selector}",
-    "FS={host_fs_selector}",
-    "GS={host_gs_selector}",
-    "TR={host_tr_selector}",
-    "FSBase={host_fs_base}",
-    "GSBase={host_gs_base}",
-    "TRBase={host_tr_base}",
-    "GDTBase={host_gdtr_base}",
-    "IDTBase={host_idtr_base}",
-    "CR0={host_cr0}",
-    "CR3={host_cr3}",
-    "CR4={host_cr4}",
-    "Sysenter RSP={host_ia32_sysenter_esp} CS:RIP={host_ia32_sysenter_cs}:{host_ia32_sysenter_eip}",
-    "EFER = {host_ia32_efer}",
-    "PAT = {host_ia32_pat}",
-    "PerfGlobCtl = {host_ia32_perf_global_ctrl}",
-    "S_CET = {host_ia32_s_cet}",
-    "SSP = {host_ssp}",
-    "SSP TABLE = {host_ia32_interrupt_ssp_table_addr}",
-];
-
-const CONTROL_STATE: &[&str] = &[
-    "PinBased={pin_based_vm_execution_controls}",
-    "CPUBased={primary_processor_based_vm_execution_controls}",
-    "SecondaryExec={secondary_processor_based_vm_execution_controls}",
-    "TertiaryExec={tertiary_processor_based_vm_execution_controls}",
-    "EntryControls={vm_entry_controls}",
-    "ExitControls={primary_vm_exit_controls}",
-    "ExceptionBitmap={exception_bitmap}",
-    "PFECmask={page_fault_error_code_mask}",
-    "PFECmatch={page_fault_error_code_match}",
-    "VMEntry: intr_info={vm_entry_interruption_information} errcode={vm_entry_exception_error_code} \
-     ilen={vm_entry_instruction_length}",
-    "VMExit: intr_info={vm_exit_interruption_information} errcode={vm_exit_interruption_error_code} \
-     ilen={vm_exit_instruction_length}",
-    "reason={exit_reason} qualification={exit_qualification}",
-    "IDTVectoring: info={idt_vectoring_information} errcode={idt_vectoring_error_code}",
-    "TSC Offset = {tsc_offset}",
-    "TSC Multiplier = {tsc_multiplier}",
-    "SPEC_CTRL mask = {ia32_spec_ctrl_mask} shadow = {ia32_spec_ctrl_shadow}",
-    "TPR Threshold = {tpr_threshold}",
-    "APIC-access addr = {apic_access_address}",
-    "virt-APIC addr = {virtual_apic_address}",
-    "PostedIntrVec = {posted_interrupt_notification_vector}",
-    "EPT pointer = {ept_pointer}",
-    "EPTP index = {eptp_index}",
-    "CR3 target0={cr3_target_value_0} target1={cr3_target_value_1}",
-    "PLE Gap={ple_gap} Window={ple_window}",
-    "Virtual processor ID = {virtual_processor_identifier}",
-    "VMfunc controls = {vm_function_controls}",
-    "VE info address = {virtualization_exception_information_address}",
+/// What lines hold that matter here.
+pub(super) const MARKERS: &[&str] = &[
+    "kvm_intel: ",
+    "*** Guest State",
+    "*** Host State",
+    "*** Control State",
+    "last attempted VM-entry",
+    "vmentry failure (reason",
+    "Failed vm entry (exit reason",
+    "VMLAUNCH error",
+    "VMRESUME error",
+    "sel=0x",
+    "actual=0x",
+    "CPUBased=",
+    "reason=80000",
 ];
 
 /// The dumps in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
-    let text = &super::joined(lines);
-    let xen = lines.iter().any(|line| line.xen);
-    let mut starts: Vec<_> = text.match_indices(GUEST).map(|(at, _)| at).collect();
-    if starts.is_empty() {
-        // The begin may be cut off.
-        starts.extend([HOST, CONTROL].into_iter().filter_map(|header| text.find(header)).min());
+    let mut dumps: Vec<_> = streams(lines).iter().flat_map(|lines| in_stream(lines)).collect();
+    dumps.sort_by_key(|dump| dump.line);
+    dumps
+}
+
+/// The lines of each writer, if several have written dumps, so that dumps that were printed at the same time are taken apart.
+fn streams(lines: &[Line]) -> Vec<Vec<&Line>> {
+    let mut writers: Vec<Option<&str>> = Vec::new();
+    for line in lines.iter().filter(|line| [GUEST, HOST, CONTROL].iter().any(|header| line.text.contains(header))) {
+        if !writers.contains(&line.writer.as_deref()) {
+            writers.push(line.writer.as_deref());
+        }
     }
-    let mut preamble = 0;
+    if writers.len() < 2 {
+        return vec![lines.iter().collect()];
+    }
+    let mut streams: Vec<Vec<&Line>> = writers.iter().map(|_| Vec::new()).collect();
+    let mut current = None;
+    for line in lines {
+        if line.prefixed {
+            current = writers.iter().position(|writer| *writer == line.writer.as_deref());
+        }
+        if let Some(current) = current {
+            streams[current].push(line);
+        }
+    }
+    streams
+}
+
+/// The dumps of one writer.
+fn in_stream(lines: &[&Line]) -> Vec<Dump> {
+    let has = |header: &'static str| move |line: &&Line| line.text.contains(header);
+    let mut starts: Vec<_> = lines.iter().enumerate().filter(|(_, line)| has(GUEST)(line)).map(|(at, _)| at).collect();
+    // The begin of the first dump may be cut off.
+    let headless = lines.iter().position(|line| has(HOST)(line) || has(CONTROL)(line));
+    if let Some(headless) = headless.filter(|at| starts.first().is_none_or(|start| at < start)) {
+        starts.insert(0, headless);
+    }
+    let mut headlines = headline::find(lines);
     let mut dumps = Vec::new();
+    let (mut preamble, mut before) = (0, Before::Nothing);
     for (n, &start) in starts.iter().enumerate() {
-        let end = starts.get(n + 1).copied().unwrap_or(text.len());
-        dumps.push(one(&text[preamble..start], &text[start..end], xen));
-        // The next dump's headline stands behind the control state of this one.
-        preamble = text[start..end].find(CONTROL).map_or(start, |at| start + at);
+        let end = starts.get(n + 1).copied().unwrap_or(lines.len());
+        // The headline of this dump is the last that stands before it and behind the control state of the dump before.
+        let own = headlines.iter().rposition(|headline| (preamble..start).contains(&headline.at));
+        dumps.push(Section::new(lines, preamble, start, end, before).dump(own.map(|own| headlines.remove(own))));
+        let control = lines[start..end].iter().position(|line| has(CONTROL)(line));
+        before = if control.is_some() { Before::InControlState } else { Before::Unfinished };
+        preamble = control.map_or(start, |at| start + at);
+    }
+    // What says how an entry ended, and has no dump.
+    dumps.extend(headlines.into_iter().map(Headline::into_dump));
+    if starts.is_empty() && dumps.is_empty() {
+        dumps.extend(headline::reason(lines));
+    }
+    let shows = |dump: &Dump| dump.known() > 0 || dump.reported.is_some() || !dump.damage.is_empty();
+    if dumps.iter().any(shows) {
+        dumps.retain(shows);
+    } else {
+        // A headline and nothing else.
+        dumps.truncate(1);
     }
     dumps
 }
 
-/// Reads one dump and the lines before it.
-fn one(preamble: &str, text: &str, xen: bool) -> Dump {
-    let xen = xen && !text.contains("sel=0x") || text.contains("sel  attr  limit");
-    let mut dump = Dump::new(if xen { "Xen" } else { "KVM" });
-    let [guest, host, control] = [GUEST, HOST, CONTROL].map(|header| {
-        let Some((_, rest)) = text.split_once(header) else { return "" };
-        rest.split("\n*** ").next().unwrap_or(rest).split("\u{1e}*** ").next().unwrap_or("")
-    });
-    let own: &[&[&str]] = if xen { &[GUEST_STATE, XEN_GUEST_STATE] } else { &[GUEST_STATE, KVM_GUEST_STATE] };
-    for (section, patterns) in own.iter().map(|own| (guest, *own)).chain([(host, HOST_STATE), (control, CONTROL_STATE)])
-    {
-        for pattern in patterns {
-            for (name, value) in read(section, pattern).unwrap_or_default() {
-                dump.take(named(name), value);
-            }
-        }
-    }
-    guest_efer(&mut dump, guest);
-    if xen {
-        dump.note("a field that the processor lacks is printed as 0");
-    } else {
-        kvm_lists(&mut dump, preamble, guest, host);
-    }
-    dump.reported = reported(&dump, preamble, text);
-    stale(&mut dump, xen);
-    dump
+/// How far the dump before had come when the next began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// There is none.
+    Nothing,
+    /// Not to its control state: its rest is lost, or is printed into the next.
+    Unfinished,
+    InControlState,
 }
 
-/// IA32_EFER of the guest, which is not always the field.
-fn guest_efer(dump: &mut Dump, guest: &str) {
-    const PATTERN: &str = "EFER = {guest_ia32_efer}";
-    let Some(values) = read(guest, PATTERN) else {
-        if guest.contains("EFER(MSR LL)") {
+/// A dump as text, and where its sections are.
+struct Section {
+    text: Text,
+    preamble: Range<usize>,
+    guest: Range<usize>,
+    host: Range<usize>,
+    control: Range<usize>,
+    /// The part of the guest state in which names that host state has, too, mean the guest's.
+    surely_guest: Range<usize>,
+    /// Likewise for host state.
+    surely_host: bool,
+    /// Everything from the first header on.
+    whole: Range<usize>,
+    /// Lines of two dumps are mixed.
+    mixed: bool,
+    /// The dump has all of its headers.
+    complete: bool,
+    line: usize,
+    xen: bool,
+    old_xen: bool,
+}
+
+impl Section {
+    fn new(lines: &[&Line], preamble: usize, start: usize, end: usize, before: Before) -> Self {
+        let text = Text::new(lines[preamble..end].iter().copied());
+        let all = text.as_str();
+        let begin = text.begin(start - preamble);
+        let whole = begin..all.len();
+        let places = |words: &[&str], part: &Range<usize>| -> Vec<usize> {
+            let mut places: Vec<_> = words
+                .iter()
+                .flat_map(|word| all[part.clone()].match_indices(word).map(|(at, _)| part.start + at))
+                .collect();
+            places.sort_unstable();
+            places
+        };
+        let [guest_at, host_at, control_at] =
+            [GUEST, HOST, CONTROL].map(|header| places(&[header], &whole).first().copied());
+        let complete = guest_at.is_some() && host_at.is_some() && control_at.is_some();
+        // What an earlier dump had still to print of its control state has no name that other sections have, too.
+        let leftover = |at: usize, rank: usize| {
+            ORDER[..rank].contains(&CONTROL)
+                && before == Before::InControlState
+                && control_at.is_none_or(|control| at < control)
+        };
+        let mut order: Vec<(usize, usize)> = Vec::new();
+        for (rank, name) in ORDER.iter().enumerate() {
+            order.extend(places(&[name], &whole).into_iter().filter(|at| !leftover(*at, rank)).map(|at| (at, rank)));
+        }
+        order.sort_unstable();
+        let mixed = order.windows(2).any(|pair| pair[1].1 <= pair[0].1) || before == Before::Unfinished && !complete;
+
+        // Where a header is lost, the words of the next section end a section.
+        let guest_end = host_at.or(control_at).unwrap_or(all.len());
+        let mut guest = guest_at.map_or(0..0, |at| at..guest_end);
+        let own = places(&GUEST_WORDS, &guest);
+        let foreign = places(&HOST_WORDS, &guest);
+        let controls = places(&CONTROL_WORDS, &guest);
+        let last_own = own.last().copied();
+        let host_end = control_at.filter(|at| host_at.is_none_or(|host| host < *at)).unwrap_or(all.len());
+        let mut host = host_at.map_or(0..0, |at| at..host_end);
+        let surely_guest = if host_at.is_some() || foreign.is_empty() && controls.is_empty() && control_at.is_none() {
+            guest.clone()
+        } else {
+            guest.start..last_own.unwrap_or(guest.start)
+        };
+        let mut surely_host = host_at.is_some();
+        if let Some(lost) = foreign.first().filter(|_| host_at.is_none() && !mixed) {
+            host = *lost..control_at.unwrap_or(all.len());
+            // The line before the first of these words belongs to host state, too; its names are not of one state alone.
+            guest.end = *lost;
+            surely_host = false;
+        }
+        let control = match control_at {
+            Some(at) => at..all.len(),
+            None => {
+                let part = host.start.max(guest.start)..all.len();
+                let words = places(&CONTROL_WORDS, &part);
+                // Controls that stand before guest state are the rest of an earlier dump.
+                words.first().filter(|at| last_own.is_none_or(|own| own < **at)).map_or(0..0, |at| *at..all.len())
+            }
+        };
+        let control = line_begin(all, control.start)..control.end;
+        let dump = &all[whole.clone()];
+        let old_xen = dump.contains("CR3: actual=") || lines[start].xen && dump.contains("sel=0x");
+        let xen = old_xen || dump.contains("sel  attr  limit") || lines[start].xen;
+        Self {
+            preamble: 0..begin,
+            surely_guest,
+            surely_host,
+            complete: complete && !mixed && controls.is_empty(),
+            line: lines[start].number,
+            guest,
+            host,
+            control,
+            whole,
+            mixed,
+            xen,
+            old_xen,
+            text,
+        }
+    }
+
+    fn dump(&self, headline: Option<Headline>) -> Dump {
+        let mut dump = Dump::new(if self.xen { "Xen" } else { "KVM" });
+        dump.line = headline.as_ref().map_or(self.line, |headline| headline.line);
+        let own = if self.xen && !self.old_xen { XEN_GUEST_STATE } else { KVM_GUEST_STATE };
+        let mut values = Values::default();
+        let mut read = |part: &Range<usize>, patterns: &[&'static str], unambiguous: Option<&Range<usize>>| {
+            for pattern in patterns {
+                let part = match unambiguous {
+                    _ if self.mixed && is_ambiguous(pattern) => continue,
+                    _ if self.mixed => &self.whole,
+                    Some(unambiguous) if is_ambiguous(pattern) => unambiguous,
+                    _ => part,
+                };
+                for holes in self.text.find_all(part.clone(), pattern) {
+                    values.add(&self.text, &holes);
+                }
+            }
+        };
+        read(&self.guest, GUEST_STATE, Some(&self.surely_guest));
+        read(&self.guest, own, None);
+        if self.old_xen {
+            read(&self.guest, OLD_XEN_GUEST_STATE, None);
+        }
+        read(&self.host, HOST_STATE, if self.surely_host { None } else { Some(&(0..0)) });
+        read(&self.control, CONTROL_STATE, None);
+        read(&self.control, if self.old_xen { OLD_XEN_EXIT } else { EXIT }, None);
+        if !self.mixed {
+            self.guest_efer(&mut dump, &mut values);
+        }
+        values.give(&mut dump, self.mixed);
+        if self.xen {
+            dump.note("a field that the processor lacks is printed as 0");
+        } else if !self.mixed {
+            self.msr_lists(&mut dump);
+        }
+        if self.mixed {
+            dump.note(
+                "two dumps are printed into each other line by line: values on which they differ, or that only one of them \
+                 shows, are taken as unknown",
+            );
+        }
+        if let Some(headline) = headline {
+            dump.reported = Some(headline.reported);
+            dump.msr_load.extend(headline.msr_load);
+        } else {
+            dump.reported = Reported::of_fields(&dump.vmcs);
+        }
+        stale(&mut dump, self.xen);
+        dump
+    }
+
+    /// IA32_EFER of the guest, which is not always the field.
+    fn guest_efer(&self, dump: &mut Dump, values: &mut Values) {
+        let shown = self.text.find_all(self.surely_guest.clone(), "EFER = {guest_ia32_efer:x16}");
+        if shown.is_empty() && self.text.as_str()[self.guest.clone()].contains("EFER(MSR LL)") {
             dump.note("the guest's EFER comes from the MSR-load list: guest_ia32_efer is not shown");
         }
-        return;
-    };
-    let line = guest.lines().find(|line| line.contains("EFER")).unwrap_or_default();
-    let from = match (line.contains("(effective)"), line.contains("(autoload)")) {
-        (true, _) => "what KVM derives from the controls",
-        (_, true) => "the MSR-load list's",
-        _ => {
-            for (name, value) in values {
-                dump.take(named(name), value);
+        for holes in shown {
+            let [hole] = &holes[..] else { continue };
+            let (line, behind) = (self.text.line(hole.at), self.text.rest_of_line(hole.at));
+            let behind =
+                behind.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == 'x').trim_start_matches([' ', '\t']);
+            let from = if behind.starts_with("(effective)") {
+                "what KVM derives from the controls"
+            } else if behind.starts_with("(autoload)") {
+                "the MSR-load list's"
+            } else if behind.is_empty() || behind.starts_with("PAT") || hole.value.is_err() {
+                values.add(&self.text, &holes);
+                continue;
+            } else {
+                // Where the line ends, words may be missing that say that it is not the field.
+                values.set(field::GUEST_IA32_EFER.id(), line, Err("its line is cut: it need not be the field"));
+                continue;
+            };
+            dump.note(format!("the guest's EFER is {from}: guest_ia32_efer is not shown"));
+        }
+    }
+
+    /// The MSR lists, whose lengths tell the counts where the dump shows all lists that are not empty.
+    fn msr_lists(&self, dump: &mut Dump) {
+        let all = self.text.as_str();
+        let list = |part: &Range<usize>, header: &str| {
+            let header = part.start + all[part.clone()].find(header)? + header.len();
+            let entries = self.text.find_all(header..part.end, "msr={index:x8} value={value:x16}");
+            // The list ends where something else follows.
+            let next = all[header..part.end].find("MSR ").map_or(part.end, |at| header + at);
+            let entries = entries.into_iter().filter(|holes| holes.first().is_some_and(|hole| hole.at < next));
+            let value = |hole: &super::pattern::Hole| hole.value.ok();
+            Some(entries.map(|holes| Some((value(&holes[0])?, value(holes.get(1)?)?, holes[0].at))).collect::<Vec<_>>())
+        };
+        let in_order = |entries: &[Option<(u64, u64, usize)>]| {
+            let numbered = |(n, entry): (usize, &Option<(u64, u64, usize)>)| {
+                entry.is_some_and(|(_, _, at)| {
+                    let line = &all[line_begin(all, at)..at];
+                    let number = line.split(": msr=").next().unwrap_or_default();
+                    number.trim_matches(|c: char| !c.is_ascii_digit()).parse() == Ok(n)
+                })
+            };
+            entries.iter().enumerate().all(numbered)
+        };
+        let load = list(&self.guest, "MSR guest autoload:");
+        for (entry, number) in load.iter().flatten().zip(1..) {
+            if let Some((index, value, _)) = *entry {
+                #[allow(clippy::cast_possible_truncation, reason = "it has 8 digits")]
+                dump.msr_load.push(MsrLoadEntry { number, index: index as u32, value });
             }
+        }
+        // Kernels that print the lists name the processor in the first line, too.
+        let shown =
+            all[self.guest.clone()].contains("MSR guest auto") || all[self.host.clone()].contains("MSR host autoload:");
+        let prints_lists = shown || all[self.preamble.clone()].contains("last attempted VM-entry");
+        // Nothing is absent where something is missing. The first lines are the longest: no line is cut where they are whole.
+        let known = |field: FieldId| dump.vmcs.raw(field).is_some();
+        let whole = known(field::CR0_GUEST_HOST_MASK.id())
+            && known(field::GUEST_ACTIVITY_STATE.id())
+            && known(field::HOST_IA32_SYSENTER_EIP.id())
+            && known(field::PIN_BASED_VM_EXECUTION_CONTROLS.id());
+        if !prints_lists || !self.complete || !whole || all.contains("messages dropped") {
             return;
         }
-    };
-    dump.note(format!("the guest's EFER is {from}: guest_ia32_efer is not shown"));
-}
-
-/// The MSR lists, whose lengths tell the counts where the dump shows all lists that are not empty.
-fn kvm_lists(dump: &mut Dump, preamble: &str, guest: &str, host: &str) {
-    let lists = [
-        (guest, "MSR guest autoload:", field::VM_ENTRY_MSR_LOAD_COUNT.id()),
-        (guest, "MSR guest autostore:", field::VM_EXIT_MSR_STORE_COUNT.id()),
-        (host, "MSR host autoload:", field::VM_EXIT_MSR_LOAD_COUNT.id()),
-    ];
-    let shown = lists.iter().any(|(section, header, _)| section.contains(header));
-    if !shown && !preamble.contains("last attempted VM-entry") {
-        return;
-    }
-    let mut counts = Vec::new();
-    let mut all = 0;
-    for (section, header, count) in lists {
-        let entries = section.split_once(header).map_or(0, |(_, list)| {
-            let lines = list.lines().skip(1);
-            lines.take_while(|line| line.contains(": msr=") && line.contains("value=")).count() as u64
-        });
-        dump.take(count, Some(entries));
-        all += entries;
-        counts.push(format!("{} = {entries}", count.info().name));
-    }
-    let addresses = if all > 0 { "; where the lists lie is not shown" } else { "" };
-    dump.note(format!("derived from the MSR lists that KVM shows: {}{addresses}", counts.join(", ")));
-}
-
-/// How the entry ended.
-fn reported(dump: &Dump, preamble: &str, text: &str) -> Option<Reported> {
-    let reason = dump.vmcs.raw(field::EXIT_REASON.id());
-    let qualification = dump.vmcs.raw(field::EXIT_QUALIFICATION.id());
-    if let Some(reason) = reason.filter(|reason| reason >> 31 == 1) {
-        return Reported::hardware_error(reason, qualification);
-    }
-    for pattern in ["VMLAUNCH error: {n}", "VMRESUME error: {n}"] {
-        if let Some((_, Some(error))) = read(preamble, pattern).and_then(|values| values.first().copied()) {
-            return Reported::hardware_error(error, None);
+        let store = list(&self.guest, "MSR guest autostore:").or_else(|| list(&self.guest, "MSR autostore:"));
+        let lists = [
+            (load, field::VM_ENTRY_MSR_LOAD_COUNT.id()),
+            (store, field::VM_EXIT_MSR_STORE_COUNT.id()),
+            (list(&self.host, "MSR host autoload:"), field::VM_EXIT_MSR_LOAD_COUNT.id()),
+        ];
+        // Entries that are in none of the lists have lost their headline.
+        let listed: usize = lists.iter().map(|(entries, _)| entries.as_ref().map_or(0, Vec::len)).sum();
+        if listed != all[self.whole.clone()].matches(": msr=").count() {
+            return;
+        }
+        let mut counts = Vec::new();
+        for (entries, count) in lists {
+            // KVM prints no list that is empty.
+            let entries = match entries {
+                None => Vec::new(),
+                Some(entries) if !entries.is_empty() && in_order(&entries) => entries,
+                Some(_) => continue,
+            };
+            dump.vmcs.set_raw(count, entries.len() as u64);
+            counts.push(format!("{} = {}", count.info().name, entries.len()));
+        }
+        if !counts.is_empty() {
+            dump.note(format!("derived from the MSR lists: {}", counts.join(", ")));
         }
     }
-    for part in [preamble, text] {
-        if let Some((_, Some(error))) =
-            read(part, "KVM: entry failed, hardware error {n}").and_then(|values| values.first().copied())
-        {
-            return Reported::hardware_error(error, None);
-        }
-    }
-    None
+}
+
+/// Where the line begins in which that place is.
+fn line_begin(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |at| at + 1)
 }
 
 /// What is left over from an earlier exit, and what is not in force.
@@ -272,21 +430,6 @@ fn stale(dump: &mut Dump, xen: bool) {
         let pae = entry >> 9 & 1 == 0 && cr0 >> 31 & 1 == 1 && cr4 >> 5 & 1 == 1;
         if !pae {
             dump.note("not in force: the PDPTEs, as the guest does not use PAE paging");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_name_fields() {
-        for pattern in [GUEST_STATE, KVM_GUEST_STATE, XEN_GUEST_STATE, HOST_STATE, CONTROL_STATE].concat() {
-            for hole in pattern.split('{').skip(1) {
-                let (name, _) = hole.split_once('}').expect("a hole ends");
-                assert!(FieldId::by_name(name).is_some(), "{name}");
-            }
         }
     }
 }
