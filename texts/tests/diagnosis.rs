@@ -356,7 +356,7 @@ fn an_answer_is_short_unless_it_is_asked_for_more() {
         let entry = PartialEntry::of_dump(dump);
         let capabilities = Capabilities::new(&entry.processor(&CpuProfile::default()));
         let diagnosis = entry.diagnose(&capabilities);
-        let said = |verbose| diagnosis.sections(&Processor::default(), Manner { verbose, fix: None });
+        let said = |verbose| diagnosis.sections(&Processor::default(), Manner { verbose, options: true }, None);
         let (short, long) = (said(false), said(true));
         assert!(short.len() <= 4 && short.len() < long.len(), "{short:?}");
         assert!(matches!(&short[0], Section::Paragraph(first) if !first.contains('\n')), "{short:?}");
