@@ -362,3 +362,51 @@ fn an_answer_is_short_unless_it_is_asked_for_more() {
         assert!(matches!(&short[0], Section::Paragraph(first) if !first.contains('\n')), "{short:?}");
     }
 }
+
+#[test]
+fn anything_is_answered() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let outcomes = [
+        None,
+        Some(Reported::Svm),
+        Some(Reported::FailWithoutNumber),
+        Some(Reported::Outcome { outcome: Outcome::fail_valid(7), qualified: true }),
+        Some(Reported::Outcome { outcome: Outcome::Entered, qualified: true }),
+        Some(failed(exit_reason::INVALID_GUEST_STATE, 2)),
+        Some(failed(exit_reason::MSR_LOADING, 2)),
+        Some(Reported::Outcome { outcome: Outcome::FailInvalid, qualified: true }),
+    ];
+    for reported in outcomes {
+        let mut dump = Dump { format: "random", reported, ..Dump::default() };
+        for field in FieldId::all().filter(|field| field.info().width().mask() != 0) {
+            match random() % 4 {
+                0 => {}
+                1 => dump.vmcs.set_raw(field, 0),
+                _ => dump.vmcs.set_raw(field, random()),
+            }
+        }
+        dump.msr_load = vec![MsrLoadEntry { number: 2, index: 0xC000_0100, value: random() }];
+        let entry = PartialEntry::of_dump(dump);
+        let capabilities = Capabilities::new(&entry.processor(&CpuProfile::default()));
+        let tiger_lake = &NamedProfile::by_name("Tiger Lake").expect("a processor").profile;
+        let guess = Capabilities::new(&entry.processor(tiger_lake));
+        let diagnosis = entry.diagnose(&capabilities).guessing(&guess);
+        let groups = diagnosis.groups();
+        let of_groups: Vec<_> =
+            groups.iter().flat_map(|group| group.findings.iter().map(|found| found.check)).collect();
+        // Each violated check is in one group.
+        for check in diagnosis.verdict().violated.iter() {
+            assert_eq!(of_groups.iter().filter(|other| **other == check).count(), 1, "{check}");
+        }
+        assert!(!diagnosis.headline(&groups).is_empty());
+        assert!(diagnosis.sections(&Processor::default(), Manner { verbose: true, fix: None }).len() > 2);
+        let answer = diagnosis.answer(&Processor::default(), None);
+        assert_eq!(answer.status, diagnosis.status());
+    }
+}

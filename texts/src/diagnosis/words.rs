@@ -349,7 +349,10 @@ impl Diagnosis<'_> {
         if dump.known() == 0 {
             return lead;
         }
-        format!("{lead}, and none of the {} values that are known explains it", dump.known())
+        match dump.known() {
+            1 => format!("{lead}, and the one value that is known does not explain it"),
+            known => format!("{lead}, and none of the {known} values that are known explains it"),
+        }
     }
 
     fn nothing_wrong(&self) -> String {
