@@ -32,7 +32,7 @@ pub use wrong::what_is_wrong;
 
 use branches::Decided;
 
-use crate::dump::Dump;
+use crate::dump::{Dump, Reported};
 use crate::image::{Image, cpu_of};
 
 /// A VMCS of which a part is known, and what is known of the entry that was attempted with it.
@@ -256,6 +256,11 @@ impl<'a> Diagnosis<'a> {
         }
     }
 
+    /// The outcome that is reported, if it is a failure.
+    fn failure(&self) -> Option<Reported> {
+        self.entry.dump.reported.filter(|reported| reported.outcome() != Some(Outcome::Entered))
+    }
+
     /// How the reported outcome, if there is one, fits the checks.
     #[must_use]
     pub fn notes(&self) -> Vec<Note> {
@@ -317,7 +322,6 @@ mod tests {
     use vmcs_model::field;
 
     use super::*;
-    use crate::dump::Reported;
 
     /// A dump of one field after an entry that ended so.
     fn entry(value: (FieldId, u64), outcome: Outcome) -> PartialEntry {

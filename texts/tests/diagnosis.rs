@@ -351,6 +351,30 @@ fn changes_are_judged_before_they_are_shown() {
 }
 
 #[test]
+fn a_guess_counts_only_where_an_entry_failed() {
+    let old = &NamedProfile::by_name("Core 2 (Conroe)").expect("a processor").profile;
+    let error = |number| Some(Reported::Outcome { outcome: Outcome::fail_valid(number), qualified: true });
+    let entered = Some(Reported::Outcome { outcome: Outcome::Entered, qualified: true });
+    let guest_state = Some(failed(exit_reason::INVALID_GUEST_STATE, 0));
+    for (reported, counts) in [(None, false), (entered, false), (error(7), true), (guest_state, false)] {
+        let entry = PartialEntry::of_dump(Dump { reported, ..healthy() });
+        let capabilities = Capabilities::new(&entry.processor(&CpuProfile::default()));
+        let guess = Capabilities::new(&entry.processor(old));
+        let diagnosis = entry.diagnose(&capabilities).guessing(&guess);
+        let groups = diagnosis.groups();
+        // A control that such a processor does not have.
+        let control = groups
+            .iter()
+            .flat_map(|group| &group.findings)
+            .find(|found| found.check == check("ctl.proc2.reserved-bits"));
+        assert_eq!(control.is_some(), counts, "{reported:?}");
+        assert!(control.is_none_or(|control| control.guessed));
+        assert_eq!(diagnosis.headline(&groups).contains("probably"), counts, "{reported:?}");
+        assert_eq!(diagnosis.status(), if reported.is_none() || reported == entered { 0 } else { 3 });
+    }
+}
+
+#[test]
 fn an_answer_is_short_unless_it_is_asked_for_more() {
     for dump in dumps() {
         let entry = PartialEntry::of_dump(dump);
