@@ -140,19 +140,22 @@ fn what_depends_on_the_processor_needs_a_profile() {
 
 #[test]
 fn prefixes_make_no_difference() {
+    // Where in the text the dump begins is another matter.
+    let explained = |log: &str| {
+        let mut answer = explain(log, &["--json"]).json();
+        answer.as_object_mut().expect("an object").remove("line");
+        answer
+    };
     let plain = text("kvm-smm-sti-shadow.txt").replace("Jun 24 17:25:51 testhost kernel: ", "");
-    let expected = explain(&plain, &["--json"]).json();
+    let expected = explained(&plain);
     for prefix in ["[ 1234.567890] ", "[ 1234.567890] [T77] kvm_intel: ", "<4>[    1.000000] ", "> > ", "  "] {
         let log: String = plain.lines().map(|line| format!("{prefix}{line}\r\n")).collect();
-        assert_eq!(explain(&log, &["--json"]).json(), expected, "{prefix}");
+        assert_eq!(explained(&log), expected, "{prefix}");
     }
     let surrounded = format!("audit: something\n{plain}[1.0] usb 1-1: CR3 = 0x123\n");
-    let mut answer = explain(&surrounded, &["--json"]).json();
-    assert_eq!(answer["line"], json!(3), "the dump begins one line later");
-    answer["line"] = expected["line"].clone();
-    assert_eq!(answer, expected);
+    assert_eq!(explained(&surrounded), expected);
     let mailed = plain.replace('=', "=3D").replace("gh_mask", "gh=\n_mask");
-    assert_eq!(explain(&mailed, &["--json"]).json(), expected);
+    assert_eq!(explained(&mailed), expected);
 }
 
 #[test]

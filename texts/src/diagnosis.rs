@@ -257,6 +257,11 @@ impl<'a> Diagnosis<'a> {
         }
     }
 
+    /// The outcome that is reported, if it is a failure.
+    fn failure(&self) -> Option<Reported> {
+        self.entry.dump.reported.filter(|reported| reported.outcome() != Some(Outcome::Entered))
+    }
+
     /// How the reported outcome, if there is one, fits the checks.
     #[must_use]
     pub fn notes(&self) -> Vec<Note> {

@@ -351,6 +351,30 @@ fn changes_are_judged_before_they_are_shown() {
 }
 
 #[test]
+fn a_guess_counts_only_where_an_entry_failed() {
+    let old = &NamedProfile::by_name("Core 2 (Conroe)").expect("a processor").profile;
+    let error = |number| Some(Reported::Outcome { outcome: Outcome::fail_valid(number), qualified: true });
+    let entered = Some(Reported::Outcome { outcome: Outcome::Entered, qualified: true });
+    let guest_state = Some(failed(exit_reason::INVALID_GUEST_STATE, 0));
+    for (reported, counts) in [(None, false), (entered, false), (error(7), true), (guest_state, false)] {
+        let entry = PartialEntry::of_dump(Dump { reported, ..healthy() });
+        let capabilities = Capabilities::new(&entry.processor(&CpuProfile::default()));
+        let guess = Capabilities::new(&entry.processor(old));
+        let diagnosis = entry.diagnose(&capabilities).guessing(&guess);
+        let groups = diagnosis.groups();
+        // A control that such a processor does not have.
+        let control = groups
+            .iter()
+            .flat_map(|group| &group.findings)
+            .find(|found| found.check == check("ctl.proc2.reserved-bits"));
+        assert_eq!(control.is_some(), counts, "{reported:?}");
+        assert!(control.is_none_or(|control| control.guessed));
+        assert_eq!(diagnosis.headline(&groups).contains("probably"), counts, "{reported:?}");
+        assert_eq!(diagnosis.status(), if reported.is_none() || reported == entered { 0 } else { 3 });
+    }
+}
+
+#[test]
 fn an_answer_is_short_unless_it_is_asked_for_more() {
     for dump in dumps() {
         let entry = PartialEntry::of_dump(dump);
@@ -360,5 +384,53 @@ fn an_answer_is_short_unless_it_is_asked_for_more() {
         let (short, long) = (said(false), said(true));
         assert!(short.len() <= 4 && short.len() < long.len(), "{short:?}");
         assert!(matches!(&short[0], Section::Paragraph(first) if !first.contains('\n')), "{short:?}");
+    }
+}
+
+#[test]
+fn anything_is_answered() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let outcomes = [
+        None,
+        Some(Reported::Svm),
+        Some(Reported::FailWithoutNumber),
+        Some(Reported::Outcome { outcome: Outcome::fail_valid(7), qualified: true }),
+        Some(Reported::Outcome { outcome: Outcome::Entered, qualified: true }),
+        Some(failed(exit_reason::INVALID_GUEST_STATE, 2)),
+        Some(failed(exit_reason::MSR_LOADING, 2)),
+        Some(Reported::Outcome { outcome: Outcome::FailInvalid, qualified: true }),
+    ];
+    for reported in outcomes {
+        let mut dump = Dump { format: "random", reported, ..Dump::default() };
+        for field in FieldId::all().filter(|field| field.info().width().mask() != 0) {
+            match random() % 4 {
+                0 => {}
+                1 => dump.vmcs.set_raw(field, 0),
+                _ => dump.vmcs.set_raw(field, random()),
+            }
+        }
+        dump.msr_load = vec![MsrLoadEntry { number: 2, index: 0xC000_0100, value: random() }];
+        let entry = PartialEntry::of_dump(dump);
+        let capabilities = Capabilities::new(&entry.processor(&CpuProfile::default()));
+        let tiger_lake = &NamedProfile::by_name("Tiger Lake").expect("a processor").profile;
+        let guess = Capabilities::new(&entry.processor(tiger_lake));
+        let diagnosis = entry.diagnose(&capabilities).guessing(&guess);
+        let groups = diagnosis.groups();
+        let of_groups: Vec<_> =
+            groups.iter().flat_map(|group| group.findings.iter().map(|found| found.check)).collect();
+        // Each violated check is in one group.
+        for check in diagnosis.verdict().violated.iter() {
+            assert_eq!(of_groups.iter().filter(|other| **other == check).count(), 1, "{check}");
+        }
+        assert!(!diagnosis.headline(&groups).is_empty());
+        assert!(diagnosis.sections(&Processor::default(), Manner { verbose: true, fix: None }).len() > 2);
+        let answer = diagnosis.answer(&Processor::default(), None);
+        assert_eq!(answer.status, diagnosis.status());
     }
 }

@@ -11,12 +11,19 @@ pub use facts::Facts;
 pub use reserved::{Reserved, ReservedBits};
 
 /// The settings of a control word that a processor allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed {
     /// Bits that must be 1 (0 is not allowed).
     pub ones: u64,
     /// Bits that must be 0 (1 is not allowed). In this form a look at a value is one instruction.
     pub zeros: u64,
+}
+
+impl Default for Allowed {
+    /// A word that the processor does not have: no bit may be 1.
+    fn default() -> Self {
+        Self::allowed_1(0)
+    }
 }
 
 impl Allowed {

@@ -176,16 +176,19 @@ impl Diagnosis<'_> {
                 findings.push(Finding { check, or: None, standing, named, guessed: false });
             }
         }
-        // What is not certain: what the program names, and what would be violated on the processor that it may be.
+        // What is not certain: what the program names, and what would be violated on the processor that it may be. If no entry
+        // failed, or the processor got past such a check, it is the guess that is wrong.
         let named = self.entry.dump.named.iter().filter_map(|named| named.check);
         let guessed = self.guess.iter().flat_map(|(_, violated)| violated.iter());
+        let fits = |check: &CheckId| self.failure().is_some() && self.standing(*check) != Standing::Passed;
+        let guessed = guessed.filter(fits);
         for check in named.filter(|check| self.verdict.undecidable.contains(*check)).chain(guessed) {
             if !findings.iter().any(|finding| finding.check == check) {
-                let named = self.is_named(check);
-                findings.push(Finding { check, or: None, standing: self.standing(check), named, guessed: true });
+                let (standing, named) = (self.standing(check), self.is_named(check));
+                findings.push(Finding { check, or: None, standing, named, guessed: true });
             }
         }
-        if self.entry.dump.reported.is_some()
+        if self.failure().is_some()
             && !findings.iter().any(|finding| finding.standing == Standing::Cause)
             && let Some(guess) = self.guess().filter(|guess| 2 * guess.violating >= guess.of)
         {

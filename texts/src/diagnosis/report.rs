@@ -179,7 +179,7 @@ impl Diagnosis<'_> {
     #[must_use]
     pub fn look_at(&self, groups: &[Group]) -> Option<&'static str> {
         let explained = groups.first().is_some_and(|group| group.first().standing == Standing::Cause);
-        self.entry.dump.reported.filter(|_| !explained).map(where_to_look)
+        self.failure().filter(|_| !explained).map(where_to_look)
     }
 
     /// What there is to know of the dump, and how the report of it fits the checks.

@@ -58,8 +58,12 @@ impl Diagnosis<'_> {
         push(&mut sections, &format!("{} names the cause:", self.entry.dump.format), named);
         let of = |standing: Standing| groups.iter().filter(move |group| group.first().standing == standing);
         let causes = of(Standing::Cause).map(|group| self.group_in_full(group, manner.verbose)).collect();
-        let certain = groups.first().is_none_or(|group| !group.first().guessed);
-        push(&mut sections, if certain { "Violated:" } else { "Probably violated:" }, causes);
+        let heading = match groups.first().map(Group::first) {
+            Some(Finding { guessed: true, named: true, .. }) => "Named as violated:",
+            Some(Finding { guessed: true, .. }) => "Probably violated:",
+            _ => "Violated:",
+        };
+        push(&mut sections, heading, causes);
         let reported = self.entry.dump.reported.is_some();
         for (standing, heading) in [
             (

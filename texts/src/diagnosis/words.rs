@@ -311,7 +311,8 @@ impl Diagnosis<'_> {
     #[must_use]
     pub fn headline(&self, groups: &[Group]) -> String {
         let dump = &self.entry.dump;
-        let lead = dump.reported.map(what_happened);
+        let failed = self.failure();
+        let lead = failed.map(what_happened);
         if let (Some(msr), Some(lead)) = (self.reported_msr(), &lead) {
             let name = msr.name.map_or_else(String::new, |name| format!(" ({name})"));
             let wrong = msr.violated.first().map_or_else(String::new, |check| format!(": {}", what_is_wrong(*check)));
@@ -332,7 +333,7 @@ impl Diagnosis<'_> {
                 _ => format!("{lead}: {wrong}{values}"),
             };
         }
-        let Some((reported, lead)) = dump.reported.zip(lead) else {
+        let Some((reported, lead)) = failed.zip(lead) else {
             if let Some(named) = dump.named.first() {
                 return format!("A VM entry failed: {} says {}", dump.format, named.words);
             }
@@ -351,7 +352,10 @@ impl Diagnosis<'_> {
         if dump.known() == 0 {
             return lead;
         }
-        format!("{lead}, and none of the {} values that are known explains it", dump.known())
+        match dump.known() {
+            1 => format!("{lead}, and the one value that is known does not explain it"),
+            known => format!("{lead}, and none of the {known} values that are known explains it"),
+        }
     }
 
     fn nothing_wrong(&self) -> String {
