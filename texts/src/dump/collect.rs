@@ -11,6 +11,8 @@ use crate::names::FieldName;
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     given: BTreeMap<FieldName, Given>,
+    /// How many fields are given two values.
+    contradictions: usize,
 }
 
 /// What a text says of a field, or of bits 63:32 of one.
@@ -19,7 +21,12 @@ struct Given {
     /// Its value, or why it is unknown.
     value: Result<u64, String>,
     line: usize,
+    /// It is given once.
+    once: bool,
 }
+
+/// So many contradictions show that two dumps were printed into each other.
+const MIXED: usize = 3;
 
 impl Collected {
     /// Notes the value that a line gives to a field, or why it cannot be read.
@@ -31,15 +38,17 @@ impl Collected {
         });
         match self.given.get_mut(&name) {
             None => {
-                self.given.insert(name, Given { value, line });
+                self.given.insert(name, Given { value, line, once: true });
             }
             Some(given) => {
+                given.once = false;
                 if let (Ok(old), Ok(new)) = (&given.value, &value)
                     && old == new
                 {
                     return;
                 }
                 if let Ok(old) = given.value {
+                    self.contradictions += 1;
                     let new = value.map_or_else(|why| why, |new| format!("{new:#x}"));
                     given.value = Err(format!("{old:#x} is contradicted by line {line}: {new}"));
                 }
@@ -67,7 +76,8 @@ impl Collected {
     }
 
     /// Puts the values into a dump. Where any field is given in two halves, a field whose value fits 32 bits needs its other
-    /// half, and a half alone is no value.
+    /// half, and a half alone is no value. Of two dumps that are printed into each other, a value that is given once may be that
+    /// of either.
     pub(super) fn fill(self, dump: &mut Dump) {
         let in_halves = self.given.keys().any(|name| name.high);
         let high = |field| self.given.get(&FieldName { field, high: true });
@@ -87,7 +97,12 @@ impl Collected {
                     if halved { Err("bits 63:32 are not shown".to_owned()) } else { Ok(*low) }
                 }
             };
+            let mixed = self.contradictions >= MIXED && low.once;
             match value {
+                Ok(_) if mixed => {
+                    let why = "two dumps are printed into each other, and this may be that of either".to_owned();
+                    dump.damage.push(Damage { field, line: low.line, why });
+                }
                 Ok(value) => dump.vmcs.set_raw(field, value),
                 Err(why) => dump.damage.push(Damage { field, line: low.line, why }),
             }
@@ -122,6 +137,22 @@ mod tests {
             assert!(dump.damage[0].why.contains("contradicted by line 2"), "{:?}", dump.damage);
         }
         assert_eq!(filled(&[(rip, false, Err("VMREAD failed")), (rip, false, Ok(1))]).vmcs.raw(rip), None);
+    }
+
+    #[test]
+    fn values_of_two_dumps_are_not_put_together() {
+        let fields = [field::GUEST_RIP.id(), field::GUEST_RSP.id(), field::GUEST_CR3.id()];
+        let once = (field::GUEST_DR7.id(), false, Ok(0x400));
+        let twice = (field::GUEST_RFLAGS.id(), false, Ok(2));
+        let give = |values: [u64; 2], count| {
+            let both = |field: &FieldId| values.map(|value| (*field, false, Ok(value)));
+            let given: Vec<_> = fields[..count].iter().flat_map(both).chain([once, twice, twice]).collect();
+            let dump = filled(&given);
+            [once.0, twice.0].map(|field| dump.vmcs.raw(field).is_some())
+        };
+        assert_eq!(give([1, 2], 3), [false, true]);
+        assert_eq!(give([1, 2], 2), [true, true]);
+        assert_eq!(give([1, 1], 3), [true, true]);
     }
 
     #[test]
