@@ -209,7 +209,7 @@ fn words(caps: &Capabilities) -> [Word; 8] {
 
 /// What a bit can be.
 fn setting(allowed: Allowed, bit: u32) -> &'static str {
-    match (allowed.ones >> bit & 1, allowed.may >> bit & 1) {
+    match (allowed.ones >> bit & 1, allowed.may() >> bit & 1) {
         (1, _) => "must be 1",
         (_, 1) => "may be 1",
         _ => "must be 0",
@@ -251,13 +251,13 @@ fn print_registers(caps: &Capabilities) -> io::Result<()> {
             ("must be 1".to_owned(), format!("{} ({:#x})", names(allowed.ones), allowed.ones)),
             (
                 "may be 1".to_owned(),
-                format!("{} ({:#x})", names(allowed.may & !allowed.ones), allowed.may & !allowed.ones),
+                format!("{} ({:#x})", names(allowed.may() & !allowed.ones), allowed.may() & !allowed.ones),
             ),
-            ("must be 0".to_owned(), none(names(!(allowed.may | allowed.ones)))),
+            ("must be 0".to_owned(), none(names(!(allowed.may() | allowed.ones)))),
         ])
     };
     fixed("CR0", caps.cr0, CapabilityMsr::Cr0Fixed0, CapabilityMsr::Cr0Fixed1, &cr0)?;
-    if caps.secondary.may & u64::from(Secondary::UNRESTRICTED_GUEST.bits()) != 0 {
+    if caps.secondary.may() & u64::from(Secondary::UNRESTRICTED_GUEST.bits()) != 0 {
         writeln!(io::stdout(), "  (PE and PG of an unrestricted guest may be 0)")?;
     }
     fixed("CR4", caps.cr4, CapabilityMsr::Cr4Fixed0, CapabilityMsr::Cr4Fixed1, &cr4)

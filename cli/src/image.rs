@@ -10,10 +10,11 @@ use crate::error::CliError;
 
 /// Reads a JSON or TOML file.
 pub(crate) fn load(file: &Path) -> Result<Image, CliError> {
-    let wrong = |message: String| CliError::File { file: file.to_owned(), message };
-    let syntax = Syntax::of(file)
-        .ok_or_else(|| wrong("expected an image, a file whose name ends in .json or .toml".to_owned()))?;
     let text = fs::read_to_string(file).map_err(|error| CliError::file(file, &error))?;
+    let syntax = Syntax::of(file).ok_or_else(|| {
+        let message = "expected an image, a file whose name ends in .json or .toml".to_owned();
+        CliError::File { file: file.to_owned(), message }
+    })?;
     parse(file, &text, syntax)
 }
 

@@ -265,6 +265,8 @@ fn a_wrong_image_is_refused_with_its_line() {
         files.base(&files.write(name, contents)).refused(words);
     }
     files.base(&files.path("missing.toml")).refused(&["missing.toml: ", "No such file"]);
+    files.base(&files.path("missing")).refused(&["missing: ", "No such file"]);
+    files.base(&files.path("")).refused(&["Is a directory"]);
 }
 
 #[test]
@@ -275,6 +277,7 @@ fn wrong_arguments_are_refused() {
         .refused(&["no profile \"tigr lake\"", "Tiger Lake"]);
     let missing = files.path("missing.json");
     vmcs(&["check", "--profile", text(&missing), "--base", text(&base)]).refused(&["missing.json"]);
+    vmcs(&["check", "--profile", text(&files.path("")), "--base", text(&base)]).refused(&["Is a directory"]);
     let missing = files.path("missing.jsonl");
     vmcs(&["check", "--profile", PROFILE, "--base", text(&base), "--cases", text(&missing)])
         .refused(&["missing.jsonl: ", "No such file"]);

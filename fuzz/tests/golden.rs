@@ -104,7 +104,7 @@ fn lifts(has: &Capabilities, id: &str) -> bool {
     match id {
         "ctl.inject.errcode-required" | "ctl.inject.errcode-forbidden-vector" => has.basic >> 56 & 1 != 0,
         "ctl.inject.nested-exception-supported" => has.basic >> 58 & 1 != 0,
-        "ctl.proc2.reserved-bits" => has.secondary.may >> 29 & 1 != 0,
+        "ctl.proc2.reserved-bits" => has.secondary.may() >> 29 & 1 != 0,
         "guest.intr.enclave-sgx" => has.sgx(),
         _ => false,
     }

@@ -15,19 +15,26 @@ pub use reserved::{Reserved, ReservedBits};
 pub struct Allowed {
     /// Bits that must be 1 (0 is not allowed).
     pub ones: u64,
-    /// Bits that may be 1; the others must be 0.
-    pub may: u64,
+    /// Bits that must be 0 (1 is not allowed). In this form a look at a value is one instruction.
+    pub zeros: u64,
 }
 
 impl Allowed {
     /// A 32-bit word: bits 31:0 of the MSR are the allowed-0, bits 63:32 the allowed-1 settings.
     const fn word(msr: u64) -> Self {
-        Self { ones: msr & 0xFFFF_FFFF, may: msr >> 32 }
+        Self { ones: msr & 0xFFFF_FFFF, zeros: !(msr >> 32) }
     }
 
     /// A word of allowed-1 settings only.
     const fn allowed_1(may: u64) -> Self {
-        Self { ones: 0, may }
+        Self { ones: 0, zeros: !may }
+    }
+
+    /// Bits that may be 1.
+    #[must_use]
+    #[inline]
+    pub const fn may(self) -> u64 {
+        !self.zeros
     }
 
     /// Bits of `value` that are 0 and must be 1.
@@ -39,7 +46,7 @@ impl Allowed {
     /// Bits of `value` that are 1 and must be 0.
     #[must_use]
     pub const fn forbidden(self, value: u64) -> u64 {
-        value & !self.may
+        value & self.zeros
     }
 
     /// Whether `value` is an allowed setting.
@@ -52,7 +59,7 @@ impl Allowed {
     /// The nearest setting to `value` that is allowed.
     #[must_use]
     pub const fn nearest(self, value: u64) -> u64 {
-        (value | self.ones) & (self.may | self.ones)
+        (value | self.ones) & (self.may() | self.ones)
     }
 }
 
@@ -181,8 +188,9 @@ impl Capabilities {
         let misc = msr(CapabilityMsr::Misc);
         let mut fixed = |ones: CapabilityMsr, may: CapabilityMsr| {
             let known = profile.msr(may) != MsrValue::Unknown;
+            let zeros = !msr(may);
             // If it is not known which bits may be 1, no bit is refused.
-            FixedBits { ones: msr(ones), may: msr(may) | if known { 0 } else { u64::MAX } }
+            FixedBits { ones: msr(ones), zeros: if known { zeros } else { 0 } }
         };
         let cr0 = fixed(CapabilityMsr::Cr0Fixed0, CapabilityMsr::Cr0Fixed1);
         let cr4 = fixed(CapabilityMsr::Cr4Fixed0, CapabilityMsr::Cr4Fixed1);
@@ -205,12 +213,12 @@ impl Capabilities {
             }
             (profile.msr(of).or_zero().unwrap_or(0), gate_read && read(of))
         };
-        let (secondary, secondary_read) = gated(primary_read, primary.may & 1 << 31 != 0, CapabilityMsr::Procbased2);
+        let (secondary, secondary_read) = gated(primary_read, primary.may() & 1 << 31 != 0, CapabilityMsr::Procbased2);
         let secondary = Allowed::word(secondary);
-        let (tertiary, _) = gated(primary_read, primary.may & 1 << 17 != 0, CapabilityMsr::Procbased3);
-        let (secondary_exit, _) = gated(exit_read, exit.may & 1 << 31 != 0, CapabilityMsr::Exit2);
-        let (ept_vpid, _) = gated(secondary_read, secondary.may & (1 << 1 | 1 << 5) != 0, CapabilityMsr::EptVpidCap);
-        let (vm_functions, _) = gated(secondary_read, secondary.may & 1 << 13 != 0, CapabilityMsr::Vmfunc);
+        let (tertiary, _) = gated(primary_read, primary.may() & 1 << 17 != 0, CapabilityMsr::Procbased3);
+        let (secondary_exit, _) = gated(exit_read, exit.may() & 1 << 31 != 0, CapabilityMsr::Exit2);
+        let (ept_vpid, _) = gated(secondary_read, secondary.may() & (1 << 1 | 1 << 5) != 0, CapabilityMsr::EptVpidCap);
+        let (vm_functions, _) = gated(secondary_read, secondary.may() & 1 << 13 != 0, CapabilityMsr::Vmfunc);
         let (tertiary, secondary_exit, vm_functions) =
             (Allowed::allowed_1(tertiary), Allowed::allowed_1(secondary_exit), Allowed::allowed_1(vm_functions));
         let mut cpuid = [[0; 4]; CpuidLeaf::ALL.len()];
@@ -311,14 +319,14 @@ impl Capabilities {
     pub const fn has(&self, bit: CapabilityBit) -> bool {
         // The table names allowed-1 settings of 32-bit words by their place in the MSR.
         let (word, bit) = match bit.source {
-            Source::Pin => (self.pin.may, bit.bit - 32),
-            Source::Primary => (self.primary.may, bit.bit - 32),
-            Source::Secondary => (self.secondary.may, bit.bit - 32),
-            Source::Exit => (self.exit.may, bit.bit - 32),
-            Source::Entry => (self.entry.may, bit.bit - 32),
-            Source::Tertiary => (self.tertiary.may, bit.bit),
-            Source::SecondaryExit => (self.secondary_exit.may, bit.bit),
-            Source::VmFunctions => (self.vm_functions.may, bit.bit),
+            Source::Pin => (self.pin.may(), bit.bit - 32),
+            Source::Primary => (self.primary.may(), bit.bit - 32),
+            Source::Secondary => (self.secondary.may(), bit.bit - 32),
+            Source::Exit => (self.exit.may(), bit.bit - 32),
+            Source::Entry => (self.entry.may(), bit.bit - 32),
+            Source::Tertiary => (self.tertiary.may(), bit.bit),
+            Source::SecondaryExit => (self.secondary_exit.may(), bit.bit),
+            Source::VmFunctions => (self.vm_functions.may(), bit.bit),
             Source::Cpuid7_1Eax => (self.cpuid(CpuidLeaf::Extended1)[0] as u64, bit.bit),
         };
         word >> bit & 1 != 0
@@ -408,7 +416,7 @@ impl Capabilities {
     /// Whether the control “VMCS shadowing” may be 1.
     #[must_use]
     pub const fn vmcs_shadowing(&self) -> bool {
-        self.secondary.may & 1 << 14 != 0
+        self.secondary.may() & 1 << 14 != 0
     }
 
     /// Whether a physical address lies within the width that the VMX instructions accept; true also where what is known of

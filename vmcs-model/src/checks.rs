@@ -203,13 +203,15 @@ fn msr_area_last_byte(address: u64, count: u32) -> Option<u64> {
 /// It emits the enum of the checks, their [`CheckInfo`]s, and three functions: `run` over any reader and [`Sink`], and for
 /// one row `in_force`, its guard, and `predicate`.
 ///
-/// `run` judges the rows of a group together, and reports them one by one, in their order, only if one does not hold.
+/// `run` judges the rows of a group together, and reports them one by one, in their order, only if one does not hold. What it
+/// calls out of line gets the entry and makes an [`EntryContext`](crate::context::EntryContext) of its own: so the address
+/// of the one that `run` has is never taken, and the control words stay in registers.
 ///
 /// `unless` and `[seldom]` are optional, and there for speed alone. Where the filter of `unless` is true, none of the rows
 /// of the section is violated, which the filter finds in fewer steps than the rows, most often because the image is an
-/// ordinary one. Where it is false nothing is said. Filters count where everything is known; a reader that knows only a
-/// part is judged by the rows alone. Groups that are marked `[seldom]` are seldom in force: one look at the guards of all
-/// of them passes them over.
+/// ordinary one. Where it is false nothing is said, and the rows are judged, out of line. Filters count where everything is
+/// known; a reader that knows only a part is judged by the rows alone. Groups that are marked `[seldom]` are seldom in
+/// force: one look at the guards of all of them passes them over.
 macro_rules! checks {
     (
         $(#[doc = $doc:literal])+
@@ -247,14 +249,36 @@ macro_rules! checks {
                 $c: &$crate::context::EntryContext<'_, R, M>,
                 sink: &mut S,
             ) -> core::ops::ControlFlow<S::Break> {
-                $(if !R::PARTIAL && $filter {
-                    return core::ops::ControlFlow::Continue(());
+                $(if !R::PARTIAL {
+                    #[inline(never)]
+                    fn rows<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
+                        entry: &$crate::verdict::VmEntry<'_, R, M>,
+                        notes: &$crate::context::Notes,
+                        sink: &mut S,
+                    ) -> core::ops::ControlFlow<S::Break> {
+                        $section::rows(&$crate::context::EntryContext::new(entry, notes), sink)
+                    }
+                    return if $filter {
+                        core::ops::ControlFlow::Continue(())
+                    } else {
+                        rows($c.entry, $c.notes, sink)
+                    };
                 })?
+                #[allow(unreachable_code, reason = "a section with a filter")]
+                Self::rows($c, sink)
+            }
+
+            /// Judges the rows of each group that is in force together.
+            #[inline(always)]
+            fn rows<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
+                $c: &$crate::context::EntryContext<'_, R, M>,
+                sink: &mut S,
+            ) -> core::ops::ControlFlow<S::Break> {
                 $(if $crate::checks::ordinary!($([$often])? $guard) && !($($holds)&&+) {
-                    return Self::report($c, sink);
+                    return Self::report($c.entry, $c.notes, sink);
                 })+
-                if ($($crate::checks::seldom!($([$often])? $guard))|+) && !Self::seldom_hold($c) {
-                    return Self::report($c, sink);
+                if ($($crate::checks::seldom!($([$often])? $guard))|+) && !Self::seldom_hold($c.entry, $c.notes) {
+                    return Self::report($c.entry, $c.notes, sink);
                 }
                 core::ops::ControlFlow::Continue(())
             }
@@ -263,8 +287,10 @@ macro_rules! checks {
             #[cold]
             #[inline(never)]
             fn seldom_hold<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory>(
-                $c: &$crate::context::EntryContext<'_, R, M>,
+                entry: &$crate::verdict::VmEntry<'_, R, M>,
+                notes: &$crate::context::Notes,
             ) -> bool {
+                let $c = &$crate::context::EntryContext::new(entry, notes);
                 $(if $crate::checks::seldom!($([$often])? $guard) && !($($holds)&&+) {
                     return false;
                 })+
@@ -275,9 +301,11 @@ macro_rules! checks {
             #[cold]
             #[inline(never)]
             fn report<R: $crate::vmcs::ReadFields, M: $crate::memory::ReadMemory, S: $crate::checks::Sink>(
-                $c: &$crate::context::EntryContext<'_, R, M>,
+                entry: &$crate::verdict::VmEntry<'_, R, M>,
+                notes: &$crate::context::Notes,
                 sink: &mut S,
             ) -> core::ops::ControlFlow<S::Break> {
+                let $c = &$crate::context::EntryContext::new(entry, notes);
                 $(if $guard {
                     $(if !$holds {
                         sink.violated(Self::$name.into())?;

@@ -101,19 +101,24 @@ impl<'a> EntryAttempt<'a> {
 /// Control words that are not activated read as 0. Whatever is read through this type reports unknown values to a
 /// partial reader.
 pub struct EntryContext<'a, R, M> {
-    vmcs: &'a R,
-    memory: &'a M,
-    attempt: EntryAttempt<'a>,
+    pub(crate) entry: &'a VmEntry<'a, R, M>,
     pin: PinBased,
     primary: Primary,
     secondary: Secondary,
     tertiary: Tertiary,
     exit: Exit,
     secondary_exit: SecondaryExit,
-    entry: Entry,
+    entry_controls: Entry,
     event: InterruptionInformation,
     /// What the checks note.
     pub(crate) notes: &'a Notes,
+}
+
+/// The value of a field that holds a linear address.
+#[derive(Clone, Copy)]
+pub(crate) struct LinearAddress {
+    field: FieldId,
+    value: u64,
 }
 
 /// What the checks of an entry note. It lies outside of the [`EntryContext`], so that the compiler sees that what they read
@@ -128,8 +133,9 @@ pub struct Notes {
 
 impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Reads the control words once.
-    #[inline]
-    pub fn new(attempt: EntryAttempt<'a>, vmcs: &'a R, memory: &'a M, notes: &'a Notes) -> Self {
+    #[inline(always)]
+    pub fn new(entry: &'a VmEntry<'a, R, M>, notes: &'a Notes) -> Self {
+        let vmcs = entry.vmcs;
         let pin = read(vmcs, PIN_BASED_VM_EXECUTION_CONTROLS);
         let primary: Primary = read(vmcs, PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS);
         let secondary = if primary.contains(Primary::ACTIVATE_SECONDARY_CONTROLS) {
@@ -138,11 +144,8 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             Secondary::empty()
         };
         let exit: Exit = read(vmcs, PRIMARY_VM_EXIT_CONTROLS);
-        let entry: Entry = read(vmcs, VM_ENTRY_CONTROLS);
         Self {
-            vmcs,
-            memory,
-            attempt,
+            entry,
             pin,
             primary,
             secondary,
@@ -157,7 +160,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
             } else {
                 SecondaryExit::empty()
             },
-            entry,
+            entry_controls: read(vmcs, VM_ENTRY_CONTROLS),
             event: read(vmcs, VM_ENTRY_INTERRUPTION_INFORMATION),
             notes,
         }
@@ -166,14 +169,14 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The reader of the VMCS.
     #[inline]
     pub fn reader(&self) -> &'a R {
-        self.vmcs
+        self.entry.vmcs
     }
 
     /// The value of a field.
-    #[inline]
+    #[inline(always)]
     pub fn get<T: FieldValue>(&self, field: Field<T>) -> T {
         self.used(field.id());
-        read(self.vmcs, field)
+        read(self.entry.vmcs, field)
     }
 
     /// Pin-based VM-execution controls.
@@ -228,7 +231,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     #[inline]
     pub fn entry(&self) -> Entry {
         self.used(VM_ENTRY_CONTROLS.id());
-        self.entry
+        self.entry_controls
     }
 
     /// VM-entry interruption information.
@@ -241,22 +244,22 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The processor's state.
     #[inline]
     pub fn cpu(&self) -> &'a CpuState {
-        self.attempt.cpu
+        self.entry.attempt.cpu
     }
 
     /// The attempt.
     #[inline]
     pub fn attempt(&self) -> &EntryAttempt<'a> {
-        &self.attempt
+        &self.entry.attempt
     }
 
     /// The capabilities, for a check that depends on `facts` of the profile.
     #[inline]
     pub fn capabilities(&self, facts: Facts) -> &'a Capabilities {
-        if R::PARTIAL && self.attempt.capabilities.unknown.intersects(facts) {
-            self.met_unknown(Unknown::Facts(facts.common(self.attempt.capabilities.unknown)));
+        if R::PARTIAL && self.entry.attempt.capabilities.unknown.intersects(facts) {
+            self.met_unknown(Unknown::Facts(facts.common(self.entry.attempt.capabilities.unknown)));
         }
-        self.attempt.capabilities
+        self.entry.attempt.capabilities
     }
 
     /// The capabilities, for a check that depends on one MSR.
@@ -274,7 +277,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The bits that registers reserve; [`Self::clear_of`] compares a value with them.
     #[inline]
     pub(crate) fn reserved(&self) -> &'a Reserved {
-        &self.attempt.capabilities.reserved
+        &self.entry.attempt.capabilities.reserved
     }
 
     /// The allowed settings of the pin-based VM-execution controls.
@@ -328,7 +331,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The pin-based controls that the checks of the guest-state area go by, see [`Self::guest_secondary`].
     #[inline(always)]
     pub fn guest_pin(&self) -> PinBased {
-        if self.cpu().smm && self.executive_controls() {
+        if self.cpu().smm && Self::executive_controls(self.entry, self.notes) {
             return if self.returns_to_root() { PinBased::empty() } else { self.pin };
         }
         self.pin()
@@ -341,7 +344,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// SDM 32.15.4.4, Checks on the Guest State Area.
     #[inline(always)]
     pub fn guest_secondary(&self) -> Secondary {
-        if self.cpu().smm && self.executive_controls() {
+        if self.cpu().smm && Self::executive_controls(self.entry, self.notes) {
             return if self.returns_to_root() { Secondary::empty() } else { self.secondary };
         }
         self.secondary()
@@ -349,12 +352,14 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
 
     /// The checks of the guest-state area do not go by the controls of this VMCS.
     #[cold]
-    fn executive_controls(&self) -> bool {
-        if !self.returns_from_smm() {
+    #[inline(never)]
+    fn executive_controls(entry: &VmEntry<'_, R, M>, notes: &Notes) -> bool {
+        let c = EntryContext::new(entry, notes);
+        if !c.returns_from_smm() {
             return false;
         }
-        if !self.returns_to_root() {
-            self.met_unknown(Unknown::ExecutiveVmcs);
+        if !c.returns_to_root() {
+            c.met_unknown(Unknown::ExecutiveVmcs);
         }
         true
     }
@@ -375,14 +380,14 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// Whether a physical address lies within the width allowed in the VMCS. SDM 27.2.1, Checks on VMX Controls.
     #[inline]
     pub fn address_fits(&self, address: u64) -> bool {
-        let has = self.attempt.capabilities;
+        let has = self.entry.attempt.capabilities;
         self.clear_of(address, ReservedBits { certain: has.address_reserved, open: has.address_open }, ADDRESS_WIDTH)
     }
 
     /// Whether a linear address is canonical for the processor.
     #[inline]
     pub fn canonical(&self, address: u64) -> bool {
-        let has = self.attempt.capabilities;
+        let has = self.entry.attempt.capabilities;
         let canonical = has.canonical(address);
         if R::PARTIAL && canonical && !has.canonical_in_any_case(address) {
             self.capabilities(LINEAR_WIDTH);
@@ -390,21 +395,33 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
         canonical
     }
 
-    /// Whether all of those linear addresses are canonical.
+    /// The value of a field that holds a linear address, for [`Self::all_canonical`], which says whether it was used.
     #[inline(always)]
-    pub(crate) fn all_canonical<const N: usize>(&self, addresses: [Field<u64>; N]) -> bool {
+    pub(crate) fn look_at(&self, field: Field<u64>) -> LinearAddress {
+        LinearAddress { field: field.id(), value: read(self.entry.vmcs, field) }
+    }
+
+    /// Whether all of those linear addresses are canonical. If one is certainly not, it does not matter that others are not
+    /// known.
+    #[inline(always)]
+    pub(crate) fn all_canonical<const N: usize>(&self, addresses: [LinearAddress; N]) -> bool {
+        let has = self.entry.attempt.capabilities;
         if R::PARTIAL {
-            return addresses.iter().all(|address| self.canonical(self.get(*address)));
+            let certainly_not = |address: &LinearAddress| self.knows(address.field) && !has.canonical(address.value);
+            return !addresses.iter().any(certainly_not)
+                && addresses.iter().all(|address| {
+                    self.used(address.field);
+                    self.canonical(address.value)
+                });
         }
-        let has = self.attempt.capabilities;
-        addresses.iter().fold(0, |any, address| any | has.not_canonical(self.get(*address))) == 0
+        addresses.iter().fold(0, |any, address| any | has.not_canonical(address.value)) == 0
     }
 
     /// Whether bits 63:N of an address are all equal, N being the widest linear address of the processor. Weaker than
     /// canonicality: bit N-1 may differ.
     #[inline]
     pub fn upper_identical(&self, address: u64) -> bool {
-        let has = self.attempt.capabilities;
+        let has = self.entry.attempt.capabilities;
         let identical = has.upper_identical(address);
         if R::PARTIAL && identical && !has.upper_identical_in_any_case(address) {
             self.capabilities(LINEAR_WIDTH);
@@ -425,7 +442,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The aligned dword at a physical address.
     #[inline]
     pub fn read_u32(&self, address: u64) -> u32 {
-        self.memory.read_u32(address).unwrap_or_else(|| {
+        self.entry.memory.read_u32(address).unwrap_or_else(|| {
             self.met_unknown(Unknown::Memory(address));
             u32::MAX
         })
@@ -434,7 +451,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The aligned qword at a physical address.
     #[inline]
     pub fn read_u64(&self, address: u64) -> u64 {
-        self.memory.read_u64(address).unwrap_or_else(|| {
+        self.entry.memory.read_u64(address).unwrap_or_else(|| {
             self.met_unknown(Unknown::Memory(address));
             u64::MAX
         })
@@ -443,20 +460,20 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     /// The aligned qword at a physical address, `None` if it is not known.
     #[inline]
     pub(crate) fn try_read_u64(&self, address: u64) -> Option<u64> {
-        self.memory.read_u64(address)
+        self.entry.memory.read_u64(address)
     }
 
     /// Whether the value of a field is known.
     #[inline]
     pub(crate) fn knows(&self, field: FieldId) -> bool {
-        !R::PARTIAL || self.vmcs.knows(field)
+        !R::PARTIAL || self.entry.vmcs.knows(field)
     }
 
     /// Something that the check depends on is not known.
     #[inline]
     pub fn met_unknown(&self, what: Unknown) {
         self.notes.met.set(true);
-        self.vmcs.met_unknown(what);
+        self.entry.vmcs.met_unknown(what);
     }
 
     /// The SDM leaves it to the processor whether what the check looks at fails: the check is undecidable. Always true,
@@ -469,7 +486,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
 
     #[inline]
     fn used(&self, field: FieldId) {
-        if R::PARTIAL && !self.vmcs.knows(field) {
+        if R::PARTIAL && !self.entry.vmcs.knows(field) {
             self.met_unknown(Unknown::Field(field));
         }
     }
@@ -482,7 +499,7 @@ impl<'a, R: ReadFields, M: ReadMemory> EntryContext<'a, R, M> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read<R: ReadFields, T: FieldValue>(vmcs: &R, field: Field<T>) -> T {
     T::from_raw(vmcs.read(field.id()))
 }

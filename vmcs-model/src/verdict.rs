@@ -88,9 +88,8 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
             return self.violations_of_a_part().iter().next();
         }
         let notes = Notes::default();
-        let context = self.context(&notes);
-        match run(&context, &mut FirstViolation) {
-            _ if context.notes.met.get() => self.violations_of_a_part().iter().next(),
+        match run(self, &notes, &mut FirstViolation) {
+            _ if notes.met.get() => self.violations_of_a_part().iter().next(),
             ControlFlow::Break(check) => Some(check),
             ControlFlow::Continue(()) => None,
         }
@@ -104,20 +103,23 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
             return self.violations_of_a_part();
         }
         let notes = Notes::default();
-        let context = self.context(&notes);
-        let violated = self.violations_of_the_whole(&context);
-        if context.notes.met.get() { self.violations_of_a_part() } else { violated }
+        // Made in its place.
+        let mut violated = CheckSet::EMPTY;
+        let ControlFlow::<Infallible>::Continue(()) = run(self, &notes, &mut violated);
+        if notes.met.get() {
+            violated = self.violations_of_a_part();
+        }
+        violated
     }
 
     /// The checks that the entry violates, those that cannot be decided, and every outcome that the architecture permits.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let notes = Notes::default();
-        let context = self.context(&notes);
-        let Decision { violated, undecidable } = self.decide(&context);
+        let Decision { violated, undecidable } = self.decide(&notes);
         // Made in its place, as a verdict is large.
         let mut verdict = Verdict { violated, undecidable, permitted: Permitted::default() };
-        permit(&context, &violated, &undecidable, &mut verdict.permitted);
+        permit(&self.context(&notes), &violated, &undecidable, &mut verdict.permitted);
         verdict
     }
 
@@ -125,11 +127,10 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     #[must_use]
     pub fn verdict_omitting(&self, omitted: &CheckSet) -> Verdict {
         let notes = Notes::default();
-        let context = self.context(&notes);
-        let Decision { violated, undecidable } = self.decide(&context);
+        let Decision { violated, undecidable } = self.decide(&notes);
         let made = |set: CheckSet| -> CheckSet { set.iter().filter(|check| !omitted.contains(*check)).collect() };
         let mut permitted = Permitted::default();
-        permit(&context, &made(violated), &made(undecidable), &mut permitted);
+        permit(&self.context(&notes), &made(violated), &made(undecidable), &mut permitted);
         // Which entry of an MSR-load area fails next is not worked out: the area may as well pass.
         let loads_msrs = |check: CheckId| check.info().phase == Phase::MsrLoading && omitted.contains(check);
         if violated.iter().any(loads_msrs)
@@ -145,7 +146,8 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     pub fn unknowns(&self, check: CheckId) -> Unknowns {
         let watch = Watch::new(self.vmcs);
         let notes = Notes::default();
-        let context = EntryContext::new(self.attempt, &watch, self.memory, &notes);
+        let entry = self.attempt.on(&watch, self.memory);
+        let context = EntryContext::new(&entry, &notes);
         if judge_row(&context, check).is_none() { context.met_so_far() } else { Unknowns::default() }
     }
 
@@ -161,11 +163,8 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         Explanation::new(check, self.attempt, self.vmcs)
     }
 
-    fn context<'n>(&self, notes: &'n Notes) -> EntryContext<'n, R, M>
-    where
-        'a: 'n,
-    {
-        EntryContext::new(self.attempt, self.vmcs, self.memory, notes)
+    fn context<'n>(&'n self, notes: &'n Notes) -> EntryContext<'n, R, M> {
+        EntryContext::new(self, notes)
     }
 
     /// Every field and every fact about the processor is known. What else may not be known, memory and what the SDM leaves
@@ -176,9 +175,9 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     }
 
     #[inline]
-    fn violations_of_the_whole(&self, context: &EntryContext<'_, R, M>) -> CheckSet {
+    fn violations_of_the_whole(&self, notes: &Notes) -> CheckSet {
         let mut violated = CheckSet::EMPTY;
-        let ControlFlow::<Infallible>::Continue(()) = run(context, &mut violated);
+        let ControlFlow::<Infallible>::Continue(()) = run(self, notes, &mut violated);
         violated
     }
 
@@ -187,16 +186,12 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
         self.decide_of_a_part().violated
     }
 
-    fn decide(&self, context: &EntryContext<'_, R, M>) -> Decision {
+    fn decide(&self, notes: &Notes) -> Decision {
         if !self.all_known() {
             return self.decide_of_a_part();
         }
-        let violated = self.violations_of_the_whole(context);
-        if context.notes.met.get() {
-            self.decide_of_a_part()
-        } else {
-            Decision { violated, undecidable: CheckSet::EMPTY }
-        }
+        let violated = self.violations_of_the_whole(notes);
+        if notes.met.get() { self.decide_of_a_part() } else { Decision { violated, undecidable: CheckSet::EMPTY } }
     }
 
     /// Each section in one go, as if everything were known; row by row only where that met something unknown.
@@ -204,9 +199,10 @@ impl<'a, R: ReadFields, M: ReadMemory> VmEntry<'a, R, M> {
     pub(crate) fn decide_of_a_part(&self) -> Decision {
         let watch = Watch::new(self.vmcs);
         let notes = Notes::default();
-        let context = EntryContext::new(self.attempt, &watch, self.memory, &notes);
+        let entry = self.attempt.on(&watch, self.memory);
+        let context = EntryContext::new(&entry, &notes);
         let mut sections = Sections { context: &context, decision: Decision::default(), before: CheckSet::EMPTY };
-        let ControlFlow::<Infallible>::Continue(()) = run(&context, &mut sections);
+        let ControlFlow::<Infallible>::Continue(()) = run(&entry, &notes, &mut sections);
         sections.decision
     }
 }
@@ -303,7 +299,12 @@ fn has_vmcs(attempt: &EntryAttempt<'_>) -> bool {
 
 /// Every section in turn. A function of its own, so that its code does not depend on who calls it.
 #[inline(never)]
-fn run<R: ReadFields, M: ReadMemory, S: Sink>(context: &EntryContext<'_, R, M>, sink: &mut S) -> ControlFlow<S::Break> {
+fn run<R: ReadFields, M: ReadMemory, S: Sink>(
+    entry: &VmEntry<'_, R, M>,
+    notes: &Notes,
+    sink: &mut S,
+) -> ControlFlow<S::Break> {
+    let context = &EntryContext::new(entry, notes);
     BasicCheck::run(context, sink)?;
     sink.judged(BasicCheck::ALL);
     if !has_vmcs(context.attempt()) {

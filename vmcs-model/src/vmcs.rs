@@ -29,7 +29,7 @@ impl Vmcs {
 
     /// The value of `field`.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn get<T: FieldValue>(&self, field: Field<T>) -> T {
         T::from_raw(self.raw(field.id()))
     }
@@ -41,13 +41,19 @@ impl Vmcs {
     }
 
     /// The raw bits of a component.
+    // With a field that is known at compile time, this is one load.
     #[must_use]
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "one half of a dword")]
     pub fn raw(&self, field: FieldId) -> u64 {
         // Every place is within its array; `get` says so without a panic path.
         match Place::of(field) {
             Place::Qword(i) => self.qwords.get(usize::from(i)).map_or(0, |qword| *qword),
-            Place::Dword(i) | Place::Word(i) => self.dwords.get(usize::from(i)).map_or(0, |dword| u64::from(*dword)),
+            Place::Dword(i) => self.dwords.get(usize::from(i)).map_or(0, |dword| u64::from(*dword)),
+            Place::Word(i) => {
+                let dword = self.dwords.get(usize::from(i / 2)).map_or(0, |dword| *dword);
+                u64::from((dword >> (i % 2 * 16)) as u16)
+            }
         }
     }
 
@@ -58,7 +64,11 @@ impl Vmcs {
         match Place::of(field) {
             Place::Qword(i) => self.qwords[usize::from(i)] = value,
             Place::Dword(i) => self.dwords[usize::from(i)] = value as u32,
-            Place::Word(i) => self.dwords[usize::from(i)] = u32::from(value as u16),
+            // The other half stays.
+            Place::Word(i) => {
+                let (dword, shift) = (&mut self.dwords[usize::from(i / 2)], i % 2 * 16);
+                *dword = *dword & !(0xFFFF << shift) | u32::from(value as u16) << shift;
+            }
         }
     }
 
@@ -154,7 +164,7 @@ impl<R: ReadFields> AnyFields for R {
 }
 
 impl ReadFields for Vmcs {
-    #[inline]
+    #[inline(always)]
     fn read(&self, field: FieldId) -> u64 {
         self.raw(field)
     }

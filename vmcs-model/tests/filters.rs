@@ -71,7 +71,7 @@ fn ordinary(capabilities: &Capabilities) -> Vmcs {
     add(&mut vmcs, field::PIN_BASED_VM_EXECUTION_CONTROLS, PinBased::EXTERNAL_INTERRUPT_EXITING);
     let primary = Primary::USE_TPR_SHADOW | Primary::USE_MSR_BITMAPS;
     add(&mut vmcs, field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, primary);
-    if capabilities.primary.may >> 31 != 0 {
+    if capabilities.primary.may() >> 31 != 0 {
         add(&mut vmcs, field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, Primary::ACTIVATE_SECONDARY_CONTROLS);
         let secondary = Secondary::ENABLE_EPT | Secondary::ENABLE_VPID | Secondary::VIRTUAL_INTERRUPT_DELIVERY;
         vmcs.set(field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS, secondary);
@@ -125,9 +125,9 @@ fn filters_hide_nothing() {
         for _ in 0..8_000 {
             if name == "contradictory" {
                 // Bits that must be both, at random.
-                capabilities.cr0.may = u64::MAX ^ 1 << random.below(32);
+                capabilities.cr0.zeros = 1 << random.below(32);
                 capabilities.cr4.ones = 1 << 13 | 1 << random.below(32);
-                capabilities.pin.may = 0xFF ^ 1 << random.below(8);
+                capabilities.pin.zeros = !(0xFF ^ 1 << random.below(8));
             }
             let mut vmcs = ordinary(&capabilities);
             for _ in 0..random.below(5) {

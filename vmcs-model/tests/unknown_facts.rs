@@ -3,9 +3,11 @@
 use vmcs_golden::{Sparse, corpus, profiles};
 use vmcs_model::capabilities::Facts;
 use vmcs_model::checks::CheckId;
+use vmcs_model::memory::UnknownMemory;
 use vmcs_model::msr::CapabilityMsr;
+use vmcs_model::partial::PartialVmcs;
 use vmcs_model::profile::{CpuProfile, CpuidLeaf, MsrValue};
-use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, baseline};
+use vmcs_model::{Capabilities, CpuState, EntryAttempt, Outcome, baseline, field};
 
 /// The profile without one fact, for each fact that it has.
 fn without_each_fact(profile: &CpuProfile) -> Vec<(Facts, CpuProfile)> {
@@ -134,4 +136,27 @@ fn what_follows_an_entry_that_is_not_known_is_not_decided() {
     let entry = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &Hole);
     assert_eq!((entry.first_violation(), entry.violations().len()), (None, 0));
     assert!(entry.verdict().undecidable.len() >= 2);
+}
+
+/// A check of several addresses is violated if one of them is certainly not canonical, wherever it stands among them and
+/// whatever the others are.
+#[test]
+fn one_known_address_that_is_not_canonical_is_enough() {
+    let capabilities = Capabilities::new(&profiles::by_name("full"));
+    let cpu = CpuState::host_64();
+    for (base, id) in [
+        (field::HOST_FS_BASE, "host.base.fs-gs-tr.canonical"),
+        (field::HOST_TR_BASE, "host.base.fs-gs-tr.canonical"),
+        (field::HOST_IDTR_BASE, "host.base.gdtr-idtr.canonical"),
+        (field::GUEST_GS_BASE, "guest.seg.fs-gs.base-canonical"),
+    ] {
+        let mut vmcs = PartialVmcs::new();
+        vmcs.set_raw(base.id(), 1 << 60);
+        let verdict = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &UnknownMemory).verdict();
+        let violated: Vec<_> = verdict.violated.iter().map(|check| check.info().id).collect();
+        assert_eq!(violated, [id]);
+        vmcs.set_raw(base.id(), 0);
+        let verdict = EntryAttempt::vmlaunch(&cpu, &capabilities).on(&vmcs, &UnknownMemory).verdict();
+        assert!(verdict.undecidable.contains(CheckId::by_id(id).expect("a check")), "{id}");
+    }
 }

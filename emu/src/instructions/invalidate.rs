@@ -60,7 +60,7 @@ impl LogicalProcessor {
     /// the instruction's bit.
     fn require_invalidation(&self, control: Secondary, instruction: u32) -> Result<(), InstructionFailure> {
         let supported = self.is_unknown(CapabilityMsr::Procbased2)
-            || self.capabilities.secondary.may & u64::from(control.bits()) != 0;
+            || self.capabilities.secondary.may() & u64::from(control.bits()) != 0;
         if supported && self.has_ept_vpid(instruction) { Ok(()) } else { Err(InstructionFailure::UNDEFINED_OPCODE) }
     }
 

@@ -157,7 +157,7 @@ pub(crate) fn image(cpu: &LogicalProcessor) -> Vmcs {
     v.set_raw(SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(), has.secondary.nearest(secondary.bits().into()));
     v.set_raw(PRIMARY_VM_EXIT_CONTROLS.id(), has.exit.nearest(Exit::HOST_ADDRESS_SPACE_SIZE.bits().into()));
     v.set_raw(VM_ENTRY_CONTROLS.id(), has.entry.nearest(controls::Entry::IA_32E_MODE_GUEST.bits().into()));
-    v.set_raw(VM_FUNCTION_CONTROLS.id(), has.vm_functions.may & 1);
+    v.set_raw(VM_FUNCTION_CONTROLS.id(), has.vm_functions.may() & 1);
     v.set_raw(EPT_POINTER.id(), EPTP);
     v.set(EPTP_LIST_ADDRESS, EPTP_LIST);
     v.set(VMREAD_BITMAP_ADDRESS, PAGE);

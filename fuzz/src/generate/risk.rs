@@ -32,7 +32,7 @@ const MOST_LOADS: u32 = 1024;
 /// An event of type 7 for a processor with neither the monitor trap flag nor FRED. All of these fail the same check, and
 /// there are implementations that do not survive them.
 pub(crate) fn is_unsupported_event(processor: &Processor, field: FieldId, value: u64) -> bool {
-    let supported = processor.capabilities.primary.may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0
+    let supported = processor.capabilities.primary.may() & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0
         || processor.capabilities.fred();
     let event = InterruptionInformation::from_raw(value);
     field == field::VM_ENTRY_INTERRUPTION_INFORMATION.id()

@@ -66,7 +66,7 @@ fn special(u: &mut Unstructured<'_>, field: FieldId) -> Result<Option<u64>> {
 /// Whether the value, where it passes the checks, leaves the machine in no state to answer: host paging that maps nothing
 /// or forbids the probe its addresses, a guest that waits for an interrupt that never comes.
 fn takes_the_machine_down(processor: &TestProcessor, field: FieldId, value: u64) -> bool {
-    let timer = processor.capabilities.pin.may & u64::from(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER.bits()) != 0;
+    let timer = processor.capabilities.pin.may() & u64::from(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER.bits()) != 0;
     field == field::HOST_CR3.id()
         || field == field::HOST_RIP.id()
         || field == field::HOST_CR4.id() && Cr4::from_bits_retain(value).intersects(Cr4::LA57 | Cr4::LASS)

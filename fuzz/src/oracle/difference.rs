@@ -98,7 +98,7 @@ impl Disagreement {
     pub fn observed(&self) -> String {
         match &self.difference {
             Difference::End { observed, .. } => observed.to_string(),
-            Difference::Field(wrong) => format!("{} {}", wrong.since.text(), Held(wrong.field, wrong.observed)),
+            Difference::Field(wrong) => format!("{} {}", wrong.since.text(), FieldEquals(wrong.field, wrong.observed)),
         }
     }
 
@@ -107,21 +107,21 @@ impl Disagreement {
     pub fn permitted(&self) -> Vec<String> {
         match &self.difference {
             Difference::End { permitted, .. } => permitted.iter().map(ToString::to_string).collect(),
-            Difference::Field(wrong) => vec![Held(wrong.field, wrong.expected).to_string()],
+            Difference::Field(wrong) => vec![FieldEquals(wrong.field, wrong.expected).to_string()],
         }
     }
 }
 
 /// A field and what it holds: `guest_rip is 0x9000`.
-struct Held(FieldId, u64);
+struct FieldEquals(FieldId, u64);
 
-impl fmt::Display for Held {
+impl fmt::Display for FieldEquals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {:#x}", self.0.info().name, self.1)
     }
 }
 
-impl FromStr for Held {
+impl FromStr for FieldEquals {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -195,9 +195,9 @@ impl WrongField {
         let (since, rest) = Since::ALL
             .into_iter()
             .find_map(|since| Some((since, observed.strip_prefix(since.text())?.strip_prefix(' ')?)))?;
-        let Held(field, observed) = rest.parse().ok()?;
+        let FieldEquals(field, observed) = rest.parse().ok()?;
         let [permitted] = permitted else { return None };
-        let Held(_, expected) = permitted.parse().ok().filter(|Held(of, _)| *of == field)?;
+        let FieldEquals(_, expected) = permitted.parse().ok().filter(|FieldEquals(of, _)| *of == field)?;
         Some(Self { since, field, observed, expected })
     }
 }

@@ -127,7 +127,7 @@ const fn pushes_error_code(vector: u8) -> bool {
 }
 
 fn supports_mtf<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
-    c.primary_allowed().may & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0
+    c.primary_allowed().may() & u64::from(Primary::MONITOR_TRAP_FLAG.bits()) != 0
 }
 
 fn supports_fred<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {

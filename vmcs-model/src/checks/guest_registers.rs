@@ -142,13 +142,13 @@ checks! {
             c.canonical(c.get(field::GUEST_IA32_FRED_CONFIG));
         /// IA32_FRED_RSP1, RSP2 and RSP3 are canonical.
         FredRspCanonical "guest.fred-rsp.canonical" [GUEST_IA32_FRED_RSP1, GUEST_IA32_FRED_RSP2, GUEST_IA32_FRED_RSP3, VM_ENTRY_CONTROLS] =>
-            c.canonical(c.get(field::GUEST_IA32_FRED_RSP1)) && c.canonical(c.get(field::GUEST_IA32_FRED_RSP2)) && c.canonical(c.get(field::GUEST_IA32_FRED_RSP3));
+            c.all_canonical([c.look_at(field::GUEST_IA32_FRED_RSP1), c.look_at(field::GUEST_IA32_FRED_RSP2), c.look_at(field::GUEST_IA32_FRED_RSP3)]);
         /// Bits 5:0 of IA32_FRED_RSP1, RSP2 and RSP3 are 0.
         FredRspAlign "guest.fred-rsp.align" [GUEST_IA32_FRED_RSP1, GUEST_IA32_FRED_RSP2, GUEST_IA32_FRED_RSP3, VM_ENTRY_CONTROLS] =>
             (c.get(field::GUEST_IA32_FRED_RSP1) | c.get(field::GUEST_IA32_FRED_RSP2) | c.get(field::GUEST_IA32_FRED_RSP3)) & 0x3F == 0;
         /// IA32_FRED_SSP1, SSP2 and SSP3 are canonical. They exist with FRED, shadow stacks or not.
         FredSspCanonical "guest.fred-ssp.canonical" [GUEST_IA32_FRED_SSP1, GUEST_IA32_FRED_SSP2, GUEST_IA32_FRED_SSP3, VM_ENTRY_CONTROLS] =>
-            c.canonical(c.get(field::GUEST_IA32_FRED_SSP1)) && c.canonical(c.get(field::GUEST_IA32_FRED_SSP2)) && c.canonical(c.get(field::GUEST_IA32_FRED_SSP3));
+            c.all_canonical([c.look_at(field::GUEST_IA32_FRED_SSP1), c.look_at(field::GUEST_IA32_FRED_SSP2), c.look_at(field::GUEST_IA32_FRED_SSP3)]);
         /// Bits 2:0 of IA32_FRED_SSP1, SSP2 and SSP3 are 0.
         FredSspAlign "guest.fred-ssp.align" [GUEST_IA32_FRED_SSP1, GUEST_IA32_FRED_SSP2, GUEST_IA32_FRED_SSP3, VM_ENTRY_CONTROLS] =>
             (c.get(field::GUEST_IA32_FRED_SSP1) | c.get(field::GUEST_IA32_FRED_SSP2) | c.get(field::GUEST_IA32_FRED_SSP3)) & 7 == 0;
@@ -160,7 +160,7 @@ checks! {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn cr0_fixed0_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let missing = c.msr(CapabilityMsr::Cr0Fixed0).cr0.missing(c.get(field::GUEST_CR0).bits()) & CHECKED_CR0;
     let missing = Cr0::from_bits_retain(missing);
@@ -175,6 +175,7 @@ fn debugctl_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> b
         && (enumerated == debugctl || c.open_question())
 }
 
+#[inline(always)]
 fn cr3_valid<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     let cr3 = c.get(field::GUEST_CR3);
     c.cr3_valid(cr3, |reserved| reserved.cr3)

@@ -47,7 +47,7 @@ checks! {
         TrBase "guest.seg.tr.base-canonical" [GUEST_TR_BASE] => c.canonical(c.get(field::GUEST_TR_BASE));
         /// The bases of FS and GS are canonical, the registers usable or not.
         FsGsBase "guest.seg.fs-gs.base-canonical" [GUEST_FS_BASE, GUEST_GS_BASE] =>
-            c.canonical(c.get(field::GUEST_FS_BASE)) && c.canonical(c.get(field::GUEST_GS_BASE));
+            c.all_canonical([c.look_at(field::GUEST_FS_BASE), c.look_at(field::GUEST_GS_BASE)]);
         /// The base of LDTR is canonical if LDTR is usable.
         LdtrBase "guest.seg.ldtr.base-canonical" [GUEST_LDTR_BASE, GUEST_LDTR_ACCESS_RIGHTS] =>
             c.get(field::GUEST_LDTR_ACCESS_RIGHTS).unusable() || c.canonical(c.get(field::GUEST_LDTR_BASE));
@@ -194,7 +194,7 @@ checks! {
 /// SS, DS, ES, FS and GS or the register not usable, all of them flat, a small busy TSS in TR, LDTR not usable,
 /// and privilege level 0 where levels count.
 ///
-/// With it the plain 64-bit image takes 697 instructions, without it 990, and the bench's `valid` image 1109 and 1348: callgrind
+/// With it the plain 64-bit image takes 649 instructions, without it 923, and the bench's `valid` image 1087 and 1354: callgrind
 /// with a loop as in `benches/examples/count.rs`, rustc 1.95, x86-64, for a Sapphire Rapids.
 #[inline(always)]
 fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
@@ -208,7 +208,11 @@ fn usual<R: ReadFields, M: ReadMemory>(c: &EntryContext<'_, R, M>) -> bool {
     not_flat | differs(c, &CS, FLAT_CODE, ANY | CONFORMING | READABLE) | task == 0
         && high(CS) | high(SS) | high(DS) | high(ES) == 0
         && ldtr(c).unusable()
-        && c.all_canonical([field::GUEST_TR_BASE, field::GUEST_FS_BASE, field::GUEST_GS_BASE])
+        && c.all_canonical([
+            c.look_at(field::GUEST_TR_BASE),
+            c.look_at(field::GUEST_FS_BASE),
+            c.look_at(field::GUEST_GS_BASE),
+        ])
         && cs.dpl() == ss.dpl()
         && cs.into_bits() & (LONG | BIG) != LONG | BIG
         && !c.get(field::GUEST_TR_SELECTOR).ti()

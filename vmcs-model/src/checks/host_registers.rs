@@ -84,13 +84,13 @@ checks! {
             c.canonical(c.get(field::HOST_IA32_FRED_CONFIG));
         /// IA32_FRED_RSP1, RSP2 and RSP3 are canonical.
         FredRspCanonical "host.fred-rsp.canonical" [HOST_IA32_FRED_RSP1, HOST_IA32_FRED_RSP2, HOST_IA32_FRED_RSP3, SECONDARY_VM_EXIT_CONTROLS] =>
-            c.canonical(c.get(field::HOST_IA32_FRED_RSP1)) && c.canonical(c.get(field::HOST_IA32_FRED_RSP2)) && c.canonical(c.get(field::HOST_IA32_FRED_RSP3));
+            c.all_canonical([c.look_at(field::HOST_IA32_FRED_RSP1), c.look_at(field::HOST_IA32_FRED_RSP2), c.look_at(field::HOST_IA32_FRED_RSP3)]);
         /// Bits 5:0 of IA32_FRED_RSP1, RSP2 and RSP3 are 0.
         FredRspAlign "host.fred-rsp.align" [HOST_IA32_FRED_RSP1, HOST_IA32_FRED_RSP2, HOST_IA32_FRED_RSP3, SECONDARY_VM_EXIT_CONTROLS] =>
             (c.get(field::HOST_IA32_FRED_RSP1) | c.get(field::HOST_IA32_FRED_RSP2) | c.get(field::HOST_IA32_FRED_RSP3)) & 0x3F == 0;
         /// IA32_FRED_SSP1, SSP2 and SSP3 are canonical. They exist with FRED, shadow stacks or not.
         FredSspCanonical "host.fred-ssp.canonical" [HOST_IA32_FRED_SSP1, HOST_IA32_FRED_SSP2, HOST_IA32_FRED_SSP3, SECONDARY_VM_EXIT_CONTROLS] =>
-            c.canonical(c.get(field::HOST_IA32_FRED_SSP1)) && c.canonical(c.get(field::HOST_IA32_FRED_SSP2)) && c.canonical(c.get(field::HOST_IA32_FRED_SSP3));
+            c.all_canonical([c.look_at(field::HOST_IA32_FRED_SSP1), c.look_at(field::HOST_IA32_FRED_SSP2), c.look_at(field::HOST_IA32_FRED_SSP3)]);
         /// Bits 2:0 of IA32_FRED_SSP1, SSP2 and SSP3 are 0.
         FredSspAlign "host.fred-ssp.align" [HOST_IA32_FRED_SSP1, HOST_IA32_FRED_SSP2, HOST_IA32_FRED_SSP3, SECONDARY_VM_EXIT_CONTROLS] =>
             (c.get(field::HOST_IA32_FRED_SSP1) | c.get(field::HOST_IA32_FRED_SSP2) | c.get(field::HOST_IA32_FRED_SSP3)) & 7 == 0;

@@ -30,9 +30,9 @@ checks! {
     when true, "" => {
         /// The bases of FS, GS and TR are canonical, on processors with Intel 64 for a 32-bit host too.
         SegmentBases "host.base.fs-gs-tr.canonical" [HOST_FS_BASE, HOST_GS_BASE, HOST_TR_BASE] =>
-            c.all_canonical([field::HOST_FS_BASE, field::HOST_GS_BASE, field::HOST_TR_BASE]);
+            c.all_canonical([c.look_at(field::HOST_FS_BASE), c.look_at(field::HOST_GS_BASE), c.look_at(field::HOST_TR_BASE)]);
         /// The bases of GDTR and IDTR are canonical.
         TableBases "host.base.gdtr-idtr.canonical" [HOST_GDTR_BASE, HOST_IDTR_BASE] =>
-            c.all_canonical([field::HOST_GDTR_BASE, field::HOST_IDTR_BASE]);
+            c.all_canonical([c.look_at(field::HOST_GDTR_BASE), c.look_at(field::HOST_IDTR_BASE)]);
     }
 }

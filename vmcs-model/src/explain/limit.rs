@@ -80,7 +80,7 @@ impl Explanation<'_> {
         let value = self.vmcs.read(field);
         let (msr, mask, wrong) = match setting {
             Setting::MustBe1 => (ones, allowed.ones, allowed.missing(value)),
-            Setting::MayBe1 => (may, allowed.may, allowed.forbidden(value)),
+            Setting::MayBe1 => (may, allowed.may(), allowed.forbidden(value)),
         };
         let wrong = wrong & !self.unchecked(field);
         (self.vmcs.knows(field) && wrong != 0 && !caps.unknown.intersects(Facts::msr(msr))).then_some(Limit {

@@ -40,7 +40,7 @@ impl Explanation<'_> {
     /// choice.
     #[must_use]
     pub fn repair(&self) -> Option<Repair> {
-        let original = Image::new(self.vmcs);
+        let original = RepairedVmcs::new(self.vmcs);
         let subjects = self.subjects(&original);
         let mut before = None;
         let mut second_choice = None;
@@ -80,10 +80,11 @@ impl Explanation<'_> {
     }
 
     /// The fields that the rule is about: those that its predicate reads. What only puts the rule in force is left out.
-    fn subjects(&self, original: &Image) -> FieldSet {
+    fn subjects(&self, original: &RepairedVmcs) -> FieldSet {
         let watch = Watch::new(original);
         let notes = Notes::default();
-        let context = EntryContext::new(self.attempt, &watch, &UnknownMemory, &notes);
+        let entry = self.attempt.on(&watch, &UnknownMemory);
+        let context = EntryContext::new(&entry, &notes);
         original.asked_for.set(FieldSet::EMPTY);
         self.check.predicate(&context);
         let asked_for = original.asked_for.get();
@@ -93,18 +94,19 @@ impl Explanation<'_> {
     }
 
     /// Whether the check certainly holds.
-    fn holds(&self, image: &Image) -> bool {
+    fn holds(&self, image: &RepairedVmcs) -> bool {
         let watch = Watch::new(image);
         let notes = Notes::default();
-        judge_row(&EntryContext::new(self.attempt, &watch, &UnknownMemory, &notes), self.check) == Some(true)
+        let entry = self.attempt.on(&watch, &UnknownMemory);
+        judge_row(&EntryContext::new(&entry, &notes), self.check) == Some(true)
     }
 
-    fn decide(&self, image: &Image) -> Decision {
+    fn decide(&self, image: &RepairedVmcs) -> Decision {
         self.attempt.on(image, &UnknownMemory).decide_of_a_part()
     }
 
     /// The checks that do not certainly hold.
-    fn not_held(&self, image: &Image) -> CheckSet {
+    fn not_held(&self, image: &RepairedVmcs) -> CheckSet {
         let Decision { violated, undecidable } = self.decide(image);
         violated.union(&undecidable)
     }
@@ -182,20 +184,20 @@ fn mode_bits(field: FieldId) -> u64 {
 /// A copy of the fields of a VMCS that notes which of them are asked for. It is a copy because hundreds of candidates are
 /// judged: a field is read faster from an array than through a pointer to any reader.
 #[derive(Clone)]
-struct Image {
+struct RepairedVmcs {
     values: Vmcs,
     unknown: FieldSet,
     asked_for: Cell<FieldSet>,
 }
 
-impl Image {
+impl RepairedVmcs {
     fn new(vmcs: &dyn AnyFields) -> Self {
         let (values, unknown) = vmcs.copied();
         Self { values, unknown, asked_for: Cell::new(FieldSet::EMPTY) }
     }
 }
 
-impl ReadFields for Image {
+impl ReadFields for RepairedVmcs {
     const PARTIAL: bool = true;
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Where a [`Vmcs`](super::Vmcs) holds each field: in an array of qwords or in one of dwords.
 //!
 //! The *near* fields are those that the checks of an ordinary entry read. They come last among the qwords and first among
-//! the dwords. As the dwords follow the qwords, the near fields lie side by side, in nine cache lines: judging an
+//! the dwords. As the dwords follow the qwords, the near fields lie side by side, in eight cache lines: judging an
 //! image that is far away in memory waits for these alone.
 
 use core::ops::Range;
@@ -17,7 +17,7 @@ pub(super) enum Place {
     Qword(u8),
     /// The index among the dwords, of a 32-bit field.
     Dword(u8),
-    /// The index among the dwords, of a 16-bit field, which has a dword of its own.
+    /// Twice the index among the dwords, plus 1 for the upper half, of a 16-bit field.
     Word(u8),
 }
 
@@ -121,36 +121,63 @@ struct Layout {
 const LAYOUT: &Layout = &{
     let none = Length { all: 0, near_from: 0, near_to: 0 };
     let mut layout = Layout { places: [Place::Word(0); 256], qwords: none, dwords: none };
-    layout.append(true, false);
+    layout.append(Size::Word, true);
+    layout.append(Size::Dword, true);
     layout.dwords.near_to = layout.dwords.all;
-    layout.append(false, false);
-    layout.append(false, true);
+    layout.append(Size::Word, false);
+    layout.append(Size::Dword, false);
+    layout.append(Size::Qword, false);
     // The near qwords begin with a cache line.
     layout.qwords.near_from = layout.qwords.all.next_multiple_of(LINE / 8);
     layout.qwords.all = layout.qwords.near_from;
-    layout.append(true, true);
+    layout.append(Size::Qword, true);
     layout.qwords.near_to = layout.qwords.all;
     layout
 };
 
+/// How much room a field takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Word,
+    Dword,
+    Qword,
+}
+
+impl Size {
+    const fn of(width: Width) -> Self {
+        match width {
+            Width::Bits16 => Self::Word,
+            Width::Bits32 => Self::Dword,
+            Width::Bits64 | Width::Natural => Self::Qword,
+        }
+    }
+}
+
 impl Layout {
-    /// Gives the next places to some of the fields: to the near ones or to the others, as `near` says, and to those with a
-    /// qword or those with a dword, as `qwords` says.
-    const fn append(&mut self, near: bool, qwords: bool) {
-        let length = if qwords { &mut self.qwords.all } else { &mut self.dwords.all };
+    /// Gives the next places to the fields of a size: to the near ones or to the others, as `near` says.
+    #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
+    const fn append(&mut self, size: Size, near: bool) {
+        let mut words = 0;
         let mut i = 0;
         while i < FIELD_COUNT {
             let info = &FIELDS[i];
-            #[allow(clippy::cast_possible_truncation, reason = "there are no more fields than a FieldId can tell")]
-            let next = *length as u8;
-            let place = match info.width() {
-                Width::Bits16 => Place::Word(next),
-                Width::Bits32 => Place::Dword(next),
-                Width::Bits64 | Width::Natural => Place::Qword(next),
-            };
-            if NEAR.contains(info.id) == near && matches!(place, Place::Qword(_)) == qwords {
-                self.places[i] = place;
-                *length += 1;
+            if NEAR.contains(info.id) == near && Size::of(info.width()) as u8 == size as u8 {
+                self.places[i] = match size {
+                    Size::Word => {
+                        // Every other word begins a new dword.
+                        self.dwords.all += (words + 1) % 2;
+                        words += 1;
+                        Place::Word((2 * self.dwords.all - 1 - words % 2) as u8)
+                    }
+                    Size::Dword => {
+                        self.dwords.all += 1;
+                        Place::Dword(self.dwords.all as u8 - 1)
+                    }
+                    Size::Qword => {
+                        self.qwords.all += 1;
+                        Place::Qword(self.qwords.all as u8 - 1)
+                    }
+                };
             }
             i += 1;
         }
@@ -175,6 +202,13 @@ mod tests {
             let set: Vec<_> = vmcs.iter().filter(|(_, value)| *value != 0).collect();
             assert_eq!(set, [(field, field.info().width().mask())]);
         }
+    }
+
+    #[test]
+    fn near_fields_take_eight_cache_lines() {
+        let from = QWORDS.near().start * 8;
+        let to = QWORDS.all * 8 + DWORDS.near().end * 4;
+        assert_eq!((from % LINE, (to - from).div_ceil(LINE)), (0, 8));
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn lifted(has: &Capabilities, check: CheckId, side: Side) -> Option<&'static str
         let allowed = allowed_settings(has, *word)?;
         let nothing = match setting {
             Setting::MustBe1 => allowed.ones == 0,
-            Setting::MayBe1 => allowed.may == word.info().width().mask(),
+            Setting::MayBe1 => allowed.may() == word.info().width().mask(),
         };
         return nothing.then_some("the processor demands no bit of the word, or allows every one");
     }

@@ -122,5 +122,5 @@ fn allowed(processor: &TestProcessor, u: &mut Unstructured<'_>) -> Result<(Field
         (field::VM_ENTRY_CONTROLS.id(), has.entry),
     ];
     let (word, allowed) = *u.choose(&words)?;
-    Ok((word, allowed.may & !allowed.ones))
+    Ok((word, allowed.may() & !allowed.ones))
 }

@@ -193,7 +193,7 @@ fn non_register_state(capabilities: &Capabilities, plain: &Vmcs) -> Vec<BaseImag
         }),
     ];
     // Without the timer nothing ends these states.
-    if capabilities.pin.may & u64::from(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER.bits()) != 0 {
+    if capabilities.pin.may() & u64::from(PinBased::ACTIVATE_VMX_PREEMPTION_TIMER.bits()) != 0 {
         for (name, state) in [("hlt", ActivityState::HLT), ("shutdown", ActivityState::SHUTDOWN)] {
             bases.push(base(name, plain, |vmcs| vmcs.set(field::GUEST_ACTIVITY_STATE, state)));
         }
