@@ -24,7 +24,7 @@ pub fn advice(dump: &Dump) -> Option<&'static str> {
             "Xen prints the VMCS behind this line into its console: xl dmesg; the debug key v prints those of all guests"
         }
         // It shows the registers, not the VMCS.
-        "QEMU" | "KVM trace" => KVM,
+        "QEMU" | "KVM trace" | "kontain" => KVM,
         "KVM tracepoint" => {
             "the hypervisor in the guest can print its VMCS; if it is KVM: echo 1 | sudo tee \
              /sys/module/kvm_intel/parameters/dump_invalid_vmcs, inside of the guest"
@@ -32,7 +32,7 @@ pub fn advice(dump: &Dump) -> Option<&'static str> {
         "bhyve" => "the fields of a virtual processor are shown by: bhyvectl --vm=NAME --cpu=N --get-all",
         _ if dump.known() > 0 => return None,
         "Firecracker" | "kvm-ioctls" | "Cloud Hypervisor" | "crosvm" | "openvmm" | "uhyve" | "dosemu2" | "KVM"
-        | "kontain" | "number" => KVM,
+        | "number" => KVM,
         "ACRN" => {
             "ACRN prints no VMCS: read its fields with exec_vmread before the assertion, and give them as \"NAME = VALUE\""
         }
