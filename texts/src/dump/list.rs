@@ -11,10 +11,11 @@ use super::items::{Item, is_number, items};
 use crate::log::Line;
 use crate::names::{self, FieldName};
 
-/// In the first lines of a list stands one of these.
+/// In a list stands one of these, mostly in its first lines. They are seldom in logs of anything else.
 pub(super) const MARKERS: &[&str] = &[
-    "GUEST_", "guest_", "Guest ", "HOST_", "host_", "VMCS", "vmcs", "VPID", "vpid", "VM_E", "vm_e", "VM-e", "0x0800:",
-    "0x6800",
+    "VMCS", "vmcs", "GUEST_ES", "GUEST_CS", "GUEST_CR", "GUEST_R", "HOST_ES", "HOST_CR", "HOST_R", "guest_es",
+    "guest_cs", "guest_cr", "guest_r", "host_es", "host_cr", "host_r", "Guest ES", "Guest CS", "Guest CR", "Guest R",
+    "VM_ENTRY", "vm_entry", "VM-entry", "0x0800:", "0x6800:",
 ];
 
 /// So many fields make a list; fewer are prose with an equals sign.
