@@ -9,6 +9,7 @@ mod debug_print;
 mod haxm;
 mod items;
 mod jailhouse;
+mod kontain;
 mod list;
 mod number;
 mod openbsd;
@@ -33,7 +34,7 @@ use crate::log::{self, Line};
 type Shape = fn(&[Line]) -> Vec<Dump>;
 
 /// The shapes in which a VMCS is printed by programs that have one of their own. Each finds all that a log has of its shape.
-const SHAPES: [Shape; 10] = [
+const SHAPES: [Shape; 11] = [
     sections::find,
     haxm::find,
     qemu::find,
@@ -41,6 +42,7 @@ const SHAPES: [Shape; 10] = [
     openbsd::find,
     debug_print::find,
     jailhouse::find,
+    kontain::find,
     virtualbox::find,
     tracepoint::find,
     page::find,
@@ -65,6 +67,7 @@ pub(crate) fn markers() -> impl Iterator<Item = &'static str> {
         openbsd::MARKERS,
         debug_print::MARKERS,
         jailhouse::MARKERS,
+        kontain::MARKERS,
         virtualbox::MARKERS,
         tracepoint::MARKERS,
         page::MARKERS,

@@ -23,9 +23,16 @@ pub fn advice(dump: &Dump) -> Option<&'static str> {
         "Xen" if dump.known() == 0 => {
             "Xen prints the VMCS behind this line into its console: xl dmesg; the debug key v prints those of all guests"
         }
+        // It shows the registers, not the VMCS.
+        "QEMU" | "KVM trace" | "kontain" => KVM,
+        "KVM tracepoint" => {
+            "the hypervisor in the guest can print its VMCS; if it is KVM: echo 1 | sudo tee \
+             /sys/module/kvm_intel/parameters/dump_invalid_vmcs, inside of the guest"
+        }
+        "bhyve" => "the fields of a virtual processor are shown by: bhyvectl --vm=NAME --cpu=N --get-all",
         _ if dump.known() > 0 => return None,
-        "QEMU" | "Firecracker" | "kvm-ioctls" | "Cloud Hypervisor" | "crosvm" | "openvmm" | "uhyve" | "dosemu2"
-        | "KVM" | "kontain" | "number" => KVM,
+        "Firecracker" | "kvm-ioctls" | "Cloud Hypervisor" | "crosvm" | "openvmm" | "uhyve" | "dosemu2" | "KVM"
+        | "number" => KVM,
         "ACRN" => {
             "ACRN prints no VMCS: read its fields with exec_vmread before the assertion, and give them as \"NAME = VALUE\""
         }
@@ -97,6 +104,8 @@ mod tests {
             assert!(advice(&dumps[0]).is_some_and(|advice| advice.contains(words)), "{text}: {dumps:?}");
         }
         assert!(advice(&Dump::new("Xen")).is_some_and(|advice| advice.contains("xl dmesg")));
+        let bhyve = find("vm exit[0]\n\tstatus\t\t2\n\tinst_error\t\t7\n");
+        assert!(advice(&bhyve[0]).is_some_and(|advice| advice.contains("bhyvectl")));
         let list = find("GUEST_CR0 = 0x1\nGUEST_CR3 = 0x2\nGUEST_RIP = 0xfff0\nGUEST_RSP = 0x3\n");
         assert_eq!(advice(&list[0]), None);
     }

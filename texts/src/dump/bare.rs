@@ -71,13 +71,15 @@ pub(super) const MARKERS: &[&str] = &[
     "VmFail",
     "WHPX: Unexpected VP exit code",
     "HV_ERROR",
-    "[hw=0x",
     "nstruction error",
     "nstruction_error",
     "INSTRUCTION_ERROR",
-    "xit reason",
-    "xit_reason",
-    "EXIT_REASON",
+    "80000021",
+    "80000022",
+    "80000029",
+    "2147483681",
+    "2147483682",
+    "2147483689",
 ];
 
 /// Most ends of entries that are told of one log.

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn values_of_two_dumps_are_not_put_together() {
-        let fields = [field::GUEST_RIP, field::GUEST_RSP, field::GUEST_CR3].map(|field| field.id());
+        let fields = [field::GUEST_RIP.id(), field::GUEST_RSP.id(), field::GUEST_CR3.id()];
         let once = (field::GUEST_DR7.id(), false, Ok(0x400));
         let twice = (field::GUEST_RFLAGS.id(), false, Ok(2));
         let give = |values: [u64; 2], count| {

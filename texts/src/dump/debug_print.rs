@@ -7,20 +7,34 @@ use super::list::{Longest, gather, reported};
 use crate::log::Line;
 
 /// In the first line of the output stands this.
-pub(super) const MARKERS: &[&str] = &["Vmcs {"];
+pub(super) const MARKERS: &[&str] = &[BEGIN];
+
+/// What the first line ends in.
+const BEGIN: &str = "Vmcs {";
 
 /// The outputs in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     let longest = Longest::of(lines);
-    // What begins before another has ended is printed into that one.
-    let mut open = false;
-    let begins = (0..lines.len()).filter(|i| {
-        let text = lines[*i].text.as_str();
-        let begins = text.ends_with("Vmcs {") && !open;
-        open = (open || begins) && text != "}";
-        begins
-    });
-    let mut dumps: Vec<_> = begins.filter_map(|begin| dump(lines, begin, longest)).collect();
+    let mut dumps = Vec::new();
+    // What begins before another has ended is printed into that one: both are read as one, so that what they contradict each
+    // other in is unknown.
+    let (mut begin, mut open) = (0, 0_usize);
+    for (i, line) in lines.iter().enumerate() {
+        if line.text.ends_with(BEGIN) {
+            if open == 0 {
+                begin = i;
+            }
+            open += 1;
+        } else if line.text == "}" && open > 0 {
+            open -= 1;
+            if open == 0 {
+                dumps.extend(dump(&lines[begin..i], longest));
+            }
+        }
+    }
+    if open > 0 {
+        dumps.extend(dump(&lines[begin..], longest));
+    }
     // Its own line tells how the last one ended, if the exit reason does not.
     if let Some(last) = dumps.last_mut().filter(|last| last.reported.is_none()) {
         last.reported = super::bare::find_beside_a_list(lines);
@@ -28,15 +42,14 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     dumps
 }
 
-fn dump(lines: &[Line], begin: usize, longest: Longest) -> Option<Dump> {
-    let body = lines[begin + 1..].iter().take_while(|line| line.text != "}" && !line.text.ends_with("Vmcs {"));
-    let items: Vec<_> = body.flat_map(items).collect();
+fn dump(lines: &[Line], longest: Longest) -> Option<Dump> {
+    let items: Vec<_> = lines.iter().flat_map(items).collect();
     let mut values = gather(&items, longest);
     if values.known() == 0 {
         return None;
     }
     zeros(&items, &mut values);
-    let mut dump = Dump { line: lines[begin].number, ..Dump::new("barevisor") };
+    let mut dump = Dump { line: lines.first()?.number, ..Dump::new("barevisor") };
     values.fill(&mut dump);
     dump.reported = reported(&dump);
     Some(dump)
@@ -78,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_within_another_is_not_taken() {
-        let (head, tail) = TEXT.split_at(TEXT.find("    EPT").expect("a line"));
-        let mixed = format!("{head}Vmcs {{\n    Guest CR0                                      : 0x1,\n{tail}");
+    fn what_is_printed_into_another_is_unknown() {
+        let other = TEXT.replace("0x10,", "0x18,").replace("0x10001e", "0x20001e").replace("0x2,", "0x202,");
+        let (head, tail) = TEXT.split_at(TEXT.find("    Guest LDTR").expect("a line"));
+        let mixed = format!("{head}{other}    Guest CR0                                      : 0x1,\n{tail}");
         let dumps = find(&log::lines(&mixed));
-        let expected = [("guest_es_selector", 0x10), ("guest_ldtr_selector", 0)];
-        assert_eq!(dumps.iter().map(known).collect::<Vec<_>>(), [values_of(&expected)]);
+        assert_eq!(dumps.iter().map(known).collect::<Vec<_>>(), [values_of(&[("guest_ldtr_selector", 0)])]);
         assert_eq!(find(&log::lines(&TEXT.repeat(2))).len(), 2);
     }
 

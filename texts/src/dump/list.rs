@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vmcs_model::field::{self, Width};
+use vmcs_model::field::{self, FieldId, Width};
 
 use super::collect::Collected;
 use super::contents::{Dump, Reported};
@@ -11,10 +11,11 @@ use super::items::{Item, is_number, items};
 use crate::log::Line;
 use crate::names::{self, FieldName};
 
-/// In the first lines of a list stands one of these.
+/// In a list stands one of these, mostly in its first lines. They are seldom in logs of anything else.
 pub(super) const MARKERS: &[&str] = &[
-    "GUEST_", "guest_", "Guest ", "HOST_", "host_", "VMCS", "vmcs", "VPID", "vpid", "VM_E", "vm_e", "VM-e", "0x0800:",
-    "0x6800",
+    "VMCS", "vmcs", "GUEST_ES", "GUEST_CS", "GUEST_CR", "GUEST_R", "HOST_ES", "HOST_CR", "HOST_R", "guest_es",
+    "guest_cs", "guest_cr", "guest_r", "host_es", "host_cr", "host_r", "Guest ES", "Guest CS", "Guest CR", "Guest R",
+    "VM_ENTRY", "vm_entry", "VM-entry", "0x0800:", "0x6800:",
 ];
 
 /// So many fields make a list; fewer are prose with an equals sign.
@@ -120,7 +121,7 @@ fn right_aligned(items: &[Item<'_>]) -> bool {
 struct Lengths {
     /// The fewest and the most, of numbers that the end of the log does not cut off.
     by_width: BTreeMap<u32, (usize, usize)>,
-    /// The fewest digits that do not fill their field, at the end of the longest lines.
+    /// How many digits numbers have that end the longest lines and do not fill their fields.
     short: BTreeSet<usize>,
     /// The width at which all lines may have been cut.
     longest: Longest,
@@ -202,6 +203,9 @@ fn value(item: &Item<'_>, base: Base, whole: bool, longest: bool, last: bool) ->
     }
     let value = match base {
         _ if printed.hexadecimal => printed.hex(),
+        Base::Hexadecimal if counts(field) && !printed.padded() && printed.hex().is_none_or(|value| value > 9) => {
+            return Err("it can be decimal or hexadecimal".to_owned());
+        }
         Base::Hexadecimal => printed.hex(),
         Base::Decimal => printed.decimal(),
         Base::Unknown => {
@@ -216,6 +220,13 @@ fn value(item: &Item<'_>, base: Base, whole: bool, longest: bool, last: bool) ->
         return Err("bits 63:32 may be missing, as the list ends there".to_owned());
     }
     Ok(value)
+}
+
+/// Whether a field is one that programs print in decimal although they print others in hexadecimal.
+fn counts(field: FieldId) -> bool {
+    let name = field.info().name;
+    let ends = ["_count", "_length", "_reason", "_error", "_identifier"];
+    ends.iter().any(|end| name.ends_with(end))
 }
 
 /// Notes names within the list that are no field's.
@@ -288,6 +299,8 @@ mod tests {
             "vm entry failed here\nguest_cr0: 80050033\nguest_cr3: 1abc\nguest_rip: 5\n",
             &[("guest_cr0", 0x8005_0033), ("guest_cr3", 0x1ABC), ("guest_rip", 5)],
         );
+        let counted = "after a VM exit the fields hold these values:\nguest_cr0: 8005003b\nguest_cr3: 1abc\nexit_reason: 33\nvm_exit_instruction_length: 3\n";
+        reads(counted, &[("guest_cr0", 0x8005_003B), ("guest_cr3", 0x1ABC), ("vm_exit_instruction_length", 3)]);
         // A number that is too long for its field in hexadecimal.
         reads(
             "vmcs_link_pointer = 18446744073709551615\nguest_cs_ar = 41115\nguest_rip = 65520\nguest_rflags = 2\n",

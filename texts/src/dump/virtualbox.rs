@@ -1,6 +1,7 @@
 //! Reading VBox.log: the number of the rule that VirtualBox found violated, the names that its nested VMX gives to causes, and
 //! the VMCS of the nested hypervisor that it shows after a failure.
 
+mod guest;
 mod nested;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ pub(super) const MARKERS: &[&str] = &[
     "VERR_VMX_",
     "VERR_HM_",
     "enmDiag",
+    "{cpumguest,",
     "VMCS cache:",
     "Control:",
     "Guest state:",
@@ -131,6 +133,7 @@ fn host(lines: &[Line]) -> Option<Dump> {
         }
     }
     dump.note("VBox.log does not show the VMCS of this entry");
+    guest::fill(lines, &mut dump);
     Some(dump)
 }
 

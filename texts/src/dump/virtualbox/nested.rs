@@ -72,7 +72,7 @@ pub(super) fn find(lines: &[Line]) -> Option<(Dump, Option<&'static str>)> {
 const BESIDE: usize = 24;
 
 /// The text without the time since start.
-fn untimed(text: &str) -> &str {
+pub(super) fn untimed(text: &str) -> &str {
     let time = text.split_once(' ').filter(|(time, _)| {
         time.len() > 8 && time.contains(':') && time.chars().all(|c| c.is_ascii_digit() || c == ':' || c == '.')
     });
@@ -95,7 +95,7 @@ fn item<'t>(line: &'t Line, word: &str, label: &str, column: usize) -> Option<It
 }
 
 /// The values of a segment or table in braces. What is not followed by anything may be cut off.
-fn descriptor(
+pub(super) fn descriptor(
     line: &Line,
     word: &str,
     label: &str,
