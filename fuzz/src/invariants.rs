@@ -1,9 +1,11 @@
 //! Properties that hold for every input, as functions that panic if one does not hold. Fuzz targets and property tests call
 //! them.
 
+mod damage;
 mod files;
 mod generated;
 
+pub use damage::damage;
 pub use files::files;
 pub use generated::generated;
 

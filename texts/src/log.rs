@@ -31,7 +31,7 @@ pub struct Line {
 /// The lines of a log that are not blank.
 #[must_use]
 pub fn lines(log: &str) -> Vec<Line> {
-    decode::lines(log.lines().zip(1..).map(|(line, number)| (number, line)), log.ends_with('\n'))
+    decode::lines(log.lines().zip(1..).map(|(line, number)| (number, line.trim_end_matches('\r'))), log.ends_with('\n'))
 }
 
 #[cfg(test)]
@@ -68,6 +68,8 @@ mod tests {
         }
         let log = "\"caller\": \"T77\",\n\"msg\": \"a\"\n";
         assert_eq!(lines(log).last().and_then(|line| line.writer.as_deref()), Some("T77"));
+        let log = "> [ 2311.499051] [T1234]\n> kvm_intel: RSP = 0x1\n";
+        assert_eq!(lines(log).last().and_then(|line| line.writer.as_deref()), Some("T1234"));
         let numbers: Vec<_> = lines("a\n\nb =3D=\n c\nd\n").iter().map(|line| line.number).collect();
         assert_eq!(numbers, [1, 3, 5]);
     }

@@ -26,16 +26,15 @@ const ORDER: [u32; 127] = [
 
 /// The dumps in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
-    const FEW: usize = 4;
     let next = lines.iter().skip(1).map(Some).chain([None]);
     let values: Vec<_> = lines.iter().zip(next).filter_map(|(line, next)| value(line, next)).collect();
-    let widest = if values.len() > FEW { values.iter().map(|shown| shown.end.width).max() } else { None };
+    let widest = |width: fn(&Shown<'_>) -> usize| values.iter().map(width).max();
+    let (widest, widest_of_log) = (widest(|shown| shown.width), widest(|shown| shown.line.width));
     let mut runs: Vec<Run> = Vec::new();
     for mut shown in values {
         // A number is printed without leading zeros: that digits are missing shows only in how long the line is.
-        if (shown.end.cut || Some(shown.end.width) == widest)
-            && shown.digits < shown.field.info().width().bits() as usize / 4
-        {
+        let cut = shown.cut || Some(shown.width) == widest || Some(shown.line.width) == widest_of_log;
+        if cut && shown.digits < shown.field.info().width().bits() as usize / 4 {
             shown.value = shown.value.and(Err("its line seems to be cut: digits may be missing"));
         }
         add(&mut runs, shown.line.number, shown);
@@ -46,8 +45,10 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 /// What a line shows.
 struct Shown<'a> {
     line: &'a Line,
-    /// The line in which the number ends.
-    end: &'a Line,
+    /// How many characters it has, those that a mail program has put into the next line included.
+    width: usize,
+    /// The log ends within it.
+    cut: bool,
     rank: usize,
     field: FieldId,
     digits: usize,
@@ -65,12 +66,13 @@ fn value<'a>(line: &'a Line, next: Option<&'a Line>) -> Option<Shown<'a>> {
     let encoding = u32::from_str_radix(encoding, 16).ok()?;
     let field = Encoding(encoding).field()?;
     let rank = ORDER.iter().position(|other| *other == encoding)?;
-    let wrapped = next.filter(|next| value.trim().is_empty() && line.prefixed && !next.prefixed && !next.cut);
+    let wrapped = next.filter(|next| value.trim().is_empty() && line.prefixed && !next.prefixed);
+    let width = line.width + wrapped.map_or(0, |next| next.width);
     let value = wrapped.map_or(value, |next| next.text.as_str()).trim();
     let digits = value.strip_prefix("0x").unwrap_or(value);
     let number = u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
     let value = number.ok_or(if digits.is_empty() { "cut off" } else { "not a number" });
-    Some(Shown { line, end: wrapped.unwrap_or(line), rank, field, digits: digits.len(), value })
+    Some(Shown { line, width, cut: wrapped.unwrap_or(line).cut, rank, field, digits: digits.len(), value })
 }
 
 /// Lines that are taken for one dump.

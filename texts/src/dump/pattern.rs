@@ -12,7 +12,7 @@ use vmcs_model::field::FieldId;
 use crate::log::Line;
 
 /// Stands before every line that lost a prefix, so that nothing is taken for the continuation of the line before.
-const START: char = '\u{1e}';
+pub(super) const START: char = '\u{1e}';
 
 /// Stands at the end of a line that may have been cut there: its last number may lack digits.
 const CUT: char = '\u{1f}';
@@ -107,6 +107,15 @@ impl Text {
         found
     }
 
+    /// Where in a part of the text words begin with `name`.
+    pub(super) fn places(&self, part: Range<usize>, name: &str) -> Vec<usize> {
+        let text = &self.text[..part.end];
+        let next = |from: usize| find_word(text, name, from);
+        std::iter::successors(next(part.start), |at| next(at + 1))
+            .filter(|at| literal(text, *at, name).is_some())
+            .collect()
+    }
+
     /// The first number that stands for the first hole of `pattern`.
     pub(super) fn find(&self, part: Range<usize>, pattern: &'static str) -> Option<Hole> {
         let mut found = self.find_all(part, pattern).into_iter().filter_map(|holes| holes.into_iter().next());
@@ -129,7 +138,7 @@ fn find_word(text: &str, pattern: &str, mut from: usize) -> Option<usize> {
 }
 
 /// What may stand between the parts of a pattern, the end of a line that a mail program has broken included.
-fn is_blank(c: char) -> bool {
+pub(super) fn is_blank(c: char) -> bool {
     c.is_whitespace() || c == CUT
 }
 
@@ -236,6 +245,10 @@ fn number(text: &str, at: usize, format: Format) -> Result<(u64, usize), Unread>
     let damaged = Unread::Damaged;
     if trimmed.is_empty() || trimmed.starts_with(START) || behind_break && !format.spaced {
         return Err(damaged("cut off"));
+    }
+    if text[..text.len() - trimmed.len()].trim_end_matches(char::is_whitespace).ends_with(CUT) {
+        // The line before may have been cut, and what follows may be the rest of what is missing.
+        return Err(damaged("its line seems to be cut"));
     }
     let (prefix, digits) = match trimmed.strip_prefix("0x") {
         Some(digits) => (true, digits),

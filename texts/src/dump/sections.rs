@@ -3,19 +3,20 @@
 mod headline;
 mod patterns;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use vmcs_model::Outcome;
 use vmcs_model::field::{self, FieldId};
 
 use super::contents::{Dump, MsrLoadEntry, Reported};
-use super::pattern::Text;
+use super::pattern::{START, Text, is_blank};
 use super::values::Values;
 use crate::log::Line;
 use headline::Headline;
 use patterns::{
-    CONTROL_STATE, EXIT, GUEST_STATE, HOST_STATE, KVM_GUEST_STATE, OLD_XEN_EXIT, OLD_XEN_GUEST_STATE, XEN_GUEST_STATE,
-    is_ambiguous,
+    CONTROL_STATE, EXIT, GUEST_EFER, GUEST_STATE, HOST_STATE, KVM_GUEST_STATE, OLD_XEN_EXIT, OLD_XEN_GUEST_STATE,
+    XEN_GUEST_STATE, is_ambiguous,
 };
 
 const GUEST: &str = "*** Guest State ***";
@@ -23,9 +24,10 @@ const HOST: &str = "*** Host State ***";
 const CONTROL: &str = "*** Control State ***";
 
 /// What only guest state has, in whatever version.
-const GUEST_WORDS: [&str; 6] = [": actual=", "RFLAGS=", "DebugCtl", "Interruptibility", "GDTR:", "sel=0x"];
+const GUEST_WORDS: [&str; 7] =
+    ["CR0: actual=", "CR4: actual=", "RFLAGS=", "DebugCtl", "Interruptibility", "GDTR:", "sel=0x"];
 /// What only host state has.
-const HOST_WORDS: [&str; 4] = ["FSBase=", "GSBase=", "GDTBase=", "IDTBase="];
+const HOST_WORDS: [&str; 6] = ["CS=", "CR0=", "FSBase=", "GSBase=", "GDTBase=", "IDTBase="];
 /// What only control state has.
 const CONTROL_WORDS: [&str; 7] =
     ["PinBased=", "CPUBased=", "EntryControls=", "ExceptionBitmap=", "VMEntry:", "VMExit:", "IDTVectoring:"];
@@ -71,17 +73,43 @@ pub(super) const MARKERS: &[&str] = &[
 
 /// The dumps in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    let lines = &with_whole_headers(lines);
     let mut dumps: Vec<_> = streams(lines).iter().flat_map(|lines| in_stream(lines)).collect();
     dumps.sort_by_key(|dump| dump.line);
     dumps
 }
 
+/// The lines, with headers put together that a mail program has broken.
+fn with_whole_headers(lines: &[Line]) -> Cow<'_, [Line]> {
+    let begins_header = |text: &str| [GUEST, HOST, CONTROL].iter().any(|header| header.starts_with(text));
+    let is_broken = |line: &Line| line.text.starts_with("***") && begins_header(&line.text);
+    if !lines.iter().any(|line| is_broken(line) && ![GUEST, HOST, CONTROL].contains(&line.text.as_str())) {
+        return Cow::Borrowed(lines);
+    }
+    let mut whole: Vec<Line> = Vec::with_capacity(lines.len());
+    for line in lines {
+        if let Some(last) = whole.last_mut().filter(|last| !line.prefixed && is_broken(last)) {
+            let joined = format!("{} {}", last.text, line.text);
+            if begins_header(&joined) {
+                last.text = joined;
+                continue;
+            }
+        }
+        whole.push(line.clone());
+    }
+    Cow::Owned(whole)
+}
+
 /// The lines of each writer, if several have written dumps, so that dumps that were printed at the same time are taken apart.
+/// Xen is one of them.
 fn streams(lines: &[Line]) -> Vec<Vec<&Line>> {
-    let mut writers: Vec<Option<&str>> = Vec::new();
+    fn writer(line: &Line) -> (bool, Option<&str>) {
+        (line.xen, line.writer.as_deref())
+    }
+    let mut writers = Vec::new();
     for line in lines.iter().filter(|line| [GUEST, HOST, CONTROL].iter().any(|header| line.text.contains(header))) {
-        if !writers.contains(&line.writer.as_deref()) {
-            writers.push(line.writer.as_deref());
+        if !writers.contains(&writer(line)) {
+            writers.push(writer(line));
         }
     }
     if writers.len() < 2 {
@@ -91,7 +119,7 @@ fn streams(lines: &[Line]) -> Vec<Vec<&Line>> {
     let mut current = None;
     for line in lines {
         if line.prefixed {
-            current = writers.iter().position(|writer| *writer == line.writer.as_deref());
+            current = writers.iter().position(|other| *other == writer(line));
         }
         if let Some(current) = current {
             streams[current].push(line);
@@ -175,10 +203,7 @@ impl Section {
         let begin = text.begin(start - preamble);
         let whole = begin..all.len();
         let places = |words: &[&str], part: &Range<usize>| -> Vec<usize> {
-            let mut places: Vec<_> = words
-                .iter()
-                .flat_map(|word| all[part.clone()].match_indices(word).map(|(at, _)| part.start + at))
-                .collect();
+            let mut places: Vec<_> = words.iter().flat_map(|word| text.places(part.clone(), word)).collect();
             places.sort_unstable();
             places
         };
@@ -207,11 +232,7 @@ impl Section {
         let last_own = own.last().copied();
         let host_end = control_at.filter(|at| host_at.is_none_or(|host| host < *at)).unwrap_or(all.len());
         let mut host = host_at.map_or(0..0, |at| at..host_end);
-        let surely_guest = if host_at.is_some() || foreign.is_empty() && controls.is_empty() && control_at.is_none() {
-            guest.clone()
-        } else {
-            guest.start..last_own.unwrap_or(guest.start)
-        };
+        let surely_guest = if host_at.is_some() { guest.clone() } else { guest.start..last_own.unwrap_or(guest.start) };
         let mut surely_host = host_at.is_some();
         if let Some(lost) = foreign.first().filter(|_| host_at.is_none() && !mixed) {
             host = *lost..control_at.unwrap_or(all.len());
@@ -221,6 +242,8 @@ impl Section {
         }
         let control = match control_at {
             Some(at) => at..all.len(),
+            // What is printed before the header of control state may be the rest of the dump before.
+            None if before == Before::InControlState => 0..0,
             None => {
                 let part = host.start.max(guest.start)..all.len();
                 let words = places(&CONTROL_WORDS, &part);
@@ -302,24 +325,32 @@ impl Section {
 
     /// IA32_EFER of the guest, which is not always the field.
     fn guest_efer(&self, dump: &mut Dump, values: &mut Values) {
-        let shown = self.text.find_all(self.surely_guest.clone(), "EFER = {guest_ia32_efer:x16}");
+        let shown = self.text.find_all(self.surely_guest.clone(), GUEST_EFER);
+        // Where the longest lines have their ends, this one has it, too.
+        let long_lines = GUEST_STATE[..2].iter().any(|pattern| {
+            let lines = self.text.find_all(self.guest.clone(), pattern);
+            lines.iter().any(|holes| holes.last().is_some_and(|hole| hole.value.is_ok()))
+        });
         if shown.is_empty() && self.text.as_str()[self.guest.clone()].contains("EFER(MSR LL)") {
             dump.note("the guest's EFER comes from the MSR-load list: guest_ia32_efer is not shown");
         }
         for holes in shown {
             let [hole] = &holes[..] else { continue };
-            let (line, behind) = (self.text.line(hole.at), self.text.rest_of_line(hole.at));
-            let behind =
-                behind.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == 'x').trim_start_matches([' ', '\t']);
-            let from = if behind.starts_with("(effective)") {
+            let line = self.text.line(hole.at);
+            let is_number = |c: char| c.is_ascii_hexdigit() || c == 'x';
+            let on_line = self.text.rest_of_line(hole.at).trim_start_matches(is_number).trim_start();
+            let ends = on_line.is_empty() || on_line.starts_with("PAT");
+            // What says that it is not the field may have been put into the next line.
+            let next = self.text.as_str()[hole.at..].trim_start().trim_start_matches(is_number);
+            let next = next.trim_start_matches(|c| is_blank(c) || c == START);
+            let from = if next.starts_with("(effective)") {
                 "what KVM derives from the controls"
-            } else if behind.starts_with("(autoload)") {
+            } else if next.starts_with("(autoload)") {
                 "the MSR-load list's"
-            } else if behind.is_empty() || behind.starts_with("PAT") || hole.value.is_err() {
+            } else if hole.value.is_err() || long_lines && ends && !next.is_empty() && !next.starts_with('(') {
                 values.add(&self.text, &holes);
                 continue;
             } else {
-                // Where the line ends, words may be missing that say that it is not the field.
                 values.set(field::GUEST_IA32_EFER.id(), line, Err("its line is cut: it need not be the field"));
                 continue;
             };
@@ -350,7 +381,9 @@ impl Section {
             entries.iter().enumerate().all(numbered)
         };
         let load = list(&self.guest, "MSR guest autoload:");
-        for (entry, number) in load.iter().flatten().zip(1..) {
+        // Where the header of host state is lost, entries may be those of its list.
+        let own = load.as_ref().filter(|load| self.surely_guest == self.guest && in_order(load));
+        for (entry, number) in own.into_iter().flatten().zip(1..) {
             if let Some((index, value, _)) = *entry {
                 #[allow(clippy::cast_possible_truncation, reason = "it has 8 digits")]
                 dump.msr_load.push(MsrLoadEntry { number, index: index as u32, value });
@@ -375,9 +408,12 @@ impl Section {
             (store, field::VM_EXIT_MSR_STORE_COUNT.id()),
             (list(&self.host, "MSR host autoload:"), field::VM_EXIT_MSR_LOAD_COUNT.id()),
         ];
-        // Entries that are in none of the lists have lost their headline.
+        // Entries that are in none of the lists have lost their headline, and so have lists of which only a word is left.
         let listed: usize = lists.iter().map(|(entries, _)| entries.as_ref().map_or(0, Vec::len)).sum();
-        if listed != all[self.whole.clone()].matches(": msr=").count() {
+        let found = lists.iter().filter(|(entries, _)| entries.is_some()).count();
+        let words =
+            |words: &[&str]| words.iter().map(|word| all[self.whole.clone()].matches(word).count()).sum::<usize>();
+        if listed != words(&["msr="]) || found != words(&["autoload:", "autostore:"]) {
             return;
         }
         let mut counts = Vec::new();

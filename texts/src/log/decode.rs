@@ -15,27 +15,33 @@ pub(super) fn lines<'a>(raw: impl Iterator<Item = (usize, &'a str)>, ends_with_n
     let last = raw.last().map(|(number, _)| *number);
     let mut lines = Vec::with_capacity(raw.len());
     let mut caller = None;
+    // The writer in a prefix of which a mail program has made a line of its own.
+    let mut broken: Option<String> = None;
     for (number, text, width) in unquoted(&raw) {
         let cut = !ends_with_newline && Some(number) >= last;
-        let mut add = |text: &str, caller: Option<&str>| {
+        let mut add = |text: &str, caller: Option<String>| {
             for text in text.lines().flat_map(|text| text.split("<br>")) {
                 let text = plain(text);
                 let payload = prefix::strip(&text);
-                if !payload.text.is_empty() {
-                    lines.push(Line {
-                        number,
-                        text: payload.text.to_owned(),
-                        prefixed: payload.prefixed,
-                        xen: text.contains("(XEN)"),
-                        cut,
-                        writer: payload.writer.or(caller).map(str::to_owned),
-                        width,
-                    });
+                let writer = payload.writer.map(str::to_owned).or_else(|| caller.clone());
+                if payload.text.is_empty() {
+                    broken = writer.or(broken.take());
+                    continue;
                 }
+                lines.push(Line {
+                    number,
+                    text: payload.text.to_owned(),
+                    prefixed: payload.prefixed,
+                    xen: text.contains("(XEN)"),
+                    cut,
+                    writer: writer.or(broken.take()),
+                    width,
+                });
+                broken = None;
             }
         };
         match entry(&text) {
-            Entry::Text(message) => add(&message, caller.take().as_deref()),
+            Entry::Text(message) => add(&message, caller.take()),
             Entry::Caller(name) => caller = Some(name),
             Entry::No => add(&text, None),
         }

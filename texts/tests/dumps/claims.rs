@@ -27,6 +27,14 @@ pub(crate) fn samples() -> Vec<(String, String)> {
     samples
 }
 
+/// The dumps out of bug reports, and registers as QEMU prints them.
+pub(crate) fn samples_and_registers() -> Vec<(String, String)> {
+    let qemu = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/formats/qemu.txt");
+    let mut samples = samples();
+    samples.push(("qemu".to_owned(), fs::read_to_string(qemu).expect("it is there")));
+    samples
+}
+
 /// The processors that entries are judged on: one of which nothing is known, and one that is known.
 static PROCESSORS: LazyLock<[Capabilities; 2]> = LazyLock::new(|| {
     let known = NamedProfile::find("Broadwell-H").expect("there is one of that name");

@@ -24,6 +24,9 @@ pub(super) const GUEST_STATE: &[&str] = &[
     "PAT = {guest_ia32_pat:x16}",
 ];
 
+/// IA32_EFER of the guest, which is not always the field.
+pub(super) const GUEST_EFER: &str = "EFER = {guest_ia32_efer:x16}";
+
 /// Guest state, as Linux and Xen before 4.6 print it.
 pub(super) const KVM_GUEST_STATE: &[&str] = &[
     "PDPTR0 = {guest_pdpte0:x16} PDPTR1 = {guest_pdpte1:x16}",
@@ -146,7 +149,7 @@ pub(super) fn is_ambiguous(pattern: &str) -> bool {
         let (label, hole) = pattern.split_once('{').unwrap_or_default();
         (label.replace(' ', ""), hole.contains(":x"))
     };
-    let of_guest = GUEST_STATE.iter().any(|guest| label(guest) == label(pattern));
+    let of_guest = GUEST_STATE.iter().chain(&[GUEST_EFER]).any(|guest| label(guest) == label(pattern));
     of_guest && HOST_STATE.iter().any(|host| label(host) == label(pattern))
 }
 
@@ -168,7 +171,7 @@ mod tests {
             EXIT,
             OLD_XEN_EXIT,
         ];
-        for pattern in sections.concat() {
+        for pattern in [&sections.concat()[..], &[GUEST_EFER]].concat() {
             for hole in pattern.split('{').skip(1) {
                 let (hole, _) = hole.split_once('}').expect("a hole ends");
                 let (name, width) = hole.split_once(':').expect("a hole has a width");
@@ -177,6 +180,7 @@ mod tests {
                 assert!(width <= field.info().width().bits() / 4, "{name}");
             }
         }
+        assert!(is_ambiguous("EFER = {host_ia32_efer:x16}"));
         assert!(is_ambiguous("PAT = {guest_ia32_pat:x16}") && !is_ambiguous("CR3 = {guest_cr3:x16}"));
     }
 }
