@@ -24,11 +24,12 @@ mod twice;
 mod values;
 mod virtualbox;
 
-pub use advice::{advice, meaning};
+pub use advice::advice;
 pub use contents::{Damage, Dump, MsrLoadEntry, Named, Reported};
 pub use page::find_in_bytes;
 
 use crate::log::{self, Line};
+use crate::processor;
 
 /// Finds what a log has of one shape.
 type Shape = fn(&[Line]) -> Vec<Dump>;
@@ -52,9 +53,6 @@ const SHAPES: [Shape; 11] = [
 /// of another shape; the first that finds something counts.
 const OTHERWISE: [Shape; 2] = [list::find, bare::find];
 
-/// What names the processor.
-const PROCESSOR: &[&str] = &["smpboot: CPU0:", "model name\t", "address sizes\t", "CPU Vendor: ", "------[ "];
-
 /// What the lines hold that the shapes, and those who look for the processor, need of a log that is too large to be kept as a
 /// whole. The lines behind such a line are kept, too.
 pub(crate) fn markers() -> impl Iterator<Item = &'static str> {
@@ -62,7 +60,7 @@ pub(crate) fn markers() -> impl Iterator<Item = &'static str> {
         sections::MARKERS,
         haxm::MARKERS,
         qemu::MARKERS,
-        PROCESSOR,
+        processor::MARKERS,
         bhyve::MARKERS,
         openbsd::MARKERS,
         debug_print::MARKERS,

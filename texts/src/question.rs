@@ -78,7 +78,7 @@ impl Question {
         if lines.is_empty() {
             return Err(NothingToExplain::Empty);
         }
-        let found = dump::find_in(&lines);
+        let found = if log.pages.is_empty() { dump::find_in(&lines) } else { log.pages };
         let count = found.len();
         if count == 0 {
             let told = lines.iter().any(|line| line.text.contains("dump_invalid_vmcs"));

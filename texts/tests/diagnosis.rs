@@ -429,7 +429,7 @@ fn anything_is_answered() {
             assert_eq!(of_groups.iter().filter(|other| **other == check).count(), 1, "{check}");
         }
         assert!(!diagnosis.headline(&groups).is_empty());
-        assert!(diagnosis.sections(&Processor::default(), Manner { verbose: true, fix: None }).len() > 2);
+        assert!(diagnosis.sections(&Processor::default(), Manner { verbose: true, options: true }, None).len() > 2);
         let answer = diagnosis.answer(&Processor::default(), None);
         assert_eq!(answer.status, diagnosis.status());
     }

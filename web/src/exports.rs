@@ -42,5 +42,5 @@ pub(crate) extern "C" fn explain(text_length: usize) -> usize {
 #[allow(unsafe_code, reason = "the name is exported")]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn output() -> *const u8 {
-    OUTPUT.with_borrow(|output| output.as_ptr())
+    OUTPUT.with_borrow(Vec::as_ptr)
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use vmcs_model::checks::CheckId;
 use vmcs_model::field::FIELDS;
 
-use super::words::{HOW_TO_SEE, value, value_in_full, wrong};
+use super::words::{value, value_in_full, wrong};
 use super::{Diagnosis, Finding, Fix, Group, Guess, JudgedMsr, Processor, Settled, Standing, names, what_is_wrong};
-use crate::dump::{Damage, Reported};
+use crate::dump::{Damage, advice};
 
 /// A part of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +93,7 @@ impl Diagnosis<'_> {
         push(&mut sections, "Entries of the MSR-load area that cannot be loaded:", broken.map(msr_point).collect());
         sections.extend(fix.map(|fix| self.fix_section(fix)));
         sections.extend(processor.words.iter().cloned().map(Section::Paragraph));
-        if self.entry.dump.known() == 0 && !matches!(self.entry.dump.reported, Some(Reported::Svm)) {
-            sections.push(Section::Paragraph(HOW_TO_SEE.to_owned()));
-        }
+        sections.extend(advice(&self.entry.dump).map(|advice| Section::Paragraph(format!("{advice}."))));
         sections.extend(self.damaged().map(Section::Paragraph));
         let open = self.undecided(processor.named).join(" ");
         if !open.is_empty() {

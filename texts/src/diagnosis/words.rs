@@ -140,11 +140,6 @@ pub(super) fn where_to_look(reported: Reported) -> &'static str {
     }
 }
 
-/// What helps if a text says how an entry ended, and shows no field.
-pub(super) const HOW_TO_SEE: &str = "To learn more, give the VMCS, too. KVM prints it into the kernel log when an entry fails after `echo \
-                                     1 | sudo tee /sys/module/kvm_intel/parameters/dump_invalid_vmcs`; a hypervisor of your own can \
-                                     read its fields by VMREAD after the failure and print each as NAME = VALUE.";
-
 /// The value of a field as it is shown: `guest_rflags = 0x2`, or that it is not known.
 pub(super) fn value(vmcs: &PartialVmcs, field: FieldId) -> String {
     let name = field.info().name;

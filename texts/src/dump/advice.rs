@@ -1,7 +1,4 @@
-//! What an error number means, and how to get a dump out of the program that printed it.
-
-use vmcs_model::Outcome;
-use vmcs_model::formats::exit_reason;
+//! How to get a dump out of the program that printed an error.
 
 use super::contents::{Dump, Reported};
 
@@ -57,36 +54,6 @@ pub fn advice(dump: &Dump) -> Option<&'static str> {
     })
 }
 
-/// What the end of an entry means, in a sentence without its number.
-#[must_use]
-pub fn meaning(reported: &Reported) -> &'static str {
-    match *reported {
-        Reported::FailWithoutNumber => {
-            "VMLAUNCH or VMRESUME failed, and no VM-instruction error was stored: there was no current VMCS, or the hypervisor \
-             is itself a guest and the one below stores no number"
-        }
-        Reported::Svm => "an AMD processor refused its VMCB (VMEXIT_INVALID); VMX is not involved",
-        Reported::Outcome { outcome, .. } => match outcome {
-            Outcome::FailInvalid => "there was no current VMCS, or it was a shadow VMCS",
-            Outcome::FailValid(error) => error.meaning().unwrap_or("the SDM does not assign this VM-instruction error"),
-            Outcome::EntryFailed { reason: exit_reason::INVALID_GUEST_STATE, .. } => {
-                "the processor accepted the controls and the host state and refused the guest state"
-            }
-            Outcome::EntryFailed { reason: exit_reason::MSR_LOADING, .. } => {
-                "the guest state was accepted, and an entry of the VM-entry MSR-load area could not be loaded"
-            }
-            Outcome::EntryFailed { reason: exit_reason::MACHINE_CHECK, .. } => {
-                "a machine check occurred during the entry: the hardware is at fault, not the VMCS"
-            }
-            Outcome::EntryFailed { .. } => {
-                "the entry failed with an exit reason that the SDM does not assign to such failures"
-            }
-            Outcome::Entered => "the entry succeeded",
-            Outcome::Exited { .. } | Outcome::Fault(_) => "the instruction was not executed as a VM entry",
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,21 +75,5 @@ mod tests {
         assert!(advice(&bhyve[0]).is_some_and(|advice| advice.contains("bhyvectl")));
         let list = find("GUEST_CR0 = 0x1\nGUEST_CR3 = 0x2\nGUEST_RIP = 0xfff0\nGUEST_RSP = 0x3\n");
         assert_eq!(advice(&list[0]), None);
-    }
-
-    #[test]
-    fn every_number_means_something() {
-        for (number, words) in [
-            (0x8000_0021, "refused the guest state"),
-            (0x8000_0022, "MSR-load area"),
-            (0x8000_0029, "machine check"),
-            (7, "invalid control field"),
-            (8, "invalid host-state field"),
-            (0, "no VM-instruction error was stored"),
-            (0xFFFF_FFFF, "AMD"),
-        ] {
-            let reported = Reported::hardware_error(number, None).expect("a report");
-            assert!(meaning(&reported).contains(words), "{number:#x}");
-        }
     }
 }

@@ -48,7 +48,10 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 /// The VMCSs that software keeps in pages of these bytes: a page, or an image of memory that begins at the begin of one.
 #[must_use]
 pub fn find_in_bytes(bytes: &[u8]) -> Vec<Dump> {
-    let pages = bytes.chunks(PAGE).filter(|page| layout_of(|i| page.get(i).copied()).is_some());
+    // In an image of memory, and in any other file, many pages begin like those that have no mark of their own.
+    let alone = bytes.len() <= PAGE;
+    let taken = |page: &&[u8]| layout_of(|i| page.get(i).copied()).is_some_and(|layout| layout.distinct || alone);
+    let pages = bytes.chunks(PAGE).filter(taken);
     let known = pages.filter_map(|bytes| page(&bytes.iter().copied().map(Some).collect::<Vec<_>>()));
     known.take(MOST).map(|dump| Dump { line: 1, ..dump }).collect()
 }

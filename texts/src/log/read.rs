@@ -9,7 +9,7 @@ use lzma_rust2::XzReader;
 use memchr::{memchr_iter, memrchr};
 
 use super::{Line, decode};
-use crate::dump;
+use crate::dump::{self, Dump};
 use crate::image::Syntax;
 
 /// A log of at most so many bytes is kept as a whole, whatever it holds.
@@ -34,6 +34,8 @@ const KEPT: usize = 8 << 20;
 pub struct Log {
     /// The lines that may matter. Of a log of at most 4 MiB these are all.
     pub lines: Vec<Line>,
+    /// What is no text: VMCSs that software keeps in pages of memory.
+    pub pages: Vec<Dump>,
     /// The text is so large, and so full of what matters, that the lines end before it does.
     pub truncated: bool,
     text: Option<String>,
@@ -78,9 +80,10 @@ impl Log {
             }
             input.take(IMAGE).read_to_end(&mut buffer)?;
         }
+        let pages = if buffer.contains(&0) { dump::find_in_bytes(&buffer) } else { Vec::new() };
         let text = String::from_utf8_lossy(&buffer).into_owned();
         drop(buffer);
-        Ok(Self { lines: super::lines(&text), truncated: false, text: Some(text) })
+        Ok(Self { lines: super::lines(&text), pages, truncated: false, text: Some(text) })
     }
 
     /// That of a large input, of which the begin was read.
@@ -112,7 +115,7 @@ impl Log {
         drop(buffer);
         let lines = kept.lines.iter().map(|(number, line)| (*number, line.as_str()));
         let whole = ends_with_newline || kept.lines.last().is_some_and(|(number, _)| *number != kept.number);
-        Ok(Self { lines: decode::lines(lines, whole), truncated: kept.truncated, text: None })
+        Ok(Self { lines: decode::lines(lines, whole), pages: Vec::new(), truncated: kept.truncated, text: None })
     }
 }
 
@@ -177,6 +180,18 @@ mod tests {
     fn large() -> String {
         let noise = "[ 6.000000] usb 1-1: new high-speed USB device number 2 using xhci_hcd\n".repeat(2 * WHOLE / 70);
         noise.clone() + DUMP + &noise + "[ 8.1] kvm_intel: RIP = 0x00"
+    }
+
+    #[test]
+    fn a_page_of_memory_is_no_text() {
+        let mut page = vec![0; 4096];
+        page[..4].copy_from_slice(&0x11E5_7ED0_u32.to_le_bytes());
+        let image = [vec![1; 4096], page].concat();
+        let log = Log::read(&image[..]).unwrap();
+        assert_eq!(log.pages.iter().map(|dump| dump.format).collect::<Vec<_>>(), ["KVM vmcs12"]);
+        // Many files begin like an enlightened VMCS.
+        let other = [vec![1, 0, 0, 0], vec![0; 8188]].concat();
+        assert!(Log::read(&other[..]).unwrap().pages.is_empty());
     }
 
     #[test]
