@@ -11,7 +11,7 @@ use vmcs_model::{Capabilities, CpuProfile};
 use vmcs_texts::diagnosis::PartialEntry;
 use vmcs_texts::dump;
 use vmcs_texts::image::Syntax;
-use vmcs_texts::log::Log;
+use vmcs_texts::input::Log;
 
 use crate::error::{CliError, Status};
 use crate::image;

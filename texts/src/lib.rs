@@ -20,6 +20,7 @@ pub mod case;
 pub mod diagnosis;
 pub mod dump;
 pub mod image;
+pub mod input;
 mod json;
 pub mod log;
 pub mod similar_names;
