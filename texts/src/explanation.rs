@@ -23,7 +23,7 @@ pub struct Explained {
 /// ```
 /// use vmcs_texts::diagnosis::Manner;
 /// use vmcs_texts::explanation::explain;
-/// use vmcs_texts::log::Log;
+/// use vmcs_texts::input::Log;
 /// use vmcs_texts::question::Question;
 ///
 /// let log = Log::read("KVM: entry failed, hardware error 0x80000021".as_bytes()).expect("it is text");

@@ -21,6 +21,7 @@ pub mod diagnosis;
 pub mod dump;
 pub mod explanation;
 pub mod image;
+pub mod input;
 mod json;
 pub mod known_processor;
 pub mod log;

@@ -72,30 +72,19 @@ impl CpuModel {
     }
 }
 
-/// What stands in the lines that are read. Those that begin with digits under a line with `rdmsr` are read, too.
-pub const MARKERS: &[&str] = &[
-    "CPUID ",
-    ": eax=0x",
-    "Gst: ",
-    "Hst: ",
-    "MSR ",
-    "IA32_",
-    "rdmsr ",
-    "sig=0x",
-    "(family: ",
+/// In the lines that name a processor stands one of these, or in the line with which a list of its values begins. They are
+/// rare in other lines, as of a large log only what follows them is kept.
+pub(crate) const MARKERS: &[&str] = &[
+    "smpboot: CPU0:",
+    "model name\t",
+    "address sizes\t",
     "CPU Vendor: ",
-    "Intel64 Family ",
-    "Hex: ",
+    "microcode: sig=0x",
+    "------[ ",
+    "rdmsr ",
     "Basic VMX Information",
-    "Miscellaneous data",
-    "VPID and EPT capabilities",
-    "ddress sizes",
-    "cpu family",
-    "CPU family",
-    "model",
-    "Model",
-    "stepping",
-    "Stepping",
+    "CPUID dump **",
+    "MSR_IA32_VMX_BASIC",
 ];
 
 impl ProcessorText {
@@ -410,7 +399,7 @@ VPID and EPT capabilities
     }
 
     #[test]
-    fn every_line_that_says_something_has_a_marker() {
+    fn every_kind_of_line_says_something() {
         let said = [
             "HM: MSR_IA32_VMX_BASIC = 0xda040000000004",
             "Gst: 00000001/0000  000906ea 00020800 56da2203 178bfbff",
@@ -432,7 +421,7 @@ VPID and EPT capabilities
             let (mut read, mut state) = (ProcessorText::default(), Lines::default());
             read.line(line, &mut state);
             let nothing = read == ProcessorText::default() && format!("{state:?}") == format!("{:?}", Lines::default());
-            assert!(!nothing && MARKERS.iter().any(|marker| line.contains(marker)), "{line}");
+            assert!(!nothing, "{line}");
         }
     }
 

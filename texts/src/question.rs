@@ -6,7 +6,8 @@ use crate::LineError;
 use crate::diagnosis::PartialEntry;
 use crate::dump::{self, Dump};
 use crate::image::{Image, Syntax};
-use crate::log::{Line, Log};
+use crate::input::Log;
+use crate::log::Line;
 
 /// A text that holds something to explain.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use vmcs_texts::diagnosis::{self, Manner, Point};
 use vmcs_texts::explanation::{Explained, explain};
+use vmcs_texts::input::Log;
 use vmcs_texts::known_processor::KnownProcessor;
-use vmcs_texts::log::Log;
 use vmcs_texts::question;
 
 /// What is asked about a text.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use vmcs_texts::log::Log;
+use vmcs_texts::input::Log;
 use vmcs_texts::question::{NothingToExplain, Question};
 
 use super::text::Columns;

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{Line, prefix};
+use super::line::Line;
+use super::prefix;
 
 /// Keys under which log collectors keep the text of a line: journald's, Docker's, dmesg's, and those of others.
 const KEYS: [&str; 4] = ["MESSAGE", "log", "msg", "message"];
 
 /// Makes lines of numbered lines of a log.
-pub(super) fn lines<'a>(raw: impl Iterator<Item = (usize, &'a str)>, ends_with_newline: bool) -> Vec<Line> {
+pub(crate) fn lines<'a>(raw: impl Iterator<Item = (usize, &'a str)>, ends_with_newline: bool) -> Vec<Line> {
     let raw: Vec<_> = raw.collect();
     let last = raw.last().map(|(number, _)| *number);
     let mut lines = Vec::with_capacity(raw.len());
@@ -89,7 +90,7 @@ fn message(value: &Value) -> Option<String> {
 }
 
 /// Whether a text is a log in JSON, and not another file in JSON.
-pub(super) fn is_json_log(text: &str) -> bool {
+pub(crate) fn is_json_log(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     match lines.next() {
         Some("{") => lines.next().is_some_and(|line| line.starts_with("\"dmesg\"") || line.starts_with("\"__")),

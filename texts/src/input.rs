@@ -8,9 +8,9 @@ use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 use memchr::{memchr_iter, memrchr};
 
-use super::{Line, decode};
 use crate::dump::{self, Dump};
 use crate::image::Syntax;
+use crate::log::{self, Line};
 
 /// A log of at most so many bytes is kept as a whole, whatever it holds.
 const WHOLE: usize = 4 << 20;
@@ -24,7 +24,7 @@ const KEPT: usize = 8 << 20;
 /// What was read of a log.
 ///
 /// ```
-/// use vmcs_texts::log::Log;
+/// use vmcs_texts::input::Log;
 ///
 /// let log = Log::read("[ 12.1] kvm_intel: CR3 = 0x1000\n".as_bytes())?;
 /// assert_eq!(log.lines[0].text, "CR3 = 0x1000");
@@ -66,7 +66,7 @@ impl Log {
     /// The text, unless it is a log in JSON or a large text that begins like none of the files that hold an image.
     #[must_use]
     pub fn image(&self) -> Option<&str> {
-        self.text.as_deref().filter(|text| !decode::is_json_log(text))
+        self.text.as_deref().filter(|text| !log::is_json_log(text))
     }
 
     /// That of an input that is not compressed.
@@ -75,7 +75,7 @@ impl Log {
         input.by_ref().take(WHOLE as u64 + 1).read_to_end(&mut buffer)?;
         if buffer.len() > WHOLE {
             let head = String::from_utf8_lossy(&buffer[..1 << 16]).into_owned();
-            if Syntax::of_text(&head).is_none() || decode::is_json_log(&head) {
+            if Syntax::of_text(&head).is_none() || log::is_json_log(&head) {
                 return Self::large(buffer, input);
             }
             input.take(IMAGE).read_to_end(&mut buffer)?;
@@ -83,7 +83,7 @@ impl Log {
         let pages = if buffer.contains(&0) { dump::find_in_bytes(&buffer) } else { Vec::new() };
         let text = String::from_utf8_lossy(&buffer).into_owned();
         drop(buffer);
-        Ok(Self { lines: super::lines(&text), pages, truncated: false, text: Some(text) })
+        Ok(Self { lines: log::lines(&text), pages, truncated: false, text: Some(text) })
     }
 
     /// That of a large input, of which the begin was read.
@@ -115,7 +115,7 @@ impl Log {
         drop(buffer);
         let lines = kept.lines.iter().map(|(number, line)| (*number, line.as_str()));
         let whole = ends_with_newline || kept.lines.last().is_some_and(|(number, _)| *number != kept.number);
-        Ok(Self { lines: decode::lines(lines, whole), pages: Vec::new(), truncated: kept.truncated, text: None })
+        Ok(Self { lines: log::numbered_lines(lines, whole), pages: Vec::new(), truncated: kept.truncated, text: None })
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
         let text = large();
         let log = Log::read(text.as_bytes()).unwrap();
         assert!(log.lines.len() < 1000 && !log.truncated && log.image().is_none());
-        let whole = super::super::lines(&text);
+        let whole = log::lines(&text);
         let find = |lines: &[Line], text| lines.iter().find(|line| line.text.starts_with(text)).cloned();
         for text in ["CR3", "RIP"] {
             assert_eq!(find(&log.lines, text), find(&whole, text));
