@@ -108,6 +108,7 @@ impl Recorder {
     /// The directory cannot be written.
     pub fn create(path: &Path, header: &RecordingHeader) -> io::Result<Self> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        #[cfg_attr(not(unix), allow(unused_mut, reason = "permissions are Unix'"))]
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

@@ -1,12 +1,8 @@
 //! The page itself, made of `templates/page.html`.
 
-use std::io::Write;
-
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use vmcs_case::profile::NamedProfile;
 use vmcs_model::checks::{CHECK_COUNT, CheckId, CheckInfo};
 
@@ -20,7 +16,7 @@ struct Page {
     script: &'static str,
     version: &'static str,
     sample: &'static str,
-    /// The module, compressed, in Base64.
+    /// The module, in Base64.
     module: String,
     processors: Vec<&'static str>,
     count: usize,
@@ -50,18 +46,12 @@ pub fn render(module: &[u8]) -> String {
         script: include_str!("../templates/page.js"),
         version: env!("CARGO_PKG_VERSION"),
         sample: SAMPLE,
-        module: STANDARD.encode(compressed(module)),
+        module: STANDARD.encode(module),
         processors: NamedProfile::embedded().iter().map(|profile| profile.name.as_ref()).collect(),
         count: CHECK_COUNT,
         sections: sections(),
     };
     page.render().expect("a template into a string cannot fail")
-}
-
-fn compressed(module: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(module).expect("a vector takes what is written to it");
-    encoder.finish().expect("a vector takes what is written to it")
 }
 
 /// All checks, in the order of the SDM.

@@ -1,17 +1,12 @@
 "use strict";
-(async () => {
+(() => {
   const element = (id) => document.getElementById(id);
   const answer = element("answer");
 
-  // The library, compiled to WebAssembly; compressed, and in the page itself, so that the page works from a file.
-  const inflate = async (base64) => {
-    const packed = Uint8Array.from(atob(base64.trim()), (character) => character.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream).arrayBuffer();
-  };
+  // The library, compiled to WebAssembly. It stands in the page itself, so that the page works from a file.
   let compiled, library;
-  const start = async () => {
-    library = (await WebAssembly.instantiate(compiled, {})).exports;
+  const start = () => {
+    library = new WebAssembly.Instance(compiled, {}).exports;
   };
   // Hands over text, processor and options; takes the answer, which is JSON.
   const ask = (bytes, question) => {
@@ -66,7 +61,7 @@
 
   // What was dropped or chosen: it may be compressed, so that its bytes are explained, not its text.
   let file = null;
-  const explain = async (focus) => {
+  const explain = (focus) => {
     const bytes = file ?? new TextEncoder().encode(element("text").value);
     const question = {
       processor: element("processor").value.trim(),
@@ -78,7 +73,7 @@
     } catch (error) {
       // The library ended; the next question gets a new one.
       show({ error: `This text made the page fail (${error.message}). Please report it together with the text.` });
-      await start();
+      start();
     }
     element("link").hidden = file !== null || bytes.length === 0;
     if (focus) answer.focus({ preventScroll: false });
@@ -89,7 +84,7 @@
     file = new Uint8Array(await chosen.arrayBuffer());
     const shown = 1 << 20;
     element("text").value = new TextDecoder().decode(file.subarray(0, shown));
-    await explain(true);
+    explain(true);
   };
   const text = element("text");
   text.addEventListener("input", () => { file = null; });
@@ -137,10 +132,11 @@
   addEventListener("hashchange", open);
 
   try {
-    compiled = await WebAssembly.compile(await inflate(element("module").textContent));
-    await start();
+    const bytes = Uint8Array.from(atob(element("module").textContent), (character) => character.charCodeAt(0));
+    compiled = new WebAssembly.Module(bytes);
+    start();
   } catch (error) {
-    show({ error: `This browser cannot run the page (${error.message}); it needs WebAssembly and DecompressionStream.` });
+    show({ error: `This browser cannot run the page (${error.message}): it needs WebAssembly.` });
     return;
   }
   element("explain").disabled = false;
@@ -149,6 +145,6 @@
   if (asked.get("text")) {
     text.value = asked.get("text");
     element("processor").value = asked.get("processor") ?? "";
-    await explain(false);
+    explain(false);
   }
 })();

@@ -24,7 +24,7 @@ fn opened(page: &Path, fragment: &str) -> Option<String> {
     let output = Command::new("timeout")
         .args(["--kill-after=5", "120", "chromium", "--headless", "--no-sandbox", "--disable-gpu"])
         .args(["--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"])
-        .args(["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"])
+        .args(["--enable-logging=stderr", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("file://{}#{fragment}", page.display()))
         .output()
