@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility};
 
 /// The roots of the crates that are looked at.
-const ROOTS: [&str; 14] = [
+const ROOTS: [&str; 16] = [
     "benches/src/lib.rs",
     "cli/src/main.rs",
     "fuzz/src/lib.rs",
@@ -26,6 +26,8 @@ const ROOTS: [&str; 14] = [
     "vmcs-hw/probe/src/main.rs",
     "vmcs-hw/wire/src/lib.rs",
     "vmcs-model/profiles/src/lib.rs",
+    "web/src/lib.rs",
+    "web/page/src/lib.rs",
 ];
 
 /// A file by the names of its module and of those around it; the root of the crate has none.

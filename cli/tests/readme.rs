@@ -43,6 +43,8 @@ fn print_what_is_shown(page: &str) {
 
     let command = Path::new(env!("CARGO_BIN_EXE_vmcs"));
     let directory = tempfile::tempdir().expect("a temporary directory");
+    // Pages name files of the repository as somebody sees them who stands in a clone.
+    std::os::unix::fs::symlink(root().join("cli"), directory.path().join("cli")).expect("a link");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path =
         std::env::join_paths(command.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path)))

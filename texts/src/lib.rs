@@ -26,6 +26,7 @@ mod json;
 pub mod known_processor;
 pub mod log;
 mod names;
+pub mod partial_entry;
 pub mod processor;
 pub mod question;
 pub mod similar_names;

@@ -4,8 +4,8 @@ use vmcs_model::checks::{CheckId, Phase, msr_rule};
 use vmcs_model::field;
 use vmcs_model::{Capabilities, Outcome};
 
-use super::{KnownMemory, PartialEntry};
 use crate::dump::MsrLoadEntry;
+use crate::partial_entry::{KnownMemory, PartialEntry};
 
 /// Where the area is taken to lie. A dump lists its entries without saying where it found them.
 const AREA: u64 = 0x1000;

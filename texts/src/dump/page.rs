@@ -2,42 +2,20 @@
 //! VirtualBox' virtual VMCS, as bytes or as a hex dump.
 
 mod hex;
+mod layout;
 
 use vmcs_model::field::{self, FieldId};
 
 use super::contents::Dump;
 use super::list::reported;
 use crate::log::Line;
+use layout::{MOST, PAGE, layout_of};
 
 /// In the first line of a hex dump of KVM's page stands one of these.
 pub(super) const MARKERS: &[&str] = &["11e57ed0", "d07ee511", "d07e e511", "d0 7e e5 11", "7ed0 11e5"];
 
-/// A page.
-const PAGE: usize = 4096;
-
 /// Where each layout keeps its fields: its name, the offset, the field.
 const OFFSETS: &str = include_str!("page/offsets.tsv");
-
-/// Most pages that are taken out of one text or file.
-const MOST: usize = 16;
-
-/// How a program lays out the fields.
-struct Layout {
-    /// As the table names it.
-    name: &'static str,
-    /// Who keeps the page.
-    format: &'static str,
-    /// The first four bytes; bit 31 may differ.
-    revision: u32,
-    /// So few others begin with these bytes that they alone tell it.
-    distinct: bool,
-}
-
-const LAYOUTS: [Layout; 3] = [
-    Layout { name: "kvm-vmcs12", format: "KVM vmcs12", revision: 0x11E5_7ED0, distinct: true },
-    Layout { name: "virtualbox-vvmcs", format: "VirtualBox", revision: 0x4000_0001, distinct: false },
-    Layout { name: "hyperv-evmcs", format: "Hyper-V enlightened VMCS", revision: 1, distinct: false },
-];
 
 /// The pages in a hex dump.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
@@ -54,16 +32,6 @@ pub fn find_in_bytes(bytes: &[u8]) -> Vec<Dump> {
     let pages = bytes.chunks(PAGE).filter(taken);
     let known = pages.filter_map(|bytes| page(&bytes.iter().copied().map(Some).collect::<Vec<_>>()));
     known.take(MOST).map(|dump| Dump { line: 1, ..dump }).collect()
-}
-
-/// The layout of a page whose first bytes are these.
-fn layout_of(byte: impl Fn(usize) -> Option<u8>) -> Option<&'static Layout> {
-    let mut revision = [0; 4];
-    for (i, place) in revision.iter_mut().enumerate() {
-        *place = byte(i)?;
-    }
-    let revision = u32::from_le_bytes(revision) & u32::MAX >> 1;
-    LAYOUTS.iter().find(|layout| layout.revision == revision)
 }
 
 /// The VMCS in a page, of which some bytes may be unknown.
@@ -105,6 +73,7 @@ fn offsets(layout: &str) -> impl Iterator<Item = (usize, FieldId)> {
 
 #[cfg(test)]
 mod tests {
+    use super::layout::{LAYOUTS, Layout};
     use super::*;
     use crate::dump::test_support::{every_cut_is_no_worse, known, valid, violated_by};
     use crate::log;

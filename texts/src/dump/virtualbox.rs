@@ -1,15 +1,15 @@
 //! Reading VBox.log: the number of the rule that VirtualBox found violated, the names that its nested VMX gives to causes, and
 //! the VMCS of the nested hypervisor that it shows after a failure.
 
+mod causes;
 mod guest;
 mod nested;
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
-use vmcs_model::checks::CheckId;
+use causes::{Cause, causes, diagnosis};
 
-use super::contents::{Dump, Named, Reported};
+use super::contents::{Dump, Reported};
 use super::number::Printed;
 use crate::log::Line;
 
@@ -27,48 +27,8 @@ pub(super) const MARKERS: &[&str] = &[
     "Read-only data fields:",
 ];
 
-/// Causes by number and name.
-const CAUSES: &str = include_str!("virtualbox/causes.tsv");
-
 /// Most causes that are told of one log.
 const MOST: usize = 16;
-
-/// A row of the table of causes.
-struct Cause {
-    kind: &'static str,
-    number: Option<u64>,
-    name: &'static str,
-    checks: &'static str,
-    rule: &'static str,
-}
-
-fn causes() -> impl Iterator<Item = &'static Cause> {
-    static ROWS: LazyLock<Vec<Cause>> = LazyLock::new(|| rows().collect());
-    ROWS.iter()
-}
-
-fn rows() -> impl Iterator<Item = Cause> {
-    CAUSES.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-        let mut columns = line.split('\t');
-        let mut next = || columns.next();
-        let (kind, number, name, checks, rule) = (next()?, next()?, next()?, next()?, next()?);
-        Some(Cause { kind, number: number.parse().ok(), name, checks, rule })
-    })
-}
-
-impl Cause {
-    fn checks(&self) -> impl Iterator<Item = CheckId> {
-        self.checks.split(',').filter_map(CheckId::by_id)
-    }
-
-    /// What it names, once for each check that it can mean.
-    fn named(&self) -> Vec<Named> {
-        let number = self.number.map_or(String::new(), |number| format!("HM error {number}, "));
-        let words = format!("VirtualBox: {number}{}: {}", self.name, self.rule);
-        let named: Vec<_> = self.checks().map(|check| Named { check: Some(check), words: words.clone() }).collect();
-        if named.is_empty() { vec![Named { check: None, words }] } else { named }
-    }
-}
 
 /// What a VBox.log tells of entries that failed.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
@@ -149,30 +109,9 @@ fn number_behind(line: &Line, words: &str) -> Option<u64> {
     if line.cut && printed.rest.is_empty() { None } else { printed.value() }
 }
 
-/// The cause that nested VMX names in a line, and the dump that follows from it.
-fn diagnosis(line: &Line) -> Option<(&'static str, Dump)> {
-    let (before, rest) = line.text.split_once("enmDiag")?;
-    let (_, name) = rest.split_once('(')?;
-    let (name, rest) = name.split_once(')')?;
-    let cause = causes().find(|cause| cause.kind == "VDIAG" && cause.name == name)?;
-    let mut dump = Dump { line: line.number, named: cause.named(), ..Dump::new("VirtualBox") };
-    let instruction = before.contains("vmlaunch") || before.contains("vmresume");
-    if instruction && rest.contains("VM-exit") {
-        let reason = if cause.name.starts_with("MsrLoad") { 0x8000_0022 } else { 0x8000_0021 };
-        let link = cause.name.starts_with("VmcsLinkPtr") || cause.name == "AddrVmcsLinkPtr";
-        dump.reported = Reported::hardware_error(reason, link.then_some(4));
-    } else if instruction && rest.contains("VMFail") {
-        let outcome = cause.checks().next().map(|check| check.info().failure.outcome);
-        dump.reported = outcome.map(|outcome| Reported::Outcome { outcome, qualified: true });
-    } else if !instruction {
-        dump.reported = None;
-    }
-    dump.note("the guest of VirtualBox is itself a hypervisor, and VirtualBox refused the entry of its guest");
-    Some((cause.name, dump))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::causes::CAUSES;
     use super::*;
     use crate::dump::test_support::every_cut_is_no_worse;
     use crate::log;

@@ -2,7 +2,7 @@
 
 use crate::log::Line;
 
-use super::PAGE;
+use super::layout::{MOST, PAGE, layout_of};
 
 /// A line of a hex dump: where its bytes lie, and groups of digits.
 struct Row<'t> {
@@ -41,7 +41,7 @@ pub(super) fn blocks(lines: &[Line]) -> Vec<(usize, Vec<Option<u8>>)> {
         if !follows {
             blocks.extend(block(&rows));
             rows.clear();
-            if blocks.len() == super::MOST {
+            if blocks.len() == MOST {
                 return blocks;
             }
             if starts(&row).is_none() {
@@ -123,7 +123,7 @@ fn bytes(groups: &[&str], words: bool) -> Vec<u8> {
 fn starts(row: &Row<'_>) -> Option<bool> {
     [false, true].into_iter().find(|words| {
         let bytes = bytes(&row.groups[..row.groups.len().min(4)], *words);
-        super::layout_of(|i| bytes.get(i).copied()).is_some()
+        layout_of(|i| bytes.get(i).copied()).is_some()
     })
 }
 

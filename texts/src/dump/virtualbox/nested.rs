@@ -64,7 +64,7 @@ pub(super) fn find(lines: &[Line]) -> Option<(Dump, Option<&'static str>)> {
     let mut dump = Dump { line: lines[begin].number, ..Dump::new("VirtualBox") };
     values.fill(&mut dump);
     dump.note("this is the VMCS of the hypervisor inside of the virtual machine");
-    let beside = lines[begin.saturating_sub(BESIDE)..begin].iter().rev().find_map(super::diagnosis);
+    let beside = lines[begin.saturating_sub(BESIDE)..begin].iter().rev().find_map(super::causes::diagnosis);
     Some((dump, beside.map(|(name, _)| name)))
 }
 
