@@ -1,6 +1,7 @@
 //! Finds out what is wrong with a VMCS of which only a part is known: a dump, or an image that lists a part of the fields.
 
 mod branches;
+mod doubtful;
 mod fix;
 mod missing;
 mod msr_load;

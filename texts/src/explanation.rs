@@ -47,10 +47,14 @@ pub fn explain(question: &Question, processor: Option<&KnownProcessor>, manner: 
         }
         let fix = fix.then(|| diagnosis.fix());
         let mut sections = diagnosis.sections(&known.source, manner, fix.as_ref());
+        let mut answer = diagnosis.answer(&known.source, fix.as_ref());
+        if let Some(whole) = entry.taking_doubtful_values() {
+            whole.diagnose(&capabilities).add_to(&diagnosis, &mut sections, &mut answer);
+        }
         if several {
             sections = numbered(number, entry.dump.line, &mut before, sections);
         }
-        Explained { status: diagnosis.status(), sections, answer: diagnosis.answer(&known.source, fix.as_ref()) }
+        Explained { status: answer.status, sections, answer }
     });
     explained.collect()
 }
@@ -80,4 +84,35 @@ fn numbered(
         *text = format!("{place}: {text}");
     }
     sections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Log;
+
+    fn explained(text: &str) -> Explained {
+        let question = Question::new(Log::read(text.as_bytes()).expect("text"), None, None).expect("a dump");
+        let mut answers = explain(&question, None, Manner::default(), false);
+        assert_eq!(answers.len(), 1);
+        answers.remove(0)
+    }
+
+    /// The value that ends the longest line of a list may lack digits: what follows from it is said, but not for certain.
+    #[test]
+    fn what_follows_from_a_value_that_may_be_cut_off_is_perhaps_so() {
+        const LIST: &str = "VM_ENTRY_CONTROLS = 0x13ff\nGUEST_CR0 = 0x80050033\nGUEST_TR_ACCESS_RIGHTS = 0x89\n";
+        let Explained { status, sections, answer } = explained(&format!("{LIST}GUEST_RFLAGS = 0x2\n"));
+        let perhaps = "perhaps TR is not a 64-bit busy TSS: guest_tr_access_rights = 0x89";
+        assert!(answer.answer.ends_with(perhaps), "{}", answer.answer);
+        assert_eq!(status, 1);
+        assert!(matches!(&sections[1], Section::Points { points, .. } if points.len() == 1), "{sections:?}");
+        // What is certain comes first.
+        let certain = explained(&format!("{LIST}GUEST_RFLAGS = 0x0\n"));
+        assert!(certain.answer.answer.ends_with("bit 1 of RFLAGS is 0: guest_rflags = 0x0"), "{certain:?}");
+        assert!(matches!(&certain.sections[2], Section::Points { points, .. } if points.len() == 1), "{certain:?}");
+        // A longer line shows that the value is whole.
+        let whole = explained(&format!("{LIST}GUEST_RFLAGS = 0x2 # this one is longer than all others\n"));
+        assert!(!whole.answer.answer.contains("perhaps") && whole.status == 1, "{whole:?}");
+    }
 }

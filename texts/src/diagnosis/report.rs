@@ -139,6 +139,14 @@ struct FixAnswer {
     undecidable: u32,
 }
 
+impl Answer {
+    /// Adds checks that are violated if a guess is right.
+    pub(super) fn add_likely(&mut self, diagnosis: &Diagnosis<'_>, groups: &[Group]) {
+        let findings = groups.iter().flat_map(|group| &group.findings);
+        self.likely.extend(findings.map(|finding| diagnosis.violated_check(*finding)));
+    }
+}
+
 impl From<Repair> for RepairAnswer {
     fn from(repair: Repair) -> Self {
         let Repair { field, old, new } = repair;

@@ -106,7 +106,7 @@ impl Diagnosis<'_> {
         sections
     }
 
-    fn group_in_full(&self, group: &Group, verbose: bool) -> Point {
+    pub(super) fn group_in_full(&self, group: &Group, verbose: bool) -> Point {
         let (vmcs, first) = (&self.entry.dump.vmcs, group.first());
         let info = first.check.info();
         let or = first.or.map_or_else(String::new, |check| format!(" or {check}"));

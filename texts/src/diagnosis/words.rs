@@ -315,17 +315,12 @@ impl Diagnosis<'_> {
         }
         let cause = groups.first().filter(|group| group.first().standing == Standing::Cause);
         if let Some(group) = cause {
-            let fields = self.offending(group.first().check, group.field);
-            let values: Vec<_> = fields.iter().take(3).map(|field| value(&dump.vmcs, *field)).collect();
-            let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
             let lead = lead.unwrap_or_else(|| format!("A VM entry with these values fails ({})", fails_with(group)));
-            let wrong = wrong(group, &dump.vmcs);
+            let cause = self.in_words(group);
             return match group.first() {
-                Finding { guessed: true, named: true, .. } => {
-                    format!("{lead}: {} says that {wrong}{values}", dump.format)
-                }
-                Finding { guessed: true, .. } => format!("{lead}: probably {wrong}{values}"),
-                _ => format!("{lead}: {wrong}{values}"),
+                Finding { guessed: true, named: true, .. } => format!("{lead}: {} says that {cause}", dump.format),
+                Finding { guessed: true, .. } => format!("{lead}: probably {cause}"),
+                _ => format!("{lead}: {cause}"),
             };
         }
         let Some((reported, lead)) = failed.zip(lead) else {
@@ -351,6 +346,15 @@ impl Diagnosis<'_> {
             1 => format!("{lead}, and the one value that is known does not explain it"),
             known => format!("{lead}, and none of the {known} values that are known explains it"),
         }
+    }
+
+    /// What is wrong, with the values.
+    pub(super) fn in_words(&self, group: &Group) -> String {
+        let vmcs = &self.entry.dump.vmcs;
+        let fields = self.offending(group.first().check, group.field);
+        let values: Vec<_> = fields.iter().take(3).map(|field| value(vmcs, *field)).collect();
+        let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
+        format!("{}{values}", wrong(group, vmcs))
     }
 
     fn nothing_wrong(&self) -> String {

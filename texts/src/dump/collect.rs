@@ -13,6 +13,7 @@ pub(super) struct Collected {
     given: BTreeMap<FieldName, Given>,
     /// How many fields are given two values.
     contradictions: usize,
+    doubtful: Vec<(FieldId, u64)>,
 }
 
 /// What a text says of a field, or of bits 63:32 of one.
@@ -56,6 +57,11 @@ impl Collected {
         }
     }
 
+    /// Notes the value of a field that is unknown because digits may be missing.
+    pub(super) fn doubt(&mut self, field: FieldId, value: u64) {
+        self.doubtful.push((field, value));
+    }
+
     /// How many fields have a value.
     pub(super) fn known(&self) -> usize {
         self.given.iter().filter(|(name, given)| !name.high && given.value.is_ok()).count()
@@ -80,6 +86,10 @@ impl Collected {
     /// of either.
     pub(super) fn fill(self, dump: &mut Dump) {
         let in_halves = self.given.keys().any(|name| name.high);
+        let once = |field| self.given.get(&FieldName { field, high: false }).is_some_and(|given| given.once);
+        if !in_halves && self.contradictions == 0 {
+            dump.doubtful.extend(self.doubtful.iter().filter(|(field, _)| once(*field)));
+        }
         let high = |field| self.given.get(&FieldName { field, high: true });
         for (name, low) in &self.given {
             let FieldName { field, .. } = *name;

@@ -24,6 +24,8 @@ pub struct Dump {
     pub named: Vec<Named>,
     /// Values that are shown, but cannot be read, so that their fields are unknown.
     pub damage: Vec<Damage>,
+    /// Of the values in [`Self::damage`] those of which digits may be missing, as they stand: nothing says that any are.
+    pub doubtful: Vec<(FieldId, u64)>,
     /// What of the dump is stale, derived or missing.
     pub notes: Vec<String>,
 }

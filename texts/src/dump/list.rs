@@ -63,8 +63,14 @@ pub(super) fn gather(items: &[Item<'_>], longest: Longest) -> Collected {
     for (i, item) in items.iter().enumerate() {
         let Some(name) = item.field else { continue };
         let whole = lengths.show_whole(item, base);
-        let value = value(item, base, whole, lengths.at_longest(item), Some(i) == last);
-        values.give(name, value, item.line);
+        let longest = lengths.at_longest(item);
+        let read = value(item, base, whole, longest, Some(i) == last);
+        if let (Err(_), false, Ok(stands)) = (&read, item.at_cut, value(item, base, whole, false, Some(i) == last))
+            && longest
+        {
+            values.doubt(name.field, stands);
+        }
+        values.give(name, read, item.line);
     }
     // Printed as 32 bits: the pointer is all ones on any processor without a shadow VMCS.
     let in_halves = items.iter().any(|item| item.field.is_some_and(|name| name.high));
