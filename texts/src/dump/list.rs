@@ -32,8 +32,15 @@ enum Base {
     Unknown,
 }
 
+/// How the headlines begin in a dump of Linux or Xen, whose names mean other fields in other sections. If the reader of these
+/// dumps finds nothing in one, it is in pieces.
+const HEADLINES: [&str; 3] = ["*** Guest", "*** Host", "*** Control"];
+
 /// The list in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    if lines.iter().any(|line| HEADLINES.iter().any(|headline| line.text.starts_with(headline))) {
+        return Vec::new();
+    }
     let mut items: Vec<_> = lines.iter().flat_map(items).collect();
     if !encodings_are_names(&items) {
         items.retain(|item| !is_number(&item.name));
@@ -277,6 +284,14 @@ mod tests {
     #[track_caller]
     fn reads(text: &str, fields: &[(&str, u64)]) {
         assert_eq!(known(&read(text)), values_of(fields), "{text}");
+    }
+
+    #[test]
+    fn a_dump_in_pieces_is_no_list() {
+        const PIECES: &str = "*** Control Sta\nEPT pointer = 0\nEntryControls=0\nPLE Gap=0000008\nRSP = 0x0000000\nand a line that is longer than all others\n";
+        assert!(find(&log::lines(PIECES)).is_empty());
+        let (_, list) = PIECES.split_once('\n').expect("a line");
+        assert!(!find(&log::lines(list)).is_empty(), "the headline tells");
     }
 
     #[test]
