@@ -17,10 +17,15 @@ use text::Columns;
 
 /// Explain why a VM entry failed: the most likely cause, every violated check, and what would be legal
 ///
-/// Give it whatever there is: a kernel log, a mail, an issue's text. The command reads what Linux (KVM's dump_vmcs), Xen and
-/// HAXM print, and the registers that QEMU prints after "KVM: entry failed". The dump may stand anywhere in the text.
-/// Timestamps, log levels, tags and quoting marks do not matter, nor do lines that a mail program has wrapped. A text with
-/// several dumps is answered dump by dump, failed entries first.
+/// Give it whatever there is: a kernel log, a mail, an issue's text, compressed by gzip or xz or not. The command reads the dumps
+/// of KVM, Xen and HAXM; QEMU's registers after "KVM: entry failed"; any list of fields and values, in the names of Linux, the
+/// SDM, ia32-doc, Apple's, VirtualBox', Xen's, Bochs' or the x86 crate; VBox.log; what bhyve, xhyve, OpenBSD's vmm, Jailhouse,
+/// kontain and barevisor print; KVM's tracepoints; KVM's struct vmcs12 as a debugger prints it or as a page of memory; and a
+/// line, or only a number, that says how an entry failed.
+///
+/// A dump may stand anywhere in the text. Timestamps, log levels, tags and quoting marks do not matter, nor do lines that a mail
+/// program has wrapped. A value that was cut or damaged counts as unknown. A text with several dumps is answered dump by dump,
+/// failed entries first.
 ///
 /// The command also takes an image file as `vmcs check` does. Here a field that the file does not list is unknown, not 0,
 /// and memory that it does not list is unknown, too.
