@@ -373,3 +373,20 @@ fn markdown_is_for_the_report_of_an_issue() {
     assert!(ran.out.starts_with("**The guest state was refused (exit reason 33): "), "{ran:?}");
     assert!(ran.out.contains("\n- `guest.intr.sti-needs-if` \\[SDM 27.3.1.5, "), "{ran:?}");
 }
+
+/// That a processor lacks what a dump uses is no cause that can be guessed: the host that attempted the entry runs with the same
+/// bits, and the processor accepted the controls.
+#[test]
+fn what_a_processor_supports_is_not_guessed() {
+    let healthy = text("kvm-healthy-split-continuation.txt");
+    let reason = healthy.split_once("reason=").map(|(_, rest)| &rest[..8]).expect("there is one");
+    let log = healthy.replace(&format!("reason={reason}"), "reason=80000021");
+    let named =
+        format!("smpboot: CPU0: Intel(R) Core(TM) i7-9700K CPU (family: 0x6, model: 0x9e, stepping: 0xd)\n{log}");
+    for log in [log, named] {
+        let answer = explain(&log, &["--json"]).json();
+        let first = answer["answer"].as_str().expect("a sentence");
+        assert!(first.ends_with("and none of the 112 values that are known explains it"), "{first}");
+        assert_eq!((&answer["likely"], &answer["status"]), (&json!([]), &json!(3)));
+    }
+}

@@ -112,11 +112,15 @@ impl<'a> Diagnosis<'a> {
         &self.verdict
     }
 
-    /// Adds what would be violated if the processor were one that can do this: findings that hang on that are marked.
+    /// Adds what would be violated if the processor were one that can do this: findings that hang on that are marked. If such a
+    /// processor cannot have got as far as is reported, it is another one, and nothing is added.
     #[must_use]
     pub fn guessing(self, capabilities: &'a Capabilities) -> Self {
         let attempt = EntryAttempt { capabilities, ..self.attempt };
         let Decided { verdict, .. } = branches::decide(attempt, &self.entry.dump.vmcs, &self.entry.memory);
+        if self.contradicts(&verdict.violated) {
+            return self;
+        }
         let only_then = verdict.violated.iter().filter(|check| self.verdict.undecidable.contains(*check)).collect();
         Self { guess: Some((capabilities, only_then)), ..self }
     }
@@ -197,18 +201,26 @@ impl<'a> Diagnosis<'a> {
         notes
     }
 
-    /// Which check would explain the reported outcome if the processor were one of those that are known by name.
+    /// Which check would explain the reported outcome if the processor were one of those that are known by name, and got as far
+    /// as is reported. Checks that compare a value with what the processor supports are not guessed: that it does not support
+    /// what somebody uses is no more likely than that it is another one.
     #[must_use]
     pub fn guess(&self) -> Option<Guess> {
-        let profiles = NamedProfile::embedded();
         // By check: on how many processors it alone leads to the outcome, and on how many it is violated.
         let mut explaining: BTreeMap<CheckId, (usize, usize)> = BTreeMap::new();
-        for profile in profiles {
+        let mut of = 0;
+        for profile in NamedProfile::embedded() {
             let capabilities = Capabilities::new(&profile.profile);
             let attempt = EntryAttempt { capabilities: &capabilities, ..self.attempt };
-            let violated = attempt.on(&self.entry.dump.vmcs, &self.entry.memory).violations();
+            let entry = attempt.on(&self.entry.dump.vmcs, &self.entry.memory);
+            let violated = entry.violations();
+            if self.contradicts(&violated) {
+                continue;
+            }
+            of += 1;
             let leading: Vec<_> = violated.iter().filter(|check| self.leads_to_the_report(*check)).collect();
-            for check in leading.iter().filter(|check| self.verdict.undecidable.contains(**check)) {
+            let open = |check: &&CheckId| self.verdict.undecidable.contains(**check);
+            for check in leading.iter().filter(open).filter(|check| entry.explain(**check).limit().is_none()) {
                 let (alone, violating) = explaining.entry(*check).or_default();
                 *alone += usize::from(leading.len() == 1);
                 *violating += 1;
@@ -218,7 +230,14 @@ impl<'a> Diagnosis<'a> {
         if processors == 0 {
             return None;
         }
-        Some(Guess { check, processors, violating, of: profiles.len() })
+        Some(Guess { check, processors, violating, of })
+    }
+
+    /// Whether a processor on which these checks are violated cannot have got as far as is reported.
+    fn contradicts(&self, violated: &CheckSet) -> bool {
+        violated
+            .iter()
+            .any(|check| self.settled(check) == Some(Settled::Passed) && !self.verdict.violated.contains(check))
     }
 
     /// Whether an entry that violates the check ends as it is reported.

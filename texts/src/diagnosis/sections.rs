@@ -77,7 +77,13 @@ impl Diagnosis<'_> {
             (Standing::NotReached, "Violated, too, but the processor did not get to it:"),
             (
                 Standing::Passed,
-                "Cannot be as shown: the processor got past these checks, so that some value here is not what the VMCS held:",
+                if processor.named {
+                    "Cannot be: the processor got past these checks, so that it is not the one that was named, or some value \
+                     here is not what the VMCS held:"
+                } else {
+                    "Cannot be as shown: the processor got past these checks, so that some value here is not what the VMCS \
+                     held:"
+                },
             ),
         ] {
             let points = of(standing)
@@ -131,7 +137,7 @@ impl Diagnosis<'_> {
                 }
                 Some(Guess { violating, of, .. }) => format!(
                     "Not certain: it depends on the processor. It is violated on {violating} of the {of} that `vmcs caps \
-                     list` knows."
+                     list` knows and that can be this one."
                 ),
                 None => "Not certain: it depends on what is not known.".to_owned(),
             });
@@ -159,7 +165,11 @@ impl Diagnosis<'_> {
     fn fix_section(&self, fix: &Fix) -> Section {
         if fix.changes.is_empty() {
             let text = if fix.left.is_empty() {
-                "There is nothing to change: no check is violated."
+                if self.groups().is_empty() {
+                    "There is nothing to change: no check is violated."
+                } else {
+                    "No change is certain to help: what may be violated depends on what is not known."
+                }
             } else {
                 "No set of changes of single fields was found after which no check is violated."
             };

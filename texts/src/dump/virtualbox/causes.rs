@@ -41,7 +41,7 @@ impl Cause {
     /// What it names, once for each check that it can mean.
     pub(super) fn named(&self) -> Vec<Named> {
         let number = self.number.map_or(String::new(), |number| format!("HM error {number}, "));
-        let words = format!("VirtualBox: {number}{}: {}", self.name, self.rule);
+        let words = format!("{number}{}: {}", self.name, self.rule);
         let named: Vec<_> = self.checks().map(|check| Named { check: Some(check), words: words.clone() }).collect();
         if named.is_empty() { vec![Named { check: None, words }] } else { named }
     }
