@@ -175,11 +175,13 @@ fn broken(line: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(3000))]
+        // The same cases in every run: what a search finds beyond them is a matter of the fuzz target.
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(3000) })]
 
         #[test]
         fn damaged_dumps(bytes in proptest::collection::vec(any::<u8>(), 0..48)) {
