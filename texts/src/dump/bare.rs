@@ -110,7 +110,13 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 
 /// As [`find`], but without a line that may be a field's in a list.
 pub(super) fn find_beside_a_list(lines: &[Line]) -> Option<Reported> {
-    find(lines).into_iter().filter(|dump| dump.format != UNNAMED).find_map(|dump| dump.reported)
+    find_beside(lines, |_| true)
+}
+
+/// As [`find`], but without a line that may be a field's, where that number of a line may be one in a list.
+pub(super) fn find_beside(lines: &[Line], listed: impl Fn(usize) -> bool) -> Option<Reported> {
+    let mut beside = find(lines).into_iter().filter(|dump| dump.format != UNNAMED || !listed(dump.line));
+    beside.find_map(|dump| dump.reported)
 }
 
 /// The dump of a text that is nothing but a number.
