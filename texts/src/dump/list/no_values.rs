@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use vmcs_model::field::Width;
 
 use super::super::items::Item;
+use super::super::number::Printed;
 use super::{Base, base, bits};
 
 /// So many numbers of a width show to how many digits they are filled with zeros.
@@ -63,7 +64,7 @@ fn mark_remains(items: &mut [Item<'_>]) {
         let Some((group, digits)) = group(item, decimal) else { continue };
         let numbers = lengths.entry(group).or_default().entry(digits).or_default();
         numbers.count += 1;
-        numbers.padded |= digits > 1 && item.value.as_ref().is_ok_and(super::super::number::Printed::begins_with_zero);
+        numbers.padded |= digits > 1 && item.value.as_ref().is_ok_and(Printed::begins_with_zero);
     }
     for item in items.iter_mut() {
         let Some((group, digits)) = group(item, decimal) else { continue };
@@ -75,7 +76,7 @@ fn mark_remains(items: &mut [Item<'_>]) {
         if filled && digits < usual {
             item.wrong.get_or_insert("it has fewer digits than others of its width, which zeros fill");
         }
-        let ones = item.value.as_ref().ok().and_then(|printed| printed.hex());
+        let ones = item.value.as_ref().ok().and_then(Printed::hex);
         if group.0 == 64 && (13..16).contains(&digits) && ones == Some(u64::MAX >> (64 - 4 * digits)) {
             item.wrong.get_or_insert("a digit may be missing");
         }
