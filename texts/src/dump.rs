@@ -85,9 +85,63 @@ pub fn find(log: &str) -> Vec<Dump> {
 #[must_use]
 pub fn find_in(lines: &[Line]) -> Vec<Dump> {
     let mut dumps: Vec<_> = SHAPES.iter().flat_map(|find| find(lines)).collect();
-    if dumps.is_empty() {
+    if !dumps.is_empty() && dumps.iter().all(is_only_a_line) {
+        if let [list] = &mut list::find(lines)[..] {
+            join_list(list, dumps);
+            return vec![std::mem::take(list)];
+        }
+    } else if dumps.is_empty() {
         dumps = OTHERWISE.iter().map(|find| find(lines)).find(|dumps| !dumps.is_empty()).unwrap_or_default();
     }
     dumps.sort_by_key(|dump| dump.line);
     twice::join(dumps)
+}
+
+/// Whether it is a line that says that an entry failed, but not how.
+pub(crate) fn is_failure_without_number(dump: &Dump) -> bool {
+    bare::is_failure_without_number(dump)
+}
+
+/// Whether a dump shows nothing of a VMCS, and names no cause.
+fn is_only_a_line(dump: &Dump) -> bool {
+    dump.known() == 0 && dump.damage.is_empty() && dump.named.is_empty() && dump.msr_load.is_empty()
+}
+
+/// Adds to a list how its entry ended, which the nearest of other lines says if they do not contradict each other.
+fn join_list(list: &mut Dump, mut lines: Vec<Dump>) {
+    lines.retain(|line| line.reported.is_some());
+    lines.sort_by_key(|line| line.line.abs_diff(list.line));
+    let Some(nearest) = lines.first() else { return };
+    let contradicted = lines.iter().any(|line| line.reported != nearest.reported);
+    if list.reported.is_none() && !contradicted {
+        list.reported = nearest.reported;
+        list.note(format!("line {} says how the entry ended", nearest.line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "GUEST_TR_AR_BYTES = 0x89\nVM_ENTRY_CONTROLS = 0x0000d3ff\nGUEST_RFLAGS = 0x2\nGUEST_RIP = 0xfffffffffffffff0\nHOST_RIP = 0x1\n";
+
+    #[test]
+    fn a_line_that_says_how_the_entry_ended_belongs_to_the_list_beside_it() {
+        for (line, outcome) in [
+            ("KVM: entry failed, hardware error 0x80000021\n", "EntryFailed(33, 0)"),
+            ("vmentry fail reason=80000021\n", "EntryFailed(33, 0)"),
+            ("VM-instruction error 8\n", "VMfailValid(8)"),
+            ("Received KVM_EXIT_FAIL_ENTRY signal: 2147483681 on cpu 3\n", "EntryFailed(33, 0)"),
+            ("VMLAUNCH failed with error 8\n", "VMfailValid(8)"),
+        ] {
+            for text in [format!("{line}{LIST}"), format!("{LIST}{line}")] {
+                let dumps = find(&text);
+                let found: Vec<_> = dumps
+                    .iter()
+                    .map(|dump| (dump.known(), dump.reported.map(|reported| reported.to_string())))
+                    .collect();
+                assert_eq!(found, [(5, Some(outcome.to_owned()))], "{text}");
+            }
+        }
+    }
 }

@@ -89,7 +89,12 @@ impl Question {
             return Err(NothingToExplain::NoSuchDump { number, count });
         }
         let mut dumps: Vec<_> = (1..).zip(found).filter(|(i, _)| number.is_none_or(|number| number == *i)).collect();
-        dumps.retain(|(_, dump)| dump.known() > 0 || dump.reported.is_some() || !dump.named.is_empty());
+        dumps.retain(|(_, dump)| {
+            dump.known() > 0
+                || dump.reported.is_some()
+                || !dump.named.is_empty()
+                || dump::is_failure_without_number(dump)
+        });
         if dumps.is_empty() {
             return Err(NothingToExplain::NoValue);
         }
@@ -107,5 +112,26 @@ impl Question {
             }
         };
         entries.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_a_number_is_a_question() {
+        for text in [
+            "Received KVM_EXIT_FAIL_ENTRY signal\n",
+            "unexpected kvm exit reason 9\n",
+            "Error: ret = HV_ERROR (0xfae94001, at ../accel/hvf/hvf-all.c:123)\n",
+            "WHPX: Unexpected VP exit code 5\n",
+        ] {
+            let log = Log::read(text.as_bytes()).expect(text);
+            let question = Question::new(log, None, None).expect(text);
+            assert!(matches!(&question.contents, Contents::Dumps(dumps) if dumps.len() == 1), "{text}");
+        }
+        let log = Log::read(&b"*** Guest State ***\n"[..]).expect("a log");
+        assert_eq!(Question::new(log, None, None).err(), Some(NothingToExplain::NoValue));
     }
 }

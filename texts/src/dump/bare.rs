@@ -66,6 +66,9 @@ pub(super) const MARKERS: &[&str] = &[
     "vmexit fail err_inst=",
     "vmlaunch failed",
     "vmresume failed",
+    "VMLAUNCH failed",
+    "VMRESUME failed",
+    "hardware error 0x",
     "VM-Entry failure, reason",
     "unable to execute VMLAUNCH",
     "VmFail",
@@ -84,6 +87,9 @@ pub(super) const MARKERS: &[&str] = &[
 
 /// Most ends of entries that are told of one log.
 const MOST: usize = 64;
+
+/// What is noted of a line without a number.
+const NO_REASON: &str = "does not print the reason here";
 
 /// The format of a text that is a number and nothing else.
 const ALONE: &str = "number";
@@ -110,17 +116,40 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
 
 /// As [`find`], but without a line that may be a field's in a list.
 pub(super) fn find_beside_a_list(lines: &[Line]) -> Option<Reported> {
-    find(lines).into_iter().filter(|dump| dump.format != UNNAMED).find_map(|dump| dump.reported)
+    find_beside(lines, |_| true)
 }
 
-/// The dump of a text that is nothing but a number.
+/// As [`find`], but without a line that may be a field's, where that number of a line may be one in a list.
+pub(super) fn find_beside(lines: &[Line], listed: impl Fn(usize) -> bool) -> Option<Reported> {
+    let mut beside = find(lines).into_iter().filter(|dump| dump.format != UNNAMED || !listed(dump.line));
+    beside.find_map(|dump| dump.reported)
+}
+
+/// Whether a line says only that an entry failed.
+pub(super) fn is_failure_without_number(dump: &Dump) -> bool {
+    dump.reported.is_none() && dump.notes.iter().any(|note| note.ends_with(NO_REASON))
+}
+
+/// The dump of a text that is nothing but a number, or one behind words that elsewhere are of other things.
 fn alone(lines: &[Line]) -> Option<Dump> {
     let mut texts = lines.iter().filter(|line| !line.text.is_empty());
     let (line, None) = (texts.next()?, texts.next()) else { return None };
+    let lower = line.text.to_ascii_lowercase();
+    for (before, number) in
+        [("hardware error", Number::Kvm0x), ("exit reason", Number::Reason), ("vm exit reason", Number::Reason)]
+    {
+        let told = lower.strip_prefix(before).and_then(|rest| end(number, rest, line.cut, lines));
+        if let Some(reported) = told {
+            return Some(Dump { line: line.number, reported: Some(reported), ..Dump::new(UNNAMED) });
+        }
+    }
     let printed = Printed::read(&line.text).filter(|printed| printed.rest.is_empty())?;
-    // A short number may be the end of anything.
     if !is_long(&printed) {
-        return None;
+        // What somebody types who was given no more than a VM-instruction error.
+        let error =
+            printed.value().filter(|error| (1..=28).contains(error) && (printed.marked || !printed.hexadecimal))?;
+        let reported = Reported::hardware_error(error, None);
+        return Some(Dump { line: line.number, reported, ..Dump::new(ALONE) });
     }
     let number = match (printed.decimal(), printed.hex()) {
         // 80000021 was copied without its 0x.
@@ -141,7 +170,7 @@ fn told(line: &Line, from: &[Line]) -> Option<Dump> {
         let Some(rest) = behind(text, before) else { continue };
         let mut dump = Dump { line: line.number, ..Dump::new(format) };
         match number {
-            Number::Absent => dump.note(format!("{format} does not print the reason here")),
+            Number::Absent => dump.note(format!("{format} {NO_REASON}")),
             _ => match end(number, rest, line.cut, from) {
                 Some(reported) => dump.reported = Some(reported),
                 None => continue,
@@ -154,6 +183,9 @@ fn told(line: &Line, from: &[Line]) -> Option<Dump> {
         ("vm-instruction error", Number::Error),
         ("vm instruction error", Number::Error),
         ("vm_instruction_error", Number::Error),
+        ("vmlaunch failed with error", Number::Error),
+        ("vmresume failed with error", Number::Error),
+        ("hardware error", Number::Failed),
         ("exit reason", Number::Failed),
         ("exit_reason", Number::Failed),
         ("[hw", Number::Failed),
@@ -269,6 +301,10 @@ mod tests {
             ("VmFailInvalid\n", "barevisor", "VMfailInvalid"),
             ("VM_INSTRUCTION_ERROR = 7\n", "error line", "VMfailValid(7)"),
             ("failed with VM-instruction error 7\n", "error line", "VMfailValid(7)"),
+            ("hardware error 0x80000021\n", "error line", "EntryFailed(33, 0)"),
+            ("I get hardware error 0x80000021 when I start it\n", "error line", "EntryFailed(33, 0)"),
+            ("hardware error 0x7\n", "error line", "VMfailValid(7)"),
+            ("VMLAUNCH failed with error 7\n", "error line", "VMfailValid(7)"),
             ("VM exit reason 0x80000021, qualification 0x2\n", "error line", "EntryFailed(33, 2)"),
             ("NVMM: Unexpected VM exit code 0xffffffffffffffff [hw=0x80000021]\n", "error line", "EntryFailed(33, 0)"),
             ("WHPX: Unexpected VP exit code 5\n", "WHPX", ""),
@@ -289,13 +325,21 @@ mod tests {
             ("\n  0x80000022 \n", "EntryFailed(34, 0)"),
             ("4294967295", "VMEXIT_INVALID of an AMD processor"),
             ("18446744073709551615", "VMEXIT_INVALID of an AMD processor"),
+            ("7", "VMfailValid(7)"),
+            ("0x7\n", "VMfailValid(7)"),
+            ("0x1c\n", "VMfailValid(28)"),
         ] {
             assert_eq!(read(text), [("number", reported.to_owned())], "{text}");
         }
+        for text in ["exit reason 33\n", "VM exit reason: 33\n"] {
+            assert_eq!(read(text), [("error line", "EntryFailed(33, 0)".to_owned())]);
+        }
         for text in [
             "",
-            "7",
-            "7\n",
+            "exit reason 30\n",
+            "hardware error 7\n",
+            "0",
+            "29\n",
             "f",
             "33\n",
             "ffffffff\n",

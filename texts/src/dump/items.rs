@@ -32,6 +32,8 @@ pub(super) struct Item<'t> {
     pub(super) at_cut: bool,
     /// Where in the line the separator begins and the number begins, if the number ends the line.
     pub(super) columns: Option<[usize; 2]>,
+    /// Why the number is not the field's value, if that shows in other lines.
+    pub(super) wrong: Option<&'static str>,
 }
 
 impl<'t> Item<'t> {
@@ -57,8 +59,12 @@ pub(super) fn items(line: &Line) -> Vec<Item<'_>> {
         let mut right = text[separator.end..].trim_start_matches(BETWEEN);
         let typed = cast(right);
         right = typed.unwrap_or(right).trim_start_matches(['"', '\'']);
+        right = unwrapped(right);
+        if &text[separator.clone()] == "=" && text[separator.end..].starts_with("3D") {
+            right = behind_a_quoted_equals_sign(right);
+        }
         from = text.len() - right.len();
-        match Printed::read(right) {
+        match Printed::read_of_any_base(right) {
             Some(printed) => {
                 let columns = printed.rest.is_empty().then_some([separator.start, from]);
                 from = text.len() - printed.rest.len();
@@ -86,6 +92,7 @@ fn blank<'t>(line: &Line) -> Item<'t> {
         width: line.width,
         at_cut: false,
         columns: None,
+        wrong: None,
     }
 }
 
@@ -112,6 +119,19 @@ fn without_separator<'t>(line: &'t Line, items: &mut Vec<Item<'t>>) {
         None if wide => push(items, left, Err(words(right)), blank(line)),
         None => {}
     }
+}
+
+/// The text behind the name of a variant that holds a value, such as `Ok(`.
+fn unwrapped(text: &str) -> &str {
+    ["Ok(", "Some("].iter().find_map(|variant| text.strip_prefix(variant)).unwrap_or(text)
+}
+
+/// The text behind `3D`, which was `=3D` before one of two encodings of a mail was undone. What is not clearly a number behind
+/// that is none.
+fn behind_a_quoted_equals_sign(text: &str) -> &str {
+    let behind = text.strip_prefix("3D").unwrap_or_default();
+    let number = behind.trim_start();
+    if behind.starts_with(' ') && number.starts_with("0x") { number } else { "" }
 }
 
 /// The next `=`, `:` or `->` from there on; `::` is part of a name.

@@ -1,6 +1,8 @@
 //! Reading a list of fields with their values, in the names of any project: what hypervisors without a dump of their own
 //! print, and what debuggers show of a structure.
 
+mod no_values;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use vmcs_model::field::{self, FieldId, Width};
@@ -20,6 +22,9 @@ pub(super) const MARKERS: &[&str] = &[
 
 /// So many fields make a list; fewer are prose with an equals sign.
 const FEWEST: usize = 3;
+
+/// Lines that are shorter were not cut at the width of a terminal.
+const SHORT: usize = 72;
 
 /// Most names that a note lists.
 const NOTED: usize = 8;
@@ -45,11 +50,15 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     if !encodings_are_names(&items) {
         items.retain(|item| !is_number(&item.name));
     }
-    let known: BTreeSet<_> = items.iter().filter(|item| item.value.is_ok()).filter_map(|item| item.field).collect();
-    if known.len() < FEWEST {
+    if no_values::mark(&mut items) {
         return Vec::new();
     }
-    let values = gather(&items, Longest::of(lines));
+    let known: BTreeSet<_> = items.iter().filter(|item| item.value.is_ok()).filter_map(|item| item.field).collect();
+    let few = known.len() < FEWEST;
+    if few && !is_nothing_else(lines, &items) {
+        return Vec::new();
+    }
+    let values = gather(&items, if few { Longest(None) } else { Longest::of(lines) });
     if values.known() == 0 {
         return Vec::new();
     }
@@ -57,8 +66,26 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     dump.line = items.iter().find(|item| item.field.is_some()).map_or(1, |item| item.line);
     values.fill(&mut dump);
     unknown_names(&items, &mut dump);
-    dump.reported = super::bare::find_beside_a_list(lines).or_else(|| reported(&dump));
+    let listed: BTreeSet<_> = items.iter().filter(|item| item.field.is_some()).map(|item| item.line).collect();
+    dump.reported = super::bare::find_beside(lines, |line| listed.contains(&line)).or_else(|| reported(&dump));
     vec![dump]
+}
+
+/// Whether lines that are too few for a list are nothing but known names, each with a number that shows its base, and too short
+/// for having been cut at the width of a terminal.
+fn is_nothing_else(lines: &[Line], items: &[Item<'_>]) -> bool {
+    let alone = |line: &Line| {
+        let mut of_line = items.iter().filter(|item| item.line == line.number);
+        let (Some(item), None) = (of_line.next(), of_line.next()) else { return false };
+        // A line that says how the entry ended is no list.
+        let says = [field::EXIT_REASON.id(), field::VM_INSTRUCTION_ERROR.id()];
+        if item.field.is_none_or(|name| says.contains(&name.field)) || !line.text.contains([':', '=']) {
+            return false;
+        }
+        let whole = item.columns.is_some() && line.text.starts_with(&item.name) && line.width < SHORT;
+        whole && item.value.as_ref().is_ok_and(|printed| printed.marked)
+    };
+    lines.len() < FEWEST && lines.iter().all(alone)
 }
 
 /// The values of items with known names, out of lines of which the longest are so long.
@@ -156,6 +183,9 @@ impl Lengths {
         let mut lengths = Self { by_width: BTreeMap::new(), short: BTreeSet::new(), longest };
         for item in items {
             let (Some(name), Ok(printed)) = (item.field, &item.value) else { continue };
+            if printed.binary {
+                continue;
+            }
             let length = printed.len();
             if !item.at_cut {
                 let (fewest, most) = lengths.by_width.entry(bits(name)).or_insert((length, length));
@@ -177,12 +207,16 @@ impl Lengths {
     fn show_whole(&self, item: &Item<'_>, base: Base) -> bool {
         let (Some(name), Ok(printed)) = (item.field, &item.value) else { return false };
         let decimal = base == Base::Decimal && !printed.hexadecimal;
-        let (value, radix) = if decimal { (printed.decimal(), 10) } else { (printed.hex(), 16) };
+        let (value, radix) = match printed.binary {
+            true => (printed.hex(), 2),
+            false if decimal => (printed.decimal(), 10),
+            false => (printed.hex(), 16),
+        };
         // Another digit would not fit the field.
         if value.is_some_and(|value| value > mask(name) / radix) {
             return true;
         }
-        if decimal {
+        if decimal || printed.binary {
             return false;
         }
         let length = printed.len();
@@ -206,6 +240,9 @@ fn value(item: &Item<'_>, base: Base, whole: bool, longest: bool, last: bool) ->
         "" => "no value follows".to_owned(),
         words => format!("{words:?} is no number"),
     })?;
+    if let Some(wrong) = item.wrong {
+        return Err(wrong.to_owned());
+    }
     let Some(FieldName { field, high }) = item.field else { return Err(String::new()) };
     let width = field.info().width();
     if item.at_cut && !whole {
@@ -215,6 +252,7 @@ fn value(item: &Item<'_>, base: Base, whole: bool, longest: bool, last: bool) ->
         return Err("it may be cut off, as no line is longer".to_owned());
     }
     let value = match base {
+        Base::Hexadecimal if printed.binary => return Err("it can be binary or hexadecimal".to_owned()),
         _ if printed.hexadecimal => printed.hex(),
         Base::Hexadecimal if counts(field) && !printed.padded() && printed.hex().is_none_or(|value| value > 9) => {
             return Err("it can be decimal or hexadecimal".to_owned());
@@ -367,6 +405,51 @@ mod tests {
             "GUEST_CR3 = 0x0\nGUEST_RIP = 0x0\nGUEST_RSP = 0x0\nVMCS_LINK_POINTER_FULL = 0xffffffff\n",
             &[("guest_cr3", 0), ("guest_rip", 0), ("guest_rsp", 0)],
         );
+    }
+
+    #[test]
+    fn binary_numbers_are_read() {
+        let list = "the VMCS when the entry failed:\nGUEST_RFLAGS = 0b1000000010\nGUEST_ACTIVITY_STATE = 0b1\nGUEST_RIP = 0b11\nGUEST_RSP: 0x3\n";
+        reads(list, &[("guest_rflags", 0x202), ("guest_activity_state", 1), ("guest_rip", 3), ("guest_rsp", 3)]);
+        every_cut_is_no_worse(list);
+        let hexadecimal =
+            "the VMCS when the entry failed:\nguest_cs_sel = 0b10\nguest_cr0 = 8000003b\nguest_rip = 00000000\n";
+        reads(hexadecimal, &[("guest_cr0", 0x8000_003B), ("guest_rip", 0)]);
+    }
+
+    #[test]
+    fn what_a_mail_program_encoded_twice_is_undone() {
+        let list = "GUEST_RFLAGS =3D3D 0x2\nHOST_CS_SELECTOR =3D3D 0x10\nHOST_TR_SELECTOR =3D3D 0x40\n";
+        let expected = [("host_cs_selector", 0x10), ("host_tr_selector", 0x40), ("guest_rflags", 2)];
+        reads(&format!("{LONG}{list}"), &expected);
+        let other = list.replace("3D3D 0x2", "3D3D").replace("3D3D 0x40", "3D3D 5");
+        reads(
+            &format!("{LONG}{other}HOST_RIP = 0x1\nHOST_RSP = 0x2\n"),
+            &[expected[0], ("host_rsp", 2), ("host_rip", 1)],
+        );
+    }
+
+    #[test]
+    fn a_line_or_two_are_a_list_if_there_is_nothing_else() {
+        reads("GUEST_RFLAGS = 0x0\n", &[("guest_rflags", 0)]);
+        reads("\nGUEST_CR0 = 0x80050032\nGUEST_RFLAGS: 0x0\n", &[("guest_cr0", 0x8005_0032), ("guest_rflags", 0)]);
+        for text in [
+            "GUEST_RFLAGS = 0x0",
+            "GUEST_RFLAGS = 0\n",
+            "GUEST_RFLAGS = 0x0 is wrong\n",
+            "the GUEST_RFLAGS = 0x0\n",
+            "GUEST_RFLAGS = 0x0\nwrong\n",
+            "GUEST_RFLAGS = 0x6820\n",
+        ] {
+            reads(text, &[]);
+        }
+    }
+
+    #[test]
+    fn values_in_variants_are_read() {
+        let list = "Guest CR0: : Ok(0x80050033),\nGuest RFLAGS: : Ok(0x0),\nGuest TR Access Rights: : Some(0x89),\nGuest RIP: Err(5),\n";
+        let expected = [("guest_tr_access_rights", 0x89), ("guest_cr0", 0x8005_0033), ("guest_rflags", 0)];
+        reads(&format!("{LONG}{list}"), &expected);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub(super) struct Printed<'t> {
     pub(super) hexadecimal: bool,
     /// It says so itself, by prefix, suffix or separator.
     pub(super) marked: bool,
+    /// It is printed in binary digits, so that its length says nothing of its hexadecimal digits.
+    pub(super) binary: bool,
     /// What follows.
     pub(super) rest: &'t str,
 }
@@ -27,7 +29,7 @@ impl<'t> Printed<'t> {
         let ends = match rest.chars().next() {
             None => true,
             Some('.') => rest.len() == 1,
-            Some(c) => c.is_whitespace() || ",;)]}>([{\"'|/\\".contains(c),
+            Some(c) => c.is_whitespace() || ",;)]}>({\"'|/\\".contains(c),
         };
         let mut marked = prefixed.is_some();
         if marked {
@@ -46,7 +48,22 @@ impl<'t> Printed<'t> {
         let word = !marked && letters && !digits.bytes().any(number) && !matches!(digits.len(), 4 | 8 | 16);
         let edges = body[..end].starts_with(SEPARATORS) || body[..end].ends_with(SEPARATORS);
         let valid = ends && !word && !edges && !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_hexdigit());
-        valid.then_some(Self { digits, hexadecimal: marked || letters, marked, rest })
+        valid.then_some(Self { digits, hexadecimal: marked || letters, marked, binary: false, rest })
+    }
+
+    /// As [`Self::read`], where numbers may also be printed in binary digits, as 0b101.
+    pub(super) fn read_of_any_base(text: &'t str) -> Option<Self> {
+        let Some(body) = text.strip_prefix("0b").or_else(|| text.strip_prefix("0B")) else { return Self::read(text) };
+        let end = body.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(body.len());
+        let word = &body[..end];
+        if !word.bytes().all(|c| matches!(c, b'0' | b'1' | b'_')) {
+            return Self::read(text);
+        }
+        // Read as a hexadecimal number for the sake of what may follow a number.
+        let read = Self::read(text).filter(|_| !word.is_empty())?;
+        let digits: String = word.chars().filter(|c| *c != '_').collect();
+        let value = u128::from_str_radix(&digits, 2).ok()?;
+        Some(Self { digits: format!("{value:x}"), hexadecimal: true, marked: true, binary: true, rest: read.rest })
     }
 
     /// Its value as a hexadecimal number, if it fits 64 bits.
@@ -72,6 +89,11 @@ impl<'t> Printed<'t> {
     /// Whether zeros make it as long as a field of 16, 32 or 64 bits.
     pub(super) fn padded(&self) -> bool {
         matches!(self.digits.len(), 4 | 8 | 16) && self.digits.starts_with('0')
+    }
+
+    /// Whether its first digit is 0.
+    pub(super) fn begins_with_zero(&self) -> bool {
+        self.digits.starts_with('0')
     }
 
     /// How many digits it has.
@@ -120,8 +142,27 @@ mod tests {
             "INVALID_VALUE",
             "-1",
             "+1",
+            "0x12[3",
+            "0x12z",
         ] {
             assert_eq!(Printed::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn binary_digits_are_no_hexadecimal_ones() {
+        for (text, value, rest) in [
+            ("0b10", 0b10, ""),
+            ("0b10000000000001010000000000110011,", 0x8005_0033, ","),
+            ("0B1000_0010 ", 0x82, " "),
+            ("0b12", 0xB12, ""),
+            ("0x0b10", 0xB10, ""),
+        ] {
+            let printed = Printed::read_of_any_base(text).expect(text);
+            assert_eq!((printed.value(), printed.rest), (Some(value), rest), "{text}");
+        }
+        for text in ["0b", "0b10…", "0b10x", "0o17", "0b_"] {
+            assert_eq!(Printed::read_of_any_base(text), None, "{text}");
         }
     }
 
