@@ -72,12 +72,6 @@ impl Text {
         self.lines.get(line).map_or(self.text.len(), |(begin, _)| *begin)
     }
 
-    /// What follows that place in its line, with a mark at the end if the line may have been cut there.
-    pub(super) fn rest_of_line(&self, at: usize) -> &str {
-        let rest = self.text[at..].trim_start();
-        &rest[..rest.find(['\n', START]).unwrap_or(rest.len())]
-    }
-
     /// The number of an error behind `label`, printed with as few digits as it has. At the end of a line that may have been
     /// cut, numbers that begin another are not known.
     pub(super) fn error_number(&self, part: Range<usize>, label: &str) -> Option<u64> {
