@@ -172,6 +172,20 @@ impl Format {
     }
 }
 
+impl Format {
+    /// The format of a number at that place that may end its line if the line goes on in the next with what follows in the
+    /// pattern: a mail program has broken it.
+    fn ending_before(self, text: &str, at: usize, pattern: &str) -> Self {
+        let alone = Self { more: false, ..self };
+        let goes_on = || {
+            let (next, _) = pattern.split_once('{')?;
+            let (_, behind) = number(text, at, alone).ok()?;
+            (!next.trim().is_empty()).then(|| literal(text, behind, next))?
+        };
+        if self.more && goes_on().is_some() { alone } else { self }
+    }
+}
+
 /// Reads the holes of `pattern`, the first of which stands at that place; `None` if something else stands there.
 fn holes(text: &str, mut at: usize, mut pattern: &'static str, mut spaced: bool) -> Option<Vec<Hole>> {
     let mut holes: Vec<Hole> = Vec::new();
@@ -202,7 +216,7 @@ fn holes(text: &str, mut at: usize, mut pattern: &'static str, mut spaced: bool)
         let format = Format::new(hole, spaced);
         let value = match lost {
             Some(why) => Err(why),
-            None => match number(text, at, format) {
+            None => match number(text, at, format.ending_before(text, at, pattern)) {
                 Ok((value, behind)) => {
                     at = behind;
                     Ok(value)
@@ -306,6 +320,11 @@ mod tests {
         let pattern = "CS: sel={s:x4}, attr={a:x5+}, limit={l:x8}, base={b:x16}";
         let expected = vec![("s", None), ("a", Some(0xA09B)), ("l", Some(0xFFFF_FFFF)), ("b", None)];
         assert_eq!(read(garbled, pattern), Some(expected));
+        let pattern = "RFLAGS={f:x8+} DR7 = {d:x16}";
+        let read_flags = |log| read(log, pattern).and_then(|holes| holes[0].1);
+        assert_eq!(read_flags("[1] RFLAGS=0x00000002     \nDR7 = 0x0000000000000400\n"), Some(2));
+        assert_eq!(read_flags("[1] RFLAGS=0x00000002     \n[1] DR7 = 0x0000000000000400\n"), None);
+        assert_eq!(read_flags("[1] RFLAGS=0x00000002     \n6 DR7 = 0x0000000000000400\n"), None);
         let table = "CS: f000 0009b 0000ffff 00000000ffff000\n";
         let unknown = Some(vec![("s", None), ("a", None), ("l", None), ("b", None)]);
         assert_eq!(read(table, "CS: {s:4} {a:5+} {l:8} {b:16}"), unknown);

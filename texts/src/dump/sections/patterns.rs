@@ -9,6 +9,7 @@ pub(super) const GUEST_STATE: &[&str] = &[
     "RSP = {guest_rsp:x16}",
     "RIP = {guest_rip:x16}",
     "RFLAGS={guest_rflags:x8+}",
+    "RFLAGS={guest_rflags:x8+} DR7 = {guest_dr7:x16}",
     "DR7 = {guest_dr7:x16}",
     "Sysenter RSP={guest_ia32_sysenter_esp:16} CS:RIP={guest_ia32_sysenter_cs:4+}:{guest_ia32_sysenter_eip:16}",
     "DebugCtl = {guest_ia32_debugctl:x16}",
