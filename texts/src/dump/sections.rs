@@ -243,6 +243,9 @@ impl Section {
         let headless = guest_at.is_none();
         // Without the first header, guest state is known from its first word on that no other section has.
         let guest_at = guest_at.or_else(|| {
+            if lost::is_xen_segment(lines[start]) {
+                return Some(begin);
+            }
             let first = places(&GUEST_WORDS, &(begin..guest_end.max(begin))).first().copied();
             first.map(|at| line_begin(all, at))
         });

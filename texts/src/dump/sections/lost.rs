@@ -24,7 +24,17 @@ const TELLING: [&[&str]; 13] = [
 
 /// Whether a line tells by itself in which section it stands.
 pub(super) fn tells_section(line: &Line) -> bool {
-    TELLING.iter().any(|words| words.iter().all(|word| line.text.contains(word)))
+    is_xen_segment(line) || TELLING.iter().any(|words| words.iter().all(|word| line.text.contains(word)))
+}
+
+/// Whether a line is a row of Xen's table of segments, which guest state alone has.
+pub(super) fn is_xen_segment(line: &Line) -> bool {
+    const NAMES: [&str; 8] = ["CS:", "DS:", "SS:", "ES:", "FS:", "GS:", "LDTR:", "TR:"];
+    let mut words = line.text.split_whitespace();
+    let named = words.next().is_some_and(|name| NAMES.contains(&name));
+    let is_number = |word: &str, digits| word.len() == digits && word.bytes().all(|c| c.is_ascii_hexdigit());
+    let row = [4, 5, 8, 16].into_iter().all(|digits| words.next().is_some_and(|word| is_number(word, digits)));
+    line.xen && named && row && words.next().is_none()
 }
 
 impl Section {
@@ -80,6 +90,19 @@ mod tests {
         assert_eq!(pending(""), None);
         let rest = "(XEN) Interruptibility = 00000000  ActivityState = 00000000\n";
         assert_eq!(pending(rest), Some(0xFFFF_8300_9C05_7F70));
+    }
+
+    #[test]
+    fn rows_of_xens_table_are_guest_state() {
+        let rows = |prefix: &str| {
+            format!(
+                "{prefix}  GS: 0000 00093 0000ffff 0000000000000000\n{prefix}GDTR:            0000ffff 0000000000000001\n\
+                 {prefix}LDTR: 0000 00082 0000ffff 0000000000000000\n{prefix}IDTR:            0000ffff 0000000000000002\n\
+                 {prefix}  TR: 0000 00089 0000ffff 0000000000000000\n{prefix}PreemptionTimer = 0x00000000  SM Base = 0x00000000\n"
+            )
+        };
+        assert_eq!(find(&rows("(XEN) "))[0].known(), 18);
+        assert_eq!(find(&rows("")).iter().filter(|dump| dump.format == "Xen").count(), 0);
     }
 
     #[test]
