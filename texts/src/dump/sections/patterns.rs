@@ -17,6 +17,7 @@ pub(super) const GUEST_STATE: &[&str] = &[
     "PerfGlobCtl = {guest_ia32_perf_global_ctrl:x16}",
     "BndCfgS = {guest_ia32_bndcfgs:x16}",
     "Interruptibility = {guest_interruptibility_state:8}",
+    "Interruptibility = {guest_interruptibility_state:8} ActivityState = {guest_activity_state:8}",
     "ActivityState = {guest_activity_state:8}",
     "InterruptStatus = {guest_interrupt_status:4}",
     "S_CET = {guest_ia32_s_cet:x16}",
