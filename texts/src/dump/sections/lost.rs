@@ -82,8 +82,7 @@ mod tests {
         let pending = |between: &str| {
             let log = format!(
                 "(XEN) *** Guest State ***\n(XEN) DebugCtl = 0x0000000000000000  DebugExceptions = \n\
-                 0xffff83009c057f70\n{between}(XEN) FSBase=0000000000000000 GSBase=0000000000000000 \n\
-                 TRBase=ffff82d08055e000\n"
+                 0xffff83009c057f70\n{between}(XEN) FSBase=0000000000000000 GSBase=0000000000000000 TRBase=ffff82d08055e000\n"
             );
             find(&log)[0].vmcs.raw(field::GUEST_PENDING_DEBUG_EXCEPTIONS.id())
         };
