@@ -1,6 +1,8 @@
 //! Reading HAXM's dump, which has a line for each field, with its encoding. The lines have a fixed order, by which dumps that
 //! follow each other, or were printed into each other, are told apart.
 
+use std::borrow::Cow;
+
 use vmcs_model::field::{self, Encoding, FieldId};
 
 use super::contents::{Dump, Reported};
@@ -26,6 +28,7 @@ const ORDER: [u32; 127] = [
 
 /// The dumps in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
+    let lines = &with_whole_names(lines);
     let next = lines.iter().skip(1).map(Some).chain([None]);
     let values: Vec<_> = lines.iter().zip(next).filter_map(|(line, next)| value(line, next)).collect();
     let widest = |width: fn(&Shown<'_>) -> usize| values.iter().map(width).max();
@@ -40,6 +43,28 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
         add(&mut runs, shown.line.number, shown);
     }
     runs.into_iter().filter_map(Run::dump).collect()
+}
+
+/// The lines, with those put together that a mail program has broken behind the encoding. Their width is that of the rest, so
+/// that it is seen where a program that came after has cut it.
+fn with_whole_names(lines: &[Line]) -> Cow<'_, [Line]> {
+    let encoding = |text: &str| text.len() == 4 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    let broken = |line: &Line, next: &Line| line.prefixed && !next.prefixed && encoding(&line.text);
+    if !lines.windows(2).any(|pair| broken(&pair[0], &pair[1])) {
+        return Cow::Borrowed(lines);
+    }
+    let mut whole: Vec<Line> = Vec::with_capacity(lines.len());
+    for line in lines {
+        match whole.last_mut() {
+            Some(last) if broken(last, line) => {
+                let text = format!("{} {}", last.text, line.text);
+                // Nothing tells whether a number that ends a broken line is whole.
+                *last = Line { text, cut: true, prefixed: true, ..line.clone() };
+            }
+            _ => whole.push(line.clone()),
+        }
+    }
+    Cow::Owned(whole)
 }
 
 /// What a line shows.
@@ -152,5 +177,23 @@ impl Run {
         }
         dump.note("VM-exit information fields are those of the last VM exit");
         Some(dump)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dump::find;
+    use crate::dump::test_support::{known, values_of};
+
+    #[test]
+    fn a_line_broken_behind_its_encoding_may_have_lost_digits() {
+        let prefix = "[ 2311.499051] [T1234] Jun 16 15:07:09 localhost /netbsd: [ 1776.3439261] haxm_warning:";
+        let log = format!(
+            "{prefix} 6c10 \nHOST_SYSENTER_ESP: \n{prefix} 681e \nGUEST_RIP: fffff801\n{prefix} 6820 \n\
+             GUEST_RFLAGS: 10082.\n{prefix} 681c \nGUEST_RSP: fffff80112345678\n"
+        );
+        let dumps = find(&log);
+        let read: Vec<_> = dumps.iter().flat_map(known).collect();
+        assert_eq!(read, values_of(&[("guest_rsp", 0xFFFF_F801_1234_5678)]));
     }
 }

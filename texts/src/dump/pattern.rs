@@ -72,12 +72,6 @@ impl Text {
         self.lines.get(line).map_or(self.text.len(), |(begin, _)| *begin)
     }
 
-    /// What follows that place in its line, with a mark at the end if the line may have been cut there.
-    pub(super) fn rest_of_line(&self, at: usize) -> &str {
-        let rest = self.text[at..].trim_start();
-        &rest[..rest.find(['\n', START]).unwrap_or(rest.len())]
-    }
-
     /// The number of an error behind `label`, printed with as few digits as it has. At the end of a line that may have been
     /// cut, numbers that begin another are not known.
     pub(super) fn error_number(&self, part: Range<usize>, label: &str) -> Option<u64> {
@@ -164,6 +158,8 @@ struct Format {
     more: bool,
     /// White space stands before it, where a line may be broken.
     spaced: bool,
+    /// What the pattern has behind it follows it.
+    followed: bool,
 }
 
 impl Format {
@@ -174,7 +170,21 @@ impl Format {
         let (more, width) = (width.ends_with('+'), width.trim_end_matches('+'));
         let least = width.parse().expect("a width is a number");
         let most = FieldId::by_name(name).map_or(16, |field| field.info().width().bits() as usize / 4);
-        Self { name, hexadecimal, least, most, more, spaced }
+        Self { name, hexadecimal, least, most, more, spaced, followed: false }
+    }
+}
+
+impl Format {
+    /// The format of a number at that place, if what the pattern has next follows it, be it on the next line: then it may end
+    /// its line or begin it, as where a mail program has broken the line.
+    fn ending_before(self, text: &str, at: usize, pattern: &str) -> Self {
+        let followed = Self { more: false, followed: true, ..self };
+        let goes_on = || {
+            let (next, _) = pattern.split_once('{')?;
+            let (_, behind) = number(text, at, followed).ok()?;
+            (!next.trim().is_empty()).then(|| literal(text, behind, next))?
+        };
+        if goes_on().is_some() { followed } else { self }
     }
 }
 
@@ -208,7 +218,7 @@ fn holes(text: &str, mut at: usize, mut pattern: &'static str, mut spaced: bool)
         let format = Format::new(hole, spaced);
         let value = match lost {
             Some(why) => Err(why),
-            None => match number(text, at, format) {
+            None => match number(text, at, format.ending_before(text, at, pattern)) {
                 Ok((value, behind)) => {
                     at = behind;
                     Ok(value)
@@ -258,7 +268,7 @@ fn number(text: &str, at: usize, format: Format) -> Result<(u64, usize), Unread>
     let (number, behind) = digits.split_at(end);
     let next = behind.chars().next();
     let alone = behind.trim_start_matches([' ', '\t', CUT]).starts_with('\n');
-    if behind_break && !(prefix || number.len() >= 16 || alone && number.len() >= 8) {
+    if behind_break && !(prefix || number.len() >= 16 || (alone || format.followed) && number.len() >= 8) {
         // What begins a line without a prefix is the rest of the line before only if it looks like it.
         return Err(damaged("cut off"));
     }
@@ -312,6 +322,16 @@ mod tests {
         let pattern = "CS: sel={s:x4}, attr={a:x5+}, limit={l:x8}, base={b:x16}";
         let expected = vec![("s", None), ("a", Some(0xA09B)), ("l", Some(0xFFFF_FFFF)), ("b", None)];
         assert_eq!(read(garbled, pattern), Some(expected));
+        let pattern = "RFLAGS={f:x8+} DR7 = {d:x16}";
+        let read_flags = |log| read(log, pattern).and_then(|holes| holes[0].1);
+        assert_eq!(read_flags("[1] RFLAGS=0x00000002     \nDR7 = 0x0000000000000400\n"), Some(2));
+        assert_eq!(read_flags("[1] RFLAGS=0x00000002     \n[1] DR7 = 0x0000000000000400\n"), None);
+        assert_eq!(read_flags("[1] RFLAGS=0x00000002     \n6 DR7 = 0x0000000000000400\n"), None);
+        let pattern = "Interruptibility = {i:8} ActivityState = {a:8}";
+        let read_state = |log| read(log, pattern).map(|holes| (holes[0].1, holes[1].1));
+        let broken = "[1] Interruptibility =\n00000009  ActivityState = 00000000\n";
+        assert_eq!(read_state(broken), Some((Some(9), Some(0))));
+        assert_eq!(read_state("[1] Interruptibility =\n20220624 RSP = 0x1\n"), Some((None, None)));
         let table = "CS: f000 0009b 0000ffff 00000000ffff000\n";
         let unknown = Some(vec![("s", None), ("a", None), ("l", None), ("b", None)]);
         assert_eq!(read(table, "CS: {s:4} {a:5+} {l:8} {b:16}"), unknown);

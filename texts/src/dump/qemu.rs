@@ -44,14 +44,24 @@ pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
     }
     let text = Text::new(lines);
     let begin = |line: usize| text.begin(line);
-    let starts: Vec<usize> = if failed.is_empty() { vec![0] } else { failed.clone() };
+    // The monitor's `info registers -a` shows one processor after the other.
+    let processor = |line: &Line| {
+        let number = line.text.strip_prefix("CPU#");
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()))
+    };
+    let mut starts = failed.clone();
+    starts.extend(lines.iter().enumerate().filter(|(_, line)| processor(line)).map(|(at, _)| at));
+    starts.sort_unstable();
+    if failed.is_empty() && starts.first() != Some(&0) {
+        starts.insert(0, 0);
+    }
     let mut dumps = Vec::new();
     for (n, &start) in starts.iter().enumerate() {
         let end = starts.get(n + 1).map_or(text.as_str().len(), |next| begin(*next));
         let part = begin(start)..end;
         let mut dump = block(&text, part.clone());
         dump.line = lines[start].number;
-        if !failed.is_empty() {
+        if failed.contains(&start) {
             let error = text.error_number(part, FAILED);
             dump.reported = error.and_then(|error| Reported::hardware_error(error, None));
         }
@@ -115,4 +125,27 @@ fn segments(text: &Text, part: &Range<usize>, values: &mut Values) {
 /// Access rights out of the upper dword of a descriptor; QEMU shows an unusable segment as 0.
 fn access_rights(flags: u64) -> u64 {
     if flags == 0 { AccessRights::new().with_unusable(true).into_bits().into() } else { flags >> 8 & 0xF0FF }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmcs_model::field;
+
+    use super::*;
+    use crate::log;
+
+    #[test]
+    fn the_registers_of_each_processor_are_one_dump() {
+        let registers = |processor: usize, rights: &str| {
+            format!(
+                "CPU#{processor}\nRIP=ffffffff81000000 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0\n\
+                 TR =0040 fffffe0000003000 00000067 {rights} DPL=0 TSS64-busy\n\
+                 CR0=80050033 CR2=0000000000000000 CR3=0000000000001000 CR4=00002020\n\n"
+            )
+        };
+        let dumps = find(&log::lines(&format!("{}{}", registers(0, "00008b00"), registers(1, "00008900"))));
+        let rights: Vec<_> = dumps.iter().map(|dump| dump.vmcs.raw(field::GUEST_TR_ACCESS_RIGHTS.id())).collect();
+        assert_eq!(rights, [Some(0x8B), Some(0x89)]);
+        assert_eq!(dumps.iter().map(|dump| dump.line).collect::<Vec<_>>(), [1, 6]);
+    }
 }

@@ -1,6 +1,8 @@
 //! Reading the dumps of Linux (KVM) and Xen, which have sections for guest state, host state and control state.
 
 mod headline;
+mod lost;
+mod msr_lists;
 mod patterns;
 
 use std::borrow::Cow;
@@ -9,7 +11,7 @@ use std::ops::Range;
 use vmcs_model::Outcome;
 use vmcs_model::field::{self, FieldId};
 
-use super::contents::{Dump, MsrLoadEntry, Reported};
+use super::contents::{Dump, Reported};
 use super::pattern::{START, Text, is_blank};
 use super::values::Values;
 use crate::log::Line;
@@ -69,6 +71,12 @@ pub(super) const MARKERS: &[&str] = &[
     "actual=0x",
     "CPUBased=",
     "reason=80000",
+    "FSBase=",
+    "GDTBase=",
+    "EntryControls=",
+    "VMEntry: intr_info",
+    "DebugCtl",
+    "Interruptibility",
 ];
 
 /// The dumps in a log.
@@ -132,8 +140,11 @@ fn streams(lines: &[Line]) -> Vec<Vec<&Line>> {
 fn in_stream(lines: &[&Line]) -> Vec<Dump> {
     let has = |header: &'static str| move |line: &&Line| line.text.contains(header);
     let mut starts: Vec<_> = lines.iter().enumerate().filter(|(_, line)| has(GUEST)(line)).map(|(at, _)| at).collect();
-    // The begin of the first dump may be cut off.
-    let headless = lines.iter().position(|line| has(HOST)(line) || has(CONTROL)(line));
+    // The begin of the first dump may be cut off. One such line alone may be that of another program.
+    let has_header = |line: &&Line| has(HOST)(line) || has(CONTROL)(line);
+    let headers = !starts.is_empty() || lines.iter().any(has_header);
+    let enough = headers || lines.iter().filter(|line| lost::tells_section(line)).nth(1).is_some();
+    let headless = lines.iter().position(|line| has_header(line) || enough && lost::tells_section(line));
     if let Some(headless) = headless.filter(|at| starts.first().is_none_or(|start| at < start)) {
         starts.insert(0, headless);
     }
@@ -155,7 +166,7 @@ fn in_stream(lines: &[&Line]) -> Vec<Dump> {
         dumps.extend(headline::reason(lines));
     }
     let shows = |dump: &Dump| dump.known() > 0 || dump.reported.is_some() || !dump.damage.is_empty();
-    if dumps.iter().any(shows) {
+    if !headers || dumps.iter().any(shows) {
         dumps.retain(shows);
     } else {
         // A headline and nothing else.
@@ -191,6 +202,10 @@ struct Section {
     mixed: bool,
     /// The dump has all of its headers.
     complete: bool,
+    /// The header of its guest state is lost.
+    headless: bool,
+    /// Where words of [`ORDER`] stand, and which.
+    order: Vec<(usize, usize)>,
     line: usize,
     xen: bool,
     old_xen: bool,
@@ -225,9 +240,18 @@ impl Section {
 
         // Where a header is lost, the words of the next section end a section.
         let guest_end = host_at.or(control_at).unwrap_or(all.len());
+        let headless = guest_at.is_none();
+        // Without the first header, guest state is known from its first word on that no other section has.
+        let guest_at = guest_at.or_else(|| {
+            if lost::is_xen_segment(lines[start]) {
+                return Some(begin);
+            }
+            let first = places(&GUEST_WORDS, &(begin..guest_end.max(begin))).first().copied();
+            first.map(|at| line_begin(all, at))
+        });
         let mut guest = guest_at.map_or(0..0, |at| at..guest_end);
         let own = places(&GUEST_WORDS, &guest);
-        let foreign = places(&HOST_WORDS, &guest);
+        let foreign = places(&HOST_WORDS, &if guest.is_empty() { begin..guest_end.max(begin) } else { guest.clone() });
         let controls = places(&CONTROL_WORDS, &guest);
         let last_own = own.last().copied();
         let host_end = control_at.filter(|at| host_at.is_none_or(|host| host < *at)).unwrap_or(all.len());
@@ -237,7 +261,7 @@ impl Section {
         if let Some(lost) = foreign.first().filter(|_| host_at.is_none() && !mixed) {
             host = *lost..control_at.unwrap_or(all.len());
             // The line before the first of these words belongs to host state, too; its names are not of one state alone.
-            guest.end = *lost;
+            guest.end = guest.end.min(*lost);
             surely_host = false;
         }
         let control = match control_at {
@@ -245,7 +269,7 @@ impl Section {
             // What is printed before the header of control state may be the rest of the dump before.
             None if before == Before::InControlState => 0..0,
             None => {
-                let part = host.start.max(guest.start)..all.len();
+                let part = host.start.max(guest.start).max(begin)..all.len();
                 let words = places(&CONTROL_WORDS, &part);
                 // Controls that stand before guest state are the rest of an earlier dump.
                 words.first().filter(|at| last_own.is_none_or(|own| own < **at)).map_or(0..0, |at| *at..all.len())
@@ -260,6 +284,8 @@ impl Section {
             surely_guest,
             surely_host,
             complete: complete && !mixed && controls.is_empty(),
+            headless,
+            order,
             line: lines[start].number,
             guest,
             host,
@@ -285,7 +311,15 @@ impl Section {
                     Some(unambiguous) if is_ambiguous(pattern) => unambiguous,
                     _ => part,
                 };
-                for holes in self.text.find_all(part.clone(), pattern) {
+                for mut holes in self.text.find_all(part.clone(), pattern) {
+                    if pattern.starts_with("TR: ") && self.may_be_ldtr(&holes) {
+                        holes.iter_mut().for_each(|hole| hole.value = Err("its line may be the rest of that of LDTR"));
+                    }
+                    for hole in &mut holes {
+                        if self.may_belong_to_another(hole) {
+                            hole.value = Err("it stands on a line of its own, and lines seem to be missing");
+                        }
+                    }
                     values.add(&self.text, &holes);
                 }
             }
@@ -302,6 +336,12 @@ impl Section {
             self.guest_efer(&mut dump, &mut values);
         }
         values.give(&mut dump, self.mixed);
+        if self.headless && dump.known() > 0 {
+            dump.note(
+                "the headline of guest state is lost: lines are known by names that only one section has, and names that \
+                 several have are taken as unknown where the lines around them do not tell the section",
+            );
+        }
         if self.xen {
             dump.note("a field that the processor lacks is printed as 0");
         } else if !self.mixed {
@@ -338,7 +378,9 @@ impl Section {
             let [hole] = &holes[..] else { continue };
             let line = self.text.line(hole.at);
             let is_number = |c: char| c.is_ascii_hexdigit() || c == 'x';
-            let on_line = self.text.rest_of_line(hole.at).trim_start_matches(is_number).trim_start();
+            // The next line may be one of another kind, such as those of a log in JSON.
+            let on_line = self.text.as_str()[hole.at..].trim_start_matches([' ', '\t']).trim_start_matches(is_number);
+            let on_line = on_line.split(['\n', START]).next().unwrap_or_default().trim_start();
             let ends = on_line.is_empty() || on_line.starts_with("PAT");
             // What says that it is not the field may have been put into the next line.
             let next = self.text.as_str()[hole.at..].trim_start().trim_start_matches(is_number);
@@ -355,80 +397,6 @@ impl Section {
                 continue;
             };
             dump.note(format!("the guest's EFER is {from}: guest_ia32_efer is not shown"));
-        }
-    }
-
-    /// The MSR lists, whose lengths tell the counts where the dump shows all lists that are not empty.
-    fn msr_lists(&self, dump: &mut Dump) {
-        let all = self.text.as_str();
-        let list = |part: &Range<usize>, header: &str| {
-            let header = part.start + all[part.clone()].find(header)? + header.len();
-            let entries = self.text.find_all(header..part.end, "msr={index:x8} value={value:x16}");
-            // The list ends where something else follows.
-            let next = all[header..part.end].find("MSR ").map_or(part.end, |at| header + at);
-            let entries = entries.into_iter().filter(|holes| holes.first().is_some_and(|hole| hole.at < next));
-            let value = |hole: &super::pattern::Hole| hole.value.ok();
-            Some(entries.map(|holes| Some((value(&holes[0])?, value(holes.get(1)?)?, holes[0].at))).collect::<Vec<_>>())
-        };
-        let in_order = |entries: &[Option<(u64, u64, usize)>]| {
-            let numbered = |(n, entry): (usize, &Option<(u64, u64, usize)>)| {
-                entry.is_some_and(|(_, _, at)| {
-                    let line = &all[line_begin(all, at)..at];
-                    let number = line.split(": msr=").next().unwrap_or_default();
-                    number.trim_matches(|c: char| !c.is_ascii_digit()).parse() == Ok(n)
-                })
-            };
-            entries.iter().enumerate().all(numbered)
-        };
-        let load = list(&self.guest, "MSR guest autoload:");
-        // Where the header of host state is lost, entries may be those of its list.
-        let own = load.as_ref().filter(|load| self.surely_guest == self.guest && in_order(load));
-        for (entry, number) in own.into_iter().flatten().zip(1..) {
-            if let Some((index, value, _)) = *entry {
-                #[allow(clippy::cast_possible_truncation, reason = "it has 8 digits")]
-                dump.msr_load.push(MsrLoadEntry { number, index: index as u32, value });
-            }
-        }
-        // Kernels that print the lists name the processor in the first line, too.
-        let shown =
-            all[self.guest.clone()].contains("MSR guest auto") || all[self.host.clone()].contains("MSR host autoload:");
-        let prints_lists = shown || all[self.preamble.clone()].contains("last attempted VM-entry");
-        // Nothing is absent where something is missing. The first lines are the longest: no line is cut where they are whole.
-        let known = |field: FieldId| dump.vmcs.raw(field).is_some();
-        let whole = known(field::CR0_GUEST_HOST_MASK.id())
-            && known(field::GUEST_ACTIVITY_STATE.id())
-            && known(field::HOST_IA32_SYSENTER_EIP.id())
-            && known(field::PIN_BASED_VM_EXECUTION_CONTROLS.id());
-        if !prints_lists || !self.complete || !whole || all.contains("messages dropped") {
-            return;
-        }
-        let store = list(&self.guest, "MSR guest autostore:").or_else(|| list(&self.guest, "MSR autostore:"));
-        let lists = [
-            (load, field::VM_ENTRY_MSR_LOAD_COUNT.id()),
-            (store, field::VM_EXIT_MSR_STORE_COUNT.id()),
-            (list(&self.host, "MSR host autoload:"), field::VM_EXIT_MSR_LOAD_COUNT.id()),
-        ];
-        // Entries that are in none of the lists have lost their headline, and so have lists of which only a word is left.
-        let listed: usize = lists.iter().map(|(entries, _)| entries.as_ref().map_or(0, Vec::len)).sum();
-        let found = lists.iter().filter(|(entries, _)| entries.is_some()).count();
-        let words =
-            |words: &[&str]| words.iter().map(|word| all[self.whole.clone()].matches(word).count()).sum::<usize>();
-        if listed != words(&["msr="]) || found != words(&["autoload:", "autostore:"]) {
-            return;
-        }
-        let mut counts = Vec::new();
-        for (entries, count) in lists {
-            // KVM prints no list that is empty.
-            let entries = match entries {
-                None => Vec::new(),
-                Some(entries) if !entries.is_empty() && in_order(&entries) => entries,
-                Some(_) => continue,
-            };
-            dump.vmcs.set_raw(count, entries.len() as u64);
-            counts.push(format!("{} = {}", count.info().name, entries.len()));
-        }
-        if !counts.is_empty() {
-            dump.note(format!("derived from the MSR lists: {}", counts.join(", ")));
         }
     }
 }

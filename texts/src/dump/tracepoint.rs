@@ -245,6 +245,17 @@ mod tests {
             assert_eq!(read(&format!("{line}\n")), [told("VMfailValid(8)", &["host.sel.cs-nonzero"])], "{line}");
             every_cut_is_no_worse(&format!("{line}\n"));
         }
+        // The words of a task's name may be several, and an expression need not name the VMCS.
+        for prefix in [
+            "       CPU 0/KVM-1234    [003] ...1.  1234.567890: ",
+            "       CPU 0/KVM-1234  [003]  1234.567890: ",
+            "       CPU 0/KVM  1234 [003]  1234.567890: kvm:",
+        ] {
+            let line = format!("{prefix}{TRACEPOINT} has_error_code != should_have_error_code\n");
+            assert_eq!(read(&line).len(), 1, "{line}");
+            assert_eq!(read(&line)[0].0, "VMfailValid(7)", "{line}");
+            every_cut_is_no_worse(&line);
+        }
         let line = |message: &str| format!("x: {TRACEPOINT} {message}\n");
         assert_eq!(read(&line("e->reserved != 0")), [told("EntryFailed(34, 0)", &["msrload.reserved-63-32"])]);
         assert_eq!(read(&line("vmcs12->hdr.shadow_vmcs")), [told("VMfailInvalid", &["pre.shadow-vmcs"])]);
@@ -276,6 +287,8 @@ mod tests {
         let new = "kvm_exit: vcpu 0 reason INVALID_STATE FAILED_VMENTRY rip 0xfff0 info1 0x0000000000000004 info2 0x0000000000000000\n";
         assert_eq!(read(new), [told("EntryFailed(33, 4)", &[])]);
         every_cut_is_no_worse(new);
+        let task = "       CPU 0/KVM-1234    [003] ...1.  1234.567890: ";
+        assert_eq!(read(&format!("{task}{new}")), [told("EntryFailed(33, 4)", &[])]);
         assert_eq!(read("kvm_exit: reason MSR_LOAD_FAIL rip 0xfff0 info 2 0\n"), [told("EntryFailed(34, 2)", &[])]);
         assert_eq!(read("kvm_exit: vcpu 0 reason EPT_VIOLATION rip 0xfff0 info1 0x4\n"), []);
     }

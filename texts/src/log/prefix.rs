@@ -14,6 +14,9 @@ pub(super) struct Payload<'a> {
 const TAGS: [&str; 7] =
     ["kvm_intel: ", "kernel: ", "/netbsd: ", "haxm_warning:", "haxm_error:", "haxm_info:", "haxm_panic:"];
 
+/// Tracepoints whose names belong to the text: they tell what the rest is. Other names are those of functions that print.
+const EVENTS: [&str; 2] = ["kvm_nested_vmenter_failed", "kvm_exit"];
+
 /// Facilities of the system log, as `dmesg -x` names them.
 const FACILITIES: [&str; 8] = ["kern", "user", "daemon", "auth", "syslog", "local0", "local1", "local7"];
 
@@ -168,6 +171,7 @@ fn trace(text: &str) -> Option<(&str, &str)> {
             let function = rest.split_once(": ").filter(|(name, _)| {
                 name.starts_with(|c: char| c.is_ascii_lowercase())
                     && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.:".contains(&c))
+                    && !EVENTS.iter().any(|event| name.ends_with(event))
             });
             return Some((task.trim(), function.map_or(rest, |(_, rest)| rest)));
         }

@@ -65,6 +65,38 @@ fn a_line_may_be_missing_or_cut() {
     }
 }
 
+/// The headline of guest state is lost: what only guest state has is known, and no value is another.
+#[test]
+fn guest_state_is_known_without_its_headline() {
+    for (name, text) in samples().into_iter().filter(|(_, text)| text.contains("*** Guest State")) {
+        let whole = Claims::of(&text);
+        let lines: Vec<_> = text.lines().collect();
+        let headline = lines.iter().position(|line| line.contains("*** Guest State")).expect("it is there");
+        let without = [&lines[..headline], &lines[headline + 1..]].concat().join("\n") + "\n";
+        whole.assert_covers(&without, || format!("{name} without its headline"));
+        let known = Claims::of(&without).known();
+        assert!(known + 8 >= whole.known(), "{name}: {known} of {}", whole.known());
+        // The log begins with guest state, and has no headline of another section.
+        let first = lines.iter().position(|line| line.contains("RFLAGS=")).expect("it is there");
+        let end = lines.iter().position(|line| line.contains("*** Host State")).unwrap_or(lines.len());
+        for first in [first, end - 5] {
+            let part = lines[first..end].join("\n") + "\n";
+            whole.assert_covers(&part, || format!("{name}: {part}"));
+            assert!(Claims::of(&part).known() >= 2, "{name}: {part}");
+        }
+    }
+}
+
+/// Where no line says that it has lost no begin, what is left of that of LDTR may look like that of TR.
+#[test]
+fn a_line_of_tr_may_be_one_of_ldtr() {
+    let rest = "attr=0x1c000, limit=0xffffffff, base=0x0000000000000000\n";
+    let text = format!("TR: sel=0x0001, {rest}DebugCtl = 0x0000000000000000  DebugExceptions = 0x0000000000000000\n");
+    assert_eq!(Claims::of(&text).known(), 2);
+    let prefixed: String = text.lines().map(|line| format!("[ 2311.499061] kvm_intel: {line}\n")).collect();
+    assert_eq!(Claims::of(&prefixed).known(), 6);
+}
+
 /// What the samples show at all, so that the tests above look at something.
 #[test]
 fn whole_samples_are_read() {

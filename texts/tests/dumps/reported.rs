@@ -30,6 +30,7 @@ fn every_printed_reason_is_read() {
         ("> (XEN) d1v0 vmentry failure (reason 0x80000021): Invalid\n> guest state (3)\n", "Xen", failed(33, Some(3))),
         ("(XEN) d1v0 vmentry failure (reason 0x80000021): Invalid guest state (\n", "Xen", failed(33, None)),
         ("(XEN) d1v0 vmentry failure (reason 0x80000022): MSR loading (entry 2)\n", "Xen", failed(34, Some(3))),
+        ("Failed vm entry (exit reason 80000021) caused by invalid guest state (4).\n", "Xen", failed(33, Some(4))),
         ("(XEN) d1v0 vmentry failure (reason 0x80000029): MCE\n", "Xen", failed(41, Some(0))),
         ("(XEN) d1v0 vmentry failure (reason 0x80000021): Unknown\n", "Xen", failed(33, None)),
         (

@@ -50,10 +50,10 @@ pub(super) fn find(lines: &[&Line]) -> Vec<Headline> {
 
 /// What Xen says of a VM entry that failed with an exit reason, and the entry of the MSR-load area behind it.
 fn failure(lines: &[&Line], at: usize) -> Option<(Reported, Option<MsrLoadEntry>)> {
-    let (_, rest) = ["vmentry failure (reason 0x", "Failed vm entry (exit reason 0x"]
+    let (_, rest) = ["vmentry failure (reason ", "Failed vm entry (exit reason "]
         .iter()
         .find_map(|begin| lines[at].text.split_once(begin))?;
-    let (reason, words) = rest.split_once(')')?;
+    let (reason, words) = rest.strip_prefix("0x").unwrap_or(rest).split_once(')')?;
     let reason = u64::from_str_radix(reason, 16).ok().filter(|reason| reason >> 31 == 1)?;
     // A mail program may have broken the line.
     let next = lines.get(at + 1).filter(|next| !next.prefixed).map_or("", |next| next.text.as_str());
