@@ -43,7 +43,9 @@ const HEADLINES: [&str; 3] = ["*** Guest", "*** Host", "*** Control"];
 
 /// The list in a log.
 pub(super) fn find(lines: &[Line]) -> Vec<Dump> {
-    if lines.iter().any(|line| HEADLINES.iter().any(|headline| line.text.starts_with(headline))) {
+    // The same goes for HAXM's, whose lines have this tag unless it is in pieces, too.
+    let in_pieces = |text: &str| HEADLINES.iter().any(|headline| text.starts_with(headline)) || text.contains("haxm_");
+    if lines.iter().any(|line| in_pieces(&line.text)) {
         return Vec::new();
     }
     let mut items: Vec<_> = lines.iter().flat_map(items).collect();

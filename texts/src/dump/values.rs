@@ -30,7 +30,11 @@ impl Values {
         // A value that does not fit its field was misread.
         let value =
             value.and_then(|value| if value & !field.info().width().mask() == 0 { Ok(value) } else { Err("too wide") });
-        self.0.entry(field).or_default().push(Seen { line, value });
+        let seen = self.0.entry(field).or_default();
+        // Two patterns may fit one place, which is shown once nevertheless.
+        if !seen.iter().any(|seen| seen.line == line && seen.value == value) {
+            seen.push(Seen { line, value });
+        }
     }
 
     /// Adds what was read elsewhere.
