@@ -390,3 +390,22 @@ fn what_a_processor_supports_is_not_guessed() {
         assert_eq!((&answer["likely"], &answer["status"]), (&json!([]), &json!(3)));
     }
 }
+
+/// Of two dumps that nothing takes apart, it is not known how their entries ended: it is not said that none failed.
+#[test]
+fn mixed_dumps_are_said_to_be_mixed() {
+    let failed = text("kvm-smm-sti-shadow.txt").replace("Jun 24 17:25:51 testhost kernel: ", "");
+    let healthy = text("kvm-6.9-healthy-ve-autoload.txt");
+    let healthy = healthy.lines().map(|line| line.split_once("kvm_intel: ").map_or(line, |(_, rest)| rest));
+    let mut healthy = healthy.fuse();
+    let mixed: String = failed
+        .lines()
+        .flat_map(|line| [Some(line), healthy.next()])
+        .flatten()
+        .map(|line| format!("[ 7.1] kvm_intel: {line}\n"))
+        .collect();
+    let ran = explain(&mixed, &[]);
+    assert_eq!(ran.status, 3, "{ran:?}");
+    let first = ran.out.lines().next().expect("a line");
+    assert!(first.contains("two dumps are printed into each other") && !first.contains("no failed entry"), "{first}");
+}

@@ -177,7 +177,7 @@ impl Diagnosis<'_> {
             || self.msrs.iter().any(|msr| !msr.violated.is_empty());
         match self.entry.dump.reported {
             _ if violated => 1,
-            None if !self.entry.dump.named.is_empty() => 3,
+            None if !self.entry.dump.named.is_empty() || self.entry.dump.mixed => 3,
             None | Some(Reported::Outcome { outcome: Outcome::Entered, .. }) => 0,
             Some(_) => 3,
         }

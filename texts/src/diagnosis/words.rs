@@ -361,6 +361,11 @@ impl Diagnosis<'_> {
         let known = self.entry.dump.known();
         let values =
             if known == 1 { "The one value that is known violates" } else { "The values that are known violate" };
+        if self.entry.dump.mixed {
+            return format!(
+                "{values} no check; two dumps are printed into each other, so that much is unknown, also how their entries ended"
+            );
+        }
         format!("{values} no check, and no failed entry is reported")
     }
 

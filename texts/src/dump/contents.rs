@@ -26,6 +26,8 @@ pub struct Dump {
     pub damage: Vec<Damage>,
     /// Of the values in [`Self::damage`] those of which digits may be missing, as they stand: nothing says that any are.
     pub doubtful: Vec<(FieldId, u64)>,
+    /// Two dumps are printed into each other: what they do not agree in is unknown, also how their entries ended.
+    pub mixed: bool,
     /// What of the dump is stale, derived or missing.
     pub notes: Vec<String>,
 }

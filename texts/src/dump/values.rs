@@ -47,6 +47,7 @@ impl Values {
     /// Gives the dump the values about which there is no doubt, and says what is wrong with the others. In dumps that were
     /// printed into each other, a value counts if both show it: one that stands there once may be that of either.
     pub(super) fn give(self, dump: &mut Dump, mixed: bool) {
+        dump.mixed = mixed;
         for (field, seen) in self.0 {
             let mut readable = seen.iter().filter_map(|seen| Some((seen.line, seen.value.ok()?)));
             let mut damage = |line, why: String| dump.damage.push(Damage { field, line, why });
