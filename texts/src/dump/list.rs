@@ -1,6 +1,7 @@
 //! Reading a list of fields with their values, in the names of any project: what hypervisors without a dump of their own
 //! print, and what debuggers show of a structure.
 
+mod base;
 mod no_values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use super::contents::{Dump, Reported};
 use super::items::{Item, is_number, items};
 use crate::log::Line;
 use crate::names::{self, FieldName};
+use base::{Base, base, bits, mask};
 
 /// In a list stands one of these, mostly in its first lines. They are seldom in logs of anything else.
 pub(super) const MARKERS: &[&str] = &[
@@ -28,14 +30,6 @@ const SHORT: usize = 72;
 
 /// Most names that a note lists.
 const NOTED: usize = 8;
-
-/// What the base of a number without prefix is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Base {
-    Hexadecimal,
-    Decimal,
-    Unknown,
-}
 
 /// How the headlines begin in a dump of Linux or Xen, whose names mean other fields in other sections. If the reader of these
 /// dumps finds nothing in one, it is in pieces.
@@ -122,31 +116,6 @@ pub(super) fn reported(dump: &Dump) -> Option<Reported> {
     Reported::hardware_error(reason, dump.vmcs.raw(field::EXIT_QUALIFICATION.id()))
 }
 
-/// The base of numbers that do not show it: what the list shows of others.
-fn base(items: &[Item<'_>]) -> Base {
-    let (mut hexadecimal, mut decimal) = (false, false);
-    for item in items {
-        let Ok(printed) = &item.value else { continue };
-        if printed.marked {
-            continue;
-        }
-        // What `struct vmcs12` begins with.
-        decimal |= item.typed || item.name.ends_with("revision_id") && printed.decimal() == Some(0x11E5_7ED0);
-        let Some(name) = item.field else { continue };
-        hexadecimal |= printed.hexadecimal || printed.padded();
-        decimal |= !printed.hexadecimal && printed.hex().is_none_or(|value| value & !mask(name) != 0);
-    }
-    match (hexadecimal, decimal) {
-        (true, false) => Base::Hexadecimal,
-        (false, true) => Base::Decimal,
-        _ => Base::Unknown,
-    }
-}
-
-fn mask(name: FieldName) -> u64 {
-    u64::MAX >> (64 - bits(name))
-}
-
 /// Whether numbers are aligned at the right, so that all lines are of the same length although none was cut.
 fn right_aligned(items: &[Item<'_>]) -> bool {
     let mut ends = items.iter().filter_map(|item| Some((item.columns?, item.width)));
@@ -229,11 +198,6 @@ impl Lengths {
         let enough = if item.at_cut { length == *fewest && length == *most } else { length == *most };
         length == 16 || fills && enough && !self.short.contains(&length)
     }
-}
-
-/// How many bits the name stands for.
-fn bits(name: FieldName) -> u32 {
-    if name.high { 32 } else { name.field.info().width().bits() }
 }
 
 /// The value of an item with a known name.

@@ -4,6 +4,7 @@ mod headline;
 mod lost;
 mod msr_lists;
 mod patterns;
+mod telling;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -143,8 +144,8 @@ fn in_stream(lines: &[&Line]) -> Vec<Dump> {
     // The begin of the first dump may be cut off. One such line alone may be that of another program.
     let has_header = |line: &&Line| has(HOST)(line) || has(CONTROL)(line);
     let headers = !starts.is_empty() || lines.iter().any(has_header);
-    let enough = headers || lines.iter().filter(|line| lost::tells_section(line)).nth(1).is_some();
-    let headless = lines.iter().position(|line| has_header(line) || enough && lost::tells_section(line));
+    let enough = headers || lines.iter().filter(|line| telling::tells_section(line)).nth(1).is_some();
+    let headless = lines.iter().position(|line| has_header(line) || enough && telling::tells_section(line));
     if let Some(headless) = headless.filter(|at| starts.first().is_none_or(|start| at < start)) {
         starts.insert(0, headless);
     }
@@ -243,13 +244,13 @@ impl Section {
         let headless = guest_at.is_none();
         // Without the first header, guest state is known from its first word on that no other section has.
         let guest_at = guest_at.or_else(|| {
-            if lost::is_xen_segment(lines[start]) {
+            if telling::is_xen_segment(lines[start]) {
                 return Some(begin);
             }
             let first = places(&GUEST_WORDS, &(begin..guest_end.max(begin))).first().copied();
             first.map(|at| line_begin(all, at))
         });
-        let mut guest = guest_at.map_or(0..0, |at| at..guest_end);
+        let mut guest = guest_at.map_or(0..0, |at| at..guest_end.max(at));
         let own = places(&GUEST_WORDS, &guest);
         let foreign = places(&HOST_WORDS, &if guest.is_empty() { begin..guest_end.max(begin) } else { guest.clone() });
         let controls = places(&CONTROL_WORDS, &guest);

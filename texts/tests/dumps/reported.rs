@@ -138,3 +138,13 @@ fn several_dumps_are_found() {
     let failed: Vec<_> = dumps.iter().map(Dump::failed).collect();
     assert_eq!(failed, [false, false, false, true, false, true]);
 }
+
+#[test]
+fn headlines_may_stand_in_any_order() {
+    for text in [
+        "*** Host State ***\n \n*** Guest State ***",
+        "*** Control State ***\n*** Guest State ***\n*** Host State ***\n",
+    ] {
+        assert!(dump::find(text).iter().all(|dump| dump.known() == 0), "{text}");
+    }
+}

@@ -6,7 +6,7 @@ use vmcs_model::field::Width;
 
 use super::super::items::Item;
 use super::super::number::Printed;
-use super::{Base, base, bits};
+use super::base::{Base, base, bits};
 
 /// So many numbers of a width show to how many digits they are filled with zeros.
 const FEWEST: usize = 3;
