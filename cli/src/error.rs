@@ -20,6 +20,7 @@ use vmcs_hw::probe_image::EmbeddedError;
 use vmcs_hw::targets::{ChoiceError, TargetName};
 use vmcs_machines::MachineChoiceError;
 use vmcs_report::ResultsError;
+use vmcs_texts::LineError;
 
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,11 @@ impl CliError {
     /// A file that cannot be read or written, or is wrong.
     pub(crate) fn file(file: &Path, error: &dyn Display) -> Self {
         Self::File { file: file.to_owned(), message: error.to_string() }
+    }
+
+    /// A line of a file that is wrong.
+    pub(crate) fn line(file: &Path, LineError { line, message }: LineError) -> Self {
+        Self::Line { file: file.to_owned(), line, message }
     }
 }
 

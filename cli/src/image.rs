@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use vmcs_texts::LineError;
 use vmcs_texts::image::{Image, Syntax};
 
 use crate::error::CliError;
@@ -15,11 +14,5 @@ pub(crate) fn load(file: &Path) -> Result<Image, CliError> {
         let message = "expected an image, a file whose name ends in .json or .toml".to_owned();
         CliError::File { file: file.to_owned(), message }
     })?;
-    parse(file, &text, syntax)
-}
-
-/// Reads the text of that file.
-pub(crate) fn parse(file: &Path, text: &str, syntax: Syntax) -> Result<Image, CliError> {
-    let wrong = |LineError { line, message }| CliError::Line { file: file.to_owned(), line, message };
-    Image::parse(text, syntax).map_err(wrong)
+    Image::parse(&text, syntax).map_err(|error| CliError::line(file, error))
 }

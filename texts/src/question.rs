@@ -99,7 +99,7 @@ impl Question {
             return Err(NothingToExplain::NoValue);
         }
         // Failed entries first.
-        dumps.sort_by_key(|(_, dump)| dump.reported.is_none());
+        dumps.sort_by_key(|(_, dump)| !dump.failed());
         Ok(Self { lines, contents: Contents::Dumps(dumps) })
     }
 

@@ -28,9 +28,7 @@ pub(super) fn read(file: Option<&Path>, number: Option<usize>) -> Result<Questio
     let log = Log::read(input).map_err(failed)?;
     Question::new(log, Some(file), number).map_err(|nothing| match nothing {
         NothingToExplain::NotALog => CliError::Usage("--dump chooses a dump of a log, and this is an image".to_owned()),
-        NothingToExplain::Image(error) => {
-            CliError::Line { file: file.to_owned(), line: error.line, message: error.message }
-        }
+        NothingToExplain::Image(error) => CliError::line(file, error),
         nothing => CliError::File { file: file.to_owned(), message: nothing.to_string() },
     })
 }

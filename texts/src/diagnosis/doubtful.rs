@@ -8,11 +8,14 @@ impl PartialEntry {
     /// The entry with its doubtful values taken for whole, if it has any.
     #[must_use]
     pub fn taking_doubtful_values(&self) -> Option<Self> {
+        if self.dump.doubtful.is_empty() {
+            return None;
+        }
         let mut entry = self.clone();
         for (field, value) in std::mem::take(&mut entry.dump.doubtful) {
             entry.dump.vmcs.set_raw(field, value);
         }
-        (!self.dump.doubtful.is_empty()).then_some(entry)
+        Some(entry)
     }
 }
 

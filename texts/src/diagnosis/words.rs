@@ -2,6 +2,7 @@
 
 use vmcs_model::Outcome;
 use vmcs_model::checks::{CheckId, Phase};
+use vmcs_model::controls::WORDS;
 use vmcs_model::explain::Meaning;
 use vmcs_model::field::{self, FieldId};
 use vmcs_model::formats::{InstructionError, exit_reason};
@@ -203,18 +204,10 @@ fn is_rights(field: FieldId) -> bool {
     (0x4814..=0x4822).contains(&field.info().encoding.0)
 }
 
-/// A control word, which puts rules in force but is seldom what they are about.
+/// A control word, which puts rules in force but is seldom what they are about. VM-function controls put no other rules in force
+/// than their own.
 fn is_control(field: FieldId) -> bool {
-    [
-        field::PIN_BASED_VM_EXECUTION_CONTROLS.id(),
-        field::PRIMARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-        field::SECONDARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-        field::TERTIARY_PROCESSOR_BASED_VM_EXECUTION_CONTROLS.id(),
-        field::PRIMARY_VM_EXIT_CONTROLS.id(),
-        field::SECONDARY_VM_EXIT_CONTROLS.id(),
-        field::VM_ENTRY_CONTROLS.id(),
-    ]
-    .contains(&field)
+    field != field::VM_FUNCTION_CONTROLS.id() && WORDS.contains(&field)
 }
 
 /// Most fields that are shown of a rule that no change of a single field mends.
